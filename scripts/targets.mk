@@ -1,0 +1,71 @@
+# Targets beside the build itself; included by the Makefile.
+$(BUILD)/obj/cli/cli.o: CFLAGS_ += -DVITAE_COMMIT='"$(COMMIT)"'
+
+web: $(BUILD)/web/index.html.h ## build the workbench's page into a C array
+WEB_SRC := $(wildcard web/src/*) web/package.json web/package-lock.json web/build.mjs
+$(BUILD)/web/index.html.h: $(WEB_SRC) scripts/build-web
+	@mkdir -p $(@D)
+	scripts/build-web $(BUILD)
+$(BUILD)/obj/serve/serve_page.o: $(BUILD)/web/index.html.h
+$(BUILD)/obj/serve/serve_page.o: CFLAGS_ += -I$(BUILD)/web
+
+packages-build:
+	@scripts/install-packages build
+packages-test:
+	@scripts/install-packages build test
+duckdb: ## fetch the optional DuckDB library (Parquet) by npm into build/duckdb
+	@scripts/fetch-duckdb $(BUILD)
+
+demo: packages-build ## install, build, run the main job on demo/, end serving the workbench (SERVE=no stops before)
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD) all
+	@BUILD=$(BUILD) SERVE=$(SERVE) demo/run
+test: packages-test ## install, build, pass all tests
+	@-$(MAKE) --no-print-directory BUILD=$(BUILD) duckdb
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD) COVERAGE=$(COVERAGE) all tests
+	@DATA=$(DATA) BUILD=$(BUILD) scripts/run-tests $(foreach t,$(TESTS),$(call testbin,$(t))) $(sort $(wildcard tests/river/*.sh tests/cli/*.sh tests/serve/*.sh))
+tests: $(foreach t,$(TESTS),$(call testbin,$(t)))
+coverage: packages-test ## the tests with line coverage of src/, printed at the end
+	@-$(MAKE) --no-print-directory BUILD=$(BUILD)-coverage duckdb
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)-coverage COVERAGE=1 OPT=-O1 test
+	@gcovr --root . --filter 'src/' --object-directory $(BUILD)-coverage --gcov-ignore-parse-errors -s 2>/dev/null | tail -60
+san: packages-test ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@-$(MAKE) --no-print-directory BUILD=$(BUILD)-asan duckdb
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)-asan SAN=address OPT=-O1 all tests
+	@DATA=$(DATA) BUILD=$(BUILD)-asan TEST_TIMEOUT=1200 ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 scripts/run-tests $(foreach t,$(TESTS),$(patsubst tests/%.c,$(BUILD)-asan/tests/%,$(t)))
+tsan: packages-test ## the threaded tests under ThreadSanitizer
+	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)-tsan SAN=thread OPT=-O1 $(patsubst tests/%.c,$(BUILD)-tsan/tests/%,$(TSAN_TESTS))
+	@DATA=$(DATA) BUILD=$(BUILD)-tsan TEST_TIMEOUT=1200 TSAN_OPTIONS=halt_on_error=1 scripts/run-tests $(patsubst tests/%.c,$(BUILD)-tsan/tests/%,$(TSAN_TESTS))
+TSAN_TESTS := $(wildcard tests/base/thread_test.c tests/model/train_test.c tests/predict/*_test.c tests/serve/*_test.c)
+clang: packages-test ## build everything with clang 14 as well
+	@$(MAKE) --no-print-directory -j$$(nproc) CC=clang-14 CXX=clang++-14 BUILD=$(BUILD)-clang all
+
+lint: packages-test ## formatting, cppcheck, include order, sizes (warnings are errors in every build)
+	@scripts/lint
+FUZZERS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 30
+fuzz: packages-test ## every fuzz target for FUZZ_SECONDS (30)
+	@$(MAKE) --no-print-directory -j$$(nproc) CC=clang-14 CXX=clang++-14 BUILD=$(BUILD)-fuzz SAN=address OPT=-O1 CFLAGS='-fsanitize=fuzzer-no-link' $(foreach f,$(FUZZERS),$(BUILD)-fuzz/$(notdir $(basename $(f))))
+	@scripts/run-fuzz $(BUILD)-fuzz $(FUZZ_SECONDS) $(notdir $(basename $(FUZZERS)))
+FUZZ_LIBS := $(foreach m,$(filter-out serve cli,$(MODULES)),$(call lib,$(m)))
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIBS)
+	$(CC) $(CFLAGS_) -Itests -Wno-missing-prototypes -fsanitize=fuzzer $(LDFLAGS_) $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(PKG_L) -o $@
+
+BENCHES := $(patsubst bench/run-%,%,$(wildcard bench/run-*))
+bench: $(addprefix bench-,$(BENCHES)) ## every benchmark, each beside its peer
+$(addprefix bench-,$(BENCHES)): bench-%: all
+	@DATA=$(DATA) BUILD=$(BUILD) bench/run-$*
+BENCH_PROGRAMS := $(sort $(wildcard bench/*_bench.c))
+bench-programs: $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH_PROGRAMS))
+$(BUILD)/bench/%: bench/%.c $(FUZZ_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_) -Wno-missing-prototypes $(LDFLAGS_) $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(PKG_L) -o $@
+
+install: all ## install under PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/vitae
+	install -m 755 $(BUILD)/vitae $(DESTDIR)$(PREFIX)/bin/vitae
+	install -m 644 include/vitae.h $(DESTDIR)$(PREFIX)/include/vitae.h
+	cp -r mapping tasks policy $(DESTDIR)$(PREFIX)/share/vitae/
+	@if [ -f $(BUILD)/duckdb/libduckdb.so ]; then install -d $(DESTDIR)$(PREFIX)/lib/vitae && install -m 644 $(BUILD)/duckdb/libduckdb.so $(DESTDIR)$(PREFIX)/lib/vitae/; fi
+help: ## this page
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile scripts/targets.mk
+.PHONY: web packages-build packages-test duckdb demo test tests coverage san tsan clang lint fuzz bench bench-programs install help $(addprefix bench-,$(BENCHES)) $(addprefix test-,$(MODULES))

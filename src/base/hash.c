@@ -1,0 +1,115 @@
+#include "base/hash.h"
+
+#include <openssl/evp.h>
+
+#include "base/file.h"
+
+int sha256_init(struct sha256 *s, struct error *e) {
+  EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+  if (!ctx || !EVP_DigestInit_ex(ctx, EVP_sha256(), NULL)) {
+    EVP_MD_CTX_free(ctx);
+    s->ctx = NULL;
+    return error_set(e, E_NOMEM, "cannot start SHA-256");
+  }
+  s->ctx = ctx;
+  return OK;
+}
+
+void sha256_add(struct sha256 *s, const void *p, size_t n) {
+  if (n && !EVP_DigestUpdate(s->ctx, p, n)) BUG("SHA-256 update");
+}
+
+void sha256_end(struct sha256 *s, uint8_t out[32]) {
+  unsigned n = 32;
+  if (!EVP_DigestFinal_ex(s->ctx, out, &n) || n != 32) BUG("SHA-256 final");
+  EVP_MD_CTX_free(s->ctx);
+  s->ctx = NULL;
+}
+
+void sha256_of(const void *p, size_t n, uint8_t out[32]) {
+  unsigned length = 32;
+  if (!EVP_Digest(n ? p : "", n, out, &length, EVP_sha256(), NULL) || length != 32) BUG("SHA-256");
+}
+
+int sha256_file(const char *path, uint8_t out[32], struct error *e) {
+  struct file_map m;
+  TRY(file_map_open(path, &m, e));
+  sha256_of(m.p, m.n, out);
+  file_map_close(&m);
+  return OK;
+}
+
+void hash_hex(const uint8_t *p, size_t n, char *out) {
+  static const char HEX[] = "0123456789abcdef";
+  for (size_t i = 0; i < n; i++) {
+    out[2 * i] = HEX[p[i] >> 4];
+    out[2 * i + 1] = HEX[p[i] & 15];
+  }
+  out[2 * n] = 0;
+}
+
+static int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+int hash_unhex(struct str hex, uint8_t *out, size_t n, struct error *e) {
+  if (hex.n != 2 * n) return error_set(e, E_INPUT, "expected %zu hexadecimal digits", 2 * n);
+  for (size_t i = 0; i < n; i++) {
+    int high = hex_digit(hex.p[2 * i]), low = hex_digit(hex.p[2 * i + 1]);
+    if (high < 0 || low < 0) return error_set(e, E_INPUT, "no hexadecimal digit at position %zu", 2 * i + (high >= 0));
+    out[i] = (uint8_t)(high << 4 | low);
+  }
+  return OK;
+}
+
+/* hash64. Pairs of 64-bit words are mixed by one 64x64 -> 128 bit multiplication whose halves are folded by xor; a long
+ * input runs through four independent chains of 16 bytes each, so that the multiplier's latency is hidden. The
+ * length goes into the start value, the tail is read as overlapping words, and the end is splitmix64's finaliser. A word
+ * that cancels its constant makes a product 0: therefore each chain adds its previous state instead of only multiplying
+ * it away. Little-endian words, as everywhere in our files. */
+static const uint64_t K[8] = {0xD1342543DE82EF95u, 0x9FB21C651E98DF25u, 0xA0761D65B4F8A3C7u, 0xE7037ED1A0B428DBu,
+                              0x8EBC6AF09C88C6E3u, 0x589965CC75374CC3u, 0x1D8E4E27C47D124Fu, 0xC2B2AE3D27D4EB4Fu};
+
+static inline uint64_t fold(uint64_t a, uint64_t b) {
+  __uint128_t m = (__uint128_t)a * b;
+  return (uint64_t)m ^ (uint64_t)(m >> 64);
+}
+static inline uint64_t word(const uint8_t *p) {
+  uint64_t v;
+  memcpy(&v, p, 8);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  v = __builtin_bswap64(v);
+#endif
+  return v;
+}
+static inline uint64_t chain(uint64_t state, const uint8_t *p, int k) {
+  return fold(word(p) ^ K[k], word(p + 8) ^ state) + ((state << 29) | (state >> 35));
+}
+
+uint64_t hash64(const void *data, size_t n, uint64_t seed) {
+  const uint8_t *p = data;
+  uint64_t h = hash64_u64(seed ^ ((uint64_t)n * K[0]));
+  size_t left = n;
+  if (left > 64) {
+    uint64_t a = h ^ K[1], b = h ^ K[2], c = h ^ K[3], d = h ^ K[4];
+    for (; left > 64; left -= 64, p += 64) {
+      a = chain(a, p, 4);
+      b = chain(b, p + 16, 5);
+      c = chain(c, p + 32, 6);
+      d = chain(d, p + 48, 7);
+    }
+    h = fold(a ^ K[5], b ^ K[6]) + fold(c ^ K[7], d ^ K[0]) + a + d;
+  }
+  for (; left > 16; left -= 16, p += 16) h = chain(h, p, 0);
+  uint64_t x = 0, y = 0;
+  if (left >= 8) {
+    x = word(p);
+    y = word(p + left - 8);
+  } else {
+    for (size_t i = 0; i < left; i++) x |= (uint64_t)p[i] << (8 * i);
+  }
+  return hash64_u64(fold(x ^ K[2] ^ h, y ^ K[3]) + h);
+}

@@ -1,0 +1,7 @@
+/* The commands, one file each (cli_NAME.c). */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+#include "cli/cli.h"
+extern const struct command command_init, command_ingest, command_show, command_train, command_validate, command_predict, command_versions,
+    command_promote, command_serve, command_key, command_tasks, command_export, command_verify, command_about, command_completion;
+#endif

@@ -1,0 +1,227 @@
+/* vitae ingest SITE --from fhir|csv|omop|meds PATH: reader -> wall -> store. The only place where the three meet on disk. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/progress.h"
+#include "base/thread.h"
+#include "base/time.h"
+#include "cli/cli_commands.h"
+#include "cli/cli_site.h"
+#include "cli/cli_wall.h"
+#include "deid/deid.h"
+#include "deid/event.h"
+#include "govern/site.h"
+#include "record/record.h"
+#include "timeline/timeline.h"
+
+static const struct cli_option options[] = {
+    {"from", CLI_TEXT, "KIND", "fhir, csv (with --mapping), omop, or meds"},
+    {"mapping", CLI_TEXT, "MAPPING", "mapping of a CSV set: physionet2012, mimic4, eicu, omop54, diabetes130 …, or a file"},
+    {"source", CLI_TEXT, "NAME", "name of the source in the vault (default: the kind or the mapping's name); persons of one source share keys"},
+    {"policy", CLI_TEXT, "POLICY", "policy other than the site's own"},
+    {"split", CLI_TEXT, "RULE", "for new persons: auto (70/15/15 by hash), train, tuning, held_out, train+tuning (85/15)"},
+    {"passphrase-file", CLI_TEXT, "FILE", "opens a vault that is protected by a passphrase"},
+    {0}};
+
+struct ingest {
+  struct deid *wall;
+  struct timeline_writer *writer;
+  struct progress bar;
+  FILE *quarantine;
+  const struct deid_policy *policy;
+  struct error *file_error;
+  uint64_t rejected, next_note;
+  int failed; /* of the file callback, which cannot return one */
+};
+
+static int take_record(void *ctx, const struct record *r, struct error *e) {
+  struct ingest *in = ctx;
+  if (in->failed < 0) return in->failed;
+  return deid_take(in->wall, r, e);
+}
+
+/* The list names source files, which may carry a patient's name: it lies in the vault's own directory. */
+static void take_reject(void *ctx, const struct record_reject *r) {
+  struct ingest *in = ctx;
+  in->rejected++;
+  if (!in->quarantine) return;
+  struct buf b = {0};
+  struct json_out o;
+  json_out_init(&o, &b, false);
+  json_out_object(&o);
+  json_kv_c(&o, "file", r->file ? r->file : "");
+  json_kv_i64(&o, "row", (int64_t)r->row);
+  json_kv_c(&o, "field", r->field ? r->field : "");
+  json_kv_c(&o, "reason", r->reason);
+  json_out_end(&o);
+  fprintf(in->quarantine, "%s\n", buf_cstr(&b));
+  buf_release(&b);
+}
+
+static void take_progress(void *ctx, uint64_t done, uint64_t total) {
+  struct ingest *in = ctx;
+  in->bar.total = total;
+  if (done < in->next_note) return;
+  in->next_note = done + (1 << 18);
+  struct deid_counts n;
+  deid_counts(in->wall, &n);
+  char events[32], note[96];
+  human_count(n.events, events);
+  snprintf(note, sizeof note, "%s events through the wall", events);
+  progress_update(&in->bar, done, note);
+  if (cancel_requested()) in->failed = error_set(in->file_error, E_CANCELLED, "interrupted; the earlier generation stands as it was");
+}
+
+/* Lineage: the file's own hash, and a hash of its name (names can identify). */
+static void take_file(void *ctx, uint32_t index, const char *path) {
+  struct ingest *in = ctx;
+  if (in->failed < 0) return;
+  uint8_t digest[32];
+  char hex[65], name[65];
+  const char *slash = strrchr(path, '/');
+  int rc = sha256_file(path, digest, in->file_error);
+  if (rc == OK) {
+    hash_hex(digest, 32, hex);
+    const char *base = slash ? slash + 1 : path;
+    sha256_of(base, strlen(base), digest);
+    hash_hex(digest, 8, name);
+    rc = timeline_writer_source(in->writer, index, name, hex, in->file_error);
+  }
+  if (rc < 0) in->failed = rc;
+}
+
+static int read_source(const char *kind, struct table_mapping *mapping, const char *path, const struct record_sink *sink, struct record_stats *stats,
+                       struct error *e) {
+  if (strcmp(kind, "fhir") == 0) return fhir_read(&(struct fhir_options){0}, path, sink, stats, e);
+  if (strcmp(kind, "meds") == 0) return meds_read(path, sink, stats, e);
+  return table_read(mapping, path, sink, stats, e);
+}
+
+static int split_rule(const char *name, enum split_rule *out, struct error *e) {
+  static const struct {
+    const char *name;
+    enum split_rule rule;
+  } rules[] = {{"auto", SPLIT_AUTO},
+               {"train", SPLIT_ALL_TRAIN},
+               {"tuning", SPLIT_ALL_TUNING},
+               {"held_out", SPLIT_ALL_HELD_OUT},
+               {"train+tuning", SPLIT_TRAIN_TUNING}};
+  for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+    if (strcmp(name, rules[i].name) == 0) return *out = rules[i].rule, OK;
+  return error_set(e, E_USAGE, "--split is auto, train, tuning, held_out or train+tuning");
+}
+
+static void writing(void *ctx, uint64_t done, uint64_t total) {
+  struct progress *bar = ctx;
+  bar->total = total;
+  progress_update(bar, done, NULL);
+}
+
+/* Everything after the vault is open. */
+static int run_through(struct cli *c, const struct site *s, const char *kind, struct table_mapping *mapping, const struct deid_policy *policy,
+                       struct vault *vault, struct wall_summary *sum, struct error *e) {
+  char dir[4096], list[4096];
+  struct ingest in = {.policy = policy, .file_error = e};
+  struct timeline_options to = {.policy_name = str_c(policy->name), .policy_hash = str_c(policy->hash), .split_seed = 20120101};
+  TRY(split_rule(cli_text(c, "split", "auto"), &to.split, e));
+  const char *source = cli_text(c, "source", mapping ? table_mapping_name(mapping) : kind);
+  TRY(site_path(s, dir, "timelines", NULL));
+  int rc = timeline_writer_open(dir, &to, &in.writer, e);
+  if (rc < 0) return rc;
+  struct buf manifest = {0};
+  bool finished = false;
+  struct event_sink out = {in.writer, timeline_append};
+  TRY_OUT(deid_open(policy, vault, source, &out, &in.wall, e));
+  char stamp[32];
+  snprintf(stamp, sizeof stamp, "%lld.jsonl", (long long)(time_now() / 1000));
+  TRY_OUT(site_path(s, list, "vault", "quarantine", stamp, NULL));
+  in.quarantine = fopen(list, "we");
+  if (!in.quarantine) {
+    rc = error_set(e, E_IO, "the quarantine list cannot be written: %s", strerror(errno));
+    goto out;
+  }
+  struct record_sink sink = {&in, take_record, take_reject, take_progress, take_file};
+  double began = time_monotonic();
+  progress_start(&in.bar, "ingest", 0, PROGRESS_BYTES);
+  TRY_OUT(read_source(kind, mapping, c->arg[1], &sink, &sum->stats, e));
+  TRY_OUT(in.failed);
+  TRY_OUT(deid_finish(in.wall, e));
+  progress_end(&in.bar, "read");
+  deid_counts(in.wall, &sum->counts);
+  if (sum->counts.events == 0) {
+    rc = error_set(e, E_INPUT, "nothing in that path became an event (%llu records rejected, see the quarantine list); nothing was stored",
+                   (unsigned long long)in.rejected);
+    goto out;
+  }
+  struct json_out o;
+  json_out_init(&o, &manifest, false);
+  deid_manifest(in.wall, &o);
+  TRY_OUT(buf_check(&manifest, e));
+  TRY_OUT(vault_commit(vault, e));
+  struct progress bar;
+  progress_start(&bar, "store", 1, PROGRESS_COUNT);
+  struct timeline_writer *w = in.writer;
+  in.writer = NULL; /* finish owns it, also when it fails */
+  TRY_OUT(timeline_writer_finish(w, (struct str){manifest.p, manifest.n}, writing, &bar, e));
+  progress_end(&bar, "stored");
+  finished = true;
+  sum->seconds = time_monotonic() - began;
+  sum->manifest = manifest;
+  snprintf(sum->source, sizeof sum->source, "%s", source);
+  manifest = (struct buf){0};
+out:
+  if (in.bar.active) progress_end(&in.bar, "stopped");
+  if (in.quarantine) {
+    fclose(in.quarantine);
+    if (in.rejected == 0 || !finished) remove(list);
+    if (in.rejected && finished) snprintf(sum->quarantine, sizeof sum->quarantine, "%s", list);
+  }
+  if (in.wall) deid_close(in.wall);
+  if (in.writer) timeline_writer_abort(in.writer);
+  buf_release(&manifest);
+  return rc;
+}
+
+static int run(struct cli *c, struct error *e) {
+  struct site s;
+  TRY(site_open(c->arg[0], &s, e));
+  const char *kind = cli_text(c, "from", NULL), *name = cli_text(c, "mapping", NULL);
+  if (!kind) return error_set(e, E_USAGE, "--from says what the files are: fhir, csv, omop or meds");
+  bool omop = strcmp(kind, "omop") == 0, csv = omop || strcmp(kind, "csv") == 0;
+  if (!csv && strcmp(kind, "fhir") != 0 && strcmp(kind, "meds") != 0) return error_set(e, E_USAGE, "--from is fhir, csv, omop or meds");
+  if (csv && !omop && !name) return error_set(e, E_USAGE, "--from csv wants --mapping: physionet2012, mimic4, eicu, omop54, diabetes130 or a file");
+  if (!file_exists(c->arg[1])) return error_set(e, E_NOTFOUND, "there is nothing at %s", c->arg[1]);
+  char file[4096];
+  struct deid_policy policy;
+  struct table_mapping *mapping = NULL;
+  struct vault *vault = NULL;
+  struct arena a;
+  char *phrase;
+  struct wall_summary sum = {0};
+  TRY(site_find(&s, "policy", cli_text(c, "policy", s.policy), file, e));
+  TRY(deid_policy_load(file, &policy, e));
+  arena_init(&a, 1 << 20, ARENA_WIPE);
+  int rc = OK;
+  if (csv) {
+    TRY_OUT(site_find(&s, "mapping", name ? name : "omop54", file, e));
+    TRY_OUT(table_mapping_load(file, &mapping, e));
+  }
+  TRY_OUT(cli_passphrase(c, &a, &phrase, e));
+  TRY_OUT(site_path(&s, file, "vault", NULL));
+  TRY_OUT(vault_open(file, phrase, &vault, e));
+  rc = run_through(c, &s, kind, mapping, &policy, vault, &sum, e);
+  /* names of files inside a directory may carry a patient's name: say the path that was typed */
+  if (rc < 0 && e && e->file[0] && file_is_dir(c->arg[1])) error_where(e, c->arg[1], 0, NULL);
+  if (rc < 0) goto out;
+  TRY_OUT(wall_report(c, &s, &policy, &sum, e));
+out:
+  if (vault) vault_close(vault);
+  table_mapping_free(mapping);
+  buf_release(&sum.manifest);
+  arena_free(&a);
+  return rc;
+}
+
+const struct command command_ingest = {"ingest", "SITE PATH --from KIND", "take records in: read, de-identify, lay down as timelines", options, 2, 2, run};

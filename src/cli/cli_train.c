@@ -1,0 +1,181 @@
+/* vitae train SITE: one model over all training timelines, with a head for each task; the result becomes a draft version. */
+#include <string.h>
+
+#include "base/file.h"
+#include "base/progress.h"
+#include "base/time.h"
+#include "cli/cli_commands.h"
+#include "cli/cli_site.h"
+#include "govern/govern.h"
+#include "govern/site.h"
+#include "model/model.h"
+#include "timeline/task.h"
+#include "timeline/timeline.h"
+
+static const struct cli_option options[] = {{"size", CLI_TEXT, "SIZE", "tiny, small (default), base, large"},
+                                            {"task", CLI_MANY, "TASK", "task to train a head for; default: every task with at least 20 cases to learn from"},
+                                            {"epochs", CLI_NUMBER, "N", "passes over the training timelines"},
+                                            {"seconds", CLI_NUMBER, "S", "choose the length so that training ends in about this time"},
+                                            {"seed", CLI_INTEGER, "N", "same seed, machine and threads: the same bits (default 1)"},
+                                            {"threads", CLI_INTEGER, "N", "default: all cores"},
+                                            {"lr", CLI_NUMBER, "X", "peak learning rate"},
+                                            {"name", CLI_TEXT, "NAME", "run directory under models/runs (default: run)"},
+                                            {"init", CLI_TEXT, "MODEL", "start from this checkpoint directory"},
+                                            {"resume", CLI_FLAG, NULL, "go on where an interrupted run of this name stopped"},
+                                            {"column", CLI_TEXT, "COLUMN", "kernel column: ref, avx2, avx512, avx512bf16, amx (default: the best here)"},
+                                            {"bf16", CLI_FLAG, NULL, "matrix products in bfloat16 where the processor has it"},
+                                            {0}};
+
+/* Enough cases among the training and tuning persons to learn from? */
+static int worth_training(const struct task *task, const struct timeline *t, bool *out, struct error *e) {
+  struct task_binding *b;
+  struct arena a;
+  struct task_examples found;
+  TRY(task_bind(task, t, &b, e));
+  arena_init(&a, 0, 0);
+  int rc = task_label_all(b, t, SPLIT_TRAIN, 0, &a, &found, e);
+  *out = rc == OK && found.yes >= 20 && found.n - found.yes - found.censored >= 20;
+  arena_free(&a);
+  task_binding_free(b);
+  return rc;
+}
+
+static int choose_tasks(struct cli *c, const struct site *s, const struct timeline *t, struct arena *a, struct task ***out, int *n, struct error *e) {
+  const struct cli_value *named = cli_value(c, "task");
+  if (!named->given) {
+    struct task **all;
+    int count;
+    TRY(cli_task_all(s, a, &all, &count, e));
+    *n = 0;
+    for (int i = 0; i < count; i++) {
+      bool worth;
+      TRY(worth_training(all[i], t, &worth, e));
+      if (worth && *n < 32)
+        all[(*n)++] = all[i];
+      else
+        task_free(all[i]);
+    }
+    *out = all;
+    return OK;
+  }
+  *n = 0;
+  *out = arena_array(a, struct task *, (size_t)named->n);
+  if (!*out) return error_set(e, E_NOMEM, "out of memory");
+  for (int i = 0; i < named->n; i++, (*n)++) TRY(cli_task(s, named->text[i], &(*out)[i], e));
+  return OK;
+}
+
+static int make_version(const struct site *s, const struct timeline *t, const char *dir, char id[65], struct error *e) {
+  struct registry *r;
+  struct version_info info = {0};
+  struct arena a;
+  struct str manifest;
+  struct json root;
+  snprintf(info.store_hash, sizeof info.store_hash, "%s", timeline_hash(t));
+  snprintf(info.commit, sizeof info.commit, "%s", cli_commit());
+  snprintf(info.code_version, sizeof info.code_version, "%s", VITAE_VERSION);
+  time_format(time_now(), info.created);
+  char store[4096];
+  TRY(site_path(s, store, "timelines", NULL));
+  struct json_parser *jp = NULL;
+  arena_init(&a, 256u << 20, 0);
+  int rc = timeline_manifest(store, &a, &manifest, e);
+  if (rc == OK) rc = json_parser_new(&jp, e);
+  if (rc == OK) rc = json_parse(jp, manifest.p, manifest.n, manifest.n, &root, e);
+  if (rc == OK) {
+    struct str policy = json_str(json_get(json_get(root, "policy"), "hash"));
+    snprintf(info.policy_hash, sizeof info.policy_hash, "%.*s", STR_ARG(policy));
+  }
+  json_parser_free(jp);
+  arena_free(&a);
+  TRY(rc);
+  TRY(registry_open(s->path, &r, e));
+  rc = registry_add(r, dir, &info, id, e);
+  registry_close(r);
+  return rc;
+}
+
+static int say(struct cli *c, const struct train_result *r, const char *dir, const char *id, struct task **tasks, int n, struct error *e) {
+  if (!c->json) {
+    char positions[32];
+    human_thousands(r->positions, positions);
+    printf("\nTrained %lld steps over %s positions in %.1f s (%.0f positions/s); tuning loss %.4f\n", (long long)r->steps, positions, r->seconds,
+           r->positions_per_second, r->tuning_loss);
+    for (int i = 0; i < n; i++) printf("  head: %s\n", task_title(tasks[i]));
+    printf("Run: %s (loss.svg shows its curve)\nVersion: %.12s (draft)\n", dir, id);
+    return OK;
+  }
+  struct buf b = {0};
+  struct json_out o;
+  json_out_init(&o, &b, false);
+  json_out_object(&o);
+  json_kv_c(&o, "version", id);
+  json_kv_c(&o, "run", dir);
+  json_kv_i64(&o, "steps", r->steps);
+  json_kv_i64(&o, "positions", r->positions);
+  json_kv_f64(&o, "seconds", r->seconds);
+  json_kv_f64(&o, "positions_per_second", r->positions_per_second);
+  json_kv_f64(&o, "loss", r->loss);
+  json_kv_f64(&o, "tuning_loss", r->tuning_loss);
+  json_out_key(&o, "tasks");
+  json_out_array(&o);
+  for (int i = 0; i < n; i++) json_out_c(&o, task_name(tasks[i]));
+  json_out_end(&o);
+  json_out_end(&o);
+  int rc = cli_print_json(&b, e);
+  buf_release(&b);
+  return rc;
+}
+
+static int train(struct cli *c, const struct site *s, const struct timeline *t, struct arena *a, struct error *e) {
+  struct train_options o;
+  struct train_result result;
+  struct task **tasks = NULL;
+  char dir[4096], init[4096], id[65];
+  int n = 0, rc;
+  train_defaults(&o);
+  TRY(model_preset(cli_text(c, "size", "small"), &o.config, e));
+  TRY(site_path(s, dir, "models", "runs", cli_text(c, "name", "run"), NULL));
+  o.dir = dir;
+  o.resume = cli_flag(c, "resume");
+  o.seed = (uint64_t)cli_integer(c, "seed", 1);
+  o.threads = (int)cli_integer(c, "threads", 0);
+  o.epochs = cli_number(c, "epochs", o.epochs);
+  o.seconds = cli_number(c, "seconds", 0);
+  o.lr = (float)cli_number(c, "lr", (double)o.lr);
+  o.column = cli_text(c, "column", NULL);
+  o.bf16 = cli_flag(c, "bf16");
+  if (cli_text(c, "init", NULL)) snprintf(init, sizeof init, "%s", cli_text(c, "init", NULL)), o.init = init;
+  if (o.epochs <= 0 || o.threads < 0 || o.lr <= 0) return error_set(e, E_USAGE, "--epochs and --lr are above 0, --threads is not negative");
+  TRY_OUT(choose_tasks(c, s, t, a, &tasks, &n, e));
+  o.tasks = (const struct task *const *)tasks;
+  o.n_tasks = n;
+  TRY_OUT(model_train(&o, t, &result, e));
+  TRY_OUT(make_version(s, t, dir, id, e));
+  rc = say(c, &result, dir, id, tasks, n, e);
+out:
+  for (int i = 0; i < n; i++) task_free(tasks[i]);
+  return rc;
+}
+
+static int run(struct cli *c, struct error *e) {
+  struct site s;
+  struct timeline *t;
+  struct arena a;
+  char lock[4096];
+  int fd;
+  TRY(site_open(c->arg[0], &s, e));
+  TRY(site_path(&s, lock, "models", "train.lock", NULL));
+  TRY(file_lock(lock, &fd, e));
+  int rc = cli_store(&s, &t, e);
+  if (rc == OK) {
+    arena_init(&a, 64 << 20, 0);
+    rc = train(c, &s, t, &a, e);
+    arena_free(&a);
+    timeline_close(t);
+  }
+  file_unlock(fd);
+  return rc;
+}
+
+const struct command command_train = {"train", "SITE", "train one model on the site's timelines; it becomes a draft version", options, 1, 1, run};

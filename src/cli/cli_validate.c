@@ -1,0 +1,167 @@
+/* vitae validate SITE --task T: figures on held-out patients, the baseline beside them, a report, and the version's gate. */
+#include <math.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/progress.h"
+#include "cli/cli_commands.h"
+#include "cli/cli_site.h"
+#include "govern/govern.h"
+#include "govern/site.h"
+#include "model/model.h"
+#include "timeline/task.h"
+#include "timeline/timeline.h"
+#include "validate/validate.h"
+
+static const struct cli_option options[] = {{"task", CLI_MANY, "TASK", "what to validate; default: every task that the model has a head for"},
+                                            {"model", CLI_TEXT, "VERSION", "version, its first letters, its state, or a checkpoint directory (default: the newest)"},
+                                            {"bootstrap", CLI_INTEGER, "N", "resamples for the intervals (default 500)"},
+                                            {"seed", CLI_INTEGER, "N", "of the resamples (default 1)"},
+                                            {"threads", CLI_INTEGER, "N", "default: all cores"},
+                                            {0}};
+
+struct job {
+  const struct site *site;
+  const struct timeline *store;
+  const struct model *model;
+  const char *id;
+  struct registry *registry;
+  struct table *table;
+  struct json_out *json;
+};
+
+static const char *cell(struct arena *a, const struct interval *v) {
+  char *out = arena_alloc(a, 48, 1);
+  if (!out || isnan(v->at)) return "n/a";
+  snprintf(out, 48, "%.3f [%.3f, %.3f]", v->at, v->lo, v->hi);
+  return out;
+}
+
+static void rows(struct table *t, struct arena *a, const struct validation *v) {
+  const struct scored *all[3] = {&v->model, &v->baseline, &v->hazard};
+  for (int i = 0; i < 3; i++) {
+    if (!all[i]->name) continue;
+    char n[48];
+    snprintf(n, sizeof n, "%u / %u", v->n, v->events);
+    const struct metrics *m = &all[i]->all;
+    table_row(t, v->task, all[i]->name, n, cell(a, &m->auroc), cell(a, &m->auprc), cell(a, &m->brier), cell(a, &m->slope));
+  }
+}
+
+static void object(struct json_out *o, const struct validation *v, const char *dir) {
+  json_out_object(o);
+  json_kv_c(o, "task", v->task);
+  json_kv_i64(o, "n", v->n);
+  json_kv_i64(o, "events", v->events);
+  json_kv_f64(o, "auroc", v->model.all.auroc.at);
+  json_kv_f64(o, "auroc_lo", v->model.all.auroc.lo);
+  json_kv_f64(o, "auroc_hi", v->model.all.auroc.hi);
+  json_kv_f64(o, "auprc", v->model.all.auprc.at);
+  json_kv_f64(o, "brier", v->model.all.brier.at);
+  json_kv_f64(o, "baseline_auroc", v->baseline.all.auroc.at);
+  json_kv_f64(o, "baseline_auprc", v->baseline.all.auprc.at);
+  json_kv_f64(o, "difference", v->difference);
+  json_kv_f64(o, "difference_lo", v->difference_lo);
+  json_kv_f64(o, "difference_hi", v->difference_hi);
+  json_kv_f64(o, "seconds", v->seconds);
+  json_kv_c(o, "report", dir);
+  struct buf reasons = {0};
+  json_kv_bool(o, "gate", validate_gate(v, &reasons));
+  json_kv_c(o, "gate_reasons", buf_cstr(&reasons));
+  buf_release(&reasons);
+  json_out_end(o);
+}
+
+static int one(struct cli *c, struct job *j, const char *name, struct error *e) {
+  struct task *task;
+  struct arena a;
+  struct validation v;
+  char dir[4096], leaf[160];
+  TRY(cli_task(j->site, name, &task, e));
+  arena_init(&a, 0, 0);
+  struct validate_options o = {.model = j->model,
+                               .store = j->store,
+                               .task = task,
+                               .bootstrap = (int)cli_integer(c, "bootstrap", 500),
+                               .seed = (uint64_t)cli_integer(c, "seed", 1),
+                               .threads = (int)cli_integer(c, "threads", 0),
+                               .min_subgroup = 50,
+                               .model_hash = j->id,
+                               .commit = cli_commit()};
+  int rc;
+  TRY_OUT(validate_run(&o, &a, &v, e));
+  snprintf(leaf, sizeof leaf, "%s-%.12s", task_name(task), j->id[0] ? j->id : "checkpoint");
+  TRY_OUT(site_path(j->site, dir, "reports", leaf, NULL));
+  TRY_OUT(validate_report_write(&v, dir, e));
+  if (j->id[0]) TRY_OUT(registry_attach_report(j->registry, j->id, dir, e));
+  rows(j->table, &a, &v);
+  object(j->json, &v, dir);
+  if (!c->json) {
+    struct buf reasons = {0};
+    bool passes = validate_gate(&v, &reasons);
+    printf("%s: report in %s/report.html; gate: %s%s%s\n", v.task, dir, passes ? "passes" : "does not pass", reasons.n ? ": " : "", buf_cstr(&reasons));
+    buf_release(&reasons);
+  }
+out:
+  arena_free(&a);
+  task_free(task);
+  return rc;
+}
+
+static int all_tasks(struct cli *c, struct job *j, struct error *e) {
+  const struct cli_value *named = cli_value(c, "task");
+  if (!named->given && model_tasks(j->model) == 0) return error_set(e, E_USAGE, "the model has no task heads; name one with --task");
+  int n = named->given ? named->n : model_tasks(j->model), done = 0;
+  for (int i = 0; i < n; i++) {
+    struct error one_error = {0};
+    const char *name = named->given ? named->text[i] : model_task_name(j->model, i);
+    int rc = one(c, j, name, &one_error);
+    if (rc < 0 && (named->given || (rc != E_INPUT && rc != E_NOTFOUND))) {
+      if (e) *e = one_error;
+      return rc;
+    }
+    /* a task that nobody named may have too few held-out cases: say so and go on */
+    if (rc < 0) {
+      fprintf(stderr, "%s: ", name);
+      error_print(stderr, &one_error);
+    } else {
+      done++;
+    }
+  }
+  return done ? OK : error_set(e, E_INPUT, "no task could be validated on the held-out patients");
+}
+
+static int run(struct cli *c, struct error *e) {
+  struct site s;
+  struct job j = {.site = &s};
+  struct timeline *store = NULL;
+  struct model *model = NULL;
+  struct table table;
+  struct buf b = {0};
+  struct json_out o;
+  char dir[4096], id[65];
+  TRY(site_open(c->arg[0], &s, e));
+  TRY(cli_store(&s, &store, e));
+  int rc;
+  table_init(&table, 7, "task", "predictor", "n / events", "AUROC", "AUPRC", "Brier", "slope");
+  json_out_init(&o, &b, false);
+  json_out_array(&o);
+  TRY_OUT(cli_model(&s, cli_text(c, "model", NULL), &model, dir, id, e));
+  TRY_OUT(registry_open(s.path, &j.registry, e));
+  j.store = store, j.model = model, j.id = id, j.table = &table, j.json = &o;
+  TRY_OUT(all_tasks(c, &j, e));
+  json_out_end(&o);
+  if (c->json)
+    rc = cli_print_json(&b, e);
+  else
+    printf("\nHeld-out patients only; intervals: 95 %%, bootstrap over patients\n"), table_print(&table, stdout);
+out:
+  table_release(&table);
+  buf_release(&b);
+  if (j.registry) registry_close(j.registry);
+  if (model) model_free(model);
+  timeline_close(store);
+  return rc;
+}
+
+const struct command command_validate = {"validate", "SITE", "prove a model on patients it has never seen; write the report", options, 1, 1, run};

@@ -1,0 +1,81 @@
+/* The wall: record -> event. Policy, pseudonyms, date shift, ages, geography, text, manifest.
+ *
+ *     struct vault *v;   TRY(vault_open("site/vault", &v, e));                     // decrypts the identity map
+ *     struct deid_policy pol;  TRY(deid_policy_load("policy/expert.json", &pol, e));
+ *     struct deid *wall; TRY(deid_open(&pol, v, "fhir", events_out, &wall, e));
+ *     … readers call deid_take(wall, record, e) for every record …
+ *     TRY(deid_finish(wall, e));              // emits births (known only now: ages over 89 are capped), closes the counts
+ *     TRY(vault_commit(v, e));                // encrypted, atomic; BEFORE the store's pointer moves
+ *     deid_manifest(wall, &json);             // what was removed, by identifier kind and path: counts only, no values
+ *     deid_close(wall);
+ *
+ * Deny by default: a record's code, number and time pass, transformed by the policy; identifiers, free text and unknown
+ * elements do not. See docs/deid.md for the rules and their sources (45 CFR 164.514).
+ */
+#ifndef DEID_DEID_H
+#define DEID_DEID_H
+#include "base/error.h"
+#include "base/str.h"
+
+struct record;
+struct event_sink;
+struct json_out;
+
+enum deid_dates { DEID_DATES_YEAR, DEID_DATES_SHIFT, DEID_DATES_KEEP };
+struct deid_policy { /* read from policy/NAME.json; `hash` (SHA-256 over the file and the tables it names) is stamped on every output */
+  char name[32];     /* "safe-harbor", "expert", "limited" */
+  char hash[65];
+  char statement[256]; /* what may be said of the output, e.g. "limited data set under a data use agreement" */
+  enum deid_dates dates;
+  int shift_days_max; /* shift is uniform over whole microsecond-exact days in [-max, -1] u [1, max] (never 0) */
+  int age_cap;        /* 89: ages above become 90; 0 = ages are not capped */
+  bool keep_zip3;     /* emit ZIP3//nnn where the prefix may be kept */
+  bool random_pseudonyms;
+  char zip3[1024][4]; /* prefixes that must become 000 (restricted and unlisted ones), from the table named in the policy */
+  int zip3_n;
+  char zip3_country[8][16]; /* country spellings, upper case, that mean a US address */
+  int zip3_country_n;
+  int32_t sentinel[8]; /* days since 1970 of dates that stand for "unknown" */
+  int sentinel_n;
+  int display_persons;   /* a code's description from outside passes once this many persons had the very same one (1..8) */
+  char codes_path[4096]; /* table of code systems and their shapes; read by deid_open, which checks it against codes_hash */
+  char codes_hash[65];
+};
+int deid_policy_load(const char *path, struct deid_policy *out, struct error *e) MUST_CHECK;
+
+/* The vault: (source, person key) -> pseudonym, date shift, birth, last event; encrypted at rest (libsodium secretstream,
+ * key file 0600 or passphrase by Argon2id), written atomically, separable from the site. Random secrets only: nothing in it
+ * is a function of a person's data, so known (date, shifted date) pairs of some persons reveal nothing of others. */
+struct vault;
+int vault_create(const char *dir, const char *passphrase /* NULL = key file */, struct error *e) MUST_CHECK;
+int vault_open(const char *dir, const char *passphrase, struct vault **out, struct error *e) MUST_CHECK; /* takes a lock; E_BUSY */
+int vault_open_memory(struct vault **out,
+                      struct error *e) MUST_CHECK; /* for one request: nothing is stored, nothing identified outlives vault_close */
+int vault_commit(struct vault *v, struct error *e) MUST_CHECK;
+void vault_close(struct vault *v); /* wipes */
+uint64_t vault_persons(const struct vault *v);
+/* The pseudonym of a person whom the vault knows; E_NOTFOUND otherwise. */
+int vault_find(const struct vault *v, const char *source, struct str person, int64_t *pseudonym, struct error *e) MUST_CHECK;
+/* Erasure of one person (GDPR Art. 17): key, dates and shift are overwritten, and gone from disk after the next commit. The
+ * pseudonym is handed back so that the caller can remove that subject from the stores. E_NOTFOUND if unknown. */
+int vault_erase(struct vault *v, const char *source, struct str person, int64_t *pseudonym, struct error *e) MUST_CHECK;
+
+struct deid;
+int deid_open(const struct deid_policy *policy, struct vault *vault, const char *source, const struct event_sink *out, struct deid **wall,
+              struct error *e) MUST_CHECK;
+/* Takes one record; emits zero or more events. The signature fits record_sink.record. */
+int deid_take(void *wall, const struct record *r, struct error *e);
+int deid_finish(struct deid *wall, struct error *e) MUST_CHECK;
+/* Writes one JSON object: policy name and hash, persons, events out, removed counts by identifier kind (18 + free text), by
+ * transformation (shifted, truncated, capped, generalised, dropped), unknown elements by path with counts. No values. */
+void deid_manifest(const struct deid *wall, struct json_out *o);
+struct deid_counts {
+  uint64_t records, events, removed[32]; /* by enum identifier_kind */
+  uint64_t dates_changed, ages_capped, zips_kept, zips_cleared, text_dropped, elements_dropped, persons;
+  uint64_t codes_dropped, units_dropped, displays_held, times_dropped,
+      own_identifiers; /* parts of elements_dropped, but for units and displays */
+};
+void deid_counts(const struct deid *wall, struct deid_counts *out);
+const char *deid_identifier_name(int kind); /* "names", "geography", … for reports */
+void deid_close(struct deid *wall);
+#endif

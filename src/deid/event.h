@@ -1,0 +1,26 @@
+/* A de-identified event. Opaque: it can be made only inside deid/ (event_make.h is private to this folder), so whatever
+ * holds a struct event holds something that came through the wall. Everything downstream reads it by these accessors.
+ * MEDS-compatible. Strings are valid during the callback that hands the event over.
+ */
+#ifndef DEID_EVENT_H
+#define DEID_EVENT_H
+#include <stdint.h>
+
+#include "base/str.h"
+
+struct event;
+int64_t event_subject(const struct event *ev);    /* pseudonym, > 0 */
+int64_t event_time(const struct event *ev);       /* us since 1970 after the person's shift; TIME_STATIC = no time */
+struct str event_code(const struct event *ev);    /* "SYSTEM//CODE", "MEDS_BIRTH", "MEDS_DEATH" */
+struct str event_display(const struct event *ev); /* the code's description, or STR_NONE */
+float event_value(const struct event *ev);        /* NaN = none */
+struct str event_unit(const struct event *ev);
+struct str event_text(const struct event *ev);      /* de-identified text; STR_NONE unless a scrubber let it through */
+uint32_t event_origin_file(const struct event *ev); /* lineage: source file number of the run, row in it; no PHI */
+uint64_t event_origin_row(const struct event *ev);
+
+struct event_sink {
+  void *ctx;
+  int (*event)(void *ctx, const struct event *ev, struct error *e); /* < 0 stops the run */
+};
+#endif

@@ -1,0 +1,148 @@
+/* Reading policy/NAME.json and the ZIP3 table that it names. A policy with a field that is missing, unknown in meaning or
+ * out of range is refused: a wall does not guess. */
+#include <stdio.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/time.h"
+#include "deid/deid.h"
+
+enum { TABLE_LIMIT = 4 << 20 };
+
+static int bad(struct error *e, const char *field, const char *what) {
+  error_set(e, E_INPUT, "%s", what);
+  error_where(e, NULL, 0, field);
+  return E_INPUT;
+}
+
+static int text(struct json j, const char *key, char *out, size_t size, struct error *e) {
+  struct str s;
+  TRY(json_want_str(j, key, &s, e));
+  if (s.n == 0 || s.n >= size) return bad(e, key, "empty or too long");
+  memcpy(out, s.p, s.n);
+  out[s.n] = 0;
+  return OK;
+}
+
+static int number(struct json j, const char *key, int64_t lo, int64_t hi, int *out, struct error *e) {
+  int64_t v;
+  TRY(json_want_i64(j, key, &v, e));
+  if (v < lo || v > hi) return bad(e, key, "out of range");
+  *out = (int)v;
+  return OK;
+}
+
+/* A file named in the policy lies beside it. */
+static int beside(const char *path, const char *name, char *out, size_t size, struct error *e) {
+  if (strchr(name, '/')) return error_set(e, E_INPUT, "a policy may only name files beside it");
+  const char *slash = strrchr(path, '/');
+  int dir = slash ? (int)(slash - path) + 1 : 0, n = snprintf(out, size, "%.*s%s", dir, path, name);
+  return n < 0 || (size_t)n >= size ? error_set(e, E_LIMIT, "path too long") : OK;
+}
+
+static int prefixes(struct json table, const char *key, struct deid_policy *p, struct error *e) {
+  struct json list = json_get(table, key), v;
+  if (json_kind(list) != JSON_ARRAY) return bad(e, key, "expected a list of 3-digit prefixes");
+  for (struct json_iter it = json_items(list); json_next(&it, &v);) {
+    struct str s = json_str(v);
+    if (s.n != 3 || p->zip3_n == 1024) return bad(e, key, "expected at most 1024 prefixes of 3 digits");
+    for (int i = 0; i < 3; i++)
+      if (s.p[i] < '0' || s.p[i] > '9') return bad(e, key, "expected digits");
+    memcpy(p->zip3[p->zip3_n++], s.p, 3);
+  }
+  return OK;
+}
+
+static int zip3_table(const char *path, struct deid_policy *p, struct error *e) {
+  struct arena a;
+  struct json root, v;
+  arena_init(&a, TABLE_LIMIT, 0);
+  int rc;
+  TRY_OUT(json_load(&a, path, &root, e));
+  TRY_OUT(prefixes(root, "restricted", p, e));
+  if (p->zip3_n == 0) TRY_OUT(bad(e, "restricted", "an empty list would keep every prefix"));
+  TRY_OUT(prefixes(root, "unlisted", p, e));
+  for (struct json_iter it = json_items(json_get(root, "countries")); json_next(&it, &v);) {
+    struct str s = json_str(v);
+    if (s.n == 0 || s.n >= 16 || p->zip3_country_n == 8) TRY_OUT(bad(e, "countries", "expected at most 8 short names"));
+    memcpy(p->zip3_country[p->zip3_country_n++], s.p, s.n);
+  }
+out:
+  arena_free(&a);
+  if (rc < 0) error_where(e, path, 0, NULL);
+  return rc;
+}
+
+static int sentinels(struct json root, struct deid_policy *p, struct error *e) {
+  struct json list = json_get(root, "sentinels"), v;
+  if (json_kind(list) != JSON_ARRAY) return bad(e, "sentinels", "expected a list of dates");
+  for (struct json_iter it = json_items(list); json_next(&it, &v);) {
+    struct time_parts parts;
+    int64_t us;
+    if (p->sentinel_n == 8) return bad(e, "sentinels", "more than 8 dates");
+    if (time_parse(json_str(v), &parts, &us, NULL) < 0 || parts.precision != TIME_PRECISION_DAY)
+      return bad(e, "sentinels", "expected dates as YYYY-MM-DD");
+    p->sentinel[p->sentinel_n++] = (int32_t)time_from_civil(parts.year, parts.month, parts.day);
+  }
+  return OK;
+}
+
+static int fields(struct json root, const char *path, struct deid_policy *p, char zip3_path[4096], struct error *e) {
+  char word[256];
+  TRY(text(root, "name", p->name, sizeof p->name, e));
+  TRY(text(root, "statement", p->statement, sizeof p->statement, e));
+  TRY(text(root, "dates", word, sizeof word, e));
+  if (!strcmp(word, "year"))
+    p->dates = DEID_DATES_YEAR;
+  else if (!strcmp(word, "shift"))
+    p->dates = DEID_DATES_SHIFT;
+  else if (!strcmp(word, "keep"))
+    p->dates = DEID_DATES_KEEP;
+  else
+    return bad(e, "dates", "expected year, shift or keep");
+  TRY(number(root, "shift_days_max", p->dates == DEID_DATES_SHIFT ? 1 : 0, 36500, &p->shift_days_max, e));
+  TRY(number(root, "age_cap", 0, 150, &p->age_cap, e));
+  TRY(number(root, "display_persons", 1, 8, &p->display_persons, e));
+  TRY(text(root, "pseudonyms", word, sizeof word, e));
+  if (strcmp(word, "random") != 0) return bad(e, "pseudonyms", "only random pseudonyms exist");
+  p->random_pseudonyms = true;
+  if (!json_bool(json_get(root, "keep_zip3"), &p->keep_zip3)) return bad(e, "keep_zip3", "expected true or false");
+  TRY(text(root, "codes", word, sizeof word, e));
+  TRY(beside(path, word, p->codes_path, sizeof p->codes_path, e));
+  TRY(text(root, "zip3", word, sizeof word, e));
+  TRY(beside(path, word, zip3_path, 4096, e));
+  return sentinels(root, p, e);
+}
+
+/* One hash for the policy and what it names: a changed table is a changed policy. */
+static int stamp(const char *path, const char *zip3_path, struct deid_policy *p, struct error *e) {
+  uint8_t digest[3][32], all[32];
+  TRY(sha256_file(path, digest[0], e));
+  TRY(sha256_file(zip3_path, digest[1], e));
+  TRY(sha256_file(p->codes_path, digest[2], e));
+  sha256_of(digest, sizeof digest, all);
+  hash_hex(all, 32, p->hash);
+  hash_hex(digest[2], 32, p->codes_hash);
+  p->hash[64] = p->codes_hash[64] = 0;
+  return OK;
+}
+
+int deid_policy_load(const char *path, struct deid_policy *out, struct error *e) {
+  struct arena a;
+  struct json root;
+  char zip3_path[4096];
+  *out = (struct deid_policy){0};
+  arena_init(&a, TABLE_LIMIT, 0);
+  int rc;
+  TRY_OUT(json_load(&a, path, &root, e));
+  TRY_OUT(fields(root, path, out, zip3_path, e));
+  TRY_OUT(zip3_table(zip3_path, out, e));
+  TRY_OUT(stamp(path, zip3_path, out, e));
+out:
+  arena_free(&a);
+  if (rc == OK) return OK;
+  *out = (struct deid_policy){0};
+  if (!(e && e->file[0])) error_where(e, path, 0, NULL);
+  return rc;
+}

@@ -1,0 +1,33 @@
+/* The table of the AMX column: tiles for the matrix product, AVX-512 for all else */
+#include "kernel/columns_avx512.h"
+
+const struct kernel kernel_column_amx = {
+    .name = "amx",
+    .bf16 = true,
+    .gemm_scratch = AVX512_GEMM_SCRATCH,
+    .gemm = amx_gemm,
+    .norm_forward = avx512_norm_forward,
+    .norm_backward = avx512_norm_backward,
+    .attention_forward = avx512_attention_forward,
+    .attention_backward = avx512_attention_backward,
+    .attention_decode = avx512_attention_decode,
+    .rope = avx512_rope,
+    .embed_forward = avx512_embed_forward,
+    .embed_backward = avx512_embed_backward,
+    .swiglu_forward = avx512_swiglu_forward,
+    .swiglu_backward = avx512_swiglu_backward,
+    .gelu_forward = avx512_gelu_forward,
+    .gelu_backward = avx512_gelu_backward,
+    .add = avx512_add,
+    .axpy = avx512_axpy,
+    .scale = avx512_scale,
+    .mul = avx512_mul,
+    .dot = avx512_dot,
+    .sumsq = avx512_sumsq,
+    .col_sum = avx512_col_sum,
+    .logsumexp = avx512_logsumexp,
+    .exp_scaled = avx512_exp_scaled,
+    .sigmoid = avx512_sigmoid,
+    .dropout = avx512_dropout,
+    .adamw = avx512_adamw,
+};

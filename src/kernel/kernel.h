@@ -1,0 +1,177 @@
+/* The numerical operations: a closed set behind one table. kernel_ref.c is the truth (plain C, f32, double where sums are
+ * long); every other column (avx2, avx512, avx512bf16, amx, a GPU plug-in) fills the same table and is tested against it.
+ *
+ *     const struct kernel *k = kernel_pick(KERNEL_AUTO, KERNEL_BF16);      // once, at start
+ *     k->gemm(&(struct gemm){.m = T, .n = 3 * C, .k = C, .a = x, .lda = C, .b = w, .ldb = 3 * C, .c = qkv, .ldc = 3 * C});
+ *
+ * All operations are single-threaded (parallelism is by micro-batch above), work on row-major f32, never allocate except
+ * from the caller's scratch, do not alias inputs with outputs unless said, and are deterministic: same inputs, same
+ * column -> same bits. Shapes: T = positions (rows), C = width, H = heads, D = head size (C = H*D), F = MLP width.
+ * bf16 columns round the operands of matrix products to bfloat16 (nearest even) and accumulate in f32; all else stays f32.
+ * NaN in -> NaN out (never hidden). Threads must have called thread_fast_float().
+ */
+#ifndef KERNEL_KERNEL_H
+#define KERNEL_KERNEL_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* C = beta*C + op(A) op(B) (+ bias per column); op = transpose if ta / tb. A is (m,k) [or (k,m) if ta], B is (k,n) [or (n,k) if tb]. beta is 0 or 1. */
+struct gemm {
+  int m, n, k;
+  bool ta, tb;
+  const float *a;
+  int lda;
+  const float *b;
+  int ldb;
+  float beta;
+  const float *bias; /* (n) or NULL; only with beta 0 */
+  float *c;
+  int ldc;
+  float *scratch; /* >= kernel->gemm_scratch floats, 64-byte aligned */
+};
+
+enum norm_kind { NORM_RMS, NORM_LAYER };
+struct norm { /* y = gain * (x - mean) * rstd (+ shift); RMSNorm (Zhang & Sennrich 2019): mean = 0, no shift */
+  enum norm_kind kind;
+  int rows, c;
+  float eps;
+  const float *x, *gain, *shift; /* shift may be NULL */
+  float *y, *mean, *rstd;        /* (rows) each; saved for backward; mean unused for RMS */
+};
+struct norm_back {
+  struct norm f; /* x, gain, mean, rstd from forward */
+  const float *dy;
+  float *dx;             /* accumulated (+=) */
+  float *dgain, *dshift; /* accumulated; dshift may be NULL */
+};
+
+/* Attention over packed ragged sequences. Row r of sequence s sees rows j of the same sequence with j <= r (causal), and
+ * with `ties` only j == r or time[j] < time[r] (events at the same instant do not see each other); `window` > 0 keeps
+ * j > r - window; `full` sees every row. Grouped queries: head h uses key head h * kv_heads / heads. */
+struct attention {
+  int sequences;
+  const int32_t *start; /* (sequences+1) row offsets */
+  int heads, kv_heads, d;
+  float scale;
+  bool full, ties;
+  int window;
+  const int64_t *time;    /* (rows), needed for ties */
+  const float *q, *k, *v; /* rows of q: heads*d, of k and v: kv_heads*d, with these strides (floats) */
+  int q_stride, k_stride, v_stride;
+  float *out; /* (rows, heads*d), stride out_stride */
+  int out_stride;
+  float *lse;     /* (rows, heads): log of the softmax denominator, saved for backward */
+  float *scratch; /* kernel_attention_scratch(longest sequence, d) floats */
+};
+struct attention_back {
+  struct attention f; /* q, k, v, out, lse from forward */
+  const float *dout;
+  float *dq, *dk, *dv; /* accumulated; strides as q, k, v */
+};
+/* One new row per stream against a cache: keys = shared prefix (prefix_n rows) then the stream's own rows (own_n, the new
+ * row included). All masks are already decided by what the caller put in the cache. */
+struct attention_decode {
+  int streams, heads, kv_heads, d;
+  float scale;
+  const float *q; /* (streams, heads*d) */
+  int q_stride;
+  const float *const *prefix_k, *const *prefix_v; /* per stream, rows of kv_heads*d; may be NULL where prefix_n is 0 */
+  const int32_t *prefix_n;
+  const float *const *own_k, *const *own_v;
+  const int32_t *own_n;
+  float *out; /* (streams, heads*d), stride out_stride */
+  int out_stride;
+  float *scratch; /* max over streams of (prefix_n+own_n) floats */
+};
+
+/* Rotary position (Su et al. 2021), half-split pairs (i, i+d/2): angle = position[r] * base^(-2i/d). In place; back = inverse rotation. */
+struct rope {
+  int rows, heads, d, stride;
+  const float *position; /* (rows): index or time in the unit the model chose */
+  float base;
+  float *x;
+  bool back;
+};
+
+/* Sum of table rows: out[p] += sum over e in [start[p], start[p+1]) of weight[e] * table[id[e]]; weight NULL = 1. */
+struct embed_bag {
+  int rows, c;
+  const int32_t *start, *id;
+  const float *weight;
+  const float *table; /* (vocabulary, c) */
+  float *out;         /* (rows, c) accumulated */
+};
+struct embed_bag_back {
+  struct embed_bag f;
+  const float *dout;
+  float *dtable; /* accumulated */
+};
+
+/* AdamW (Loshchilov & Hutter 2019), bias-corrected; `decay` is applied to w directly. */
+struct adamw {
+  size_t n;
+  float *w, *m, *v;
+  const float *g;
+  float lr, beta1, beta2, eps, decay;
+  float grad_scale;   /* multiplies g first (clipping, averaging) */
+  float bias1, bias2; /* 1 - beta^step */
+};
+
+struct kernel {
+  const char *name; /* "ref", "avx2", "avx512", "avx512bf16", "amx" */
+  bool bf16;
+  size_t gemm_scratch; /* floats */
+
+  void (*gemm)(const struct gemm *g);
+  void (*norm_forward)(const struct norm *n);
+  void (*norm_backward)(const struct norm_back *n);
+  void (*attention_forward)(const struct attention *a);
+  void (*attention_backward)(const struct attention_back *a);
+  void (*attention_decode)(const struct attention_decode *a);
+  void (*rope)(const struct rope *r);
+  void (*embed_forward)(const struct embed_bag *e);
+  void (*embed_backward)(const struct embed_bag_back *e);
+  /* SwiGLU (Shazeer 2020): y = silu(g) * u, gu row = [g (f) | u (f)] */
+  void (*swiglu_forward)(int rows, int f, const float *gu, float *y);
+  void (*swiglu_backward)(int rows, int f, const float *gu, const float *dy, float *dgu); /* dgu overwritten */
+  void (*gelu_forward)(size_t n, const float *x, float *y);                               /* tanh form */
+  void (*gelu_backward)(size_t n, const float *x, const float *dy, float *dx);            /* dx overwritten */
+  void (*add)(size_t n, const float *x, float *y);                                        /* y += x */
+  void (*axpy)(size_t n, float a, const float *x, float *y);                              /* y += a x */
+  void (*scale)(size_t n, float a, float *x);                                             /* x *= a */
+  void (*mul)(size_t n, const float *x, float *y);                                        /* y *= x */
+  double (*dot)(size_t n, const float *x, const float *y);
+  double (*sumsq)(size_t n, const float *x);
+  void (*col_sum)(int rows, int c, const float *x, int stride, float *out); /* out[c] += sum over rows (bias gradients) */
+  /* log(sum(exp(x))) over n; and y = a * exp(x - b), returning the sum of y */
+  float (*logsumexp)(size_t n, const float *x);
+  double (*exp_scaled)(size_t n, float a, float b, const float *x, float *y);
+  void (*sigmoid)(size_t n, const float *x, float *y);
+  /* x *= keep ? 1/(1-p) : 0, keep decided by Philox(seed, stream, element): the same mask in forward and backward */
+  void (*dropout)(size_t n, float p, uint64_t seed, uint64_t stream, float *x);
+  void (*adamw)(const struct adamw *a);
+};
+
+enum kernel_column { KERNEL_AUTO, KERNEL_REF, KERNEL_AVX2, KERNEL_AVX512, KERNEL_AVX512BF16, KERNEL_AMX };
+enum kernel_precision { KERNEL_F32, KERNEL_BF16 };
+/* The best column for this machine (CPUID feature bits, XCR0, and for AMX the kernel's permission), or the one named;
+ * NULL if the named one cannot run here. KERNEL_BF16 falls back to the best f32 column where no bf16 unit exists. */
+const struct kernel *kernel_pick(enum kernel_column column, enum kernel_precision precision);
+/* All columns that can run here, reference first; returns how many. For tests. */
+int kernel_all(const struct kernel *out[8]);
+/* One line for people: "avx512bf16 (no AMX on this machine)" */
+const char *kernel_describe(void);
+size_t kernel_attention_scratch(int longest, int d); /* floats, enough for every column */
+static inline float bf16_round(float x) {            /* nearest even, NaN kept */
+  union {
+    float f;
+    uint32_t u;
+  } v = {x};
+  if ((v.u & 0x7fffffffu) > 0x7f800000u) return x;
+  v.u = (v.u + 0x7fffu + ((v.u >> 16) & 1u)) & 0xffff0000u;
+  return v.f;
+}
+#endif

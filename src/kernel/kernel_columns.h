@@ -1,0 +1,63 @@
+/* Private to this module: the columns' tables, the reference functions that other columns reuse where speed does not
+ * matter, and small pieces of arithmetic that every column must do in the same way (who sees whom, which elements dropout
+ * drops). Nobody outside src/kernel and its tests includes it. */
+#ifndef KERNEL_COLUMNS_H
+#define KERNEL_COLUMNS_H
+#include <math.h>
+
+#include "kernel/kernel.h"
+
+extern const struct kernel kernel_column_ref, kernel_column_avx2, kernel_column_avx512, kernel_column_avx512bf16, kernel_column_amx;
+
+void ref_gemm(const struct gemm *g);
+void ref_norm_forward(const struct norm *n);
+void ref_norm_backward(const struct norm_back *n);
+void ref_attention_forward(const struct attention *a);
+void ref_attention_backward(const struct attention_back *b);
+void ref_attention_decode(const struct attention_decode *a);
+void ref_rope(const struct rope *r);
+void ref_embed_forward(const struct embed_bag *e);
+void ref_embed_backward(const struct embed_bag_back *e);
+void ref_swiglu_forward(int rows, int f, const float *gu, float *y);
+void ref_swiglu_backward(int rows, int f, const float *gu, const float *dy, float *dgu);
+void ref_gelu_forward(size_t n, const float *x, float *y);
+void ref_gelu_backward(size_t n, const float *x, const float *dy, float *dx);
+void ref_add(size_t n, const float *x, float *y);
+void ref_axpy(size_t n, float a, const float *x, float *y);
+void ref_scale(size_t n, float a, float *x);
+void ref_mul(size_t n, const float *x, float *y);
+double ref_dot(size_t n, const float *x, const float *y);
+double ref_sumsq(size_t n, const float *x);
+void ref_col_sum(int rows, int c, const float *x, int stride, float *out);
+float ref_logsumexp(size_t n, const float *x);
+double ref_exp_scaled(size_t n, float a, float b, const float *x, float *y);
+void ref_sigmoid(size_t n, const float *x, float *y);
+void ref_dropout(size_t n, float p, uint64_t seed, uint64_t stream, float *x);
+void ref_adamw(const struct adamw *a);
+
+/* The mask in one place. `begin` is the first row of the sequence; j and r are rows of the packed batch. */
+static inline bool attention_sees(const struct attention *a, int r, int j) {
+  if (a->full) return true;
+  if (j > r || (a->window > 0 && j <= r - a->window)) return false;
+  return !a->ties || j == r || a->time[j] < a->time[r];
+}
+
+/* gelu(x) = x * sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form (Hendrycks & Gimpel 2016) without tanh */
+#define GELU_2U 1.5957691216057308f /* 2 sqrt(2/pi) */
+#define GELU_CUBIC 0.044715f
+
+/* Dropout: element i is dropped when word i%4 of Philox(key = seed, counter = (i/4, stream)) is below this. */
+static inline uint32_t dropout_threshold(float p) {
+  double t = (double)p * 4294967296.0;
+  return t >= 4294967295.0 ? 0xffffffffu : (uint32_t)t;
+}
+
+/* log-sum-exp of values whose maximum m is infinite: exp(inf - inf) would make a NaN of a well-defined limit, and a real
+ * NaN among them must still come through. */
+static inline float logsumexp_infinite(size_t n, const float *x, float m) {
+  for (size_t i = 0; i < n; i++) {
+    if (isnan(x[i])) return x[i];
+  }
+  return m;
+}
+#endif

@@ -1,0 +1,151 @@
+/* One trunk, several embedders, several heads (DESIGN section 4).
+ *
+ *     struct model_config c = model_preset("small");           // then vocabulary sizes are filled by model_new
+ *     struct model *m;  TRY(model_new(&c, vocabulary, seed, &m, e));
+ *     struct model_workspace *w;  TRY(model_workspace_new(m, 1024, true, &w, e));   // one per thread; bill in model_plan
+ *     TRY(model_forward(m, w, batch, NULL, e));   const float *h = model_hidden(w);  // (positions, d) after the final norm
+ *     model_rates(m, w, h + r * d, log_rate);                                       // (V) log events per day
+ *     model_hazard(m, w, h + r * d, log_hazard);                                    // (outcomes, bins) log hazard per day
+ *     TRY(model_save(m, "models/x", e));
+ *
+ * Trunk: pre-norm blocks. x += Wo attention(norm(x)); x += Wd mlp(norm(x)). Embedder: rows of the table summed per position
+ * (token.h) + linear of the time features (+ learned "moment" vector). Heads: rates (competing exponentials: cross-entropy + waiting
+ * time, after Delphi, Shmatko et al. 2025), value (softmax over the code's knots, conditional on the code), hazard
+ * (piecewise-exponential for all outcomes at once, low rank, after MOTOR, Steinberg et al. 2024), task (deep: linear on
+ * [last hidden | mean hidden]; wide: logistic on tabular features; blended and calibrated on tuning patients).
+ * A model is immutable while served and may be shared by threads; a workspace belongs to one thread.
+ */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/str.h"
+
+struct vocabulary;
+struct timeline;
+struct timeline_view;
+struct token_map;
+struct token_batch;
+struct token_options;
+struct kernel;
+struct task;
+struct feature_set;
+struct model;
+struct model_workspace;
+
+enum model_position { POSITION_NONE, POSITION_ROPE_INDEX, POSITION_ROPE_TIME, POSITION_LEARNED };
+enum model_mlp { MLP_SWIGLU, MLP_GELU };
+enum model_norm { MODEL_NORM_RMS, MODEL_NORM_LAYER };
+enum model_mask { MASK_CAUSAL, MASK_CAUSAL_NO_TIES, MASK_FULL };
+
+#define HAZARD_BINS 8 /* edges in days: 0 1 7 30 90 365 730 1826 3652.5 */
+extern const double hazard_edge_days[HAZARD_BINS + 1];
+
+struct model_config {
+  char preset[16];
+  int layers, d, heads, kv_heads, ff, context;
+  int window; /* 0 = whole context */
+  enum model_position position;
+  enum model_mlp mlp;
+  enum model_norm norm;
+  enum model_mask mask;
+  int pack; /* enum token_pack_mode */
+  bool bias, qk_norm, tied;
+  float dropout, norm_eps, rope_base, min_gap_days;
+  int hazard_rank;
+  uint32_t codes, rows, outcomes; /* from the vocabulary */
+  char vocabulary_hash[65];
+};
+/* tiny 0.3 M, small 2 M, base 30 M, large 100 M trunk parameters; E_NOTFOUND otherwise */
+int model_preset(const char *name, struct model_config *out, struct error *e) MUST_CHECK;
+
+int model_new(const struct model_config *c, const struct vocabulary *v, uint64_t seed, struct model **out, struct error *e) MUST_CHECK;
+void model_free(struct model *m);
+const struct model_config *model_config(const struct model *m);
+const struct vocabulary *model_vocabulary(const struct model *m); /* borrowed; a loaded model owns its vocabulary */
+uint64_t model_parameters(const struct model *m);
+void model_set_kernel(struct model *m, const struct kernel *k);
+
+/* Checkpoint directory: config.json, model.safetensors, vocabulary.json, tasks/NAME.json (heads), training.jsonl, optimizer.safetensors.
+ * Written to a temporary name, fsynced, renamed. A vocabulary whose hash differs from the config's is refused (E_MISMATCH). */
+int model_save(const struct model *m, const char *dir, struct error *e) MUST_CHECK;
+int model_load(const char *dir, struct model **out, struct error *e) MUST_CHECK;
+int model_verify(const char *dir, void (*finding)(void *, const char *), void *ctx, struct error *e) MUST_CHECK;
+
+/* The bill, before anything is allocated. */
+struct model_plan {
+  uint64_t parameters, gradients, optimizer, activations, total; /* bytes */
+};
+void model_plan(const struct model_config *c, int threads, int positions, bool training, struct model_plan *out);
+void model_plan_print(const struct model_plan *p, FILE *to);
+
+int model_workspace_new(const struct model *m, int positions, bool training, struct model_workspace **out, struct error *e) MUST_CHECK;
+void model_workspace_free(struct model_workspace *w);
+/* Forward over a packed batch; fills hidden. `cache` (or NULL) receives keys and values of sequence 0 for decoding. */
+struct model_cache;
+int model_forward(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_cache *cache, struct error *e) MUST_CHECK;
+const float *model_hidden(const struct model_workspace *w);
+void model_rates(const struct model *m, struct model_workspace *w, const float *hidden, float *log_rate);
+void model_rates_rows(const struct model *m, struct model_workspace *w, int rows, const float *hidden, float *log_rate); /* (rows, V): many streams at once */
+void model_hazard(const struct model *m, struct model_workspace *w, const float *hidden, float *log_hazard);
+void model_value(const struct model *m, struct model_workspace *w, const float *hidden, uint32_t code, float *probability); /* over the code's knots */
+/* P(outcome within days | hidden) from log_hazard (outcomes, bins) of one outcome: 1 - exp(-integral) */
+double hazard_probability(const float *log_hazard /* bins */, double days);
+
+/* Decoding: many streams that continue one prefix share its keys and values. The caller builds each new position's embedding entries. */
+int model_cache_new(const struct model *m, int prefix_positions, int streams, int own_positions, struct model_cache **out, struct error *e) MUST_CHECK;
+void model_cache_free(struct model_cache *c);
+int model_cache_prefix(const struct model_cache *c);             /* positions in the shared prefix */
+void model_cache_rewind(struct model_cache *c);                  /* drops all streams' own positions, keeps the prefix */
+/* One new position for each of n streams: batch has n sequences of one position each (entries, time features, rope fields filled);
+ * stream[i] says which stream sequence i continues. Fills model_hidden (n, d). */
+int model_decode(const struct model *m, struct model_workspace *w, struct model_cache *c, const struct token_batch *b, const int *stream, struct error *e) MUST_CHECK;
+
+/* Task heads. */
+struct model_task;
+const struct model_task *model_task_find(const struct model *m, const char *task_name);
+int model_tasks(const struct model *m);
+const char *model_task_name(const struct model *m, int i);
+const char *model_task_json(const struct model_task *t); /* the task file's text, kept with the model */
+struct model_task_score {
+  double probability;       /* blended and calibrated: the shipped answer */
+  double deep, wide;        /* logits of the parts; NaN if a part is absent */
+};
+/* hidden rows of one sequence [0, n): deep part; features row: wide part (NULL = deep only) */
+int model_task_score(const struct model *m, const struct model_task *t, const float *hidden, int n, const float *features, struct model_task_score *out,
+                     struct error *e) MUST_CHECK;
+struct feature_set *model_task_features(const struct model_task *t); /* borrowed; NULL if the task has no wide part */
+
+/* ---- training (train.c: the whole step on one page) ---- */
+struct train_options {
+  struct model_config config;
+  const char *dir;          /* run directory = checkpoint directory; resumed from if it holds a checkpoint and `resume` */
+  bool resume;
+  uint64_t seed;
+  int threads;              /* 0 = cores */
+  double epochs;            /* passes over the training positions; fractions allowed */
+  double seconds;           /* 0 = none; else stop the schedule so that it ends in about this time (decided once, from the first steps' speed; makes a run depend on the machine) */
+  int batch_positions;      /* per optimiser step; default 4096 */
+  float lr, lr_min, decay, beta1, beta2, clip, warmup; /* warmup: share of all steps */
+  const struct task *const *tasks; /* supervised heads trained with the trunk */
+  int n_tasks;
+  double task_weight;       /* loss weight of the deep task heads */
+  float task_decay;         /* their weight decay */
+  double save_every;        /* seconds between checkpoints; default 30 */
+  const char *init;         /* checkpoint to start from (fine-tuning) */
+  const char *column;       /* kernel column by name, NULL = auto */
+  bool bf16;
+  float weight_time, weight_value, weight_hazard; /* of the parts of the loss, beside the codes' cross-entropy */
+  float dropout;            /* < 0: the configuration's */
+};
+void train_defaults(struct train_options *o);
+struct train_result {
+  int64_t steps, positions;
+  double loss, loss_rates, loss_time, loss_value, loss_hazard, loss_task; /* last 50 steps' means */
+  double tuning_loss;       /* on the tuning split */
+  double seconds, positions_per_second;
+};
+int model_train(const struct train_options *o, const struct timeline *store, struct train_result *out, struct error *e) MUST_CHECK;
+#endif

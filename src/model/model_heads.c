@@ -1,0 +1,330 @@
+/* The heads: what they answer, and the full training loss with its gradient.
+ *
+ * Rates: log rate of code v at a position = h W_v + b_v + s(h); s is a shift common to all codes, so that "when" can be learned
+ * without disturbing "what". Cross-entropy over the set of codes of the next instant (mean over the set), and the waiting time to it:
+ * -(L - exp(L) dt) with L = log of the summed rates. exp is continued linearly far above 1, which bounds the gradient: gaps range
+ * from minutes to years, and a model just begun is off by factors of thousands. A life's last position only survives.
+ */
+#include <math.h>
+
+#include "base/random.h"
+#include "base/time.h"
+#include "model/model_internal.h"
+#include "token/token.h"
+
+#define LINEAR_FROM 3.0 /* exp(u) for u <= this, then its tangent */
+
+static double soft_exp(double u, double *slope) {
+  double top = 20.085536923187668; /* exp(LINEAR_FROM) */
+  *slope = u <= LINEAR_FROM ? exp(u) : top;
+  return u <= LINEAR_FROM ? *slope : top * (1 + u - LINEAR_FROM);
+}
+
+/* ---- rates ---- */
+
+static void rates_rows(const struct model *m, float *scratch, int rows, const float *hidden, float *out) {
+  const struct model_config *c = &m->config;
+  m->kernel->gemm(&(struct gemm){.m = rows, .n = (int)c->codes, .k = c->d, .tb = true, .a = hidden, .lda = c->d, .b = m->weight + m->rates, .ldb = c->d,
+                                 .bias = m->weight + m->rates_bias, .c = out, .ldc = (int)c->codes, .scratch = scratch});
+}
+
+void model_rates_rows(const struct model *m, struct model_workspace *w, int rows, const float *hidden, float *log_rate) {
+  size_t v = m->config.codes, d = (size_t)m->config.d;
+  rates_rows(m, w->gemm_scratch, rows, hidden, log_rate);
+  for (size_t r = 0; r < (size_t)rows; r++) {
+    float shift = (float)m->kernel->dot(d, hidden + r * d, m->weight + m->rates_shift);
+    for (size_t i = 0; i < v; i++) log_rate[r * v + i] += shift;
+  }
+}
+
+void model_rates(const struct model *m, struct model_workspace *w, const float *hidden, float *log_rate) { model_rates_rows(m, w, 1, hidden, log_rate); }
+
+struct rates_row { /* one position's part of the loss: weights of the two gradients */
+  double ce, time, shift;
+};
+
+static struct rates_row rates_row_loss(const struct model *m, const struct token_batch *b, const struct loss_options *o, int p, bool survives,
+                                       const float *logits, double lse, double shift, struct loss_sums *sum) {
+  struct rates_row g = {0};
+  int n = b->target_start[p + 1] - b->target_start[p];
+  double gap = b->gap_days[p], slope, total = lse + shift;
+  if (n > 0) {
+    double mean = 0;
+    for (int k = b->target_start[p]; k < b->target_start[p + 1]; k++) mean += logits[b->target_id[k]];
+    sum->rates += lse - mean / n;
+    sum->n_rates += 1;
+    g.ce = o->w_rates * o->scale;
+    sum->objective += g.ce * (lse - mean / n);
+  }
+  if (gap > 0 && n > 0) { /* NaN and 0 fail */
+    double dt = log(fmax(gap, m->config.min_gap_days)), f = soft_exp(total + dt, &slope) - total;
+    sum->time += f;
+    sum->n_time += 1;
+    g.time = o->w_time * o->scale * (slope - 1);
+    sum->objective += o->w_time * o->scale * f;
+  } else if (survives && b->tail_days[p] > m->config.min_gap_days) {
+    double f = soft_exp(total + log(b->tail_days[p]), &slope);
+    sum->time += f;
+    sum->n_time += 1;
+    g.time = o->w_time * o->scale * slope;
+    sum->objective += o->w_time * o->scale * f;
+  }
+  return g;
+}
+
+/* Only a sequence's last position stands for the time that nothing followed (earlier ones of the same instant would count it twice). */
+static bool survives(const struct token_batch *b, int sequence, int p) {
+  return p == b->seq_start[sequence + 1] - 1 && isnan(b->gap_days[p]);
+}
+
+static void rates_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o, float *gradient,
+                       struct loss_sums *sum) {
+  const struct kernel *k = m->kernel;
+  size_t v = m->config.codes, d = (size_t)m->config.d;
+  int sequence = 0;
+  for (int from = 0; from < b->positions; from += w->rates_rows) {
+    int rows = b->positions - from < w->rates_rows ? b->positions - from : w->rates_rows;
+    const float *h = w->hidden + (size_t)from * d;
+    rates_rows(m, w->gemm_scratch, rows, h, w->logits);
+    for (int r = 0; r < rows; r++) {
+      int p = from + r;
+      const float *logits = w->logits + (size_t)r * v, *hp = h + (size_t)r * d;
+      while (p >= b->seq_start[sequence + 1]) sequence++;
+      double lse = k->logsumexp(v, logits), shift = k->dot(d, hp, m->weight + m->rates_shift);
+      struct rates_row g = rates_row_loss(m, b, o, p, survives(b, sequence, p), logits, lse, shift, sum);
+      if (!gradient) continue;
+      float *dl = w->dlogits + (size_t)r * v;
+      k->exp_scaled(v, (float)(g.ce + g.time), (float)lse, logits, dl);
+      int n = b->target_start[p + 1] - b->target_start[p];
+      for (int i = b->target_start[p]; i < b->target_start[p + 1]; i++) dl[b->target_id[i]] -= (float)(g.ce / n);
+      k->axpy(d, (float)g.time, hp, gradient + m->rates_shift);
+      k->axpy(d, (float)g.time, m->weight + m->rates_shift, w->dhidden + (size_t)p * d);
+    }
+    if (gradient)
+      linear_backward(m, w, gradient, rows, (int)d, (int)v, h, m->rates, m->rates_bias, w->dlogits, 1, w->dhidden + (size_t)from * d);
+  }
+}
+
+/* ---- value: softmax over the knots of a code, tied to their embedding rows ---- */
+
+static double softmax_knots(const struct model *m, const float *u, uint32_t code, float *p) {
+  size_t d = (size_t)m->config.d;
+  int n = m->knots[code];
+  const float *rows = m->weight + m->table + (size_t)m->knot_row[code] * d;
+  float most = -INFINITY;
+  double total = 0;
+  for (int i = 0; i < n; i++) p[i] = (float)m->kernel->dot(d, u, rows + (size_t)i * d), most = p[i] > most ? p[i] : most;
+  for (int i = 0; i < n; i++) p[i] = expf(p[i] - most), total += p[i];
+  for (int i = 0; i < n; i++) p[i] = (float)(p[i] / total);
+  return total;
+}
+
+void model_value(const struct model *m, struct model_workspace *w, const float *hidden, uint32_t code, float *probability) {
+  if (code >= m->config.codes || m->knots[code] < 2) return;
+  linear_forward(m, w, 1, m->config.d, m->config.d, hidden, m->value, ABSENT, 0, w->pool);
+  softmax_knots(m, w->pool, code, probability);
+}
+
+static double value_target(const struct model *m, struct model_workspace *w, size_t p, uint32_t code, float knot, double weight, float *gradient) {
+  const struct kernel *k = m->kernel;
+  size_t d = (size_t)m->config.d, row = m->table >= 0 ? (size_t)m->knot_row[code] * d : 0;
+  float prob[TOKEN_KNOTS];
+  int n = m->knots[code], low = (int)fminf(fmaxf(floorf(knot), 0), (float)(n - 2));
+  double f = fmin(fmax((double)knot - low, 0), 1);
+  const float *u = w->u + p * d;
+  softmax_knots(m, u, code, prob);
+  double loss = -(1 - f) * log(fmax(prob[low], 1e-30)) - f * log(fmax(prob[low + 1], 1e-30));
+  if (!gradient) return loss;
+  for (int i = 0; i < n; i++) {
+    float g = (float)(weight * (prob[i] - (i == low ? 1 - f : 0) - (i == low + 1 ? f : 0)));
+    k->axpy(d, g, m->weight + m->table + row + (size_t)i * d, w->du + p * d);
+    k->axpy(d, g, u, gradient + m->table + row + (size_t)i * d);
+  }
+  return loss;
+}
+
+static void value_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o, float *gradient,
+                       struct loss_sums *sum) {
+  int d = m->config.d;
+  if (o->w_value == 0) return;
+  linear_forward(m, w, b->positions, d, d, w->hidden, m->value, ABSENT, 0, w->u);
+  if (gradient) memset(w->du, 0, (size_t)b->positions * (size_t)d * sizeof(float));
+  for (int p = 0; p < b->positions; p++) {
+    int n = 0;
+    double total = 0, scale = o->w_value * o->scale;
+    for (int i = b->target_start[p]; i < b->target_start[p + 1]; i++) n += !isnan(b->target_knot[i]) && m->knots[b->target_id[i]] >= 2;
+    if (n == 0) continue;
+    for (int i = b->target_start[p]; i < b->target_start[p + 1]; i++)
+      if (!isnan(b->target_knot[i]) && m->knots[b->target_id[i]] >= 2)
+        total += value_target(m, w, (size_t)p, (uint32_t)b->target_id[i], b->target_knot[i], scale / n, gradient);
+    sum->value += total / n;
+    sum->n_value += 1;
+    sum->objective += scale * total / n;
+  }
+  if (gradient) linear_backward(m, w, gradient, b->positions, d, d, w->hidden, m->value, ABSENT, w->du, 1, w->dhidden);
+}
+
+/* ---- hazard: all outcomes at once, low rank ---- */
+
+static void hazard_rows(const struct model *m, float *scratch, int rows, const float *hidden, float *z, float *out) {
+  const struct model_config *c = &m->config;
+  int rank = c->hazard_rank, outcomes = (int)c->outcomes;
+  m->kernel->gemm(&(struct gemm){.m = rows, .n = HAZARD_BINS * rank, .k = c->d, .tb = true, .a = hidden, .lda = c->d, .b = m->weight + m->hazard,
+                                 .ldb = c->d, .c = z, .ldc = HAZARD_BINS * rank, .scratch = scratch});
+  m->kernel->gemm(&(struct gemm){.m = rows * HAZARD_BINS, .n = outcomes, .k = rank, .tb = true, .a = z, .lda = rank, .b = m->weight + m->hazard_outcome,
+                                 .ldb = rank, .c = out, .ldc = outcomes, .scratch = scratch});
+  for (int r = 0; r < rows; r++)
+    m->kernel->add((size_t)HAZARD_BINS * c->outcomes, m->weight + m->hazard_bias, out + (size_t)r * HAZARD_BINS * c->outcomes);
+}
+
+void model_hazard(const struct model *m, struct model_workspace *w, const float *hidden, float *log_hazard) {
+  size_t n = m->config.outcomes;
+  if (n == 0) return;
+  hazard_rows(m, w->gemm_scratch, 1, hidden, w->z, w->hz);
+  for (size_t o = 0; o < n; o++)
+    for (size_t b = 0; b < HAZARD_BINS; b++) log_hazard[o * HAZARD_BINS + b] = w->hz[b * n + o];
+}
+
+double hazard_probability(const float *log_hazard, double days) {
+  double integral = 0;
+  for (int b = 0; b < HAZARD_BINS; b++) {
+    double to = b + 1 < HAZARD_BINS ? fmin(days, hazard_edge_days[b + 1]) : days; /* the last bin's rate goes on */
+    if (to > hazard_edge_days[b]) integral += exp((double)log_hazard[b]) * (to - hazard_edge_days[b]);
+  }
+  return -expm1(-integral);
+}
+
+/* One position, one outcome: days of follow-up `until` and whether it ends in the outcome. Adds to the bins' gradients. */
+static double hazard_cell(double until, bool happened, double weight, size_t stride, const float *log_hazard, float *d) {
+  double loss = 0, slope;
+  for (int b = 0; b < HAZARD_BINS; b++) {
+    double from = hazard_edge_days[b], to = hazard_edge_days[b + 1], exposure = fmin(until, to) - from;
+    if (exposure <= 0) break;
+    double u = log_hazard[(size_t)b * stride], f = soft_exp(u + log(exposure), &slope);
+    bool event = happened && until <= to;
+    loss += f - (event ? u : 0);
+    if (d) d[(size_t)b * stride] = (float)(weight * (slope - (event ? 1 : 0)));
+  }
+  return loss;
+}
+
+static double hazard_position(const struct model *m, struct model_workspace *w, const struct token_batch *b, int sequence, int p, int row, double weight,
+                              bool gradient, int *at_risk) {
+  size_t n = m->config.outcomes, cells = HAZARD_BINS * n;
+  const int64_t *first = b->outcome_first + (size_t)sequence * n;
+  int64_t now = b->time[p], end = b->end_time[sequence];
+  const float *z = w->hz + (size_t)row * cells;
+  float *d = gradient ? w->dhz + (size_t)row * cells : NULL;
+  double loss = 0;
+  *at_risk = 0;
+  for (size_t o = 0; o < n; o++) *at_risk += first[o] > now && end > now;
+  if (d) memset(d, 0, cells * sizeof *d);
+  if (*at_risk == 0) return 0;
+  for (size_t o = 0; o < n; o++) {
+    if (first[o] <= now || end <= now) continue;
+    bool happened = first[o] <= end;
+    double until = ((double)(happened ? first[o] : end) - (double)now) / (double)TIME_DAY;
+    loss += hazard_cell(until, happened, weight / *at_risk, n, z + o, d ? d + o : NULL);
+  }
+  return loss / *at_risk;
+}
+
+struct hazard_pick {
+  int sequence, position;
+};
+
+static void hazard_chunk(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o,
+                         const struct hazard_pick *pick, int n, float *gradient, struct loss_sums *sum) {
+  const struct model_config *c = &m->config;
+  int rank = c->hazard_rank, outcomes = (int)c->outcomes, wide = HAZARD_BINS * rank;
+  size_t d = (size_t)c->d;
+  for (int i = 0; i < n; i++) memcpy(w->sample + (size_t)i * d, w->hidden + (size_t)pick[i].position * d, d * sizeof(float));
+  hazard_rows(m, w->gemm_scratch, n, w->sample, w->z, w->hz);
+  for (int i = 0; i < n; i++) {
+    int s = pick[i].sequence, length = b->seq_start[s + 1] - b->seq_start[s], at_risk;
+    double weight = o->w_hazard * o->scale * length / (length < HAZARD_SAMPLES ? length : HAZARD_SAMPLES);
+    double loss = hazard_position(m, w, b, s, pick[i].position, i, weight, gradient != NULL, &at_risk);
+    sum->hazard += loss;
+    sum->n_hazard += at_risk > 0;
+    sum->objective += weight * loss;
+  }
+  if (!gradient) return;
+  for (int i = 0; i < n; i++) m->kernel->add((size_t)HAZARD_BINS * c->outcomes, w->dhz + (size_t)i * HAZARD_BINS * c->outcomes, gradient + m->hazard_bias);
+  linear_backward(m, w, gradient, n * HAZARD_BINS, rank, outcomes, w->z, m->hazard_outcome, ABSENT, w->dhz, 0, w->dz);
+  linear_backward(m, w, gradient, n, c->d, wide, w->sample, m->hazard, ABSENT, w->dz, 0, w->dsample);
+  for (int i = 0; i < n; i++) m->kernel->add(d, w->dsample + (size_t)i * d, w->dhidden + (size_t)pick[i].position * d);
+}
+
+/* At most HAZARD_SAMPLES positions of each sequence, one in each equal part of it, the same ones for the same seed and stream. */
+static void hazard_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o, float *gradient,
+                        struct loss_sums *sum) {
+  struct hazard_pick pick[HAZARD_ROWS];
+  int n = 0;
+  if (m->config.outcomes == 0 || o->w_hazard == 0) return;
+  struct rng r;
+  rng_init(&r, o->seed ^ 0x68617a617264u, o->stream);
+  for (int s = 0; s < b->sequences; s++) {
+    int length = b->seq_start[s + 1] - b->seq_start[s], samples = length < HAZARD_SAMPLES ? length : HAZARD_SAMPLES;
+    for (int i = 0; i < samples; i++) {
+      int at = (int)((i + rng_uniform(&r)) * length / samples);
+      pick[n++] = (struct hazard_pick){s, b->seq_start[s] + (at < length ? at : length - 1)};
+      if (n == HAZARD_ROWS) hazard_chunk(m, w, b, o, pick, n, gradient, sum), n = 0;
+    }
+  }
+  if (n) hazard_chunk(m, w, b, o, pick, n, gradient, sum);
+}
+
+/* ---- task: linear on [last hidden | mean hidden] ---- */
+
+double task_logit(const struct model *m, const struct model_task *t, const float *hidden, int n, float *pooled) {
+  size_t d = (size_t)m->config.d;
+  memset(pooled, 0, 2 * d * sizeof *pooled);
+  memcpy(pooled, hidden + (size_t)(n - 1) * d, d * sizeof *pooled);
+  for (int r = 0; r < n; r++) m->kernel->add(d, hidden + (size_t)r * d, pooled + d);
+  m->kernel->scale(d, 1.0f / (float)n, pooled + d);
+  return m->kernel->dot(2 * d, pooled, m->weight + t->weight) + (double)m->weight[t->bias];
+}
+
+static void task_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o, float *gradient,
+                      struct loss_sums *sum) {
+  size_t d = (size_t)m->config.d;
+  for (int i = 0; i < o->labels; i++) {
+    const struct sequence_label *l = &o->label[i];
+    const struct model_task *t = &m->task[l->task];
+    int from = b->seq_start[l->sequence], n = b->seq_start[l->sequence + 1] - from;
+    double x = task_logit(m, t, w->hidden + (size_t)from * d, n, w->pool), y = l->yes ? 1 : 0, scale = o->w_task * o->task_scale;
+    double loss = fmax(x, 0) - x * y + log1p(exp(-fabs(x)));
+    sum->task += loss;
+    sum->n_task += 1;
+    sum->objective += scale * loss;
+    if (!gradient) continue;
+    float g = (float)(scale * (1 / (1 + exp(-x)) - y));
+    m->kernel->axpy(2 * d, g, w->pool, gradient + t->weight);
+    gradient[t->bias] += g;
+    m->kernel->axpy(d, g, m->weight + t->weight, w->dhidden + (size_t)(from + n - 1) * d);
+    for (int r = 0; r < n; r++) m->kernel->axpy(d, g / (float)n, m->weight + t->weight + d, w->dhidden + (size_t)(from + r) * d);
+  }
+}
+
+int model_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o, float *gradient,
+               struct loss_sums *out, struct error *e) {
+  BUG_IF(!w->training);
+  *out = (struct loss_sums){0};
+  w->dropout = o->dropout;
+  w->seed = o->seed;
+  w->stream = o->stream;
+  if (b->outcomes != (int)m->config.outcomes) return error_set(e, E_USAGE, "batch was packed without targets, or with another vocabulary");
+  for (int i = 0; i < b->targets; i++)
+    if ((uint32_t)b->target_id[i] >= m->config.codes) return error_set(e, E_MISMATCH, "batch was packed with another vocabulary");
+  int rc = model_forward(m, w, b, NULL, e);
+  w->dropout = rc < 0 ? 0 : w->dropout;
+  TRY(rc);
+  if (gradient) memset(w->dhidden, 0, (size_t)b->positions * (size_t)m->config.d * sizeof(float));
+  rates_loss(m, w, b, o, gradient, out);
+  value_loss(m, w, b, o, gradient, out);
+  hazard_loss(m, w, b, o, gradient, out);
+  task_loss(m, w, b, o, gradient, out);
+  if (gradient) model_backward(m, w, b, gradient);
+  w->dropout = 0;
+  return OK;
+}

@@ -1,0 +1,205 @@
+/* Private to src/model (and its tests): how a model lies in memory.
+ *
+ * All parameters lie in one array of floats; a tensor is an offset into it (-1 = this configuration has none). Gradients,
+ * and AdamW's two moments, are arrays of the same shape, so the same offsets address them. Matrices are (out, in), as
+ * PyTorch's nn.Linear keeps them: y = x W^T + b.
+ */
+#ifndef MODEL_MODEL_INTERNAL_H
+#define MODEL_MODEL_INTERNAL_H
+#include <stddef.h>
+
+#include "base/str.h"
+#include "kernel/kernel.h"
+#include "model/model.h"
+
+#define MODEL_FORMAT 1
+#define MODEL_TASK_NAME 64
+#define ABSENT ((ptrdiff_t)-1)
+
+enum tensor_init { INIT_ZERO, INIT_ONE, INIT_NORMAL, INIT_TABLE, INIT_RATE_BIAS, INIT_HAZARD_BIAS };
+struct tensor {
+  char name[96];
+  size_t at, n; /* floats */
+  int rows, cols;
+  bool decay;   /* weight decay applies: matrices, but not norms, biases or the moment vector */
+  enum tensor_init init;
+  float sd;     /* of INIT_NORMAL and INIT_TABLE */
+};
+struct model_block {
+  ptrdiff_t norm1_gain, norm1_shift, qkv, qkv_bias, q_norm, k_norm, out, out_bias;
+  ptrdiff_t norm2_gain, norm2_shift, up, up_bias, down, down_bias;
+};
+struct wide_column { /* contribution = weight * clip((log ? log1p(x) : x) - mean) / sd), or `missing` if x is NaN */
+  bool log;
+  float mean, sd, weight, missing;
+};
+struct model_task {
+  char name[MODEL_TASK_NAME];
+  ptrdiff_t weight, bias; /* (2 d), (1) */
+  char *text;             /* the task file */
+  struct feature_set *features;
+  struct wide_column *wide;
+  uint32_t columns;
+  double wide_bias, l2;
+  double blend_deep, blend_wide, blend_bias;
+  bool blend_fitted;      /* on tuning patients; otherwise fixed weights, for want of positives */
+  uint32_t n, yes, tuning_n, tuning_yes;
+  double tuning_auroc, tuning_auroc_deep, tuning_auroc_wide; /* NaN if there were too few */
+};
+struct model {
+  struct model_config config;
+  const struct kernel *kernel;
+  struct vocabulary *vocabulary;
+  bool owns_vocabulary;
+  struct tensor *tensor;
+  int tensors, tensor_cap;
+  size_t floats;
+  float *weight;
+  ptrdiff_t table, time, moment, position; /* embedder */
+  struct model_block *block;
+  ptrdiff_t norm_gain, norm_shift;
+  ptrdiff_t rates, rates_bias, rates_shift, value, hazard, hazard_outcome, hazard_bias;
+  uint32_t *knot_row; /* (codes) first row of the code's knots */
+  uint8_t *knots;     /* (codes) 0 = the code has no values */
+  struct model_task *task;
+  int tasks;
+};
+
+struct layer_state { /* what one block keeps for its backward pass; without training all blocks share one */
+  float *x, *n1, *mean1, *rstd1, *qkv, *qk_raw, *qk_rstd, *att, *lse;
+  float *mid, *n2, *mean2, *rstd2, *up, *act;
+};
+struct model_workspace {
+  const struct model *model;
+  int positions; /* most rows of a batch */
+  bool training;
+  void *memory;
+  size_t bytes;
+  struct layer_state *layer;
+  float *last, *mean, *rstd, *hidden; /* input, statistics and output of the final norm */
+  float *branch, *qk_tmp;
+  float *gemm_scratch, *attention_scratch;
+  float *logits, *dlogits;     /* (rates_rows, codes) */
+  float *sample, *dsample;     /* (HAZARD_ROWS, d) */
+  float *z, *dz;               /* (HAZARD_ROWS, bins * rank) */
+  float *hz, *dhz;             /* (HAZARD_ROWS * bins, outcomes) */
+  float *pool, *dpool;         /* (2 d) */
+  float *u, *du;               /* (positions, d) */
+  float *dhidden, *dx, *dn, *dqkv, *datt, *dup, *dact;
+  size_t attention_floats;
+  int rates_rows;
+  float dropout; /* 0 outside training */
+  uint64_t seed, stream;
+  int rows;      /* of the last forward pass */
+};
+#define HAZARD_ROWS 64
+#define HAZARD_SAMPLES 4
+
+struct model_cache {
+  int layers, width; /* kv_heads * head size */
+  int prefix_cap, prefix_n, streams, own_cap;
+  float *prefix;     /* (layers, 2, prefix_cap, width) */
+  float *own;        /* (layers, 2, streams, own_cap, width) */
+  int64_t *prefix_time, *own_time;
+  int32_t *own_n;
+  float *gathered;   /* (streams, 2, prefix_cap + own_cap, width) where a mask hides rows of the past; else NULL */
+  float *scratch;
+  const float **key, **value, **own_key, **own_value;
+  int32_t *count, *own_count, *zero;
+  size_t bytes[3];
+};
+
+static inline const float *weight_at(const struct model *m, ptrdiff_t at) { return at < 0 ? NULL : m->weight + at; }
+static inline float *grad_at(float *g, ptrdiff_t at) { return at < 0 ? NULL : g + at; }
+static inline int head_size(const struct model_config *c) { return c->d / c->heads; }
+static inline int qkv_width(const struct model_config *c) { return (c->heads + 2 * c->kv_heads) * head_size(c); }
+static inline int kv_width(const struct model_config *c) { return c->kv_heads * head_size(c); }
+static inline int up_width(const struct model_config *c) { return c->mlp == MLP_SWIGLU ? 2 * c->ff : c->ff; }
+
+/* model_config.c */
+int model_config_check(const struct model_config *c, struct error *e) MUST_CHECK;
+struct json;
+struct json_out;
+void model_config_write(const struct model_config *c, struct json_out *o);
+int model_config_read(struct json j, struct model_config *c, struct error *e) MUST_CHECK;
+
+/* model_weights.c */
+int model_table(struct model *m, const char (*task_name)[MODEL_TASK_NAME], int tasks, struct error *e) MUST_CHECK; /* tensor table, no weights */
+/* Model with task heads; v may be NULL (tests without a vocabulary: config.codes, rows, outcomes as given). */
+int model_build(const struct model_config *c, const struct vocabulary *v, const char (*task_name)[MODEL_TASK_NAME], int tasks, uint64_t seed,
+                struct model **out, struct error *e) MUST_CHECK;
+const struct tensor *model_tensor(const struct model *m, const char *name); /* NULL if absent */
+void model_task_release(struct model_task *t);
+
+/* model_plan.c */
+size_t model_workspace_bytes(const struct model *m, int positions, bool training, struct model_workspace *w, void *base);
+
+/* model_forward.c, model_backward.c */
+void linear_forward(const struct model *m, struct model_workspace *w, int rows, int in, int out, const float *x, ptrdiff_t weight, ptrdiff_t bias, float beta,
+                    float *y);
+/* gradient of the weights accumulated; dx overwritten (beta 0) or accumulated (beta 1), NULL = not wanted */
+void linear_backward(const struct model *m, struct model_workspace *w, float *gradient, int rows, int in, int out, const float *x, ptrdiff_t weight,
+                     ptrdiff_t bias, const float *dy, float beta, float *dx);
+void norm_describe(const struct model *m, int rows, const float *x, ptrdiff_t gain, ptrdiff_t shift, float *y, float *mean, float *rstd, struct norm *n);
+void attention_describe(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct layer_state *s, struct attention *a);
+void model_embed(const struct model *m, struct model_workspace *w, const struct token_batch *b, float *x);
+void block_qkv(const struct model *m, struct model_workspace *w, const struct token_batch *b, int l, const float *x, struct layer_state *s);
+void block_rest(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s, float *out);
+void final_norm(const struct model *m, struct model_workspace *w, int rows, const float *x);
+int batch_check(const struct model *m, const struct model_workspace *w, const struct token_batch *b, struct error *e) MUST_CHECK;
+/* dhidden (in w) -> gradient of every trunk and embedder parameter, accumulated */
+void model_backward(const struct model *m, struct model_workspace *w, const struct token_batch *b, float *gradient);
+
+/* model_heads.c: the full loss of a batch and its gradient */
+struct sequence_label {
+  int sequence, task;
+  bool yes;
+};
+struct loss_options {
+  double w_rates, w_time, w_value, w_hazard, w_task;
+  double scale;      /* of one position: 1 / positions of an optimiser step */
+  double task_scale; /* of one example: 1 / examples of an optimiser step */
+  float dropout;
+  uint64_t seed, stream;        /* dropout masks and hazard samples */
+  const struct sequence_label *label;
+  int labels;
+};
+struct loss_sums { /* unweighted sums and how many each is over */
+  double rates, time, value, hazard, task;
+  double n_rates, n_time, n_value, n_hazard, n_task;
+  double objective; /* what the gradient is the gradient of */
+};
+int model_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o, float *gradient,
+               struct loss_sums *out, struct error *e) MUST_CHECK;
+double task_logit(const struct model *m, const struct model_task *t, const float *hidden, int n, float *pooled);
+
+/* model_task.c */
+struct task_example;
+double wide_logit(const struct model_task *t, const float *row);
+/* Fits the wide part: logistic regression, L2 strength by 5-fold cross-validation (folds by `group`, so that one person is never on both
+ * sides). x: (n, columns) features, NaN = missing; is_count: columns taken as log1p. */
+struct wide_data {
+  const float *x;
+  const uint8_t *y, *is_count;
+  const uint32_t *group;
+  uint32_t n, columns;
+};
+struct pool;
+int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_data *d, uint64_t seed, struct pool *pool, struct error *e) MUST_CHECK;
+void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, uint32_t n);
+double auroc(const double *score, const uint8_t *y, uint32_t n);
+int model_task_write(const struct model_task *t, struct buf *json, struct error *e) MUST_CHECK;
+int model_task_read(struct model_task *t, const char *path, struct error *e) MUST_CHECK;
+bool task_name_ok(const char *name);
+
+/* model_checkpoint.c */
+struct checkpoint_extra { /* what a run keeps beside the model; NULL / STR_NONE = not written */
+  const float *adam_m, *adam_v;
+  struct str run_json; /* an object: the run's fixed choices and its cursor */
+  struct str training_jsonl, loss_svg;
+};
+int checkpoint_write(const struct model *m, const char *dir, const struct checkpoint_extra *x, struct error *e) MUST_CHECK;
+int checkpoint_read_optimizer(const struct model *m, const char *dir, float *adam_m, float *adam_v, struct error *e) MUST_CHECK;
+/* Copies the tensors that both have with the same shape (fine-tuning); returns how many. */
+int model_copy_weights(struct model *to, const struct model *from);
+#endif

@@ -1,0 +1,149 @@
+/* What a model and its workspaces weigh, before anything is allocated: the same function counts and lays out. */
+#include "base/progress.h"
+#include "model/model_internal.h"
+#include "token/token.h"
+
+struct carve {
+  char *base; /* NULL: only count */
+  size_t at;
+};
+
+static float *floats(struct carve *c, size_t n) {
+  float *p = c->base ? (float *)(void *)(c->base + c->at) : NULL;
+  c->at += (n * sizeof(float) + 63) & ~(size_t)63;
+  return p;
+}
+
+static void carve_layer(struct carve *c, const struct model_config *g, size_t t, bool training, struct layer_state *s) {
+  size_t d = (size_t)g->d, hd = (size_t)head_size(g), heads = (size_t)g->heads, kv = (size_t)g->kv_heads;
+  s->x = floats(c, t * d);
+  s->n1 = floats(c, t * d);
+  s->mean1 = floats(c, t);
+  s->rstd1 = floats(c, t);
+  s->qkv = floats(c, t * (size_t)qkv_width(g));
+  s->qk_raw = g->qk_norm ? floats(c, t * (heads + kv) * hd) : NULL;
+  s->qk_rstd = g->qk_norm ? floats(c, t * (heads + kv)) : NULL;
+  s->att = floats(c, t * heads * hd);
+  s->lse = floats(c, t * heads);
+  s->mid = training ? floats(c, t * d) : s->x;
+  s->n2 = floats(c, t * d);
+  s->mean2 = floats(c, t);
+  s->rstd2 = floats(c, t);
+  s->up = floats(c, t * (size_t)up_width(g));
+  s->act = floats(c, t * (size_t)g->ff);
+}
+
+static void carve_heads(struct carve *c, const struct model_config *g, struct model_workspace *w) {
+  size_t d = (size_t)g->d, v = g->codes, o = g->outcomes, zr = (size_t)HAZARD_BINS * (size_t)g->hazard_rank;
+  size_t rows = v ? ((size_t)1 << 18) / v : 1;
+  w->rates_rows = rows < 16 ? 16 : rows > 256 ? 256 : (int)rows;
+  w->logits = floats(c, (size_t)w->rates_rows * v);
+  w->dlogits = floats(c, (size_t)w->rates_rows * v);
+  w->sample = floats(c, HAZARD_ROWS * d);
+  w->dsample = floats(c, HAZARD_ROWS * d);
+  w->z = floats(c, HAZARD_ROWS * zr);
+  w->dz = floats(c, HAZARD_ROWS * zr);
+  w->hz = floats(c, (size_t)HAZARD_ROWS * HAZARD_BINS * o);
+  w->dhz = floats(c, (size_t)HAZARD_ROWS * HAZARD_BINS * o);
+  w->pool = floats(c, 2 * d);
+  w->dpool = floats(c, 2 * d);
+}
+
+static void carve_backward(struct carve *c, const struct model_config *g, size_t t, struct model_workspace *w) {
+  size_t d = (size_t)g->d;
+  w->u = floats(c, t * d);
+  w->du = floats(c, t * d);
+  w->dhidden = floats(c, t * d);
+  w->dx = floats(c, t * d);
+  w->dn = floats(c, t * d);
+  w->dqkv = floats(c, t * (size_t)qkv_width(g));
+  w->datt = floats(c, t * d);
+  w->dup = floats(c, t * (size_t)up_width(g));
+  w->dact = floats(c, t * (size_t)g->ff);
+}
+
+static size_t largest_gemm_scratch(void) { /* a workspace outlives model_set_kernel: room for every column */
+  const struct kernel *all[8];
+  size_t most = 0;
+  int n = kernel_all(all);
+  for (int i = 0; i < n; i++)
+    if (all[i]->gemm_scratch > most) most = all[i]->gemm_scratch;
+  return most;
+}
+
+size_t model_workspace_bytes(const struct model *m, int positions, bool training, struct model_workspace *w, void *base) {
+  const struct model_config *g = &m->config;
+  struct carve c = {base, 0};
+  size_t t = (size_t)positions, d = (size_t)g->d;
+  int longest = positions < g->context ? positions : g->context;
+  struct layer_state *layer = (struct layer_state *)(void *)floats(&c, (size_t)g->layers * sizeof(struct layer_state) / sizeof(float));
+  struct layer_state one = {0};
+  w->layer = layer;
+  for (int l = 0; l < g->layers; l++) {
+    if (l == 0 || training) carve_layer(&c, g, t, training, &one);
+    if (layer) layer[l] = one;
+  }
+  w->last = training ? floats(&c, t * d) : one.x;
+  w->mean = floats(&c, t);
+  w->rstd = floats(&c, t);
+  w->hidden = floats(&c, t * d);
+  w->branch = floats(&c, t * d);
+  w->qk_tmp = floats(&c, g->qk_norm ? 2 * t * d : 0);
+  w->gemm_scratch = floats(&c, largest_gemm_scratch());
+  w->attention_floats = kernel_attention_scratch(longest, head_size(g));
+  w->attention_scratch = floats(&c, w->attention_floats);
+  carve_heads(&c, g, w);
+  if (training) carve_backward(&c, g, t, w);
+  return c.at;
+}
+
+int model_workspace_new(const struct model *m, int positions, bool training, struct model_workspace **out, struct error *e) {
+  *out = NULL;
+  if (positions < 1 || positions > 1 << 22) return error_set(e, E_USAGE, "positions of a workspace out of range");
+  struct model_workspace *w = mem_alloc(sizeof *w);
+  if (!w) return error_set(e, E_NOMEM, "no memory for a workspace");
+  *w = (struct model_workspace){.model = m, .positions = positions, .training = training};
+  w->bytes = model_workspace_bytes(m, positions, training, w, NULL);
+  w->memory = mem_alloc_aligned(w->bytes);
+  if (!w->memory) {
+    mem_free(w);
+    return error_set(e, E_NOMEM, "no memory for a workspace of %d positions", positions);
+  }
+  model_workspace_bytes(m, positions, training, w, w->memory);
+  *out = w;
+  return OK;
+}
+
+void model_workspace_free(struct model_workspace *w) {
+  if (!w) return;
+  mem_free_aligned(w->memory, w->bytes);
+  mem_free(w);
+}
+
+const float *model_hidden(const struct model_workspace *w) { return w->hidden; }
+
+void model_plan(const struct model_config *c, int threads, int positions, bool training, struct model_plan *out) {
+  struct model m = {.config = *c};
+  struct model_workspace w = {0};
+  *out = (struct model_plan){0};
+  if (model_table(&m, NULL, 0, NULL) >= 0) {
+    uint64_t n = (uint64_t)threads, bytes = m.floats * sizeof(float);
+    out->parameters = bytes;
+    out->gradients = training ? n * bytes : 0;
+    out->optimizer = training ? 2 * bytes : 0;
+    out->activations = n * model_workspace_bytes(&m, positions, training, &w, NULL);
+    out->total = out->parameters + out->gradients + out->optimizer + out->activations;
+  }
+  mem_free(m.tensor);
+  mem_free(m.block);
+}
+
+void model_plan_print(const struct model_plan *p, FILE *to) {
+  char b[5][32];
+  human_bytes(p->parameters, b[0]);
+  human_bytes(p->gradients, b[1]);
+  human_bytes(p->optimizer, b[2]);
+  human_bytes(p->activations, b[3]);
+  human_bytes(p->total, b[4]);
+  fprintf(to, "memory: parameters %s, gradients %s, optimizer %s, activations %s, together %s\n", b[0], b[1], b[2], b[3], b[4]);
+}

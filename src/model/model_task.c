@@ -1,0 +1,566 @@
+/* Task heads: the wide part (logistic regression on tabular features), the blend with the deep part, and the head as a file. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "model/model_internal.h"
+#include "token/token.h"
+
+#define WIDE_CLIP 4.0f
+#define FOLDS 5
+
+int model_tasks(const struct model *m) { return m->tasks; }
+const char *model_task_name(const struct model *m, int i) { return i >= 0 && i < m->tasks ? m->task[i].name : NULL; }
+const char *model_task_json(const struct model_task *t) { return t->text ? t->text : ""; }
+struct feature_set *model_task_features(const struct model_task *t) { return t->wide ? t->features : NULL; }
+
+const struct model_task *model_task_find(const struct model *m, const char *task_name) {
+  for (int i = 0; i < m->tasks; i++)
+    if (strcmp(m->task[i].name, task_name) == 0) return &m->task[i];
+  return NULL;
+}
+
+bool task_name_ok(const char *name) {
+  size_t n = strlen(name);
+  if (n == 0 || n >= MODEL_TASK_NAME || name[0] == '.') return false;
+  return strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == n;
+}
+
+static float wide_standard(const struct wide_column *c, float x) {
+  float v = ((c->log ? (x > 0 ? log1pf(x) : 0) : x) - c->mean) / c->sd;
+  return v > WIDE_CLIP ? WIDE_CLIP : v < -WIDE_CLIP ? -WIDE_CLIP : v;
+}
+
+double wide_logit(const struct model_task *t, const float *row) {
+  double z = t->wide_bias;
+  for (uint32_t j = 0; j < t->columns; j++) {
+    const struct wide_column *c = &t->wide[j];
+    z += isnan(row[j]) ? (double)c->missing : (double)c->weight * (double)wide_standard(c, row[j]);
+  }
+  return z;
+}
+
+int model_task_score(const struct model *m, const struct model_task *t, const float *hidden, int n, const float *features, struct model_task_score *out,
+                     struct error *e) {
+  if (n < 1) return error_set(e, E_USAGE, "no hidden rows to score");
+  float *pooled = mem_alloc(2 * (size_t)m->config.d * sizeof *pooled);
+  if (!pooled) return error_set(e, E_NOMEM, "no memory to score a task");
+  out->deep = task_logit(m, t, hidden, n, pooled);
+  mem_free(pooled);
+  out->wide = t->wide && features ? wide_logit(t, features) : NAN;
+  double z = t->blend_deep * out->deep + t->blend_bias;
+  if (t->wide) z = isnan(out->wide) ? out->deep : z + t->blend_wide * out->wide;
+  out->probability = 1 / (1 + exp(-z));
+  return OK;
+}
+
+/* ---- logistic regression: L-BFGS (Liu & Nocedal 1989) on standardised columns ---- */
+
+#define HISTORY 10
+struct logistic { /* minimise sum of log losses of rows with fold[i] != left_out, plus l2/2 |w|^2 (the last weight, the bias, is free) */
+  const struct kernel *k;
+  const float *z; /* (n, p) */
+  const uint8_t *y, *fold;
+  uint32_t n, p;
+  int left_out;
+  double l2;
+  float *w32;
+  double *accumulate;
+};
+
+static double log_loss(double x, bool y) { return fmax(x, 0) - (y ? x : 0) + log1p(exp(-fabs(x))); }
+
+static double logistic_value(const struct logistic *f, const double *w, double *g) {
+  double loss = 0;
+  uint32_t p = f->p;
+  float *g32 = f->w32 + p;
+  for (uint32_t j = 0; j < p; j++) f->w32[j] = (float)w[j];
+  memset(g, 0, (p + 1) * sizeof *g);
+  memset(g32, 0, p * sizeof *g32);
+  for (uint32_t i = 0; i < f->n; i++) {
+    if (f->fold[i] == f->left_out) continue;
+    const float *row = f->z + (size_t)i * p;
+    double x = f->k->dot(p, row, f->w32) + w[p], r = 1 / (1 + exp(-x)) - f->y[i];
+    loss += log_loss(x, f->y[i]);
+    f->k->axpy(p, (float)r, row, g32);
+    g[p] += r;
+    if (i % 256 == 255) { /* long sums in double */
+      for (uint32_t j = 0; j < p; j++) g[j] += g32[j];
+      memset(g32, 0, p * sizeof *g32);
+    }
+  }
+  for (uint32_t j = 0; j < p; j++) {
+    g[j] += g32[j] + f->l2 * w[j];
+    loss += 0.5 * f->l2 * w[j] * w[j];
+  }
+  return loss;
+}
+
+static double dot64(const double *a, const double *b, size_t n) {
+  double s = 0;
+  for (size_t i = 0; i < n; i++) s += a[i] * b[i];
+  return s;
+}
+
+struct lbfgs {
+  double *s, *y, rho[HISTORY]; /* (HISTORY, n) */
+  int count;
+};
+
+static void lbfgs_direction(const struct lbfgs *b, const double *g, size_t n, double *d) {
+  double alpha[HISTORY];
+  int kept = b->count < HISTORY ? b->count : HISTORY;
+  for (size_t i = 0; i < n; i++) d[i] = -g[i];
+  for (int k = 1; k <= kept; k++) {
+    int h = (b->count - k) % HISTORY;
+    alpha[h] = b->rho[h] * dot64(b->s + (size_t)h * n, d, n);
+    for (size_t i = 0; i < n; i++) d[i] -= alpha[h] * b->y[(size_t)h * n + i];
+  }
+  if (kept) {
+    int h = (b->count - 1) % HISTORY;
+    double scale = 1 / (b->rho[h] * dot64(b->y + (size_t)h * n, b->y + (size_t)h * n, n));
+    for (size_t i = 0; i < n; i++) d[i] *= scale;
+  }
+  for (int k = kept; k >= 1; k--) {
+    int h = (b->count - k) % HISTORY;
+    double beta = b->rho[h] * dot64(b->y + (size_t)h * n, d, n);
+    for (size_t i = 0; i < n; i++) d[i] += (alpha[h] - beta) * b->s[(size_t)h * n + i];
+  }
+}
+
+/* Improves w (p+1). `room`: (2 HISTORY + 4)(p+1) doubles. */
+static void logistic_fit(const struct logistic *f, double *w, double *room, int iterations) {
+  size_t n = f->p + 1;
+  struct lbfgs b = {.s = room, .y = room + HISTORY * n};
+  double *g = room + 2 * HISTORY * n, *d = g + n, *next = d + n, *g2 = next + n;
+  double value = logistic_value(f, w, g);
+  for (int it = 0; it < iterations && dot64(g, g, n) > 1e-6 * (1 + value); it++) {
+    lbfgs_direction(&b, g, n, d);
+    double slope = dot64(g, d, n), step = it == 0 ? 1 / (1 + sqrt(dot64(g, g, n))) : 1, v2 = value;
+    if (slope >= 0) break;
+    int tries = 0;
+    for (; tries < 25; tries++, step *= 0.5) {
+      for (size_t i = 0; i < n; i++) next[i] = w[i] + step * d[i];
+      v2 = logistic_value(f, next, g2);
+      if (v2 <= value + 1e-4 * step * slope) break;
+    }
+    if (tries == 25) break;
+    int h = b.count % HISTORY;
+    double sy = 0;
+    for (size_t i = 0; i < n; i++) {
+      b.s[(size_t)h * n + i] = next[i] - w[i];
+      b.y[(size_t)h * n + i] = g2[i] - g[i];
+      sy += b.s[(size_t)h * n + i] * b.y[(size_t)h * n + i];
+      w[i] = next[i];
+      g[i] = g2[i];
+    }
+    if (sy > 1e-12) b.rho[h] = 1 / sy, b.count++;
+    if (value - v2 < 1e-7 * (1 + fabs(value))) break;
+    value = v2;
+  }
+}
+
+/* ---- the wide part ---- */
+
+struct design { /* standardised columns: `from` a feature (value or its being missing) */
+  float *z;
+  uint32_t p, *from;
+  bool *missing;
+  float *shift, *scale; /* of indicators */
+};
+
+static bool describe_column(const struct wide_data *d, uint32_t j, struct wide_column *c, uint32_t *missing) {
+  double sum = 0, square = 0;
+  uint32_t n = 0;
+  *c = (struct wide_column){.log = d->is_count[j], .sd = 1};
+  for (uint32_t i = 0; i < d->n; i++) {
+    float x = d->x[(size_t)i * d->columns + j];
+    if (isnan(x)) continue;
+    double v = c->log ? (x > 0 ? log1p((double)x) : 0) : (double)x;
+    sum += v, square += v * v, n++;
+  }
+  *missing = d->n - n;
+  if (n < 10) return false;
+  double mean = sum / n, var = square / n - mean * mean;
+  if (!(var > 1e-12 * (1 + mean * mean))) return false;
+  c->mean = (float)mean;
+  c->sd = (float)sqrt(var);
+  return true;
+}
+
+static uint64_t missing_pattern(const struct wide_data *d, uint32_t j, uint8_t *row) {
+  for (uint32_t i = 0; i < d->n; i++) row[i] = isnan(d->x[(size_t)i * d->columns + j]);
+  return hash64(row, d->n, 1);
+}
+
+/* Chooses the columns: every feature that varies, and one indicator for each different pattern of being missing. */
+static int design_columns(struct model_task *t, const struct wide_data *d, struct arena *a, struct design *g, struct error *e) {
+  g->from = arena_array(a, uint32_t, 2 * (size_t)d->columns);
+  g->missing = arena_array(a, bool, 2 * (size_t)d->columns);
+  g->shift = arena_array(a, float, 2 * (size_t)d->columns);
+  g->scale = arena_array(a, float, 2 * (size_t)d->columns);
+  uint64_t *seen = arena_array(a, uint64_t, d->columns);
+  uint8_t *row = arena_alloc(a, d->n, 1);
+  if (!g->from || !g->missing || !g->shift || !g->scale || !seen || !row) return error_set(e, E_NOMEM, "no memory for the wide part");
+  uint32_t patterns = 0;
+  for (uint32_t j = 0; j < d->columns; j++) {
+    uint32_t missing;
+    if (describe_column(d, j, &t->wide[j], &missing)) g->from[g->p++] = j;
+    double share = (double)missing / d->n;
+    if (share < 0.005 || share > 0.995) continue;
+    uint64_t hash = missing_pattern(d, j, row);
+    bool old = false;
+    for (uint32_t k = 0; k < patterns; k++) old |= seen[k] == hash;
+    if (old) continue;
+    seen[patterns++] = hash;
+    g->from[g->p] = j;
+    g->missing[g->p] = true;
+    g->shift[g->p] = (float)share;
+    g->scale[g->p++] = (float)sqrt(share * (1 - share));
+  }
+  g->z = arena_array(a, float, (size_t)d->n * g->p + 16);
+  if (!g->z) return error_set(e, E_NOMEM, "no memory for the wide part");
+  for (uint32_t i = 0; i < d->n; i++)
+    for (uint32_t q = 0; q < g->p; q++) {
+      float x = d->x[(size_t)i * d->columns + g->from[q]];
+      g->z[(size_t)i * g->p + q] = g->missing[q] ? ((isnan(x) ? 1.0f : 0.0f) - g->shift[q]) / g->scale[q]
+                                   : isnan(x)    ? 0.0f
+                                                 : wide_standard(&t->wide[g->from[q]], x);
+    }
+  return OK;
+}
+
+static const double l2_grid[] = {3000, 1000, 300, 100, 30, 10, 3};
+#define GRID (sizeof l2_grid / sizeof *l2_grid)
+
+struct folds {
+  struct logistic base;
+  double loss[FOLDS][GRID];
+  bool failed[FOLDS];
+};
+
+static double held_out_loss(const struct logistic *f, const double *w) {
+  double loss = 0;
+  for (uint32_t j = 0; j < f->p; j++) f->w32[j] = (float)w[j];
+  for (uint32_t i = 0; i < f->n; i++)
+    if (f->fold[i] == f->left_out) loss += log_loss(f->k->dot(f->p, f->z + (size_t)i * f->p, f->w32) + w[f->p], f->y[i]);
+  return loss;
+}
+
+static void fold_worker(void *ctx, int worker, int workers) {
+  struct folds *s = ctx;
+  size_t n = s->base.p + 1;
+  for (int k = worker; k < FOLDS; k += workers) {
+    struct logistic f = s->base;
+    double *w = mem_alloc((1 + 2 * HISTORY + 4) * n * sizeof *w);
+    f.w32 = mem_alloc(2 * n * sizeof *f.w32);
+    f.left_out = k;
+    s->failed[k] = !w || !f.w32;
+    if (!s->failed[k]) {
+      memset(w, 0, n * sizeof *w);
+      for (size_t i = 0; i < GRID; i++) { /* from strong to weak: each start is nearly the answer */
+        f.l2 = l2_grid[i] * (FOLDS - 1) / FOLDS;
+        logistic_fit(&f, w, w + n, 60);
+        s->loss[k][i] = held_out_loss(&f, w);
+      }
+    }
+    mem_free(w);
+    mem_free(f.w32);
+  }
+}
+
+static void keep_weights(struct model_task *t, const struct design *g, const double *w) {
+  t->wide_bias = w[g->p];
+  for (uint32_t q = 0; q < g->p; q++) {
+    struct wide_column *c = &t->wide[g->from[q]];
+    if (!g->missing[q]) {
+      c->weight = (float)w[q];
+      continue;
+    }
+    c->missing = (float)(w[q] / (double)g->scale[q]);
+    t->wide_bias -= w[q] * (double)g->shift[q] / (double)g->scale[q];
+  }
+}
+
+/* A pattern's indicator stands for all columns with that pattern; it is counted once, at the first of them. */
+static int fit_design(struct model_task *t, const struct kernel *k, const struct wide_data *d, const struct design *g, uint64_t seed, struct pool *pool,
+                      struct arena *a, struct error *e) {
+  uint8_t *fold = arena_alloc(a, d->n, 1);
+  double *w = arena_array(a, double, (1 + 2 * HISTORY + 4) * ((size_t)g->p + 1));
+  float *w32 = arena_array(a, float, 2 * ((size_t)g->p + 1));
+  struct folds *s = arena_new(a, struct folds);
+  if (!fold || !w || !w32 || !s) return error_set(e, E_NOMEM, "no memory for the wide part");
+  for (uint32_t i = 0; i < d->n; i++) fold[i] = (uint8_t)(hash64_u64(seed ^ hash64_u64(d->group[i])) % FOLDS);
+  s->base = (struct logistic){.k = k, .z = g->z, .y = d->y, .fold = fold, .n = d->n, .p = g->p, .left_out = -1, .w32 = w32};
+  pool_run(pool, fold_worker, s);
+  size_t best = 0;
+  double least = INFINITY;
+  for (size_t i = 0; i < GRID; i++) {
+    double loss = 0;
+    for (int f = 0; f < FOLDS; f++) loss += s->loss[f][i];
+    for (int f = 0; f < FOLDS; f++)
+      if (s->failed[f]) return error_set(e, E_NOMEM, "no memory for the wide part");
+    if (loss < least) least = loss, best = i;
+  }
+  t->l2 = l2_grid[best];
+  for (size_t i = 0; i <= best; i++) {
+    s->base.l2 = l2_grid[i];
+    logistic_fit(&s->base, w, w + g->p + 1, i == best ? 200 : 60);
+  }
+  keep_weights(t, g, w);
+  return OK;
+}
+
+int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_data *d, uint64_t seed, struct pool *pool, struct error *e) {
+  struct arena a;
+  struct design g = {0};
+  mem_free(t->wide);
+  t->columns = d->columns;
+  t->wide = mem_alloc((size_t)d->columns * sizeof *t->wide + 1);
+  if (!t->wide) return error_set(e, E_NOMEM, "no memory for the wide part");
+  arena_init(&a, 0, 0);
+  int rc = design_columns(t, d, &a, &g, e);
+  if (rc >= 0) rc = fit_design(t, k, d, &g, seed, pool, &a, e);
+  arena_free(&a);
+  if (rc < 0) mem_free(t->wide), t->wide = NULL;
+  return rc;
+}
+
+/* ---- blending and calibration ---- */
+
+static bool solve3(double h[3][3], const double g[3], const bool *on, double out[3]) { /* Gauss on the free variables */
+  double m[3][4] = {{0}};
+  for (int i = 0; i < 3; i++) {
+    for (int j = 0; j < 3; j++) m[i][j] = on[i] && on[j] ? h[i][j] : (i == j);
+    m[i][3] = on[i] ? g[i] : 0;
+  }
+  for (int i = 0; i < 3; i++) {
+    if (!(fabs(m[i][i]) > 1e-12)) return false;
+    for (int r = 0; r < 3; r++) {
+      if (r == i) continue;
+      double q = m[r][i] / m[i][i];
+      for (int c = i; c < 4; c++) m[r][c] -= q * m[i][c];
+    }
+  }
+  for (int i = 0; i < 3; i++) out[i] = m[i][3] / m[i][i];
+  return true;
+}
+
+/* Newton for logit p = a deep + b wide + c with a light pull of a and b towards `prior`; free[i] = may move. */
+static void newton3(const double *deep, const double *wide, const uint8_t *y, uint32_t n, const bool *can_move, double prior, double v[3]) {
+  for (int it = 0; it < 50; it++) {
+    double g[3] = {0}, h[3][3] = {{0}}, step[3], most = 0;
+    for (uint32_t i = 0; i < n; i++) {
+      double x[3] = {deep[i], wide ? wide[i] : 0, 1}, z = v[0] * x[0] + v[1] * x[1] + v[2], p = 1 / (1 + exp(-z));
+      for (int r = 0; r < 3; r++) {
+        g[r] += (p - y[i]) * x[r];
+        for (int c = 0; c < 3; c++) h[r][c] += (p * (1 - p) + 1e-9) * x[r] * x[c];
+      }
+    }
+    for (int r = 0; r < 3; r++) {
+      double pull = r < 2 ? 2.0 : 1e-3;
+      g[r] += pull * (v[r] - (r < 2 ? prior : 0));
+      h[r][r] += pull;
+    }
+    if (!solve3(h, g, can_move, step)) return;
+    for (int r = 0; r < 3; r++) {
+      double s = fmax(-2, fmin(2, step[r]));
+      if (can_move[r]) v[r] -= s, most = fmax(most, fabs(s));
+    }
+    if (most < 1e-9) return;
+  }
+}
+
+static int by_score(const void *x, const void *y) {
+  double a = *(const double *)x, b = *(const double *)y;
+  return a < b ? -1 : a > b;
+}
+
+double auroc(const double *score, const uint8_t *y, uint32_t n) {
+  struct pair {
+    double s;
+    uint8_t y;
+  } *p = mem_alloc((n + 1) * sizeof *p);
+  double rank_sum = 0, pos = 0;
+  if (!p) return NAN;
+  for (uint32_t i = 0; i < n; i++) p[i] = (struct pair){score[i], y[i]}, pos += y[i];
+  qsort(p, n, sizeof *p, by_score);
+  for (uint32_t i = 0; i < n;) {
+    uint32_t j = i;
+    while (j < n && p[j].s == p[i].s) j++;
+    for (uint32_t k = i; k < j; k++) rank_sum += p[k].y ? (i + j + 1) / 2.0 : 0;
+    i = j;
+  }
+  mem_free(p);
+  return pos > 0 && pos < n ? (rank_sum - pos * (pos + 1) / 2) / (pos * (n - pos)) : NAN;
+}
+
+void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, uint32_t n) {
+  uint32_t yes = 0;
+  for (uint32_t i = 0; i < n; i++) yes += y[i];
+  t->tuning_n = n, t->tuning_yes = yes;
+  t->blend_fitted = yes >= 20 && n - yes >= 20;
+  double prior = wide ? 0.5 : 1, v[3] = {prior, wide ? 0.5 : 0, 0};
+  bool can_move[3] = {t->blend_fitted, t->blend_fitted && wide, true};
+  if (yes > 0 && yes < n) newton3(deep, wide, y, n, can_move, prior, v);
+  for (int r = 0; r < 2; r++) /* a part that only harms is left out; then the other is fitted alone */
+    if (v[r] < 0) v[r] = 0, can_move[r] = false, newton3(deep, wide, y, n, can_move, prior, v);
+  t->blend_deep = fmax(v[0], 0), t->blend_wide = fmax(v[1], 0), t->blend_bias = v[2];
+}
+
+/* ---- the head's file ---- */
+
+static void write_column(struct json_out *o, const char *key, const struct model_task *t, int which) {
+  json_out_key(o, key);
+  json_out_array(o);
+  for (uint32_t j = 0; j < t->columns; j++) {
+    const struct wide_column *c = &t->wide[j];
+    if (which == 0)
+      json_out_bool(o, c->log);
+    else
+      json_out_f32(o, which == 1 ? c->mean : which == 2 ? c->sd : which == 3 ? c->weight : c->missing);
+  }
+  json_out_end(o);
+}
+
+static int write_wide(const struct model_task *t, struct json_out *o, struct error *e) {
+  struct buf features = {0};
+  int rc = feature_set_write(t->features, &features, e);
+  if (rc >= 0) {
+    json_out_key(o, "wide");
+    json_out_object(o);
+    json_kv_str(o, "features", (struct str){features.p, features.n});
+    json_kv_f64(o, "bias", t->wide_bias);
+    json_kv_f64(o, "l2", t->l2);
+    write_column(o, "log", t, 0);
+    write_column(o, "mean", t, 1);
+    write_column(o, "sd", t, 2);
+    write_column(o, "weight", t, 3);
+    write_column(o, "missing", t, 4);
+    json_out_end(o);
+  }
+  buf_release(&features);
+  return rc;
+}
+
+int model_task_write(const struct model_task *t, struct buf *json, struct error *e) {
+  struct json_out o;
+  json_out_init(&o, json, true);
+  json_out_object(&o);
+  json_kv_i64(&o, "format", MODEL_FORMAT);
+  json_kv_c(&o, "name", t->name);
+  json_kv_c(&o, "task", t->text ? t->text : "");
+  json_out_key(&o, "blend");
+  json_out_object(&o);
+  json_kv_f64(&o, "deep", t->blend_deep);
+  json_kv_f64(&o, "wide", t->blend_wide);
+  json_kv_f64(&o, "bias", t->blend_bias);
+  json_kv_bool(&o, "fitted", t->blend_fitted);
+  json_kv_c(&o, "how", t->blend_fitted ? "fitted on the tuning split" : "fixed weights: fewer than 20 tuning examples of one kind");
+  json_out_end(&o);
+  json_out_key(&o, "examples");
+  json_out_object(&o);
+  json_kv_i64(&o, "train", t->n);
+  json_kv_i64(&o, "train_yes", t->yes);
+  json_kv_i64(&o, "tuning", t->tuning_n);
+  json_kv_i64(&o, "tuning_yes", t->tuning_yes);
+  json_out_end(&o);
+  json_out_key(&o, "tuning_auroc");
+  json_out_object(&o);
+  json_kv_f64(&o, "blend", t->tuning_auroc);
+  json_kv_f64(&o, "deep", t->tuning_auroc_deep);
+  json_kv_f64(&o, "wide", t->tuning_auroc_wide);
+  json_out_end(&o);
+  if (t->wide) TRY(write_wide(t, &o, e));
+  json_out_end(&o);
+  buf_putc(json, '\n');
+  return buf_check(json, e);
+}
+
+static int read_numbers(struct json j, const char *key, uint32_t n, float *out, size_t stride, struct error *e) {
+  struct json list = json_get(j, key), item;
+  uint32_t i = 0;
+  if (json_kind(list) != JSON_ARRAY || json_count(list) != n) return error_set(e, E_CORRUPT, "task head: a list of the wide part has the wrong length");
+  struct json_iter it = json_items(list);
+  for (; i < n && json_next(&it, &item); i++) {
+    double v;
+    if (!json_f64(item, &v) || !isfinite((float)v)) return error_set(e, E_CORRUPT, "task head: a weight of the wide part is no finite number");
+    *(float *)(void *)((char *)out + i * stride) = (float)v;
+  }
+  return OK;
+}
+
+static int read_wide(struct model_task *t, struct json j, struct error *e) {
+  struct str features;
+  struct json item;
+  TRY(json_want_str(j, "features", &features, e));
+  TRY(json_want_f64(j, "bias", &t->wide_bias, e));
+  TRY(json_want_f64(j, "l2", &t->l2, e));
+  TRY(feature_set_read(features, &t->features, e));
+  uint32_t n = t->columns = feature_count(t->features), i = 0;
+  t->wide = mem_alloc((size_t)n * sizeof *t->wide + 1);
+  if (!t->wide) return error_set(e, E_NOMEM, "no memory for a task head");
+  memset(t->wide, 0, (size_t)n * sizeof *t->wide);
+  if (n == 0) return OK;
+  TRY(read_numbers(j, "mean", n, &t->wide->mean, sizeof *t->wide, e));
+  TRY(read_numbers(j, "sd", n, &t->wide->sd, sizeof *t->wide, e));
+  TRY(read_numbers(j, "weight", n, &t->wide->weight, sizeof *t->wide, e));
+  TRY(read_numbers(j, "missing", n, &t->wide->missing, sizeof *t->wide, e));
+  struct json_iter it = json_items(json_get(j, "log"));
+  while (i < n && json_next(&it, &item)) {
+    if (!json_bool(item, &t->wide[i].log) || !(t->wide[i].sd > 0)) return error_set(e, E_CORRUPT, "task head: a column of the wide part is unusable");
+    i++;
+  }
+  return i == n ? OK : error_set(e, E_CORRUPT, "task head: a list of the wide part has the wrong length");
+}
+
+static uint32_t read_count(struct json j, const char *key) {
+  int64_t v = 0;
+  return json_i64(json_get(j, key), &v) && v >= 0 && v <= UINT32_MAX ? (uint32_t)v : 0;
+}
+
+static double read_optional(struct json j, const char *key) {
+  double v;
+  return json_f64(json_get(j, key), &v) ? v : NAN;
+}
+
+static int read_head(struct model_task *t, struct json root, struct error *e) {
+  struct str text, name;
+  int64_t format;
+  struct json blend = json_get(root, "blend"), n = json_get(root, "examples"), a = json_get(root, "tuning_auroc");
+  TRY(json_want_i64(root, "format", &format, e));
+  if (format > MODEL_FORMAT) return error_set(e, E_VERSION, "task head was written by a newer version");
+  TRY(json_want_str(root, "name", &name, e));
+  if (!str_eqc(name, t->name)) return error_set(e, E_MISMATCH, "task head has another name than its file");
+  TRY(json_want_str(root, "task", &text, e));
+  t->text = mem_alloc(text.n + 1);
+  if (!t->text) return error_set(e, E_NOMEM, "no memory for a task head");
+  memcpy(t->text, text.p, text.n);
+  t->text[text.n] = 0;
+  TRY(json_want_f64(blend, "deep", &t->blend_deep, e));
+  TRY(json_want_f64(blend, "wide", &t->blend_wide, e));
+  TRY(json_want_f64(blend, "bias", &t->blend_bias, e));
+  if (!json_bool(json_get(blend, "fitted"), &t->blend_fitted)) return error_set(e, E_CORRUPT, "task head: blend without its flag");
+  t->n = read_count(n, "train"), t->yes = read_count(n, "train_yes");
+  t->tuning_n = read_count(n, "tuning"), t->tuning_yes = read_count(n, "tuning_yes");
+  t->tuning_auroc = read_optional(a, "blend");
+  t->tuning_auroc_deep = read_optional(a, "deep");
+  t->tuning_auroc_wide = read_optional(a, "wide");
+  struct json wide = json_get(root, "wide");
+  return json_kind(wide) == JSON_OBJECT ? read_wide(t, wide, e) : OK;
+}
+
+int model_task_read(struct model_task *t, const char *path, struct error *e) {
+  struct arena a;
+  struct json root;
+  arena_init(&a, (size_t)256 << 20, 0);
+  int rc = json_load(&a, path, &root, e);
+  if (rc >= 0) rc = read_head(t, root, e);
+  arena_free(&a);
+  if (rc == E_INPUT) rc = error_set(e, E_CORRUPT, "task head cannot be read");
+  return rc < 0 ? (error_where(e, path, 0, NULL), rc) : OK;
+}

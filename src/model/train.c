@@ -1,0 +1,389 @@
+/* Training. One optimiser step, on one page (`one_step`): take the next items, share them out over the threads; every thread packs its
+ * own into micro-batches and runs loss and gradient with its own activations and its own gradient; the gradients are added in the
+ * threads' order, clipped by their norm, and AdamW moves the weights. Nothing depends on time but the length of the schedule, and
+ * that is decided once and kept with the run; so a run that stops anywhere goes on to the same bits. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "base/time.h"
+#include "model/train_internal.h"
+
+void (*train_step_hook)(struct train_run *r);
+
+void train_defaults(struct train_options *o) {
+  *o = (struct train_options){.seed = 1, .epochs = 10, .batch_positions = 4096, .lr = 1e-3f, .lr_min = 1e-5f, .decay = 0.05f, .beta1 = 0.9f, .beta2 = 0.98f,
+                              .clip = 1, .warmup = 0.05f, .task_weight = 1, .task_decay = 0.05f, .save_every = 30, .weight_time = 0.2f, .weight_value = 0.5f,
+                              .weight_hazard = 1, .dropout = -1};
+  struct error e;
+  if (model_preset("small", &o->config, &e) < 0) BUG("the default size has no preset");
+}
+
+/* ---- the step ---- */
+
+static int next_items(struct train_run *r, struct train_items *batch, struct error *e) {
+  int64_t positions = 0;
+  batch->n = 0;
+  while (positions < r->o.batch_positions) {
+    TRY(train_data_epoch(&r->data, r->epoch, e));
+    if (r->index >= (int64_t)r->data.epoch.n) {
+      r->epoch++;
+      r->index = 0;
+      continue;
+    }
+    const struct train_item *item = &r->data.epoch.at[r->index++];
+    TRY(train_items_add(batch, item, e));
+    positions += item->positions;
+  }
+  return OK;
+}
+
+static int longer_first(const void *x, const void *y) {
+  const struct train_item *a = x, *b = y;
+  return a->positions != b->positions ? (a->positions > b->positions ? -1 : 1) : a->subject < b->subject ? -1 : a->subject > b->subject;
+}
+
+/* Longest first, each to the thread that has least: fixed for a given number of threads. */
+static int share_out(struct train_run *r, struct train_items *batch, struct error *e) {
+  int64_t load[256] = {0};
+  qsort(batch->at, batch->n, sizeof *batch->at, longer_first);
+  for (int k = 0; k < r->workers; k++) r->share[k].n = 0;
+  for (size_t i = 0; i < batch->n; i++) {
+    int least = 0;
+    for (int k = 1; k < r->workers; k++)
+      if (load[k] < load[least]) least = k;
+    load[least] += batch->at[i].positions;
+    TRY(train_items_add(&r->share[least], &batch->at[i], e));
+  }
+  return OK;
+}
+
+static int run_micro(struct train_run *r, struct train_worker *w, int worker, int chunk, int labels, struct error *e) {
+  struct loss_sums sums;
+  struct loss_options o = {.w_rates = 1, .w_time = (double)r->o.weight_time, .w_value = (double)r->o.weight_value, .w_hazard = (double)r->o.weight_hazard,
+                           .w_task = r->o.task_weight, .scale = 1.0 / r->o.batch_positions, .dropout = r->o.dropout, .seed = r->o.seed,
+                           .label = w->label, .labels = labels};
+  o.task_scale = r->data.examples_per_position > 0 ? o.scale / r->data.examples_per_position : 0;
+  o.stream = (((uint64_t)r->step * 256 + (uint64_t)worker) * 4096 + (uint64_t)chunk) * 1024;
+  TRY(model_loss(r->m, w->w, &w->batch, &o, w->gradient, &sums, e));
+  loss_sums_add(&w->sums, &sums);
+  return OK;
+}
+
+static int worker_gradient(struct train_run *r, struct train_worker *w, int worker, struct error *e) {
+  const struct train_items *mine = &r->share[worker];
+  int labels = 0, chunk = 0;
+  memset(w->gradient, 0, r->m->floats * sizeof *w->gradient);
+  w->sums = (struct loss_sums){0};
+  token_batch_clear(&w->batch);
+  for (size_t i = 0; i < mine->n; i++) {
+    const struct train_item *item = &mine->at[i];
+    if (w->batch.positions + item->positions > w->w->positions) {
+      TRY(run_micro(r, w, worker, chunk++, labels, e));
+      token_batch_clear(&w->batch);
+      labels = 0;
+    }
+    if (item->task >= 0) w->label[labels++] = (struct sequence_label){w->batch.sequences, item->task, item->yes};
+    TRY(train_pack(&r->data, item, &w->batch, e));
+  }
+  return w->batch.sequences ? run_micro(r, w, worker, chunk, labels, e) : OK;
+}
+
+static void gradient_job(void *ctx, int worker, int workers) {
+  struct train_run *r = ctx;
+  struct train_worker *w = &r->worker[worker];
+  (void)workers;
+  w->rc = worker_gradient(r, w, worker, &w->e);
+}
+
+static void share_of(const struct train_run *r, int worker, size_t *from, size_t *to) { /* of all parameters, in whole cache lines */
+  size_t lines = r->m->floats / 16;
+  *from = lines * (size_t)worker / (size_t)r->workers * 16;
+  *to = lines * (size_t)(worker + 1) / (size_t)r->workers * 16;
+}
+
+static void reduce_job(void *ctx, int worker, int workers) {
+  struct train_run *r = ctx;
+  size_t from, to;
+  share_of(r, worker, &from, &to);
+  float *sum = r->worker[0].gradient + from;
+  for (int k = 1; k < workers; k++) r->m->kernel->add(to - from, r->worker[k].gradient + from, sum);
+  r->worker[worker].square = r->m->kernel->sumsq(to - from, sum);
+}
+
+static void adamw_job(void *ctx, int worker, int workers) {
+  struct train_run *r = ctx;
+  size_t from, to;
+  (void)workers;
+  share_of(r, worker, &from, &to);
+  for (int i = 0; i < r->m->tensors; i++) {
+    const struct tensor *t = &r->m->tensor[i];
+    size_t a = t->at > from ? t->at : from, b = t->at + t->n < to ? t->at + t->n : to;
+    if (a >= b) continue;
+    bool head = strncmp(t->name, "task.", 5) == 0;
+    r->m->kernel->adamw(&(struct adamw){.n = b - a, .w = r->m->weight + a, .m = r->adam_m + a, .v = r->adam_v + a, .g = r->worker[0].gradient + a,
+                                        .lr = r->lr_now, .beta1 = r->o.beta1, .beta2 = r->o.beta2, .eps = 1e-8f,
+                                        .decay = !t->decay ? 0 : head ? r->o.task_decay : r->o.decay, .grad_scale = r->clip_scale,
+                                        .bias1 = (float)(1 - pow((double)r->o.beta1, (double)(r->step + 1))),
+                                        .bias2 = (float)(1 - pow((double)r->o.beta2, (double)(r->step + 1)))});
+  }
+}
+
+static float learning_rate(const struct train_run *r) { /* linear warm-up, then cosine; until the length is decided, a slow start */
+  if (r->total_steps == 0) return r->o.lr * (float)(r->step + 1) / 100;
+  double total = (double)r->total_steps, warm = fmax(1, (double)r->o.warmup * total), s = (double)r->step;
+  if (s < warm) return (float)((double)r->o.lr * (s + 1) / warm);
+  double low = (double)r->o.lr_min, wave = 0.5 * (1 + cos(3.14159265358979323846 * fmin(1, (s - warm) / fmax(1, total - warm))));
+  return (float)(low + ((double)r->o.lr - low) * wave);
+}
+
+static int one_step(struct train_run *r, struct train_items *batch, struct loss_sums *sums, double *norm, struct error *e) {
+  TRY(next_items(r, batch, e));
+  TRY(share_out(r, batch, e));
+  pool_run(r->pool, gradient_job, r);
+  *sums = (struct loss_sums){0};
+  for (int k = 0; k < r->workers; k++) {
+    if (r->worker[k].rc < 0) {
+      if (e) *e = r->worker[k].e;
+      return r->worker[k].rc;
+    }
+    loss_sums_add(sums, &r->worker[k].sums);
+  }
+  pool_run(r->pool, reduce_job, r);
+  double square = 0;
+  for (int k = 0; k < r->workers; k++) square += r->worker[k].square;
+  *norm = sqrt(square);
+  if (!isfinite(*norm) || !isfinite(sums->objective))
+    return error_set(e, E_CORRUPT, "the loss is no number at step %lld: lower the learning rate; the last checkpoint is kept", (long long)r->step);
+  r->clip_scale = *norm > (double)r->o.clip ? (float)((double)r->o.clip / *norm) : 1.0f;
+  r->lr_now = learning_rate(r);
+  pool_run(r->pool, adamw_job, r);
+  for (size_t i = 0; i < batch->n; i++) r->positions += batch->at[i].positions;
+  r->recent[r->step % 50] = *sums;
+  r->step++;
+  return OK;
+}
+
+/* ---- the schedule ---- */
+
+#define MEASURE_FROM 3
+#define MEASURE_TO 9
+
+static int64_t steps_of_epochs(const struct train_run *r) {
+  double steps = ceil(r->data.positions_per_epoch * r->o.epochs / r->o.batch_positions);
+  return steps < 1 ? 1 : (int64_t)steps;
+}
+
+/* Once: by epochs alone, or by the speed of the first steps if a time was given. */
+static void decide_length(struct train_run *r, double began, double *measured) {
+  if (r->total_steps) return;
+  if (r->o.seconds <= 0) r->total_steps = steps_of_epochs(r);
+  if (r->step == MEASURE_FROM) *measured = time_monotonic();
+  if (r->o.seconds <= 0 || r->step < MEASURE_TO || *measured == 0) return;
+  double now = time_monotonic(), a_step = (now - *measured) / (MEASURE_TO - MEASURE_FROM), left = r->o.seconds * 0.95 - (now - began);
+  int64_t by_time = r->step + (int64_t)fmax(1, left / fmax(a_step, 1e-6)), by_epochs = steps_of_epochs(r);
+  r->total_steps = by_time < by_epochs ? by_time : by_epochs;
+}
+
+static int train_loop(struct train_run *r, double began, struct error *e) {
+  struct train_items batch = {0};
+  struct progress bar;
+  struct loss_sums sums, since = {0};
+  double measured = 0, saved = time_monotonic(), earlier = r->seconds, norm = 0, logged = began;
+  int64_t logged_positions = r->positions;
+  int rc = OK;
+  decide_length(r, began, &measured);
+  progress_start(&bar, "train", (uint64_t)(r->total_steps ? r->total_steps : steps_of_epochs(r)), PROGRESS_COUNT);
+  while (rc >= 0 && (r->total_steps == 0 || r->step < r->total_steps)) {
+    rc = one_step(r, &batch, &sums, &norm, e);
+    if (rc < 0) break;
+    double now = time_monotonic();
+    r->seconds = earlier + (now - began);
+    loss_sums_add(&since, &sums);
+    if (r->total_steps == 0) decide_length(r, began, &measured), bar.total = (uint64_t)(r->total_steps ? r->total_steps : steps_of_epochs(r));
+    if (r->step % 10 == 0 || r->step == r->total_steps) {
+      char note[128];
+      double rate = (double)(r->positions - logged_positions) / fmax(now - logged, 1e-9);
+      train_log_step(r, &since, norm, rate);
+      snprintf(note, sizeof note, "loss %.4f, %.0f positions/s", train_objective(&r->o, &since), rate);
+      progress_update(&bar, (uint64_t)r->step, note);
+      logged = now, logged_positions = r->positions, since = (struct loss_sums){0};
+    }
+    if (train_step_hook) train_step_hook(r);
+    bool stop = cancel_requested() != 0;
+    if (stop || now - saved > r->o.save_every) {
+      rc = train_checkpoint(r, e);
+      saved = time_monotonic();
+    }
+    if (rc >= 0 && stop) rc = error_set(e, E_CANCELLED, "stopped at step %lld; the run can be resumed", (long long)r->step);
+  }
+  progress_end(&bar, rc == E_CANCELLED ? "stopped, saved" : rc < 0 ? "failed" : "trained");
+  mem_free(batch.at);
+  return rc;
+}
+
+/* ---- a run's things ---- */
+
+static int choose_kernel(const struct train_options *o, const struct kernel **out, struct error *e) {
+  static const struct {
+    const char *name;
+    enum kernel_column column;
+  } names[] = {{"auto", KERNEL_AUTO},     {"ref", KERNEL_REF},           {"avx2", KERNEL_AVX2},
+               {"avx512", KERNEL_AVX512}, {"avx512bf16", KERNEL_AVX512BF16}, {"amx", KERNEL_AMX}};
+  const char *want = o->column ? o->column : "auto";
+  *out = NULL;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    if (strcmp(want, names[i].name) != 0) continue;
+    bool bf16 = o->bf16 || names[i].column == KERNEL_AVX512BF16 || names[i].column == KERNEL_AMX;
+    *out = kernel_pick(names[i].column, bf16 ? KERNEL_BF16 : KERNEL_F32);
+    return *out ? OK : error_set(e, E_UNAVAILABLE, "this kernel column cannot run on this machine");
+  }
+  return error_set(e, E_USAGE, "no such kernel column");
+}
+
+static int make_model(struct train_run *r, const struct timeline *store, struct error *e) {
+  struct vocabulary *v = NULL;
+  struct model *from = NULL;
+  struct model_config c = r->o.config;
+  int n = r->o.n_tasks, rc;
+  char(*names)[MODEL_TASK_NAME] = mem_alloc(((size_t)n + 1) * sizeof *names);
+  if (!names) return error_set(e, E_NOMEM, "no memory for a model");
+  for (int i = 0; i < n; i++) snprintf(names[i], sizeof names[i], "%s", task_name(r->o.tasks[i]));
+  if (r->o.init) {
+    TRY_OUT(model_load(r->o.init, &from, e));
+    c = from->config;
+    v = from->vocabulary;
+    from->owns_vocabulary = false;
+  } else
+    TRY_OUT(vocabulary_build(store, &(struct vocabulary_options){0}, &v, e));
+  TRY_OUT(model_build(&c, v, (const char(*)[MODEL_TASK_NAME])names, n, r->o.seed, &r->m, e));
+  r->m->owns_vocabulary = true;
+  v = NULL;
+  if (from) model_copy_weights(r->m, from);
+out:
+  vocabulary_free(v);
+  model_free(from);
+  mem_free(names);
+  return rc;
+}
+
+static int resume_model(struct train_run *r, struct error *e) {
+  TRY(model_load(r->o.dir, &r->m, e));
+  TRY(train_run_read(r, r->o.dir, e));
+  if (r->m->tasks != r->o.n_tasks) return error_set(e, E_MISMATCH, "the run was begun with other tasks");
+  for (int i = 0; i < r->o.n_tasks; i++)
+    if (strcmp(r->m->task[i].name, task_name(r->o.tasks[i])) != 0) return error_set(e, E_MISMATCH, "the run was begun with other tasks");
+  return OK;
+}
+
+static int make_workers(struct train_run *r, struct error *e) {
+  int rows = r->m->config.context > TRAIN_ROWS ? r->m->config.context : TRAIN_ROWS;
+  TRY(pool_new(&r->pool, r->o.threads, e));
+  if (r->o.threads == 0) r->o.threads = pool_size(r->pool);
+  if (pool_size(r->pool) > 256) return error_set(e, E_LIMIT, "more than 256 training threads");
+  r->worker = mem_alloc((size_t)pool_size(r->pool) * sizeof *r->worker);
+  r->share = mem_alloc((size_t)pool_size(r->pool) * sizeof *r->share);
+  if (!r->worker || !r->share) return error_set(e, E_NOMEM, "no memory for the training threads");
+  memset(r->worker, 0, (size_t)pool_size(r->pool) * sizeof *r->worker);
+  memset(r->share, 0, (size_t)pool_size(r->pool) * sizeof *r->share);
+  r->workers = pool_size(r->pool);
+  for (int k = 0; k < r->workers; k++) {
+    struct train_worker *w = &r->worker[k];
+    TRY(token_batch_init(&w->batch, 0, e));
+    TRY(model_workspace_new(r->m, rows, true, &w->w, e));
+    w->gradient = mem_alloc_aligned(r->m->floats * sizeof *w->gradient);
+    w->label = mem_alloc((size_t)rows * sizeof *w->label);
+    if (!w->gradient || !w->label) return error_set(e, E_NOMEM, "no memory for the gradients");
+  }
+  r->adam_m = mem_alloc_aligned(r->m->floats * sizeof *r->adam_m);
+  r->adam_v = mem_alloc_aligned(r->m->floats * sizeof *r->adam_v);
+  return r->adam_m && r->adam_v ? OK : error_set(e, E_NOMEM, "no memory for the optimiser");
+}
+
+static void close_run(struct train_run *r) {
+  size_t bytes = r->m ? r->m->floats * sizeof(float) : 0;
+  for (int k = 0; k < r->workers; k++) {
+    token_batch_release(&r->worker[k].batch);
+    model_workspace_free(r->worker[k].w);
+    if (r->worker[k].gradient) mem_free_aligned(r->worker[k].gradient, bytes);
+    mem_free(r->worker[k].label);
+    mem_free(r->share[k].at);
+  }
+  if (r->adam_m) mem_free_aligned(r->adam_m, bytes);
+  if (r->adam_v) mem_free_aligned(r->adam_v, bytes);
+  if (r->pool) pool_free(r->pool);
+  mem_free(r->worker);
+  mem_free(r->share);
+  train_data_close(&r->data);
+  buf_release(&r->jsonl);
+  model_free(r->m);
+}
+
+static int check_options(const struct train_options *o, struct error *e) {
+  if (!o->dir || o->n_tasks < 0 || o->n_tasks > 64 || o->threads < 0 || o->batch_positions < 1 || o->batch_positions > 1 << 24)
+    return error_set(e, E_USAGE, "training needs a run directory, at most 64 tasks, and a batch of at least one position");
+  if (!(o->epochs > 0) || !(o->lr > 0) || !(o->clip > 0) || !(o->dropout < 1) || !(o->warmup >= 0 && o->warmup <= 1) || !(o->beta1 >= 0 && o->beta1 < 1) ||
+      !(o->beta2 >= 0 && o->beta2 < 1) || !(o->decay >= 0) || !(o->task_weight >= 0))
+    return error_set(e, E_USAGE, "epochs, lr and clip must be above 0; dropout, warm-up and betas are shares; weights are not negative");
+  return OK;
+}
+
+static int open_run(struct train_run *r, const struct timeline *store, struct error *e) {
+  char config[4096];
+  const struct kernel *k;
+  TRY(check_options(&r->o, e));
+  TRY(choose_kernel(&r->o, &k, e));
+  snprintf(r->store, sizeof r->store, "%s", timeline_hash(store));
+  TRY(file_join(config, sizeof config, r->o.dir, "config.json", e));
+  bool resume = r->o.resume && file_exists(config);
+  if (resume)
+    TRY(resume_model(r, e));
+  else
+    TRY(make_model(r, store, e));
+  model_set_kernel(r->m, k);
+  if (r->o.dropout < 0) r->o.dropout = r->m->config.dropout;
+  TRY(make_workers(r, e));
+  if (resume) TRY(checkpoint_read_optimizer(r->m, r->o.dir, r->adam_m, r->adam_v, e));
+  return train_data_open(&r->o, r->m, store, r->o.seed, &r->data, e);
+}
+
+static void summarise(const struct train_run *r, double seconds, int64_t positions, struct train_result *out) {
+  struct loss_sums s = {0};
+  for (int i = 0; i < 50; i++) loss_sums_add(&s, &r->recent[i]);
+  out->steps = r->step;
+  out->positions = r->positions;
+  out->loss = train_objective(&r->o, &s);
+  out->loss_rates = s.n_rates > 0 ? s.rates / s.n_rates : 0;
+  out->loss_time = s.n_time > 0 ? s.time / s.n_time : 0;
+  out->loss_value = s.n_value > 0 ? s.value / s.n_value : 0;
+  out->loss_hazard = s.n_hazard > 0 ? s.hazard / s.n_hazard : 0;
+  out->loss_task = s.n_task > 0 ? s.task / s.n_task : 0;
+  out->seconds = r->seconds;
+  out->positions_per_second = (double)positions / fmax(seconds, 1e-9);
+}
+
+int model_train(const struct train_options *o, const struct timeline *store, struct train_result *out, struct error *e) {
+  struct train_run r = {.o = *o};
+  double began = time_monotonic();
+  *out = (struct train_result){.tuning_loss = NAN};
+  thread_fast_float();
+  int rc = open_run(&r, store, e);
+  int64_t before = r.positions;
+  double loop = time_monotonic();
+  if (rc >= 0) {
+    rc = train_loop(&r, began, e);
+    summarise(&r, time_monotonic() - loop, r.positions - before, out);
+  }
+  if (rc >= 0) rc = train_tuning_loss(&r, &out->tuning_loss, e);
+  if (rc >= 0) rc = train_heads(&r, e);
+  if (rc >= 0) {
+    r.done = true;
+    rc = train_checkpoint(&r, e);
+  }
+  close_run(&r);
+  return rc;
+}

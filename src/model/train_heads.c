@@ -1,0 +1,229 @@
+/* After the trunk: loss on tuning patients, the wide part of every task head, and the blend of the two parts. */
+#include <math.h>
+
+#include "base/hash.h"
+#include "base/thread.h"
+#include "model/train_internal.h"
+
+#define TUNING_POSITIONS 100000 /* enough for a loss to two digits */
+#define WIDE_EXAMPLES 20000
+#define WIDE_CODES 256
+
+/* ---- loss on the tuning split ---- */
+
+struct tuning_job {
+  struct train_run *r;
+  struct train_items items;
+};
+
+static int tuning_worker(struct tuning_job *j, int worker, int workers, struct error *e) {
+  struct train_run *r = j->r;
+  struct train_worker *w = &r->worker[worker];
+  struct loss_options o = {.w_rates = 1, .w_time = 1, .w_value = 1, .w_hazard = 1, .scale = 1, .seed = r->o.seed, .stream = (uint64_t)worker << 32};
+  w->sums = (struct loss_sums){0};
+  token_batch_clear(&w->batch);
+  for (size_t i = (size_t)worker; i <= j->items.n; i += (size_t)workers) {
+    bool last = i + (size_t)workers > j->items.n || i == j->items.n, full = false;
+    if (i < j->items.n) {
+      const struct train_item *item = &j->items.at[i];
+      full = w->batch.positions + item->positions > w->w->positions;
+      if (!full) TRY(train_pack(&r->data, item, &w->batch, e));
+    }
+    if (w->batch.sequences && (full || last)) {
+      struct loss_sums s;
+      o.stream++;
+      TRY(model_loss(r->m, w->w, &w->batch, &o, NULL, &s, e));
+      loss_sums_add(&w->sums, &s);
+      token_batch_clear(&w->batch);
+      if (full) i -= (size_t)workers; /* again, into the empty batch */
+    }
+  }
+  return OK;
+}
+
+static void tuning_run(void *ctx, int worker, int workers) {
+  struct tuning_job *j = ctx;
+  struct train_worker *w = &j->r->worker[worker];
+  w->rc = tuning_worker(j, worker, workers, &w->e);
+}
+
+static int first_failure(const struct train_run *r, struct error *e) {
+  for (int k = 0; k < r->workers; k++)
+    if (r->worker[k].rc < 0) {
+      if (e) *e = r->worker[k].e;
+      return r->worker[k].rc;
+    }
+  return OK;
+}
+
+int train_tuning_loss(struct train_run *r, double *out, struct error *e) {
+  struct tuning_job j = {.r = r};
+  struct loss_sums s = {0};
+  int64_t positions = 0;
+  size_t n = 0;
+  *out = NAN;
+  int rc = train_lives(&r->data, SPLIT_TUNING, &j.items, e);
+  while (rc >= 0 && n < j.items.n && positions < TUNING_POSITIONS) positions += j.items.at[n++].positions;
+  j.items.n = n;
+  if (rc >= 0 && n) {
+    pool_run(r->pool, tuning_run, &j);
+    rc = first_failure(r, e);
+    for (int k = 0; k < r->workers; k++) loss_sums_add(&s, &r->worker[k].sums);
+    *out = train_objective(&r->o, &s);
+  }
+  mem_free(j.items.at);
+  return rc;
+}
+
+/* ---- examples of one task and split ---- */
+
+struct labelled {
+  struct task_example *at;
+  uint8_t *y;
+  double *deep, *wide;
+  uint32_t n, yes;
+};
+
+static int label_split(const struct train_run *r, const struct task *task, enum split split, struct arena *a, struct labelled *out, struct error *e) {
+  struct task_binding *b;
+  struct task_examples found;
+  TRY(task_bind(task, r->data.store, &b, e));
+  int rc = task_label_all(b, r->data.store, split, 0, a, &found, e);
+  task_binding_free(b);
+  TRY(rc);
+  *out = (struct labelled){.at = found.at};
+  for (uint32_t i = 0; i < found.n; i++)
+    if (found.at[i].label != LABEL_CENSORED) out->at[out->n++] = found.at[i];
+  out->y = arena_alloc(a, out->n + 1, 1);
+  out->deep = arena_array(a, double, (size_t)out->n + 1);
+  out->wide = arena_array(a, double, (size_t)out->n + 1);
+  if (!out->y || !out->deep || !out->wide) return error_set(e, E_NOMEM, "no memory for a task's examples");
+  for (uint32_t i = 0; i < out->n; i++) out->yes += out->y[i] = out->at[i].label == LABEL_YES;
+  return OK;
+}
+
+/* Too many for the wide part: all cases stay, of the others a share that the seed decides. */
+static void thin_out(struct labelled *l, uint64_t seed) {
+  if (l->n <= WIDE_EXAMPLES || l->yes >= WIDE_EXAMPLES) return;
+  double share = (double)(WIDE_EXAMPLES - l->yes) / (l->n - l->yes);
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < l->n; i++) {
+    if (!l->y[i] && (double)(hash64_u64(seed ^ i) >> 11) * 0x1p-53 > share) continue;
+    l->at[n] = l->at[i];
+    l->y[n++] = l->y[i];
+  }
+  l->n = n;
+}
+
+/* ---- features and deep logits, shared out over the threads ---- */
+
+struct score_job {
+  struct train_run *r;
+  const struct labelled *l;
+  struct model_task *t;
+  const struct feature_set *features;
+  float *x; /* (n, columns) or NULL: deep logits instead */
+};
+
+static int deep_one(struct train_run *r, struct train_worker *w, const struct model_task *t, const struct task_example *x, double *out, struct error *e) {
+  struct train_item item = {.subject = x->subject_index, .events = x->events, .now = x->time, .task = -1};
+  token_batch_clear(&w->batch);
+  TRY(train_pack(&r->data, &item, &w->batch, e));
+  TRY(model_forward(r->m, w->w, &w->batch, NULL, e));
+  *out = task_logit(r->m, t, model_hidden(w->w), w->batch.positions, w->w->pool);
+  return OK;
+}
+
+static void score_run(void *ctx, int worker, int workers) {
+  struct score_job *j = ctx;
+  struct train_worker *w = &j->r->worker[worker];
+  uint32_t columns = j->features ? feature_count(j->features) : 0;
+  w->rc = OK;
+  for (uint32_t i = (uint32_t)worker; i < j->l->n && w->rc >= 0; i += (uint32_t)workers) {
+    const struct task_example *x = &j->l->at[i];
+    struct timeline_view v = timeline_view(j->r->data.store, x->subject_index);
+    if (j->x)
+      feature_row(j->features, j->r->data.store, &v, x->events, x->time, j->x + (size_t)i * columns);
+    else
+      w->rc = deep_one(j->r, w, j->t, x, &j->l->deep[i], &w->e);
+  }
+}
+
+static float *feature_rows(struct train_run *r, const struct labelled *l, const struct feature_set *f, struct arena *a, struct error *e) {
+  struct score_job j = {.r = r, .l = l, .features = f};
+  j.x = arena_array(a, float, (size_t)l->n * feature_count(f) + 1);
+  if (!j.x) {
+    (void)!error_set(e, E_NOMEM, "no memory for a task's features");
+    return NULL;
+  }
+  pool_run(r->pool, score_run, &j);
+  return j.x;
+}
+
+static int ends_in_count(const struct feature_set *f, uint32_t column, uint8_t *out, struct error *e) {
+  struct buf name = {0};
+  feature_name(f, column, &name);
+  *out = str_ends((struct str){name.p, name.n}, STR(" count"));
+  int rc = buf_check(&name, e);
+  buf_release(&name);
+  return rc;
+}
+
+static int fit_wide(struct train_run *r, struct model_task *t, const struct labelled *train, struct arena *a, struct error *e) {
+  if (train->yes < 10 || train->n - train->yes < 10) return OK; /* too few to learn columns from: deep alone */
+  TRY(feature_set_build(r->data.store, train->at, train->n, 0.02, WIDE_CODES, &t->features, e));
+  uint32_t columns = feature_count(t->features);
+  uint8_t *is_count = arena_alloc(a, columns + 1, 1);
+  uint32_t *group = arena_array(a, uint32_t, (size_t)train->n + 1);
+  float *x = feature_rows(r, train, t->features, a, e);
+  if (!is_count || !group || !x) return error_set(e, E_NOMEM, "no memory for a task's features");
+  for (uint32_t j = 0; j < columns; j++) TRY(ends_in_count(t->features, j, &is_count[j], e));
+  for (uint32_t i = 0; i < train->n; i++) group[i] = train->at[i].subject_index;
+  struct wide_data d = {.x = x, .y = train->y, .is_count = is_count, .group = group, .n = train->n, .columns = columns};
+  return wide_fit(t, r->m->kernel, &d, r->o.seed, r->pool, e);
+}
+
+static int fit_blend(struct train_run *r, struct model_task *t, struct labelled *tuning, struct arena *a, struct error *e) {
+  struct score_job j = {.r = r, .l = tuning, .t = t};
+  pool_run(r->pool, score_run, &j);
+  TRY(first_failure(r, e));
+  if (t->wide) {
+    float *x = feature_rows(r, tuning, t->features, a, e);
+    if (!x) return E_NOMEM;
+    for (uint32_t i = 0; i < tuning->n; i++) tuning->wide[i] = wide_logit(t, x + (size_t)i * t->columns);
+  }
+  blend_fit(t, tuning->deep, t->wide ? tuning->wide : NULL, tuning->y, tuning->n);
+  t->tuning_auroc_deep = auroc(tuning->deep, tuning->y, tuning->n);
+  t->tuning_auroc_wide = t->wide ? auroc(tuning->wide, tuning->y, tuning->n) : NAN;
+  for (uint32_t i = 0; i < tuning->n; i++) tuning->deep[i] = t->blend_deep * tuning->deep[i] + (t->wide ? t->blend_wide * tuning->wide[i] : 0);
+  t->tuning_auroc = auroc(tuning->deep, tuning->y, tuning->n);
+  return OK;
+}
+
+static int fit_head(struct train_run *r, int index, struct arena *a, struct error *e) {
+  struct model_task *t = &r->m->task[index];
+  const struct task *task = r->o.tasks[index];
+  struct labelled train, tuning;
+  const char *text = task_text(task);
+  model_task_release(t);
+  t->text = mem_alloc(strlen(text) + 1);
+  if (!t->text) return error_set(e, E_NOMEM, "no memory for a task head");
+  memcpy(t->text, text, strlen(text) + 1);
+  TRY(label_split(r, task, SPLIT_TRAIN, a, &train, e));
+  t->n = train.n, t->yes = train.yes;
+  thin_out(&train, r->o.seed);
+  TRY(fit_wide(r, t, &train, a, e));
+  TRY(label_split(r, task, SPLIT_TUNING, a, &tuning, e));
+  return fit_blend(r, t, &tuning, a, e);
+}
+
+int train_heads(struct train_run *r, struct error *e) {
+  int rc = OK;
+  for (int i = 0; rc >= 0 && i < r->m->tasks; i++) {
+    struct arena a;
+    arena_init(&a, 0, 0);
+    rc = fit_head(r, i, &a, e);
+    arena_free(&a);
+  }
+  return rc;
+}

@@ -1,0 +1,86 @@
+/* Private to training: what a run is made of (train.c has the step on one page). */
+#ifndef MODEL_TRAIN_INTERNAL_H
+#define MODEL_TRAIN_INTERNAL_H
+#include "model/model_internal.h"
+#include "timeline/task.h"
+#include "timeline/timeline.h"
+#include "token/token.h"
+
+#define TRAIN_ROWS 1024 /* positions of a micro-batch (or the context, if that is longer) */
+
+struct train_item { /* one sequence of a batch: a prefix of a life, with a label if it is an example of a task */
+  uint32_t subject, events;
+  int64_t now;       /* the example's moment; INT64_MIN = the last event's time */
+  int32_t positions; /* at most this many */
+  int16_t task;      /* -1: none */
+  bool yes;
+};
+struct train_items {
+  struct train_item *at;
+  size_t n, cap;
+};
+/* What an epoch is made of: every training life once in windows of the context's length, and a share of the labelled
+ * examples of each task (at most two of each label and person), in an order that seed and epoch decide. */
+struct train_data {
+  const struct timeline *store;
+  const struct vocabulary *vocabulary;
+  struct token_map *map;
+  struct token_options pack;
+  uint64_t seed;
+  int tasks;
+  struct train_items lives, *examples; /* examples: (tasks) */
+  struct train_items epoch;
+  int64_t epoch_number; /* of what `epoch` holds; -1 = nothing yet */
+  double positions_per_epoch, examples_per_position;
+};
+int train_data_open(const struct train_options *o, const struct model *m, const struct timeline *store, uint64_t seed, struct train_data *d,
+                    struct error *e) MUST_CHECK;
+void train_data_close(struct train_data *d);
+int train_data_epoch(struct train_data *d, int64_t epoch, struct error *e) MUST_CHECK;
+int train_lives(const struct train_data *d, enum split split, struct train_items *out, struct error *e) MUST_CHECK;
+int train_pack(const struct train_data *d, const struct train_item *item, struct token_batch *b, struct error *e) MUST_CHECK;
+int train_items_add(struct train_items *l, const struct train_item *item, struct error *e) MUST_CHECK;
+
+struct train_worker { /* one thread's own things */
+  struct model_workspace *w;
+  float *gradient;
+  struct token_batch batch;
+  struct sequence_label *label; /* (capacity of the workspace) */
+  struct loss_sums sums;
+  double square; /* of its share of the reduced gradient */
+  int rc;
+  struct error e;
+};
+struct train_run { /* fixed choices, cursor and state of a run: what a checkpoint keeps, and the rest */
+  struct train_options o; /* as in force: a resumed run takes its own earlier ones */
+  int64_t total_steps;    /* 0 = not decided yet */
+  int64_t step, epoch, index, positions;
+  double seconds;         /* of earlier sessions of this run too */
+  bool done;
+  char store[65];
+
+  struct model *m;
+  struct train_data data;
+  struct pool *pool;
+  int workers;
+  struct train_worker *worker;
+  float *adam_m, *adam_v;
+  struct buf jsonl;
+  struct train_items *share; /* (workers) items of this step */
+  struct loss_sums recent[50];
+  float clip_scale, lr_now;
+};
+/* Tests look in after every step (and may ask the run to stop); NULL in the program. */
+extern void (*train_step_hook)(struct train_run *r);
+/* train_run.c: a run's record */
+int train_run_json(const struct train_run *r, struct buf *out, struct error *e) MUST_CHECK;
+int train_run_read(struct train_run *r, const char *dir, struct error *e) MUST_CHECK; /* options and cursor from config.json; training.jsonl */
+void train_log_step(struct train_run *r, const struct loss_sums *s, double norm, double rate);
+int train_checkpoint(struct train_run *r, struct error *e) MUST_CHECK;
+double train_objective(const struct train_options *o, const struct loss_sums *s);
+void loss_sums_add(struct loss_sums *to, const struct loss_sums *from);
+
+/* train_heads.c: wide parts and blends, when the trunk is trained */
+int train_heads(struct train_run *r, struct error *e) MUST_CHECK;
+int train_tuning_loss(struct train_run *r, double *out, struct error *e) MUST_CHECK;
+#endif

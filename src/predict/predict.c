@@ -1,0 +1,395 @@
+#include "model/model.h"
+#include "timeline/task.h"
+#include "timeline/timeline.h"
+#include "token/token.h"
+#include "predict/predict_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/thread.h"
+#include "base/time.h"
+
+#define DEFAULT_HORIZON_DAYS 365.25
+#define EXAMPLES_CHUNK 32 /* examples packed together; fixed, so that a batch does not depend on the number of threads */
+
+const double predict_horizon_days[6] = {1, 7, 30, 90, 365.25, 1826.25};
+
+int predictor_new(const struct model *m, const struct timeline *store, struct predictor **out, struct error *e) {
+  const struct model_config *c = model_config(m);
+  struct predictor *p = mem_alloc(sizeof *p);
+  if (!p) return error_set(e, E_NOMEM, "no memory for a predictor");
+  *p = (struct predictor){.m = m, .store = store, .v = model_vocabulary(m), .positions = c->context > 2048 ? c->context : 2048};
+  p->pack = (struct token_options){.pack = (enum token_pack_mode)c->pack, .context = c->context};
+  size_t outcomes = vocabulary_outcomes(p->v), codes = vocabulary_codes(p->v);
+  int rc = token_batch_init(&p->batch, 0, e);
+  if (rc == OK) rc = token_map_new(p->v, store, &p->map, e);
+  if (rc == OK) rc = model_workspace_new(m, p->positions, false, &p->w, e);
+  p->log_hazard = mem_alloc((outcomes + 1) * HAZARD_BINS * sizeof *p->log_hazard);
+  p->rate = mem_alloc(codes * sizeof *p->rate);
+  p->cumulative = mem_alloc(codes * sizeof *p->cumulative);
+  if (rc == OK && (!p->log_hazard || !p->rate || !p->cumulative)) rc = error_set(e, E_NOMEM, "no memory for a predictor");
+  if (rc < 0) {
+    predictor_free(p);
+    return rc;
+  }
+  *out = p;
+  return OK;
+}
+
+void predictor_free(struct predictor *p) {
+  if (!p) return;
+  token_batch_release(&p->batch);
+  token_map_free(p->map);
+  model_workspace_free(p->w);
+  feature_set_free(p->features);
+  mem_free(p->row);
+  mem_free(p->log_hazard);
+  mem_free(p->rate);
+  mem_free(p->cumulative);
+  mem_free(p);
+}
+
+uint32_t predict_prefix(const struct timeline_view *v, int64_t time) {
+  uint32_t low = v->statics, high = v->n;
+  while (low < high) {
+    uint32_t mid = low + (high - low) / 2;
+    if (v->time[mid] <= time)
+      low = mid + 1;
+    else
+      high = mid;
+  }
+  return low;
+}
+
+double predict_logit(double p) {
+  if (isnan(p)) return NAN;
+  p = p < 1e-12 ? 1e-12 : p > 1 - 1e-12 ? 1 - 1e-12 : p;
+  return log(p) - log1p(-p);
+}
+
+/* ---- the question ---- */
+
+static int bind_features(struct predictor *p, const struct model_task *head, struct error *e) {
+  struct feature_set *own = model_task_features(head);
+  if (p->features_of == head || !own) return OK;
+  feature_set_free(p->features);
+  mem_free(p->row);
+  p->features = NULL;
+  p->features_of = NULL;
+  p->row = mem_alloc((size_t)feature_count(own) * sizeof *p->row);
+  if (!p->row) return error_set(e, E_NOMEM, "no memory for the features");
+  TRY(feature_set_copy(own, p->store, &p->features, e));
+  p->features_of = head;
+  return OK;
+}
+
+static int find_targets(struct predictor *p, const struct task *task, struct question *q, struct error *e) {
+  uint32_t n = vocabulary_codes(p->v);
+  q->target = mem_alloc(n);
+  q->outcome = mem_alloc(((size_t)vocabulary_outcomes(p->v) + 1) * sizeof *q->outcome);
+  if (!q->target || !q->outcome) return error_set(e, E_NOMEM, "no memory for the target");
+  q->target[TOKEN_UNKNOWN] = 0;
+  for (uint32_t id = 1; id < n; id++) {
+    const struct vocabulary_entry *entry = vocabulary_at(p->v, id);
+    q->target[id] = task_names_target(task, entry->code);
+    q->targets += q->target[id];
+    if (q->target[id] && entry->outcome >= 0) q->outcome[q->outcomes++] = (uint32_t)entry->outcome;
+  }
+  return OK;
+}
+
+int question_open(struct predictor *p, const struct task *task, struct question *q, struct error *e) {
+  *q = (struct question){.horizon_days = hazard_edge_days[HAZARD_BINS]};
+  if (!task) return OK;
+  if (task_horizon(task) != INT64_MAX) q->horizon_days = (double)task_horizon(task) / (double)TIME_DAY;
+  q->gap_days = (double)task_gap(task, 0) / (double)TIME_DAY;
+  q->head = model_task_find(p->m, task_name(task));
+  int rc = q->head ? bind_features(p, q->head, e) : OK;
+  if (rc == OK) rc = find_targets(p, task, q, e);
+  if (rc < 0) question_close(q);
+  return rc;
+}
+
+void question_close(struct question *q) {
+  mem_free(q->target);
+  mem_free(q->outcome);
+  *q = (struct question){0};
+}
+
+static double integral(const float *log_hazard, double days) {
+  double p = days > 0 ? hazard_probability(log_hazard, days) : 0.0;
+  return -log1p(-(p < 1 - 1e-15 ? p : 1 - 1e-15));
+}
+
+/* Any of several outcomes: their hazards add up (as if they came independently; an upper bound where they come together). */
+double question_hazard(const struct predictor *p, const struct question *q) {
+  if (!q->outcomes) return NAN;
+  double sum = 0;
+  for (uint32_t i = 0; i < q->outcomes; i++) {
+    const float *h = p->log_hazard + (size_t)q->outcome[i] * HAZARD_BINS;
+    sum += integral(h, q->horizon_days) - integral(h, q->gap_days);
+  }
+  return sum > 0 ? -expm1(-sum) : 0.0;
+}
+
+/* The hazard head speaks of FIRST occurrences: where one has been, it has no answer. */
+static bool target_before(const struct predictor *p, const struct question *q, const struct life *life) {
+  for (uint32_t k = 0; k < life->events; k++) {
+    int32_t outcome = vocabulary_at(p->v, token_map_id(p->map, life->view->code[k]))->outcome;
+    for (uint32_t i = 0; outcome >= 0 && i < q->outcomes; i++)
+      if (q->outcome[i] == (uint32_t)outcome) return true;
+  }
+  return false;
+}
+
+/* ---- lives through the model ---- */
+
+static int answer_one(struct predictor *p, const struct question *q, const struct life *life, int sequence, struct answer *out,
+                      struct error *e) {
+  const struct token_batch *b = &p->batch;
+  size_t d = (size_t)model_config(p->m)->d;
+  int from = b->seq_start[sequence], n = b->seq_start[sequence + 1] - from;
+  const float *h = model_hidden(p->w) + (size_t)from * d;
+  *out = (struct answer){.score = {NAN, NAN, NAN}, .hazard = NAN};
+  if (q->outcomes && !target_before(p, q, life)) {
+    model_hazard(p->m, p->w, h + (size_t)(n - 1) * d, p->log_hazard);
+    out->hazard = question_hazard(p, q);
+  }
+  out->shipped = out->hazard;
+  if (!q->head) return OK;
+  bool wide = model_task_features(q->head) != NULL;
+  if (wide) feature_row(p->features, p->store, life->view, life->events, b->time[from + n - 1], p->row);
+  TRY(model_task_score(p->m, q->head, h, n, wide ? p->row : NULL, &out->score, e));
+  out->shipped = out->score.probability;
+  return OK;
+}
+
+static int flush(struct predictor *p, const struct question *q, const struct life *life, struct answer *out, struct error *e) {
+  int n = p->batch.sequences;
+  if (!n) return OK;
+  TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
+  for (int s = 0; s < n; s++) TRY(answer_one(p, q, &life[s], s, &out[s], e));
+  token_batch_clear(&p->batch);
+  return OK;
+}
+
+int predict_lives(struct predictor *p, const struct question *q, const struct life *life, uint32_t n, struct answer *out, struct error *e) {
+  uint32_t done = 0;
+  token_batch_clear(&p->batch);
+  for (uint32_t i = 0; i < n; i++) {
+    if (p->batch.positions + p->pack.context > p->positions) {
+      TRY(flush(p, q, life + done, out + done, e));
+      done = i;
+    }
+    TRY(token_pack(p->v, p->map, life[i].view, life[i].index, life[i].events, life[i].now, &p->pack, &p->batch, e));
+  }
+  return flush(p, q, life + done, out + done, e);
+}
+
+/* ---- one prediction ---- */
+
+struct ranked {
+  uint32_t outcome;
+  bool before;
+  double probability;
+};
+static int by_risk(const void *x, const void *y) {
+  const struct ranked *a = x, *b = y;
+  if (a->before != b->before) return a->before ? 1 : -1;
+  if (a->probability != b->probability) return a->probability < b->probability ? 1 : -1;
+  return a->outcome < b->outcome ? -1 : 1;
+}
+
+static int rank_outcomes(const struct predictor *p, const struct life *life, struct arena *a, struct ranked **out, struct error *e) {
+  uint32_t n = vocabulary_outcomes(p->v);
+  struct ranked *list = arena_array(a, struct ranked, n + 1);
+  if (!list) return error_set(e, E_NOMEM, "no memory for the outcomes");
+  for (uint32_t i = 0; i < n; i++)
+    list[i] = (struct ranked){i, false, hazard_probability(p->log_hazard + (size_t)i * HAZARD_BINS, DEFAULT_HORIZON_DAYS)};
+  for (uint32_t k = 0; k < life->events; k++) {
+    int32_t outcome = vocabulary_at(p->v, token_map_id(p->map, life->view->code[k]))->outcome;
+    if (outcome >= 0) list[outcome].before = true;
+  }
+  qsort(list, n, sizeof *list, by_risk);
+  *out = list;
+  return OK;
+}
+
+static double standard_error(double share, int n) { return sqrt(share * (1 - share) / n); }
+
+/* Share of the futures that hold a code of the set (a mark per vocabulary id) between gap and horizon. */
+static double share_with(const struct futures *f, const uint8_t *mark, double gap, double horizon) {
+  int with = 0;
+  for (int i = 0; i < f->count; i++)
+    for (int k = 0; k < f->n[i]; k++)
+      if (mark[f->path[i][k].code] && f->path[i][k].days >= gap && f->path[i][k].days <= horizon) {
+        with++;
+        break;
+      }
+  return (double)with / f->count;
+}
+
+static int fill_outcomes(struct predictor *p, const struct life *life, int most, const struct futures *f, double horizon, struct arena *a,
+                         struct prediction *r, struct error *e) {
+  struct ranked *list = NULL;
+  TRY(rank_outcomes(p, life, a, &list, e));
+  uint32_t n = vocabulary_outcomes(p->v), keep = most > 0 ? (uint32_t)most : 10;
+  uint8_t *mark = arena_array(a, uint8_t, vocabulary_codes(p->v));
+  if (keep > n) keep = n;
+  r->outcome = arena_array(a, struct predict_outcome, keep + 1);
+  if (!mark || !r->outcome) return error_set(e, E_NOMEM, "no memory for the outcomes");
+  for (uint32_t i = 0; i < keep; i++) {
+    struct predict_outcome *o = &r->outcome[r->outcomes++];
+    uint32_t code = vocabulary_outcome_code(p->v, list[i].outcome);
+    const struct vocabulary_entry *entry = vocabulary_at(p->v, code);
+    *o = (struct predict_outcome){
+        .code = entry->code, .display = entry->display, .before = list[i].before, .sampled = NAN, .sampled_se = NAN};
+    for (int k = 0; k < 6; k++)
+      o->probability[k] = hazard_probability(p->log_hazard + (size_t)list[i].outcome * HAZARD_BINS, predict_horizon_days[k]);
+    for (int k = 0; k < 6; k++) o->sampled_within[k] = NAN;
+    if (!f->count) continue;
+    mark[code] = 1;
+    for (int k = 0; k < 6 && predict_horizon_days[k] <= horizon; k++)
+      o->sampled_within[k] = share_with(f, mark, 0, predict_horizon_days[k]);
+    o->sampled = share_with(f, mark, 0, horizon);
+    o->sampled_se = standard_error(o->sampled, f->count);
+    mark[code] = 0;
+  }
+  return OK;
+}
+
+static void count_events(const struct predictor *p, const struct life *life, struct prediction *r) {
+  r->events = life->events;
+  for (uint32_t k = 0; k < life->events; k++)
+    r->unknown_codes += token_map_id(p->map, life->view->code[k]) == TOKEN_UNKNOWN && !token_map_birth(p->map, life->view->code[k]);
+}
+
+static int answer(struct predictor *p, const struct question *q, const struct life *life, const struct predict_options *o, struct arena *a,
+                  struct prediction *r, struct error *e) {
+  struct answer x;
+  struct futures f = {0};
+  double horizon = o->horizon_days > 0 ? o->horizon_days : o->task ? q->horizon_days : DEFAULT_HORIZON_DAYS;
+  TRY(predict_lives(p, q, life, 1, &x, e));
+  r->probability = x.shipped;
+  r->deep = x.score.deep;
+  r->wide = x.score.wide;
+  r->hazard = x.hazard;
+  r->agreement = q->head ? fabs(predict_logit(x.shipped) - predict_logit(x.hazard)) : NAN;
+  if (o->futures > 0) {
+    TRY(predict_sample(p, life, o->futures, horizon, o->seed, a, &f, e));
+    r->futures = f.count;
+    r->cut = f.cut;
+    r->sampled_days = horizon;
+    if (q->targets) r->sampled = share_with(&f, q->target, q->gap_days, horizon);
+    if (q->targets) r->sampled_se = standard_error(r->sampled, f.count);
+  }
+  token_batch_clear(&p->batch); /* the hazards of the last position, for the list of outcomes */
+  TRY(token_pack(p->v, p->map, life->view, life->index, life->events, life->now, &p->pack, &p->batch, e));
+  TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
+  model_hazard(p->m, p->w, model_hidden(p->w) + (size_t)(p->batch.positions - 1) * (size_t)model_config(p->m)->d, p->log_hazard);
+  r->time = p->batch.time[p->batch.positions - 1];
+  TRY(fill_outcomes(p, life, o->outcomes, &f, horizon, a, r, e));
+  if (o->explain > 0 && !isnan(r->probability)) TRY(predict_explain(p, q, life, o->explain, a, r, e));
+  return OK;
+}
+
+int predict(struct predictor *p, uint32_t subject_index, const struct predict_options *o, struct arena *a, struct prediction *out,
+            struct error *e) {
+  if (subject_index >= timeline_subjects(p->store)) return error_set(e, E_NOTFOUND, "no such subject in this store");
+  if (o->futures < 0 || o->futures > 100000) return error_set(e, E_USAGE, "futures must be 0 to 100000");
+  struct timeline_view view = timeline_view(p->store, subject_index);
+  struct life life = {
+      .view = &view, .index = subject_index, .events = predict_prefix(&view, o->time), .now = o->time == INT64_MAX ? INT64_MIN : o->time};
+  struct question q;
+  *out = (struct prediction){.subject = view.subject, .probability = NAN, .sampled = NAN, .sampled_se = NAN, .method = "exact removal"};
+  TRY(question_open(p, o->task, &q, e));
+  if (o->task) {
+    out->has_task = true;
+    snprintf(out->task, sizeof out->task, "%s", task_name(o->task));
+  }
+  count_events(p, &life, out);
+  int rc = answer(p, &q, &life, o, a, out, e);
+  question_close(&q);
+  return rc;
+}
+
+int predict_futures(struct predictor *p, uint32_t subject_index, int64_t time, int count, double horizon_days, uint64_t seed,
+                    struct arena *a, struct futures *out, struct error *e) {
+  if (subject_index >= timeline_subjects(p->store)) return error_set(e, E_NOTFOUND, "no such subject in this store");
+  struct timeline_view view = timeline_view(p->store, subject_index);
+  struct life life = {
+      .view = &view, .index = subject_index, .events = predict_prefix(&view, time), .now = time == INT64_MAX ? INT64_MIN : time};
+  return predict_sample(p, &life, count, horizon_days, seed, a, out, e);
+}
+
+/* ---- many examples ---- */
+
+struct job {
+  const struct model *m;
+  const struct timeline *store;
+  const struct task *task;
+  const struct task_example *at;
+  uint32_t n;
+  double *probability, *hazard;
+  int *rc; /* (workers) */
+  struct error *error;
+};
+
+static int run_chunk(struct predictor *p, const struct question *q, const struct job *j, uint32_t from, struct error *e) {
+  struct timeline_view view[EXAMPLES_CHUNK];
+  struct life life[EXAMPLES_CHUNK] = {0};
+  struct answer out[EXAMPLES_CHUNK];
+  uint32_t n = j->n - from < EXAMPLES_CHUNK ? j->n - from : EXAMPLES_CHUNK;
+  for (uint32_t i = 0; i < n; i++) {
+    const struct task_example *x = &j->at[from + i];
+    view[i] = timeline_view(j->store, x->subject_index);
+    life[i] = (struct life){.view = &view[i], .index = x->subject_index, .events = x->events, .now = x->time};
+  }
+  TRY(predict_lives(p, q, life, n, out, e));
+  for (uint32_t i = 0; i < n; i++) {
+    j->probability[from + i] = out[i].shipped;
+    if (j->hazard) j->hazard[from + i] = out[i].hazard;
+  }
+  return OK;
+}
+
+static void run_worker(void *ctx, int worker, int workers) {
+  const struct job *j = ctx;
+  struct error *e = &j->error[worker];
+  struct predictor *p = NULL;
+  struct question q = {0};
+  int rc = predictor_new(j->m, j->store, &p, e);
+  if (rc == OK) rc = question_open(p, j->task, &q, e);
+  for (uint64_t from = (uint64_t)worker * EXAMPLES_CHUNK; rc == OK && from < j->n; from += (uint64_t)workers * EXAMPLES_CHUNK) {
+    if (cancel_requested())
+      rc = error_set(e, E_CANCELLED, "interrupted");
+    else
+      rc = run_chunk(p, &q, j, (uint32_t)from, e);
+  }
+  if (p) question_close(&q);
+  predictor_free(p);
+  j->rc[worker] = rc;
+}
+
+int predict_examples(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
+                     uint32_t n, int threads, double *probability, double *hazard, struct error *e) {
+  struct pool *pool;
+  if (!n) return OK;
+  TRY(pool_new(&pool, threads, e));
+  size_t workers = (size_t)pool_size(pool);
+  struct job j = {m, store, task, at, n, probability, hazard, mem_alloc(workers * sizeof *j.rc), mem_alloc(workers * sizeof *j.error)};
+  int rc = j.rc && j.error ? OK : error_set(e, E_NOMEM, "no memory for the workers");
+  if (rc == OK) {
+    memset(j.error, 0, workers * sizeof *j.error);
+    pool_run(pool, run_worker, &j);
+    for (size_t k = 0; k < workers && rc == OK; k++) {
+      rc = j.rc[k];
+      if (rc < 0 && e) *e = j.error[k];
+    }
+  }
+  mem_free(j.rc);
+  mem_free(j.error);
+  pool_free(pool);
+  return rc;
+}

@@ -1,0 +1,94 @@
+/* A session's answers: three ways to one number, and why.
+ *
+ *     struct predictor *p;  TRY(predictor_new(model, store, &p, e));                // store: a site's timelines or a request's memory timeline
+ *     struct prediction r;  TRY(predict(p, index, &(struct predict_options){.task = t, .futures = 200, .explain = 10, .seed = 1}, &arena, &r, e));
+ *     prediction_json(&r, &json);
+ *
+ * (1) task head: blended, calibrated on tuning patients; (2) hazard: closed form, piecewise-exponential, all outcomes in one
+ * pass; (3) futures: sampled timelines (competing exponentials, shared-prefix KV cache, fixed seeds), share with the
+ * outcome, with its Monte-Carlo standard error. Contributing events by exact removal: each candidate instant is taken out and
+ * the answer recomputed (batched); the change in log odds is what is shown. A predictor belongs to one thread.
+ */
+#ifndef PREDICT_PREDICT_H
+#define PREDICT_PREDICT_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/str.h"
+
+struct model;
+struct timeline;
+struct task;
+struct json_out;
+struct predictor;
+
+struct predict_options {
+  const struct task *task; /* NULL: hazards only */
+  int64_t time;            /* the moment, us; INT64_MAX = now = the end of the record; events after it are not used */
+  int futures;             /* 0 = none */
+  double horizon_days;     /* of the futures; 0 = the task's, else 365.25 */
+  int explain;             /* number of contributing events; 0 = none */
+  int outcomes;            /* number of most likely outcomes listed; 0 = 10 */
+  uint64_t seed;
+};
+struct predict_outcome {
+  struct str code, display;
+  double probability[6];      /* within each of predict_horizon_days */
+  bool before;                /* already happened: shown for completeness, not "new onset" */
+  double sampled, sampled_se; /* share of futures with it within horizon_days; NaN if none were sampled */
+  double sampled_within[6];   /* the same within each of predict_horizon_days; NaN beyond horizon_days */
+};
+struct predict_contribution {
+  int64_t time;
+  struct str code, display, unit;
+  float value;
+  double delta; /* log odds with the event minus log odds without it: > 0 raised the risk */
+};
+struct prediction {
+  int64_t subject, time;
+  uint32_t events; /* used */
+  bool has_task;
+  char task[64];
+  double probability; /* (1) the shipped answer */
+  double deep, wide;  /* its parts, logits */
+  double hazard;      /* (2) closed form for the task's target within its horizon; NaN if the target is no outcome of the hazard head */
+  double sampled, sampled_se; /* (3) */
+  double agreement;           /* |logit(1) - logit(2)|, NaN if (2) is absent: large = say so */
+  int futures;
+  int cut;             /* futures that reached the most instants one may have: outcomes after that are missed */
+  double sampled_days; /* horizon of the futures */
+  const char *method;  /* of the contributions: "exact removal" */
+  struct predict_outcome *outcome;
+  int outcomes;
+  struct predict_contribution *contribution;
+  int contributions;
+  uint32_t unknown_codes; /* events whose code the model has never seen */
+};
+extern const double predict_horizon_days[6]; /* 1 7 30 90 365.25 1826.25 */
+
+int predictor_new(const struct model *m, const struct timeline *store, struct predictor **out, struct error *e) MUST_CHECK;
+void predictor_free(struct predictor *p);
+int predict(struct predictor *p, uint32_t subject_index, const struct predict_options *o, struct arena *a, struct prediction *out,
+            struct error *e) MUST_CHECK;
+void prediction_json(const struct prediction *r, struct json_out *o);
+void prediction_print(const struct prediction *r, int width, bool colour, struct buf *out);
+
+/* Many examples of one task in batches, for validate: probability[i], hazard[i] (NaN if none); threads share the work. */
+struct task_example;
+int predict_examples(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
+                     uint32_t n, int threads, double *probability, double *hazard, struct error *e) MUST_CHECK;
+/* Sampled futures on their own, for tests and the workbench: one path per future. */
+struct future_event {
+  double days;
+  uint32_t code;
+  float value;
+}; /* days from the moment; vocabulary id */
+struct futures {
+  struct future_event **path;
+  int *n;
+  int count, cut;
+}; /* cut: paths that reached the most instants one may have */
+int predict_futures(struct predictor *p, uint32_t subject_index, int64_t time, int count, double horizon_days, uint64_t seed,
+                    struct arena *a, struct futures *out, struct error *e) MUST_CHECK;
+#endif

@@ -1,0 +1,63 @@
+/* Shared by the files of predict/ only. Headers include no other module's: whoever includes this includes model/model.h,
+ * timeline/task.h, timeline/timeline.h and token/token.h before it. */
+#ifndef PREDICT_INTERNAL_H
+#define PREDICT_INTERNAL_H
+#include "predict/predict.h"
+
+#define PREDICT_STEPS 256   /* most sampled instants of one future */
+#define PREDICT_STREAMS 64  /* futures decoded in lock-step */
+#define EXPLAIN_VARIANTS 64 /* removals tried at one level */
+
+struct predictor {
+  const struct model *m;
+  const struct timeline *store;
+  const struct vocabulary *v;
+  struct token_map *map;
+  struct model_workspace *w;
+  int positions; /* of the workspace */
+  struct token_options pack;
+  struct token_batch batch;
+  float *log_hazard;  /* (outcomes, HAZARD_BINS) of the position last asked about */
+  float *rate;        /* (codes) */
+  double *cumulative; /* (codes) */
+  const struct model_task *features_of;
+  struct feature_set *features; /* of that head, bound to this store */
+  float *row;
+};
+
+/* What is asked, resolved against the model's vocabulary: a request's store need not hold the target's codes. */
+struct question {
+  const struct model_task *head; /* NULL: the hazard answers */
+  uint8_t *target;               /* (codes) 1 = this vocabulary entry is the target */
+  uint32_t *outcome;             /* hazard outcomes among them */
+  uint32_t targets, outcomes;
+  double gap_days, horizon_days;
+};
+int question_open(struct predictor *p, const struct task *task, struct question *q, struct error *e) MUST_CHECK;
+void question_close(struct question *q);
+double question_hazard(const struct predictor *p, const struct question *q); /* from p->log_hazard; NaN if no target code is an outcome */
+
+/* One life up to a moment. `view` may be an edited copy (explanations). */
+struct life {
+  const struct timeline_view *view;
+  uint32_t index, events;
+  int64_t now; /* INT64_MIN = time of the last event */
+};
+struct answer {
+  struct model_task_score score; /* NaN where there is no head */
+  double hazard;
+  double shipped; /* the head's probability, else the hazard's */
+};
+/* Packs as many lives as fit into each forward pass. out[n]. */
+int predict_lives(struct predictor *p, const struct question *q, const struct life *life, uint32_t n, struct answer *out,
+                  struct error *e) MUST_CHECK;
+uint32_t predict_prefix(const struct timeline_view *v, int64_t time); /* events with time <= time */
+double predict_logit(double probability);
+
+/* predict_explain.c: fills r->contribution. r->probability is the shipped answer for `life`. */
+int predict_explain(struct predictor *p, const struct question *q, const struct life *life, int most, struct arena *a, struct prediction *r,
+                    struct error *e) MUST_CHECK;
+/* predict_futures.c */
+int predict_sample(struct predictor *p, const struct life *life, int count, double horizon_days, uint64_t seed, struct arena *a,
+                   struct futures *out, struct error *e) MUST_CHECK;
+#endif

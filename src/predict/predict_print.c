@@ -1,0 +1,215 @@
+/* Answers for people and for machines. */
+#include <math.h>
+
+#include "base/json.h"
+#include "base/time.h"
+#include "predict/predict.h"
+
+#define AGREE 0.5 /* log odds: up to here the ways are said to agree, up to twice that roughly */
+
+static const char *agreement_word(double x) {
+  return isnan(x) ? "not comparable" : x <= AGREE ? "agree" : x <= 2 * AGREE ? "agree roughly" : "DISAGREE";
+}
+
+static void kv_number(struct json_out *o, const char *key, double v) {
+  if (!isnan(v)) json_kv_f64(o, key, v);
+}
+
+static void kv_time(struct json_out *o, const char *key, int64_t t) {
+  char text[32];
+  time_format(t, text);
+  json_kv_c(o, key, text);
+}
+
+static void task_json(const struct prediction *r, struct json_out *o) {
+  json_out_key(o, "task");
+  json_out_object(o);
+  json_kv_c(o, "name", r->task);
+  kv_number(o, "probability", r->probability);
+  kv_number(o, "deep_logit", r->deep);
+  kv_number(o, "wide_logit", r->wide);
+  kv_number(o, "hazard", r->hazard);
+  kv_number(o, "sampled", r->sampled);
+  kv_number(o, "sampled_standard_error", r->sampled_se);
+  kv_number(o, "agreement_log_odds", r->agreement);
+  json_kv_c(o, "agreement", agreement_word(r->agreement));
+  json_out_end(o);
+}
+
+static void outcomes_json(const struct prediction *r, struct json_out *o) {
+  static const char *const within[6] = {"1d", "7d", "30d", "90d", "1y", "5y"};
+  json_out_key(o, "outcomes");
+  json_out_array(o);
+  for (int i = 0; i < r->outcomes; i++) {
+    const struct predict_outcome *x = &r->outcome[i];
+    json_out_object(o);
+    json_kv_str(o, "code", x->code);
+    if (x->display.n) json_kv_str(o, "display", x->display);
+    json_kv_bool(o, "before", x->before);
+    json_out_key(o, "within");
+    json_out_object(o);
+    for (int k = 0; k < 6; k++) json_kv_f64(o, within[k], x->probability[k]);
+    json_out_end(o);
+    kv_number(o, "sampled", x->sampled);
+    kv_number(o, "sampled_standard_error", x->sampled_se);
+    if (!isnan(x->sampled)) {
+      json_out_key(o, "sampled_within");
+      json_out_object(o);
+      for (int k = 0; k < 6; k++) kv_number(o, within[k], x->sampled_within[k]);
+      json_out_end(o);
+    }
+    json_out_end(o);
+  }
+  json_out_end(o);
+}
+
+static void contributions_json(const struct prediction *r, struct json_out *o) {
+  json_out_key(o, "contributions");
+  json_out_array(o);
+  for (int i = 0; i < r->contributions; i++) {
+    const struct predict_contribution *c = &r->contribution[i];
+    json_out_object(o);
+    if (c->time != TIME_STATIC) kv_time(o, "time", c->time);
+    json_kv_str(o, "code", c->code);
+    if (c->display.n) json_kv_str(o, "display", c->display);
+    if (!isnan(c->value)) {
+      json_out_key(o, "value");
+      json_out_f32(o, c->value);
+    }
+    if (c->unit.n) json_kv_str(o, "unit", c->unit);
+    json_kv_f64(o, "delta_log_odds", c->delta);
+    json_out_end(o);
+  }
+  json_out_end(o);
+  json_kv_c(o, "method", r->method);
+}
+
+void prediction_json(const struct prediction *r, struct json_out *o) {
+  json_out_object(o);
+  json_kv_i64(o, "subject", r->subject);
+  kv_time(o, "time", r->time);
+  json_kv_i64(o, "events", r->events);
+  json_kv_i64(o, "unknown_codes", r->unknown_codes);
+  if (r->has_task) task_json(r, o);
+  if (r->futures) {
+    json_out_key(o, "futures");
+    json_out_object(o);
+    json_kv_i64(o, "count", r->futures);
+    json_kv_f64(o, "horizon_days", r->sampled_days);
+    json_kv_i64(o, "cut_short", r->cut);
+    json_out_end(o);
+  }
+  outcomes_json(r, o);
+  if (r->contributions) contributions_json(r, o);
+  json_out_end(o);
+}
+
+/* ---- text ---- */
+
+static void percent(struct buf *b, double p) {
+  if (isnan(p))
+    buf_puts(b, "     -  ");
+  else if (p < 0.0005)
+    buf_puts(b, " <0.05 %");
+  else
+    buf_printf(b, "%6.1f %%", 100 * p);
+}
+
+static void bold(struct buf *b, bool colour, bool on) {
+  if (colour) buf_puts(b, on ? "\033[1m" : "\033[0m");
+}
+
+static void heading(struct buf *b, bool colour, const char *text) {
+  buf_putc(b, '\n');
+  bold(b, colour, true);
+  buf_puts(b, text);
+  bold(b, colour, false);
+  buf_putc(b, '\n');
+}
+
+/* At most `width` characters, whole ones; the display where there is one, else the code. */
+static void name(struct buf *b, struct str display, struct str code, int width) {
+  struct str s = display.n ? display : code;
+  int used = 0;
+  while (s.n && used < width) {
+    size_t step = str_utf8_next(s);
+    if (!step) step = 1;
+    bool cut = used == width - 1 && s.n > step;
+    if (cut)
+      buf_puts(b, "…");
+    else
+      buf_str(b, (struct str){s.p, step});
+    s.p += step;
+    s.n -= step;
+    used++;
+  }
+  for (; used < width; used++) buf_putc(b, ' ');
+}
+
+static void print_task(const struct prediction *r, bool colour, struct buf *b) {
+  heading(b, colour, r->task);
+  if (isnan(r->probability)) {
+    buf_puts(b, "  no answer: this model has no head for the task, and its target is no outcome that can still come first\n");
+    return;
+  }
+  bold(b, colour, true);
+  percent(b, r->probability);
+  bold(b, colour, false);
+  buf_puts(
+      b, isnan(r->deep) ? "  closed-form hazard (this model has no head for the task)\n" : "  task head, calibrated on tuning patients\n");
+  if (!isnan(r->deep) && !isnan(r->hazard)) percent(b, r->hazard), buf_puts(b, "  closed-form hazard\n");
+  if (!isnan(r->sampled)) {
+    percent(b, r->sampled);
+    buf_printf(b, "  sampled futures (± %.1f, %d drawn)\n", 100 * r->sampled_se, r->futures);
+  }
+  if (!isnan(r->agreement))
+    buf_printf(b, "          head and hazard %s (%.2f log odds apart)\n", agreement_word(r->agreement), r->agreement);
+}
+
+static void print_outcomes(const struct prediction *r, int width, bool colour, struct buf *b) {
+  int room = width - 42 > 16 ? width - 42 : 16;
+  heading(b, colour,
+          r->futures ? "Most likely            (30 days, 1 year, 5 years; futures)" : "Most likely            (30 days, 1 year, 5 years)");
+  for (int i = 0; i < r->outcomes; i++) {
+    const struct predict_outcome *x = &r->outcome[i];
+    buf_puts(b, "  ");
+    name(b, x->display, x->code, room);
+    percent(b, x->probability[2]);
+    percent(b, x->probability[4]);
+    percent(b, x->probability[5]);
+    if (!isnan(x->sampled)) percent(b, x->sampled);
+    buf_puts(b, x->before ? "  had before\n" : "\n");
+  }
+}
+
+static void print_contributions(const struct prediction *r, int width, bool colour, struct buf *b) {
+  int room = width - 44 > 16 ? width - 44 : 16;
+  heading(b, colour, "Why: change of the log odds if this one event were not there (exact removal)");
+  for (int i = 0; i < r->contributions; i++) {
+    const struct predict_contribution *c = &r->contribution[i];
+    char date[16];
+    if (c->time == TIME_STATIC)
+      snprintf(date, sizeof date, "always");
+    else
+      time_format_date(c->time, date);
+    buf_printf(b, "  %+7.3f  %-10s  ", c->delta, date);
+    name(b, c->display, c->code, room);
+    if (!isnan(c->value)) buf_printf(b, "  %.6g", (double)c->value);
+    if (!isnan(c->value) && c->unit.n) buf_putc(b, ' '), buf_str(b, c->unit);
+    buf_putc(b, '\n');
+  }
+}
+
+void prediction_print(const struct prediction *r, int width, bool colour, struct buf *out) {
+  char when[32];
+  time_format(r->time, when);
+  buf_printf(out, "Subject %lld as of %s, from %u events", (long long)r->subject, when, r->events);
+  if (r->unknown_codes) buf_printf(out, " (%u with a code that the model has never seen)", r->unknown_codes);
+  buf_putc(out, '\n');
+  if (r->has_task) print_task(r, colour, out);
+  if (r->outcomes) print_outcomes(r, width, colour, out);
+  if (r->cut)
+    buf_printf(out, "  %d of %d futures were cut short at their most events: sampled shares are lower bounds\n", r->cut, r->futures);
+  if (r->contributions) print_contributions(r, width, colour, out);
+  buf_puts(out, "\nAn estimate from records, to be weighed beside clinical judgement, not instead of it.\n");
+}

@@ -1,0 +1,289 @@
+/* Inside of the table reader: a mapping compiled from its JSON, and the state of one run. Only table_*.c include this.
+ *
+ *   table_mapping.c     JSON text -> struct table_mapping: mapping, dictionaries, tables
+ *   table_compile.c     the smaller parts: templates, rules, conditions (every code part must stand under a rule)
+ *   table_events.c      times and events
+ *   table_template.c    templates, rules, conditions: one row's cells -> strings
+ *   table_time.c        time specifications -> struct record_time
+ *   table_dictionary.c  lookup tables held in memory
+ *   table_glob.c        file patterns -> paths
+ *   table_read.c        the run: tables, files, rows, records
+ *
+ * A mapping is immutable after loading and can be shared; a struct table_reader is one run's own.
+ */
+#ifndef RECORD_TABLE_INTERNAL_H
+#define RECORD_TABLE_INTERNAL_H
+#include "base/arena.h"
+#include "base/csv.h"
+#include "base/map.h"
+#include "record/record.h"
+
+enum {
+  TABLE_COLUMNS = 1024,
+  TABLE_PART = 64,
+  TABLE_WORD = 96,
+  TABLE_CODE = 1024,
+  TABLE_PERSON = 256,
+  TABLE_SCRATCH = 8192,
+  TABLE_JOINS = 16
+};
+
+/* What a column must look like before a cell of it may stand in a code or a unit. */
+enum table_rule_kind { RULE_CODE, RULE_INTEGER, RULE_ICD, RULE_NDC, RULE_CATEGORIES, RULE_DISTINCT };
+struct table_rule {
+  enum table_rule_kind kind;
+  int column;   /* of the table; -1 for a rule without one */
+  int distinct; /* RULE_DISTINCT: index of the run's set */
+  uint64_t max_distinct;
+  struct map categories; /* cell -> index into spelling */
+  struct str *spelling;
+};
+
+enum table_part_kind { PART_LITERAL, PART_COLUMN, PART_JOIN, PART_NAME, PART_CELL, PART_STEM, PART_ROW, PART_FIRST };
+enum table_transform {
+  TRANSFORM_NONE,
+  TRANSFORM_UPPER,
+  TRANSFORM_LOWER,
+  TRANSFORM_PAD2,
+  TRANSFORM_DOT2,
+  TRANSFORM_DOT3,
+  TRANSFORM_DOT4,
+  TRANSFORM_FIRST
+};
+struct table_part {
+  enum table_part_kind kind;
+  enum table_transform transform;
+  int column;            /* PART_COLUMN: index into table_spec.column */
+  int join, join_column; /* PART_JOIN */
+  struct str literal;
+  const struct table_rule *rule; /* NULL: no rule needed (not in a code) or a vocabulary's own column */
+};
+struct table_template {
+  struct table_part *part;
+  int n; /* 0 = not given */
+};
+struct table_choice { /* alternatives: the first whose parts are all there */
+  struct table_template *t;
+  int n;
+};
+
+enum table_unit { UNIT_CLOCK, UNIT_SECONDS, UNIT_MINUTES, UNIT_HOURS, UNIT_DAYS, UNIT_WEEKS, UNIT_YEARS };
+struct table_offset {
+  struct table_template of;
+  enum table_unit unit;
+  double scale;
+};
+enum { TABLE_OFFSETS = 4 };
+struct table_time {         /* at + offsets + add */
+  struct table_template at; /* n == 0: the mapping's epoch */
+  struct str format;        /* empty: what time_parse takes */
+  struct table_offset offset[TABLE_OFFSETS];
+  int offset_n;
+  int64_t add, not_before; /* not_before: least distance from `at`; INT64_MIN = none */
+  int precision;           /* -1 = as read */
+};
+struct table_times {
+  struct table_time *t;
+  int n;
+  bool is_static;
+};
+
+struct table_when {
+  struct table_part part;
+  bool negate, starts; /* starts: a value is the beginning of the cell */
+  struct str *value;   /* any of; an empty string means missing */
+  int n;
+  int present; /* 1 must be there, 0 must be missing, -1 not asked */
+  double min, max;
+  bool range;
+};
+
+enum { REQUIRE_VALUE = 1, REQUIRE_TIME = 2, REQUIRE_CODE = 4, REQUIRE_TEXT = 8 };
+struct table_event {
+  enum record_kind kind;
+  enum identifier_kind identifier;
+  struct table_when *when;
+  int when_n;
+  struct table_choice code, display, unit;
+  struct table_template value, text, postcode, country;
+  struct map values; /* text of a value -> index into `numbers` */
+  double *numbers;
+  int numbers_n;
+  double scale;
+  struct table_times time;
+  unsigned require;
+  bool wide, wide_all;
+  int *wide_column;      /* indices into table_spec.column; for wide_all: those left out */
+  struct str *wide_name; /* how each is spelled in a code */
+  int wide_n;
+};
+
+struct table_join {
+  struct str name;
+  int dictionary;
+  struct table_template key;
+};
+
+struct table_column {
+  struct str name;
+  const char *path; /* "table.column" for rejects and counts */
+  bool optional;
+  struct str *missing; /* further missing spellings of this column */
+  int missing_n;
+};
+
+struct table_spec {
+  struct str name;
+  const char *path_row; /* "table" */
+  const char *path_subject, *path_code, *path_time, *path_value;
+  struct str *path; /* alternatives, patterns relative to the root */
+  int path_n;
+  char separator;
+  bool header;
+  struct table_column *column; /* columns that the mapping names */
+  int column_n, column_cap;
+  int fixed_n; /* without a header: how many columns a row has (the first fixed_n of `column`) */
+  bool optional, known_subjects;
+  struct str *missing;
+  int missing_n;
+  struct table_choice subject;
+  struct table_when *subject_when; /* the row that names the subject, and where in it */
+  int subject_when_n;
+  struct table_template subject_value;
+  struct table_join join[TABLE_JOINS];
+  int join_n;
+  struct table_rule **rule;
+  int rule_n, rule_cap;
+  int distinct_n;
+  struct table_times time;
+  bool time_given;
+  struct table_event *event;
+  int event_n;
+};
+
+struct table_dictionary {
+  struct str name;
+  struct str *path;
+  int path_n;
+  char separator;
+  struct str *key, *column, *require;
+  int key_n, column_n, require_n;
+  struct str rank_within;
+  bool optional, vocabulary, is_inline;
+  struct str *inline_key, *inline_value;
+  int inline_n;
+};
+
+struct table_mapping {
+  struct arena a;
+  struct str name;
+  const char *name_c;
+  int64_t epoch;
+  struct str *root;
+  int root_n;
+  struct str *missing;
+  int missing_n;
+  uint64_t memory_limit;
+  struct table_dictionary *dictionary;
+  int dictionary_n;
+  struct table_spec *table;
+  int table_n;
+  bool any_known;
+};
+/* Compiles mapping text; `name` stands for the file in errors. Pure. */
+int table_mapping_parse(const char *bytes, size_t n, const char *name, struct table_mapping **out, struct error *e) MUST_CHECK;
+
+/* ---- the state of one run ---- */
+struct table_dictionary_data {
+  bool loaded;
+  struct map index; /* key -> offset of the row in heap */
+  struct buf heap;  /* per row, per column: uint16 length, bytes */
+};
+struct table_cell {
+  struct str s; /* trimmed; p == NULL when missing */
+  uint64_t stamp;
+};
+struct table_joined {
+  const char *row; /* NULL: no such key */
+  uint64_t stamp;
+};
+struct table_time_memo { /* rows that follow one another mostly carry the same time */
+  char text[40];
+  size_t n;
+  int64_t us;
+  enum time_precision precision;
+  bool has_offset;
+  int offset_minutes;
+};
+struct table_distinct {
+  struct map seen;
+  bool over;
+};
+struct table_reader {
+  const struct table_mapping *m;
+  const struct record_sink *sink;
+  struct record_stats *stats;
+  struct arena a;      /* the run */
+  struct arena file_a; /* one file */
+  struct table_dictionary_data *dictionary;
+  struct map known;
+  const char *root;
+  char file_only[4096]; /* the single file that was asked for, "" = all */
+
+  const struct table_spec *t;
+  const char *file; /* name in rejects */
+  struct str stem;
+  uint32_t file_index;
+  uint64_t row;
+  bool first; /* no row of this file was taken before */
+  const struct csv_row *cells;
+  int *position; /* table column -> field, -1 absent */
+  size_t header_n;
+  struct str *header_name; /* wide_all */
+  struct table_cell *cell;
+  struct table_joined joined[TABLE_JOINS];
+  uint64_t stamp;
+  struct str wide_name, wide_cell; /* the cell that a wide event stands at, and the rule of its column */
+  const struct table_rule *wide_rule;
+  char person[2 * TABLE_PERSON]; /* the person of the row before, who was found usable; rows of one person mostly follow one another */
+  size_t person_n;
+  char subject_row[TABLE_PERSON];
+  size_t subject_row_n;
+  char scratch[TABLE_SCRATCH];
+  size_t scratch_n;
+  struct table_time_memo memo;
+  struct table_distinct *distinct;
+  bool columns_reported;
+  uint64_t bytes_done, bytes_total, rows_seen;
+};
+
+/* A cell of a named column; STR_NONE when missing. */
+struct str table_cell(struct table_reader *r, int column);
+/* One part of a template, transformed; STR_NONE when missing. */
+struct str table_part_get(struct table_reader *r, const struct table_part *p);
+/* The whole template as it stands in the data; STR_NONE when a part is missing or the whole is too long for the scratch space. */
+struct str table_template_get(struct table_reader *r, const struct table_template *t);
+struct str table_choice_get(struct table_reader *r, const struct table_choice *c);
+/* The same under the rules, for codes and units: a part that its rule does not let through gives way to the next alternative, in
+ * the last one it becomes OTHER. Returns the length, 0 when parts are missing. */
+size_t table_code_get(struct table_reader *r, const struct table_choice *c, char out[TABLE_CODE]);
+bool table_rule_allows(struct table_reader *r, const struct table_rule *rule, struct str cell, char out[TABLE_WORD + 1], size_t *n);
+bool table_when_holds(struct table_reader *r, const struct table_when *w, int n);
+/* 1 = read, 0 = missing, < 0 = bad: *field names the column. */
+int table_time_get(struct table_reader *r, const struct table_times *s, struct record_time *out, const char **field);
+int table_time_format(struct str s, struct str format, int64_t *us, enum time_precision *precision);
+/* Fast exact decimal, then str_to_f64. */
+int table_number(struct str s, double *out) MUST_CHECK;
+/* Names the first column of a template, for a reject. */
+const char *table_template_path(const struct table_reader *r, const struct table_template *t, const char *otherwise);
+
+int table_glob(struct arena *a, const char *root, struct str pattern, struct str **out, size_t *n, struct error *e) MUST_CHECK;
+int table_glob_any(struct arena *a, const char *root, const struct str *pattern, int patterns, struct str **out, size_t *n,
+                   struct error *e) MUST_CHECK;
+int table_dictionary_load(struct table_reader *r, int index, struct error *e) MUST_CHECK;
+const char *table_dictionary_find(const struct table_reader *r, int index, struct str key);
+struct str table_dictionary_cell(const char *row, int column);
+void table_dictionary_release(struct table_dictionary_data *d);
+bool table_is_missing(struct str s, const struct str *missing, int n);
+void table_reject(struct table_reader *r, uint64_t row, const char *field, const char *reason);
+#endif

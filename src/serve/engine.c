@@ -1,0 +1,315 @@
+/* include/vitae.h: the engine holds one version; a session takes one patient's records through the wall, in memory, and answers. */
+#include "serve/engine.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "deid/deid.h"
+#include "deid/event.h"
+#include "govern/govern.h"
+#include "govern/site.h"
+#include "kernel/kernel.h"
+#include "model/model.h"
+#include "predict/predict.h"
+#include "record/record.h"
+#include "timeline/task.h"
+#include "timeline/timeline.h"
+#include "vitae.h"
+
+#define MAX_TASKS 64
+
+struct vitae_engine {
+  struct site site;
+  char id[65], dir[4096];
+  struct model *model;
+  struct deid_policy policy;
+  struct task *task[MAX_TASKS]; /* those that may be asked */
+  int tasks;
+};
+
+struct vitae_session {
+  const struct vitae_engine *engine;
+  struct vault *vault;
+  struct deid *wall;
+  struct timeline *timeline;
+  struct json_parser *parser;
+  struct record_stats stats;
+  struct deid_counts counts;
+  bool sealed;
+};
+
+const char *vitae_version(void) { return VITAE_VERSION; }
+void vitae_free(char *json) { free(json); }
+const char *vitae_engine_id(const vitae_engine *e) { return e->id[0] ? e->id : "checkpoint"; }
+const struct model *engine_model(const vitae_engine *e) { return e->model; }
+const struct site *engine_site(const vitae_engine *e) { return &e->site; }
+
+const struct task *engine_task(const vitae_engine *e, const char *name) {
+  for (int i = 0; i < e->tasks; i++)
+    if (strcmp(task_name(e->task[i]), name) == 0) return e->task[i];
+  return NULL;
+}
+int engine_tasks(const vitae_engine *e) { return e->tasks; }
+const struct task *engine_task_at(const vitae_engine *e, int i) { return e->task[i]; }
+
+static int give(const struct error *e, int rc, struct vitae_error *err) {
+  if (err) {
+    err->code = rc < 0 ? rc : 0;
+    err->message[0] = err->field[0] = 0;
+    if (rc < 0) {
+      error_format(e, err->message, sizeof err->message);
+      snprintf(err->field, sizeof err->field, "%s", e->field);
+    }
+  }
+  return rc < 0 ? rc : 0;
+}
+
+/* ---- engine ---- */
+
+/* In a registry's version only tasks whose report passes are offered; a bare checkpoint offers all it has heads for. */
+static int report_passes(const vitae_engine *en, const char *task, bool *out, struct error *e) {
+  char path[4096];
+  struct arena a;
+  struct json root;
+  *out = en->id[0] == 0;
+  if (*out) return OK;
+  int n = snprintf(path, sizeof path, "%s/reports/%s-report.json", en->dir, task);
+  if (n < 0 || (size_t)n >= sizeof path) return error_set(e, E_LIMIT, "a path is too long");
+  if (!file_exists(path)) return OK;
+  arena_init(&a, 64 << 20, 0);
+  int rc = json_load(&a, path, &root, e);
+  if (rc == OK) (void)json_bool(json_get(json_get(root, "gate"), "passes"), out);
+  arena_free(&a);
+  return rc;
+}
+
+static int take_tasks(vitae_engine *en, struct error *e) {
+  for (int i = 0; i < model_tasks(en->model) && en->tasks < MAX_TASKS; i++) {
+    const char *name = model_task_name(en->model, i);
+    const struct model_task *head = model_task_find(en->model, name);
+    bool passes;
+    TRY(report_passes(en, name, &passes, e));
+    if (!passes) continue;
+    TRY(task_parse(model_task_json(head), strlen(model_task_json(head)), &en->task[en->tasks], e));
+    en->tasks++;
+  }
+  return OK;
+}
+
+static int engine_open(const char *site, const char *version, vitae_engine *en, struct error *e) {
+  char policy[4096];
+  TRY(site_open(site, &en->site, e));
+  TRY(site_find(&en->site, "policy", en->site.policy, policy, e));
+  TRY(deid_policy_load(policy, &en->policy, e));
+  if (version && file_is_dir(version)) {
+    snprintf(en->dir, sizeof en->dir, "%s", version);
+  } else {
+    struct registry *r;
+    TRY(registry_open(site, &r, e));
+    int rc = registry_resolve(r, version ? version : "live", en->dir, sizeof en->dir, en->id, e);
+    registry_close(r);
+    if (rc == E_NOTFOUND && (!version || strcmp(version, "live") == 0))
+      return error_set(e, E_NOTFOUND, "no version is live; promote one with: vitae promote %s VERSION --to live", site);
+    TRY(rc);
+  }
+  TRY(model_load(en->dir, &en->model, e));
+  model_set_kernel(en->model, kernel_pick(KERNEL_AUTO, KERNEL_F32));
+  return take_tasks(en, e);
+}
+
+int vitae_engine_open(const char *site, const char *version, vitae_engine **out, struct vitae_error *err) {
+  struct error e = {0};
+  vitae_engine *en = mem_alloc(sizeof *en);
+  if (!en) return give(&e, error_set(&e, E_NOMEM, "out of memory"), err);
+  memset(en, 0, sizeof *en);
+  int rc = engine_open(site, version, en, &e);
+  if (rc < 0)
+    vitae_engine_close(en);
+  else
+    *out = en;
+  return give(&e, rc, err);
+}
+
+void vitae_engine_close(vitae_engine *en) {
+  if (!en) return;
+  for (int i = 0; i < en->tasks; i++) task_free(en->task[i]);
+  if (en->model) model_free(en->model);
+  mem_free(en);
+}
+
+static int hand_out(struct buf *b, char **json, struct error *e) {
+  int rc = buf_check(b, e);
+  if (rc == OK) {
+    *json = malloc(b->n + 1);
+    if (*json)
+      memcpy(*json, b->p, b->n), (*json)[b->n] = 0;
+    else
+      rc = error_set(e, E_NOMEM, "out of memory");
+  }
+  buf_release(b);
+  return rc;
+}
+
+void engine_describe(const vitae_engine *en, struct json_out *o) {
+  const struct model_config *c = model_config(en->model);
+  json_out_object(o);
+  json_kv_c(o, "version", vitae_engine_id(en));
+  json_kv_c(o, "program", VITAE_VERSION);
+  json_kv_c(o, "policy", en->policy.name);
+  json_kv_c(o, "preset", c->preset);
+  json_kv_i64(o, "parameters", (int64_t)model_parameters(en->model));
+  json_kv_i64(o, "layers", c->layers);
+  json_kv_i64(o, "width", c->d);
+  json_kv_i64(o, "codes", c->codes);
+  json_kv_i64(o, "outcomes", c->outcomes);
+  json_out_key(o, "tasks");
+  json_out_array(o);
+  for (int i = 0; i < en->tasks; i++) {
+    json_out_object(o);
+    json_kv_c(o, "name", task_name(en->task[i]));
+    json_kv_c(o, "title", task_title(en->task[i]));
+    json_out_end(o);
+  }
+  json_out_end(o);
+  json_out_end(o);
+}
+
+int vitae_engine_describe(const vitae_engine *en, char **json, struct vitae_error *err) {
+  struct error e = {0};
+  struct buf b = {0};
+  struct json_out o;
+  json_out_init(&o, &b, false);
+  engine_describe(en, &o);
+  return give(&e, hand_out(&b, json, &e), err);
+}
+
+/* ---- session ---- */
+
+static int session_open(const vitae_engine *en, vitae_session *s, struct error *e) {
+  s->engine = en;
+  TRY(json_parser_new(&s->parser, e));
+  TRY(vault_open_memory(&s->vault, e));
+  TRY(timeline_memory_new(&s->timeline, e));
+  struct event_sink out = {s->timeline, timeline_memory_append};
+  return deid_open(&en->policy, s->vault, "request", &out, &s->wall, e);
+}
+
+int vitae_session_open(const vitae_engine *en, vitae_session **out, struct vitae_error *err) {
+  struct error e = {0};
+  vitae_session *s = mem_alloc(sizeof *s);
+  if (!s) return give(&e, error_set(&e, E_NOMEM, "out of memory"), err);
+  memset(s, 0, sizeof *s);
+  int rc = session_open(en, s, &e);
+  if (rc < 0)
+    vitae_session_close(s);
+  else
+    *out = s;
+  return give(&e, rc, err);
+}
+
+void vitae_session_close(vitae_session *s) {
+  if (!s) return;
+  if (s->wall) deid_close(s->wall);
+  if (s->vault) vault_close(s->vault);
+  if (s->timeline) timeline_close(s->timeline);
+  json_parser_free(s->parser);
+  mem_wipe(s, sizeof *s);
+  mem_free(s);
+}
+
+static void count_reject(void *ctx, const struct record_reject *r) { (void)ctx, (void)r; /* record_stats counts them */ }
+
+static int add(vitae_session *s, const char *bytes, size_t n, bool fhir, struct error *e) {
+  if (s->sealed) return error_set(e, E_USAGE, "records can only be added before the first answer");
+  struct record_sink sink = {s->wall, deid_take, count_reject, NULL, NULL};
+  if (fhir) return fhir_parse(s->parser, bytes, n, n, 0, 1, "request", &sink, &s->stats, e);
+  return events_parse(s->parser, bytes, n, n, &sink, &s->stats, e);
+}
+
+int vitae_session_add_fhir(vitae_session *s, const char *bytes, size_t n, struct vitae_error *err) {
+  struct error e = {0};
+  return give(&e, add(s, bytes, n, true, &e), err);
+}
+int vitae_session_add_events(vitae_session *s, const char *bytes, size_t n, struct vitae_error *err) {
+  struct error e = {0};
+  return give(&e, add(s, bytes, n, false, &e), err);
+}
+
+static int seal(vitae_session *s, struct error *e) {
+  if (s->sealed) return OK;
+  TRY(deid_finish(s->wall, e));
+  deid_counts(s->wall, &s->counts);
+  TRY(timeline_memory_seal(s->timeline, e));
+  s->sealed = true;
+  if (timeline_subjects(s->timeline) == 0)
+    return error_set(e, E_INPUT, "no usable event came through the wall (%llu records rejected)", (unsigned long long)s->stats.rejected);
+  if (timeline_subjects(s->timeline) > 1) return error_set(e, E_INPUT, "a request speaks of one patient; this one speaks of %u", timeline_subjects(s->timeline));
+  return OK;
+}
+
+static void wall_json(const vitae_session *s, struct json_out *o) {
+  json_out_key(o, "wall");
+  json_out_object(o);
+  json_kv_c(o, "policy", s->engine->policy.name);
+  json_kv_i64(o, "records", (int64_t)s->counts.records);
+  json_kv_i64(o, "events", (int64_t)s->counts.events);
+  json_kv_i64(o, "rejected", (int64_t)s->stats.rejected);
+  json_kv_i64(o, "dropped_elements", (int64_t)s->counts.elements_dropped);
+  json_out_key(o, "removed");
+  json_out_object(o);
+  for (int k = 0; k < IDENTIFIER_KINDS; k++)
+    if (s->counts.removed[k]) json_kv_i64(o, deid_identifier_name(k), (int64_t)s->counts.removed[k]);
+  json_out_end(o);
+  json_out_end(o);
+}
+
+static int answer(vitae_session *s, const vitae_query *q, struct json_out *o, struct error *e) {
+  struct predict_options options = {.time = INT64_MAX,
+                                    .futures = q->futures,
+                                    .horizon_days = q->horizon_days,
+                                    .explain = q->explain,
+                                    .outcomes = q->outcomes,
+                                    .seed = q->seed ? q->seed : 1};
+  if (q->futures < 0 || q->futures > 10000 || q->explain < 0 || q->explain > 200 || q->outcomes < 0 || q->outcomes > 1000 || !(q->horizon_days >= 0) ||
+      q->horizon_days > 36525)
+    return error_set(e, E_INPUT, "futures is 0 to 10000, explain 0 to 200, outcomes 0 to 1000, horizon_days 0 to 36525");
+  if (q->task) {
+    options.task = engine_task(s->engine, q->task);
+    if (!options.task) return error_set(e, E_NOTFOUND, "this version offers no task of that name; see its description for those it offers");
+  }
+  TRY(seal(s, e));
+  struct predictor *p;
+  struct prediction r;
+  struct arena a;
+  TRY(predictor_new(s->engine->model, s->timeline, &p, e));
+  arena_init(&a, 512u << 20, ARENA_WIPE);
+  int rc = predict(p, 0, &options, &a, &r, e);
+  if (rc == OK) {
+    json_out_object(o);
+    json_kv_c(o, "version", vitae_engine_id(s->engine));
+    json_out_key(o, "prediction");
+    prediction_json(&r, o);
+    wall_json(s, o);
+    json_out_end(o);
+  }
+  arena_free(&a);
+  predictor_free(p);
+  return rc;
+}
+
+int vitae_session_predict(vitae_session *s, const vitae_query *q, char **json, struct vitae_error *err) {
+  struct error e = {0};
+  struct buf b = {0};
+  struct json_out o;
+  json_out_init(&o, &b, false);
+  int rc = answer(s, q, &o, &e);
+  if (rc == OK)
+    rc = hand_out(&b, json, &e);
+  else
+    buf_release(&b);
+  return give(&e, rc, err);
+}

@@ -1,0 +1,264 @@
+/* What the model worker answers. */
+#include <math.h>
+#include <string.h>
+
+#include "base/time.h"
+#include "predict/predict.h"
+#include "serve/engine.h"
+#include "serve/serve_private.h"
+#include "timeline/timeline.h"
+#include "vitae.h"
+
+enum { FUTURES_MOST = 2000, EXPLAIN_MOST = 100, OUTCOMES_MOST = 500, COPY_DEPTH = 56 };
+
+static int whole_number(struct str s, const char *field, int64_t least, int64_t most, int64_t *out, struct error *e) {
+  if (!s.p) return OK;
+  if (str_to_i64(s, out) < 0 || *out < least || *out > most) {
+    (void)error_set(e, E_INPUT, "expected a whole number from %lld to %lld", (long long)least, (long long)most);
+    return error_where(e, NULL, 0, field);
+  }
+  return OK;
+}
+
+static int bad(struct error *e, const char *field, const char *what) {
+  (void)error_set(e, E_INPUT, "%s", what);
+  return error_where(e, NULL, 0, field);
+}
+
+static int task_text(struct str s, struct ask *a, struct error *e) {
+  if (!s.p) return OK;
+  if (s.n == 0 || s.n >= sizeof a->task || memchr(s.p, 0, s.n)) return bad(e, "task", "expected the name of a task");
+  memcpy(a->task, s.p, s.n);
+  a->task[s.n] = 0;
+  return OK;
+}
+
+int ask_query(const struct call *c, struct ask *a, struct error *e) {
+  struct str days = call_query(c, "horizon_days");
+  TRY(task_text(call_query(c, "task"), a, e));
+  TRY(whole_number(call_query(c, "futures"), "futures", 0, FUTURES_MOST, &a->futures, e));
+  TRY(whole_number(call_query(c, "explain"), "explain", 0, EXPLAIN_MOST, &a->explain, e));
+  TRY(whole_number(call_query(c, "outcomes"), "outcomes", 0, OUTCOMES_MOST, &a->outcomes, e));
+  TRY(whole_number(call_query(c, "seed"), "seed", 0, INT64_MAX, &a->seed, e));
+  if (days.p && (str_to_f64(days, &a->horizon_days) < 0 || a->horizon_days < 0 || a->horizon_days > 36525))
+    return bad(e, "horizon_days", "expected days from 0 to 36525");
+  return OK;
+}
+
+/* ---- a subject of the store ---- */
+
+static int risk(struct call *c, struct error *e) {
+  struct ask a = {0};
+  struct predictor *p;
+  struct prediction r;
+  struct arena arena;
+  int64_t subject;
+  uint32_t index;
+  TRY(ask_query(c, &a, e));
+  if (!c->server->store) return error_set(e, E_NOTFOUND, "this site has no timelines");
+  if (str_to_i64(str_c(c->arg), &subject) < 0) return bad(e, "id", "a subject's pseudonym is a whole number");
+  if (timeline_find(c->server->store, subject, &index, NULL) < 0) return error_set(e, E_NOTFOUND, "there is no such subject");
+  struct predict_options o = {.time = INT64_MAX,
+                              .futures = (int)a.futures,
+                              .explain = (int)a.explain,
+                              .outcomes = (int)a.outcomes,
+                              .horizon_days = a.horizon_days,
+                              .seed = a.seed ? (uint64_t)a.seed : 1};
+  if (a.task[0] && !(o.task = engine_task(c->server->engine, a.task))) {
+    (void)error_set(e, E_NOTFOUND, "this version offers no task of that name; GET /v1/tasks lists those it offers");
+    return error_where(e, NULL, 0, "task");
+  }
+  p = worker_predictor(c, e);
+  if (!p) return e->code;
+  arena_init(&arena, 512u << 20, 0);
+  int rc = predict(p, index, &o, &arena, &r, e);
+  if (rc == OK) {
+    struct json_out out;
+    json_out_init(&out, &c->out, false);
+    json_out_object(&out);
+    json_kv_c(&out, "version", vitae_engine_id(c->server->engine));
+    json_out_key(&out, "prediction");
+    prediction_json(&r, &out);
+    json_out_end(&out);
+  }
+  arena_free(&arena);
+  return rc;
+}
+
+void answer_risk(struct call *c) {
+  struct error e = {0};
+  c->status = 200;
+  if (risk(c, &e) < 0) call_error(c, &e);
+}
+
+/* ---- a patient who comes with the request ---- */
+
+/* Writes a parsed value again: the engine takes whole documents, the wrapper holds one inside another. */
+static int copy(struct json v, int depth, struct json_out *o, struct error *e) {
+  struct json item;
+  struct str key;
+  int64_t i;
+  double d;
+  bool b;
+  if (depth > COPY_DEPTH) return error_set(e, E_LIMIT, "the body is nested too deep");
+  switch (json_kind(v)) {
+    case JSON_BOOL:
+      (void)json_bool(v, &b);
+      json_out_bool(o, b);
+      break;
+    case JSON_INT:
+    case JSON_REAL:
+      if (json_i64(v, &i))
+        json_out_i64(o, i);
+      else if (json_f64(v, &d))
+        json_out_f64(o, d);
+      else
+        json_out_null(o);
+      break;
+    case JSON_STRING: json_out_str(o, json_str(v)); break;
+    case JSON_ARRAY:
+      json_out_array(o);
+      for (struct json_iter it = json_items(v); json_next(&it, &item);) TRY(copy(item, depth + 1, o, e));
+      json_out_end(o);
+      break;
+    case JSON_OBJECT:
+      json_out_object(o);
+      for (struct json_iter it = json_members(v); json_next_member(&it, &key, &item);) {
+        json_out_key_str(o, key);
+        TRY(copy(item, depth + 1, o, e));
+      }
+      json_out_end(o);
+      break;
+    default: json_out_null(o);
+  }
+  return OK;
+}
+
+static int member_number(struct json root, const char *name, int64_t most, int64_t *out, struct error *e) {
+  struct json v = json_get(root, name);
+  if (json_kind(v) == JSON_NONE || json_kind(v) == JSON_NULL) return OK;
+  if (!json_i64(v, out) || *out < 0 || *out > most) {
+    (void)error_set(e, E_INPUT, "expected a whole number from 0 to %lld", (long long)most);
+    return error_where(e, NULL, 0, name);
+  }
+  return OK;
+}
+
+static int known_members(struct json root, struct error *e) {
+  static const char *const names[] = {"bundle", "events", "birth", "subject", "task", "futures", "explain", "outcomes", "seed", "horizon_days"};
+  struct str key;
+  struct json v;
+  for (struct json_iter it = json_members(root); json_next_member(&it, &key, &v);) {
+    size_t i = 0;
+    while (i < sizeof names / sizeof *names && !str_eqc(key, names[i])) i++;
+    if (i == sizeof names / sizeof *names)
+      return bad(e, "body", "an unknown member; known are bundle, events, birth, subject, task, futures, explain, outcomes, seed, horizon_days");
+  }
+  return OK;
+}
+
+static int ask_body(struct json root, struct ask *a, struct error *e) {
+  struct json days = json_get(root, "horizon_days"), task = json_get(root, "task");
+  TRY(known_members(root, e));
+  if (json_kind(task) != JSON_NONE && json_kind(task) != JSON_NULL) {
+    if (json_kind(task) != JSON_STRING) return bad(e, "task", "expected the name of a task");
+    TRY(task_text(json_str(task), a, e));
+  }
+  TRY(member_number(root, "futures", FUTURES_MOST, &a->futures, e));
+  TRY(member_number(root, "explain", EXPLAIN_MOST, &a->explain, e));
+  TRY(member_number(root, "outcomes", OUTCOMES_MOST, &a->outcomes, e));
+  TRY(member_number(root, "seed", INT64_MAX, &a->seed, e));
+  if (json_kind(days) != JSON_NONE && (!json_f64(days, &a->horizon_days) || a->horizon_days < 0 || a->horizon_days > 36525))
+    return bad(e, "horizon_days", "expected days from 0 to 36525");
+  return OK;
+}
+
+/* The wrapper's event list as the engine wants it. */
+static int events_document(struct json root, struct buf *b, struct error *e) {
+  struct json_out o;
+  struct json subject = json_get(root, "subject"), birth = json_get(root, "birth");
+  json_out_init(&o, b, false);
+  json_out_object(&o);
+  json_out_key(&o, "subject");
+  if (json_kind(subject) == JSON_NONE)
+    json_out_c(&o, "request");
+  else
+    TRY(copy(subject, 1, &o, e));
+  if (json_kind(birth) != JSON_NONE) {
+    json_out_key(&o, "birth");
+    TRY(copy(birth, 1, &o, e));
+  }
+  json_out_key(&o, "events");
+  TRY(copy(json_get(root, "events"), 1, &o, e));
+  json_out_end(&o);
+  return buf_check(b, e);
+}
+
+/* Bytes for the session: the body itself (FHIR) or what the wrapper holds, in `b`. *fhir says which reader. */
+static int document(struct call *c, struct json_parser *jp, struct ask *a, struct buf *b, struct str *doc, bool *fhir, struct error *e) {
+  struct json root;
+  TRY(json_parse(jp, (const char *)c->body, c->body_n, c->body_cap, &root, e));
+  if (json_kind(root) != JSON_OBJECT) return bad(e, "body", "expected a JSON object");
+  *fhir = json_kind(json_get(root, "resourceType")) != JSON_NONE;
+  *doc = (struct str){(const char *)c->body, c->body_n};
+  if (*fhir) return OK;
+  TRY(ask_body(root, a, e));
+  struct json bundle = json_get(root, "bundle"), events = json_get(root, "events");
+  bool has_bundle = json_kind(bundle) == JSON_OBJECT, has_events = json_kind(events) == JSON_ARRAY;
+  if (has_bundle == has_events) return bad(e, "body", "expected a FHIR resource, or \"bundle\" (an object) or \"events\" (a list), one of them");
+  *fhir = has_bundle;
+  if (has_bundle) {
+    struct json_out o;
+    json_out_init(&o, b, false);
+    TRY(copy(bundle, 0, &o, e));
+  } else {
+    TRY(events_document(root, b, e));
+  }
+  buf_reserve(b, 64);
+  TRY(buf_check(b, e));
+  *doc = (struct str){b->p, b->n};
+  return OK;
+}
+
+static void answer_session_of(struct call *c, vitae_session *s, struct str doc, bool fhir, const struct ask *a) {
+  struct vitae_error ve = {0};
+  char *json = NULL;
+  vitae_query q = {.task = a->task[0] ? a->task : NULL,
+                   .futures = (int)a->futures,
+                   .explain = (int)a->explain,
+                   .outcomes = (int)a->outcomes,
+                   .horizon_days = a->horizon_days,
+                   .seed = (uint64_t)a->seed};
+  int rc = fhir ? vitae_session_add_fhir(s, doc.p, doc.n, &ve) : vitae_session_add_events(s, doc.p, doc.n, &ve);
+  if (rc == OK) rc = vitae_session_predict(s, &q, &json, &ve);
+  if (rc == OK)
+    buf_puts(&c->out, json);
+  else
+    call_vitae_error(c, &ve);
+  vitae_free(json);
+}
+
+void answer_predict(struct call *c) {
+  struct error e = {0};
+  struct vitae_error ve = {0};
+  struct ask a = {0};
+  struct json_parser *jp = NULL;
+  struct buf b = {0};
+  struct str doc;
+  bool fhir;
+  vitae_session *s = NULL;
+  c->status = 200;
+  int rc = json_parser_new(&jp, &e);
+  if (rc == OK) rc = document(c, jp, &a, &b, &doc, &fhir, &e);
+  if (rc == OK) rc = ask_query(c, &a, &e);
+  json_parser_free(jp);
+  if (rc < 0)
+    call_error(c, &e);
+  else if (vitae_session_open(c->server->engine, &s, &ve) < 0)
+    call_vitae_error(c, &ve);
+  else
+    answer_session_of(c, s, doc, fhir, &a);
+  vitae_session_close(s);
+  if (b.p) mem_wipe(b.p, b.cap);
+  buf_release(&b);
+}

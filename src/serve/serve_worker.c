@@ -1,0 +1,97 @@
+/* The model's one worker, and its measures. */
+#include <math.h>
+#include <string.h>
+
+#include "base/thread.h"
+#include "base/time.h"
+#include "model/model.h"
+#include "predict/predict.h"
+#include "serve/engine.h"
+#include "serve/serve_private.h"
+#include "vitae.h"
+
+const double histogram_edge[HISTOGRAM_EDGES] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10};
+
+static _Thread_local struct predictor *own; /* on the site's store; made at its first use */
+
+struct predictor *worker_predictor(struct call *c, struct error *e) {
+  struct server *s = c->server;
+  if (!own && predictor_new(engine_model(s->engine), s->store, &own, e) < 0) own = NULL;
+  return own;
+}
+
+void *worker_main(void *server) {
+  struct server *s = server;
+  struct call *c;
+  thread_fast_float();
+  while ((c = queue_take(&s->work))) {
+    atomic_fetch_sub(&s->n.waiting, 1);
+    if (call_client_left(c)) { /* nobody would read it: the model has better things to do */
+      atomic_fetch_add(&s->n.dropped, 1);
+      call_fail(c, 499, "cancelled", NULL, "the client left before its turn came");
+      c->close = true;
+    } else {
+      double began = time_monotonic();
+      route_at(c->route)->answer(c);
+      histogram_add(&s->n.worker, time_monotonic() - began);
+    }
+    call_finish(c);
+  }
+  if (own) predictor_free(own);
+  own = NULL;
+  return NULL;
+}
+
+void histogram_add(struct histogram *h, double seconds) {
+  int i = 0;
+  while (i < HISTOGRAM_EDGES && seconds > histogram_edge[i]) i++;
+  atomic_fetch_add(&h->bucket[i], 1);
+  atomic_fetch_add(&h->nanoseconds, (uint64_t)(seconds * 1e9));
+  atomic_fetch_add(&h->count, 1);
+}
+
+static void histogram_text(const char *name, const char *help, const struct histogram *h, struct buf *b) {
+  uint64_t sum = 0;
+  buf_printf(b, "# HELP %s %s\n# TYPE %s histogram\n", name, help, name);
+  for (int i = 0; i < HISTOGRAM_EDGES; i++) {
+    sum += atomic_load(&h->bucket[i]);
+    buf_printf(b, "%s_bucket{le=\"%g\"} %llu\n", name, histogram_edge[i], (unsigned long long)sum);
+  }
+  sum += atomic_load(&h->bucket[HISTOGRAM_EDGES]);
+  buf_printf(b, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.9f\n%s_count %llu\n", name, (unsigned long long)sum, name,
+             (double)atomic_load(&h->nanoseconds) / 1e9, name, (unsigned long long)sum);
+}
+
+static void one(struct buf *b, const char *name, const char *kind, const char *help, uint64_t v) {
+  buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, kind, name, (unsigned long long)v);
+}
+
+/* Prometheus text format 0.0.4. Labels are route patterns and key-free: no label comes from a request. */
+void metrics_text(struct server *s, struct buf *b) {
+  struct counters *n = &s->n;
+  buf_puts(b, "# HELP vitae_requests_total Answers by route pattern and class of status.\n# TYPE vitae_requests_total counter\n");
+  int routes = 0;
+  (void)serve_routes(&routes);
+  for (int r = 0; r <= routes; r++)
+    for (int class = 1; class < 6; class ++) {
+      uint64_t v = atomic_load(&n->answers[r < routes ? r : ROUTES_MAX][class]);
+      const struct route *t = r < routes ? &route_at(r)->route : NULL;
+      if (v)
+        buf_printf(b, "vitae_requests_total{method=\"%s\",route=\"%s\",status=\"%dxx\"} %llu\n", t ? t->method : "", t ? t->path : "", class,
+                   (unsigned long long)v);
+    }
+  histogram_text("vitae_request_seconds", "From the request's first byte to its answer.", &n->request, b);
+  histogram_text("vitae_model_seconds", "Time of the model worker for one answer.", &n->worker, b);
+  histogram_text("vitae_key_hash_seconds", "Time of one Argon2id check.", &n->hash, b);
+  one(b, "vitae_requests_in_flight", "gauge", "Requests begun and not yet answered.", (uint64_t)atomic_load(&n->in_flight));
+  one(b, "vitae_model_waiting", "gauge", "Requests waiting for the model.", (uint64_t)atomic_load(&n->waiting));
+  one(b, "vitae_model_rejected_total", "counter", "Requests refused because too many were waiting.", atomic_load(&n->rejected));
+  one(b, "vitae_model_dropped_total", "counter", "Requests dropped because their client left while they waited.", atomic_load(&n->dropped));
+  one(b, "vitae_keys_refused_total", "counter", "Requests without a valid key.", atomic_load(&n->refused_keys));
+  one(b, "vitae_audit_rows_total", "counter", "Audit rows committed by this process.", atomic_load(&n->audit_rows));
+  one(b, "vitae_audit_failures_total", "counter", "Answers withheld because the audit could not be written.", atomic_load(&n->audit_failures));
+  one(b, "vitae_body_bytes", "gauge", "Bytes of request bodies in memory.", atomic_load(&n->body_bytes));
+  one(b, "vitae_uptime_seconds", "gauge", "Seconds since the start.", (uint64_t)(time_monotonic() - s->started));
+  buf_printf(b, "# HELP vitae_build_info The program and the version of the model.\n# TYPE vitae_build_info gauge\nvitae_build_info{program=\"%s\",version=\"%s\"} 1\n",
+             vitae_version(), vitae_engine_id(s->engine));
+}

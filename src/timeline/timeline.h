@@ -1,0 +1,98 @@
+/* The timeline store: a directory of columnar, memory-mapped patient timelines, immutable once written (FORMAT.md).
+ *
+ *     struct timeline *t;  TRY(timeline_open("site/timelines", &t, e));           // the current generation; ~µs per open shard
+ *     for (uint32_t i = 0; i < timeline_subjects(t); i++) {
+ *       struct timeline_view v = timeline_view(t, i);                              // borrowed until timeline_close
+ *       for (uint32_t k = 0; k < v.n; k++) use(v.time[k], v.code[k], v.value[k]);
+ *     }
+ *     timeline_close(t);
+ *
+ * A new ingest writes a new generation that holds the earlier one's events too, then moves the CURRENT pointer (rename):
+ * a crash at any moment leaves the earlier generation. Events of a subject: static first, then by time; ties by code name,
+ * then value, then origin, so the same events give the same bytes. Exact duplicates are kept once.
+ */
+#ifndef TIMELINE_TIMELINE_H
+#define TIMELINE_TIMELINE_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "base/time.h"
+
+struct timeline;
+struct event;
+struct json_out;
+
+enum split { SPLIT_TRAIN, SPLIT_TUNING, SPLIT_HELD_OUT, SPLITS };
+#define UNIT_NONE 0 /* unit[k] == 0: no unit */
+
+struct timeline_view { /* one person's life; all arrays have n elements */
+  int64_t subject;
+  uint32_t n;
+  uint32_t statics;       /* the first `statics` events have no time */
+  enum split split;
+  const int64_t *time;
+  const uint32_t *code;   /* ids of this store's dictionary */
+  const float *value;     /* NaN = none */
+  const uint16_t *unit;
+  const uint32_t *origin_file, *origin_row;
+};
+
+int timeline_open(const char *dir, struct timeline **out, struct error *e) MUST_CHECK; /* dir = timelines/ or one generation */
+void timeline_close(struct timeline *t);
+uint32_t timeline_subjects(const struct timeline *t);
+uint64_t timeline_events(const struct timeline *t);
+struct timeline_view timeline_view(const struct timeline *t, uint32_t index);
+int timeline_find(const struct timeline *t, int64_t subject, uint32_t *index, struct error *e) MUST_CHECK; /* E_NOTFOUND */
+uint32_t timeline_codes(const struct timeline *t);
+struct str timeline_code_name(const struct timeline *t, uint32_t code);
+struct str timeline_code_display(const struct timeline *t, uint32_t code);
+bool timeline_code_find(const struct timeline *t, struct str name, uint32_t *code);
+struct str timeline_unit_name(const struct timeline *t, uint16_t unit);
+const char *timeline_hash(const struct timeline *t);       /* hex SHA-256 of manifest.json: names this generation everywhere */
+const char *timeline_generation(const struct timeline *t); /* "gen-000002" */
+struct str timeline_text(const struct timeline *t, uint32_t index, uint32_t k); /* text of event k of subject index, STR_NONE; valid until close */
+uint64_t timeline_code_count(const struct timeline *t, uint32_t code);     /* how many events have it */
+/* Opening checks structure, not every byte. A life whose columns turn out to be damaged is viewed as empty (n = 0) and this
+ * becomes true: ask it at the end of a job that must not miss anybody. timeline_verify reads everything. */
+bool timeline_damaged(const struct timeline *t);
+
+/* Writing. Memory stays under `memory_limit` for any number of events: events spill to partitions by subject hash, sorted one at a time. */
+struct timeline_writer;
+enum split_rule { SPLIT_AUTO, SPLIT_ALL_TRAIN, SPLIT_ALL_TUNING, SPLIT_ALL_HELD_OUT, SPLIT_TRAIN_TUNING };
+struct timeline_options {
+  size_t memory_limit;      /* bytes; default 192 MiB */
+  enum split_rule split;    /* for subjects first seen in this run: AUTO = hash 70/15/15; TRAIN_TUNING = hash 85/15/0 */
+  uint64_t split_seed;      /* kept in the manifest of the first generation; later ones inherit it */
+  struct str policy_name, policy_hash;
+};
+int timeline_writer_open(const char *dir, const struct timeline_options *o, struct timeline_writer **out, struct error *e) MUST_CHECK;
+int timeline_append(void *writer, const struct event *ev, struct error *e); /* fits event_sink.event */
+int timeline_writer_source(struct timeline_writer *w, uint32_t index, const char *name, const char *sha256, struct error *e) MUST_CHECK; /* lineage: file number, base name hash only (names can identify) */
+/* Sorts, merges with the current generation, writes gen-N+1, fsyncs, moves CURRENT. `extra` = JSON object text for the manifest (wall manifest).
+ * OK: the writer is gone. On failure the earlier generation stays and the writer must still be aborted. */
+int timeline_writer_finish(struct timeline_writer *w, struct str extra, void (*progress)(void *, uint64_t, uint64_t), void *ctx, struct error *e) MUST_CHECK;
+void timeline_writer_abort(struct timeline_writer *w); /* removes what was spilled; NULL is fine */
+
+/* One writer at a time (E_BUSY otherwise). Two equal events (time, code, value, unit, text) are one, whatever their origins: the
+ * lowest origin stays, so ingesting an export twice changes nothing. Of MEDS_BIRTH the one appended last stays. A run over a
+ * memory_limit below 2 MiB takes 2 MiB. E_LIMIT: one subject alone, or the dictionary, does not fit its share of it. */
+/* A timeline in memory, for one request: same view, same order, no files. Codes are interned in `t`'s own dictionary. */
+int timeline_memory_new(struct timeline **out, struct error *e) MUST_CHECK;
+int timeline_memory_append(void *timeline, const struct event *ev, struct error *e); /* fits event_sink.event */
+int timeline_memory_seal(struct timeline *t, struct error *e) MUST_CHECK; /* sorts; then timeline_view works. Append and seal again: earlier views end */
+
+/* vitae verify: re-reads every byte: checksums, order, bounds, dictionary, splits, counts. Prints nothing; findings go to the callback. */
+int timeline_verify(const char *dir, void (*finding)(void *, const char *what), void *ctx, struct error *e) MUST_CHECK;
+int timeline_manifest(const char *dir, struct arena *a, struct str *json, struct error *e) MUST_CHECK;
+/* A person's life for people: a legible list by day, and a picture for the terminal (left out under 40 columns). `limit`: the
+ * latest so many timed events (0 = all); facts without a time always. JSON: {"subject": "123" (a string: 64 bits do not fit a
+ * JavaScript number), "birth": us or null, "sex", "split", "n", "earlier": events left out, "events": [{"t": us or null,
+ * "code", "display", "value", "unit"}]}; absent members are left out. */
+void timeline_print(const struct timeline *t, uint32_t index, int width, bool colour, uint32_t limit, struct buf *out);
+void timeline_json(const struct timeline *t, uint32_t index, uint32_t limit, struct json_out *o);
+
+/* MEDS export: data/<split>/0.parquet, metadata/codes.parquet, metadata/subject_splits.parquet, metadata/dataset.json (E_UNAVAILABLE without DuckDB) */
+int timeline_export_meds(const struct timeline *t, const char *dir, struct error *e) MUST_CHECK;
+#endif

@@ -1,0 +1,105 @@
+/* The order of events inside a life, and who belongs to which split. */
+#include "timeline/timeline_store.h"
+
+uint32_t value_key(float v) {
+  uint32_t b;
+  if (v != v) return 0;
+  memcpy(&b, &v, sizeof b);
+  return b & 0x80000000u ? ~b : b | 0x80000000u;
+}
+
+float value_of(uint32_t key) {
+  uint32_t b = key == 0 ? 0x7FC00000u : key & 0x80000000u ? key & 0x7FFFFFFFu : ~key;
+  float v;
+  memcpy(&v, &b, sizeof v);
+  return v;
+}
+
+static int compare_what(const struct item *a, const struct item *b) {
+  if (a->time != b->time) return a->time < b->time ? -1 : 1;
+  if (a->code != b->code) return a->code < b->code ? -1 : 1;
+  if (a->value_key != b->value_key) return a->value_key < b->value_key ? -1 : 1;
+  if (a->unit != b->unit) return a->unit < b->unit ? -1 : 1;
+  if (a->text_n | b->text_n) return str_cmp((struct str){a->text, a->text_n}, (struct str){b->text, b->text_n});
+  return 0;
+}
+
+int item_compare(const struct item *a, const struct item *b) {
+  int c = compare_what(a, b);
+  if (c) return c;
+  if (a->file != b->file) return a->file < b->file ? -1 : 1;
+  return (a->row > b->row) - (a->row < b->row);
+}
+
+bool item_same(const struct item *a, const struct item *b) { return compare_what(a, b) == 0; }
+
+static void insertion(struct item *v, uint32_t n) {
+  for (uint32_t i = 1; i < n; i++) {
+    if (item_compare(&v[i - 1], &v[i]) <= 0) continue;
+    struct item x = v[i];
+    uint32_t j = i;
+    for (; j && item_compare(&v[j - 1], &x) > 0; j--) v[j] = v[j - 1];
+    v[j] = x;
+  }
+}
+
+static void merge(const struct item *from, struct item *to, uint32_t a, uint32_t mid, uint32_t end) {
+  uint32_t i = a, j = mid, k = a;
+  if (item_compare(&from[mid - 1], &from[mid]) <= 0) {
+    memcpy(to + a, from + a, (end - a) * sizeof *to);
+    return;
+  }
+  while (i < mid && j < end) to[k++] = item_compare(&from[i], &from[j]) <= 0 ? from[i++] : from[j++];
+  while (i < mid) to[k++] = from[i++];
+  while (j < end) to[k++] = from[j++];
+}
+
+/* Merge sort: hospital exports come mostly sorted, and that is its best case. */
+static void sort(struct item *v, uint32_t n, struct item *scratch) {
+  enum { RUN = 16 };
+  for (uint32_t i = 0; i < n; i += RUN) insertion(v + i, n - i < RUN ? n - i : RUN);
+  struct item *from = v, *to = scratch;
+  for (uint64_t width = RUN; width < n; width *= 2) {
+    for (uint64_t a = 0; a < n; a += 2 * width) {
+      uint64_t mid = a + width < n ? a + width : n, end = a + 2 * width < n ? a + 2 * width : n;
+      if (mid < end)
+        merge(from, to, (uint32_t)a, (uint32_t)mid, (uint32_t)end);
+      else
+        memcpy(to + a, from + a, (size_t)(end - a) * sizeof *to);
+    }
+    struct item *swap = from;
+    from = to;
+    to = swap;
+  }
+  if (from != v) memcpy(v, from, n * sizeof *v);
+}
+
+uint32_t items_order(struct item *items, uint32_t n, struct item *scratch, uint32_t birth) {
+  uint32_t last = UINT32_MAX, kept = 0;
+  for (uint32_t i = 0; i < n; i++)
+    if (items[i].code == birth && (last == UINT32_MAX || items[i].seq > items[last].seq)) last = i;
+  if (last != UINT32_MAX) {
+    struct item born = items[last];
+    for (uint32_t i = 0; i < n; i++)
+      if (items[i].code != birth || item_same(&items[i], &born)) items[kept++] = items[i];
+    n = kept;
+  }
+  sort(items, n, scratch);
+  kept = 0;
+  for (uint32_t i = 0; i < n; i++)
+    if (kept == 0 || !item_same(&items[kept - 1], &items[i])) items[kept++] = items[i];
+  return kept;
+}
+
+enum split split_of(int64_t subject, uint64_t seed, enum split_rule rule) {
+  uint64_t h = hash64_u64((uint64_t)subject ^ hash64_u64(seed));
+  uint32_t percent = (uint32_t)((h >> 32) * 100 >> 32);
+  switch (rule) {
+    case SPLIT_ALL_TRAIN: return SPLIT_TRAIN;
+    case SPLIT_ALL_TUNING: return SPLIT_TUNING;
+    case SPLIT_ALL_HELD_OUT: return SPLIT_HELD_OUT;
+    case SPLIT_TRAIN_TUNING: return percent < 85 ? SPLIT_TRAIN : SPLIT_TUNING;
+    case SPLIT_AUTO: break;
+  }
+  return percent < 70 ? SPLIT_TRAIN : percent < 85 ? SPLIT_TUNING : SPLIT_HELD_OUT;
+}

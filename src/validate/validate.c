@@ -1,0 +1,342 @@
+/* One validation: label the held-out, ask the model and the baseline, measure, look for leaks. */
+#include "validate/validate.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/map.h"
+#include "base/progress.h"
+#include "base/thread.h"
+#include "base/time.h"
+#include "predict/predict.h"
+#include "timeline/task.h"
+#include "timeline/timeline.h"
+#include "validate/metrics.h"
+
+struct run {
+  const struct validate_options *o;
+  struct validation *v;
+  struct arena *a;
+  struct pool *pool;
+  struct task_binding *binding;
+  struct baseline *baseline;
+  struct task_example *at; /* (n) uncensored */
+  uint32_t *cluster;       /* (n) subjects numbered from 0 */
+  uint32_t clusters;
+  struct progress bar;
+};
+
+static int take_examples(struct run *r, int gap, struct task_examples *out, struct error *e) {
+  TRY(task_label_all(r->binding, r->o->store, SPLIT_HELD_OUT, gap, r->a, out, e));
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < out->n; i++)
+    if (out->at[i].label != LABEL_CENSORED) out->at[n++] = out->at[i];
+  out->n = n;
+  return OK;
+}
+
+static int count_split(struct run *r, enum split split, uint32_t *n, uint32_t *events, struct error *e) {
+  struct task_examples x;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  int rc = task_label_all(r->binding, r->o->store, split, 0, &a, &x, e);
+  if (rc == OK) *n = x.n - x.censored, *events = x.yes;
+  arena_free(&a);
+  return rc;
+}
+
+/* Examples come in subject order: a new subject index begins a new cluster. */
+static int label_held_out(struct run *r, struct error *e) {
+  struct task_examples x;
+  struct validation *v = r->v;
+  TRY(take_examples(r, 0, &x, e));
+  v->n = x.n, v->events = x.yes, v->censored = x.censored;
+  r->at = x.at;
+  if (x.yes < 2 || x.n - x.yes < 2)
+    return error_set(e, E_INPUT, "the held-out patients have %u cases among %u: too few to validate this task", x.yes, x.n);
+  v->label = arena_array(r->a, uint8_t, x.n);
+  v->subject_index = arena_array(r->a, uint32_t, x.n);
+  r->cluster = arena_array(r->a, uint32_t, x.n);
+  if (!v->label || !v->subject_index || !r->cluster) return error_set(e, E_NOMEM, "out of memory");
+  for (uint32_t i = 0; i < x.n; i++) {
+    v->label[i] = x.at[i].label == LABEL_YES;
+    v->subject_index[i] = x.at[i].subject_index;
+    if (i == 0 || x.at[i].subject_index != x.at[i - 1].subject_index) r->clusters++;
+    r->cluster[i] = r->clusters - 1;
+  }
+  return OK;
+}
+
+static int measure(struct run *r, struct scored *s, const char *name, struct ranked *ranked, struct error *e) {
+  s->name = name;
+  TRY(ranked_init(ranked, s->probability, r->v->label, r->v->n, r->a, e));
+  TRY(metrics_bootstrap(ranked, r->cluster, r->clusters, r->v->bootstrap, r->v->seed, r->pool, r->a, &s->all, e));
+  curves_fill(ranked, s);
+  return OK;
+}
+
+static int score(struct run *r, struct error *e) {
+  struct validation *v = r->v;
+  struct ranked model, baseline, hazard;
+  double *h = arena_array(r->a, double, v->n);
+  v->model.probability = arena_array(r->a, double, v->n);
+  v->baseline.probability = arena_array(r->a, double, v->n);
+  if (!h || !v->model.probability || !v->baseline.probability) return error_set(e, E_NOMEM, "out of memory");
+  TRY(predict_examples(r->o->model, r->o->store, r->o->task, r->at, v->n, r->o->threads, v->model.probability, h, e));
+  progress_update(&r->bar, 2, "the model has answered");
+  TRY(baseline_train(r->o->store, r->o->task, pool_size(r->pool), r->o->seed, &r->baseline, e));
+  TRY(baseline_predict(r->baseline, r->o->store, r->at, v->n, v->baseline.probability, e));
+  progress_update(&r->bar, 3, "the baseline has answered");
+  TRY(measure(r, &v->model, "model", &model, e));
+  TRY(measure(r, &v->baseline, "xgboost", &baseline, e));
+  bool all = true;
+  for (uint32_t i = 0; i < v->n; i++) all &= !isnan(h[i]);
+  if (all) {
+    v->hazard.probability = h;
+    TRY(measure(r, &v->hazard, "hazard", &hazard, e));
+  }
+  double d[3];
+  TRY(metrics_difference(&model, &baseline, r->cluster, r->clusters, v->bootstrap, v->seed, r->a, d, e));
+  v->difference = d[0], v->difference_lo = d[1], v->difference_hi = d[2];
+  for (int i = 1; i <= DECISION_POINTS; i++) {
+    double t = 0.5 * i / DECISION_POINTS;
+    v->treat_all.x[v->treat_all.n] = t;
+    v->treat_all.y[v->treat_all.n++] = v->model.all.prevalence - (1 - v->model.all.prevalence) * t / (1 - t);
+  }
+  return OK;
+}
+
+/* ---- subgroups: static facts (sex, source, race, ethnicity) and age bands at the moment ---- */
+
+static const char *const static_prefixes[] = {"GENDER//", "SOURCE//", "RACE//", "ETHNICITY//"};
+static const struct {
+  const char *name;
+  double from, to;
+} bands[] = {{"age 0-17", 0, 18}, {"age 18-39", 18, 40}, {"age 40-64", 40, 65}, {"age 65-79", 65, 80}, {"age 80 and over", 80, 200}};
+#define BANDS (int)(sizeof bands / sizeof *bands)
+
+static int age_band(const struct timeline *t, const struct timeline_view *v, int64_t at, uint32_t birth) {
+  for (uint32_t k = v->statics; k < v->n; k++)
+    if (v->code[k] == birth) {
+      double years = (double)(at - v->time[k]) / (double)TIME_YEAR;
+      for (int i = 0; i < BANDS; i++)
+        if (years >= bands[i].from && years < bands[i].to) return i;
+    }
+  (void)t;
+  return -1;
+}
+
+static int add_subgroup(struct run *r, const char *name, const uint8_t *in, struct error *e) {
+  struct validation *v = r->v;
+  uint32_t n = 0, events = 0, clusters = 0, before = UINT32_MAX;
+  for (uint32_t i = 0; i < v->n; i++) n += in[i], events += in[i] && v->label[i];
+  if (v->n_subgroups == 64 || n < (uint32_t)r->o->min_subgroup || events < 5 || n - events < 5 || n == v->n) return OK;
+  double *p = arena_array(r->a, double, n), *b = arena_array(r->a, double, n);
+  uint8_t *y = arena_array(r->a, uint8_t, n);
+  uint32_t *c = arena_array(r->a, uint32_t, n);
+  if (!p || !b || !y || !c) return error_set(e, E_NOMEM, "out of memory");
+  for (uint32_t i = 0, k = 0; i < v->n; i++) {
+    if (!in[i]) continue;
+    if (r->cluster[i] != before) clusters++, before = r->cluster[i];
+    p[k] = v->model.probability[i], b[k] = v->baseline.probability[i], y[k] = v->label[i], c[k++] = clusters - 1;
+  }
+  struct subgroup *s = &v->subgroups[v->n_subgroups++];
+  struct ranked model, baseline;
+  snprintf(s->name, sizeof s->name, "%s", name);
+  TRY(ranked_init(&model, p, y, n, r->a, e));
+  TRY(metrics_bootstrap(&model, c, clusters, v->bootstrap, v->seed, r->pool, r->a, &s->model, e));
+  TRY(ranked_init(&baseline, b, y, n, r->a, e));
+  return metrics_bootstrap(&baseline, c, clusters, v->bootstrap, v->seed, r->pool, r->a, &s->baseline, e);
+}
+
+static int static_subgroups(struct run *r, const char *prefix, uint8_t *in, struct error *e) {
+  const struct timeline *t = r->o->store;
+  for (uint32_t code = 0; code < timeline_codes(t); code++) {
+    struct str name = timeline_code_name(t, code);
+    if (!str_starts(name, str_c(prefix))) continue;
+    for (uint32_t i = 0; i < r->v->n; i++) {
+      struct timeline_view v = timeline_view(t, r->at[i].subject_index);
+      in[i] = 0;
+      for (uint32_t k = 0; k < v.statics; k++) in[i] |= v.code[k] == code;
+    }
+    char label[48];
+    snprintf(label, sizeof label, "%.*s", STR_ARG(name));
+    TRY(add_subgroup(r, label, in, e));
+  }
+  return OK;
+}
+
+static int subgroups(struct run *r, struct error *e) {
+  const struct timeline *t = r->o->store;
+  uint32_t birth;
+  uint8_t *in = arena_array(r->a, uint8_t, r->v->n);
+  r->v->subgroups = arena_array(r->a, struct subgroup, 64);
+  if (!in || !r->v->subgroups) return error_set(e, E_NOMEM, "out of memory");
+  for (size_t p = 0; p < sizeof static_prefixes / sizeof *static_prefixes; p++) TRY(static_subgroups(r, static_prefixes[p], in, e));
+  if (!timeline_code_find(t, STR("MEDS_BIRTH"), &birth)) return OK;
+  int *band = arena_array(r->a, int, r->v->n);
+  if (!band) return error_set(e, E_NOMEM, "out of memory");
+  for (uint32_t i = 0; i < r->v->n; i++) {
+    struct timeline_view v = timeline_view(t, r->at[i].subject_index);
+    band[i] = age_band(t, &v, r->at[i].time, birth);
+  }
+  for (int b = 0; b < BANDS; b++) {
+    for (uint32_t i = 0; i < r->v->n; i++) in[i] = band[i] == b;
+    TRY(add_subgroup(r, bands[b].name, in, e));
+  }
+  return OK;
+}
+
+/* ---- gaps: the same predictors where the outcome is at least so far away ---- */
+
+static int one_gap(struct run *r, int gap, struct gap_row *row, struct error *e) {
+  struct task_examples x;
+  struct ranked ranked;
+  struct metrics m;
+  TRY(take_examples(r, gap, &x, e));
+  row->gap = task_gap(r->o->task, gap);
+  row->n = x.n, row->events = x.yes;
+  row->model_auroc = row->baseline_auroc = (struct interval){NAN, NAN, NAN};
+  if (x.yes < 5 || x.n - x.yes < 5) return OK;
+  double *p = arena_array(r->a, double, x.n), *h = arena_array(r->a, double, x.n);
+  uint8_t *y = arena_array(r->a, uint8_t, x.n);
+  uint32_t *c = arena_array(r->a, uint32_t, x.n), clusters = 0;
+  if (!p || !h || !y || !c) return error_set(e, E_NOMEM, "out of memory");
+  for (uint32_t i = 0; i < x.n; i++) {
+    y[i] = x.at[i].label == LABEL_YES;
+    if (i == 0 || x.at[i].subject_index != x.at[i - 1].subject_index) clusters++;
+    c[i] = clusters - 1;
+  }
+  TRY(predict_examples(r->o->model, r->o->store, r->o->task, x.at, x.n, r->o->threads, p, h, e));
+  TRY(ranked_init(&ranked, p, y, x.n, r->a, e));
+  TRY(metrics_bootstrap(&ranked, c, clusters, r->v->bootstrap, r->v->seed, r->pool, r->a, &m, e));
+  row->model_auroc = m.auroc;
+  TRY(baseline_predict(r->baseline, r->o->store, x.at, x.n, p, e));
+  TRY(ranked_init(&ranked, p, y, x.n, r->a, e));
+  TRY(metrics_bootstrap(&ranked, c, clusters, r->v->bootstrap, r->v->seed, r->pool, r->a, &m, e));
+  row->baseline_auroc = m.auroc;
+  return OK;
+}
+
+static int gaps(struct run *r, struct error *e) {
+  int n = task_gaps(r->o->task);
+  r->v->gaps = arena_array(r->a, struct gap_row, (size_t)n);
+  if (!r->v->gaps) return error_set(e, E_NOMEM, "out of memory");
+  r->v->gaps[0] = (struct gap_row){task_gap(r->o->task, 0), r->v->n, r->v->events, r->v->model.all.auroc, r->v->baseline.all.auroc};
+  r->v->n_gaps = n;
+  for (int g = 1; g < n; g++) TRY(one_gap(r, g, &r->v->gaps[g], e));
+  return OK;
+}
+
+/* ---- leak checks ---- */
+
+static void leak(struct validation *v, const char *what) {
+  if (v->n_leaks < (int)(sizeof v->leak / sizeof *v->leak)) v->leak[v->n_leaks++] = what;
+}
+
+/* A life told apart from its pseudonym and its shift: codes, values, times since the first. */
+static uint64_t life_hash(const struct timeline_view *v) {
+  uint64_t h = v->n;
+  for (uint32_t k = v->statics; k < v->n; k++) {
+    struct { int64_t t; uint32_t code; float value; } row = {v->time[k] - v->time[v->statics], v->code[k], v->value[k]};
+    if (isnan(row.value)) row.value = -0.0f;
+    h = hash64(&row, sizeof row, h);
+  }
+  return h;
+}
+
+static int same_lives(struct run *r, struct error *e) {
+  const struct timeline *t = r->o->store;
+  struct map64 seen;
+  uint32_t copies = 0;
+  map64_init(&seen);
+  for (int pass = 0; pass < 2; pass++)
+    for (uint32_t i = 0; i < timeline_subjects(t); i++) {
+      struct timeline_view v = timeline_view(t, i);
+      if (v.n < v.statics + 10 || (v.split == SPLIT_HELD_OUT) != (pass == 1)) continue; /* shorter lives can be alike by chance */
+      uint64_t unused;
+      bool fresh;
+      if (pass == 1)
+        copies += map64_get(&seen, (int64_t)life_hash(&v), &unused);
+      else if (!map64_put(&seen, (int64_t)life_hash(&v), &fresh))
+        return map64_release(&seen), error_set(e, E_NOMEM, "out of memory");
+    }
+  map64_release(&seen);
+  if (copies > 0) leak(r->v, "some held-out lives are copies of training lives, event for event");
+  return OK;
+}
+
+/* A code seen before the moment in many cases and in (almost) no control gives the answer away. */
+static int giveaway_codes(struct run *r, struct error *e) {
+  const struct timeline *t = r->o->store;
+  uint32_t codes = timeline_codes(t);
+  uint32_t *with[2] = {arena_array(r->a, uint32_t, codes + 1u), arena_array(r->a, uint32_t, codes + 1u)}, *last = arena_array(r->a, uint32_t, codes + 1u);
+  if (!with[0] || !with[1] || !last) return error_set(e, E_NOMEM, "out of memory");
+  for (uint32_t i = 0; i < r->v->n; i++) {
+    struct timeline_view v = timeline_view(t, r->at[i].subject_index);
+    for (uint32_t k = 0; k < r->at[i].events; k++) {
+      if (k >= v.statics && v.time[k] > r->at[i].time) return leak(r->v, "events after the moment were used"), OK;
+      if (last[v.code[k]] == i + 1) continue;
+      last[v.code[k]] = i + 1;
+      with[r->v->label[i]][v.code[k]]++;
+    }
+  }
+  double cases = r->v->events, controls = r->v->n - r->v->events;
+  for (uint32_t c = 0; c < codes && cases >= 20; c++)
+    if (with[1][c] >= 0.5 * cases && with[0][c] <= 0.002 * controls) return leak(r->v, "a code stands before the moment in most cases and in no control"), OK;
+  return OK;
+}
+
+int validate_run(const struct validate_options *o, struct arena *a, struct validation *out, struct error *e) {
+  struct run r = {.o = o, .v = out, .a = a};
+  double began = time_monotonic();
+  memset(out, 0, sizeof *out);
+  snprintf(out->task, sizeof out->task, "%s", task_name(o->task));
+  snprintf(out->task_title, sizeof out->task_title, "%s", task_title(o->task));
+  snprintf(out->task_hash, sizeof out->task_hash, "%s", task_hash(o->task));
+  snprintf(out->store_hash, sizeof out->store_hash, "%s", timeline_hash(o->store));
+  if (o->model_hash) snprintf(out->model_dir_hash, sizeof out->model_dir_hash, "%s", o->model_hash);
+  if (o->commit) snprintf(out->commit, sizeof out->commit, "%s", o->commit);
+  out->bootstrap = o->bootstrap, out->seed = o->seed;
+  int rc = pool_new(&r.pool, o->threads, e);
+  if (rc < 0) return rc;
+  char label[48];
+  snprintf(label, sizeof label, "validate %.38s", task_name(o->task));
+  progress_start(&r.bar, label, 6, PROGRESS_COUNT);
+  TRY_OUT(task_bind(o->task, o->store, &r.binding, e));
+  TRY_OUT(label_held_out(&r, e));
+  TRY_OUT(count_split(&r, SPLIT_TRAIN, &out->train_n, &out->train_events, e));
+  TRY_OUT(count_split(&r, SPLIT_TUNING, &out->tuning_n, &out->tuning_events, e));
+  progress_update(&r.bar, 1, NULL);
+  TRY_OUT(score(&r, e));
+  progress_update(&r.bar, 4, "subgroups");
+  TRY_OUT(subgroups(&r, e));
+  progress_update(&r.bar, 5, "gaps");
+  TRY_OUT(gaps(&r, e));
+  TRY_OUT(same_lives(&r, e));
+  TRY_OUT(giveaway_codes(&r, e));
+  if (out->model.all.auroc.at > 0.995) leak(out, "the discrimination is too good to be true: look for the outcome among the inputs");
+out:
+  progress_end(&r.bar, rc == OK ? "done" : "stopped");
+  baseline_free(r.baseline);
+  if (r.binding) task_binding_free(r.binding);
+  pool_free(r.pool);
+  out->seconds = time_monotonic() - began;
+  return rc;
+}
+
+/* The least that a version must show. The board sets the real bar; this refuses what nobody could defend. */
+bool validate_gate(const struct validation *v, struct buf *reasons) {
+  bool ok = true;
+#define REFUSE(...) (buf_printf(reasons, "%s", ok ? "" : "; "), buf_printf(reasons, __VA_ARGS__), ok = false)
+  const struct metrics *m = &v->model.all;
+  if (v->events < 10 || v->n - v->events < 10) REFUSE("only %u cases and %u controls among the held-out", v->events, v->n - v->events);
+  if (!(m->auroc.lo > 0.5)) REFUSE("discrimination is not above chance (lower bound of AUROC)");
+  if (!(m->slope.at >= 0.5 && m->slope.at <= 2)) REFUSE("calibration slope outside 0.5 to 2");
+  for (int i = 0; i < v->n_leaks; i++) REFUSE("leak check: %s", v->leak[i]);
+#undef REFUSE
+  return ok;
+}

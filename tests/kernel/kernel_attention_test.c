@@ -1,0 +1,228 @@
+/* Attention of every column against the reference: packed ragged sequences, every mask, grouped queries, odd head sizes. */
+#include "kernel/kernel_testing.h"
+
+struct batch {
+  int sequences, rows, longest, heads, kv_heads, d, qs, ks, vs, os;
+  int32_t start[16];
+  int64_t *time;
+  float *q, *k, *v, *dout;
+};
+
+static void batch_make(struct batch *b, int sequences, int longest, int heads, int kv_heads, int d, bool ordered) {
+  memset(b, 0, sizeof *b);
+  b->sequences = sequences, b->heads = heads, b->kv_heads = kv_heads, b->d = d;
+  for (int s = 0; s < sequences; s++) {
+    int t = s == 1 ? 0 : s == 2 ? 1 : between(1, longest); /* an empty one and a lonely row among them */
+    if (s == 0) t = longest;
+    b->start[s + 1] = b->start[s] + t;
+    if (t > b->longest) b->longest = t;
+  }
+  b->rows = b->start[sequences];
+  b->qs = heads * d + between(0, 3), b->ks = kv_heads * d + between(0, 3), b->vs = kv_heads * d + between(0, 3),
+  b->os = heads * d + between(0, 3);
+  b->time = calloc((size_t)b->rows + 1, sizeof *b->time);
+  int64_t now = 0;
+  for (int r = 0; r < b->rows; r++) {
+    now += between(0, 2);
+    b->time[r] = ordered ? now : between(0, 9);
+  }
+  b->time[0] = INT64_MIN; /* a static fact */
+  b->q = normals((size_t)(b->rows * b->qs), 1.5f), b->k = normals((size_t)(b->rows * b->ks), 1.5f);
+  b->v = normals((size_t)(b->rows * b->vs), 1), b->dout = normals((size_t)(b->rows * b->os), 1);
+}
+static void batch_drop(struct batch *b) { free(b->time), drop(b->q), drop(b->k), drop(b->v), drop(b->dout); }
+
+struct result {
+  float *out, *lse, *dq, *dk, *dv;
+};
+static struct result result_make(const struct batch *b) {
+  struct result r = {zeros((size_t)(b->rows * b->os)), zeros((size_t)(b->rows * b->heads)), zeros((size_t)(b->rows * b->qs)),
+                     zeros((size_t)(b->rows * b->ks)), zeros((size_t)(b->rows * b->vs))};
+  r.dq[0] = 1, r.dk[0] = 2, r.dv[0] = 3; /* gradients are added to what is there */
+  return r;
+}
+static void result_drop(struct result *r) { drop(r->out), drop(r->lse), drop(r->dq), drop(r->dk), drop(r->dv); }
+
+static struct attention call(const struct batch *b, struct result *r, bool full, bool ties, int window, float *scratch) {
+  return (struct attention){.sequences = b->sequences,
+                            .start = b->start,
+                            .heads = b->heads,
+                            .kv_heads = b->kv_heads,
+                            .d = b->d,
+                            .scale = 1.0f / sqrtf((float)b->d),
+                            .full = full,
+                            .ties = ties,
+                            .window = window,
+                            .time = b->time,
+                            .q = b->q,
+                            .k = b->k,
+                            .v = b->v,
+                            .q_stride = b->qs,
+                            .k_stride = b->ks,
+                            .v_stride = b->vs,
+                            .out = r->out,
+                            .out_stride = b->os,
+                            .lse = r->lse,
+                            .scratch = scratch};
+}
+
+/* Weights are exp of scores of size ~5, each with a relative error of a few 2^-24 times the score's size: 2e-6; outputs are
+ * averages of normal numbers, gradients sums over up to 300 rows of products of them: 1e-4 for the largest. */
+static void compare(const struct kernel *k, const struct batch *b, bool full, bool ties, int window) {
+  struct result x = result_make(b), want = result_make(b);
+  float *scratch = scratch_floats(kernel_attention_scratch(b->longest, b->d));
+  const struct kernel *ref = kernel_pick(KERNEL_REF, KERNEL_F32);
+  struct attention_back back = {
+      .f = call(b, &want, full, ties, window, scratch), .dout = b->dout, .dq = want.dq, .dk = want.dk, .dv = want.dv};
+  ref->attention_forward(&back.f);
+  ref->attention_backward(&back);
+  back = (struct attention_back){.f = call(b, &x, full, ties, window, scratch), .dout = b->dout, .dq = x.dq, .dk = x.dk, .dv = x.dv};
+  k->attention_forward(&back.f);
+  k->attention_backward(&back);
+  size_t rows = (size_t)b->rows;
+  close_to("attention out", k->name, rows * (size_t)b->os, x.out, want.out, 1e-5, 1e-5);
+  close_to("attention lse", k->name, rows * (size_t)b->heads, x.lse, want.lse, 1e-5, 1e-6);
+  close_to("attention dq", k->name, rows * (size_t)b->qs, x.dq, want.dq, 5e-5, 2e-5);
+  close_to("attention dk", k->name, rows * (size_t)b->ks, x.dk, want.dk, 1e-4, 2e-5);
+  close_to("attention dv", k->name, rows * (size_t)b->vs, x.dv, want.dv, 1e-4, 2e-5);
+  result_drop(&x), result_drop(&want), free(scratch);
+}
+
+static void every_mask(void **state) {
+  (void)state;
+  static const int shape[][4] = {/* longest, heads, key heads, d */
+                                 {70, 2, 2, 32}, {37, 4, 2, 10}, {100, 3, 1, 17}, {33, 1, 1, 64},  {25, 2, 1, 128},
+                                 {12, 3, 3, 16}, {64, 2, 2, 33}, {1, 2, 2, 20},   {90, 2, 1, 100}, {40, 1, 1, 7}};
+  EACH_COLUMN(k) {
+    for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
+      for (int mask = 0; mask < 6; mask++) {
+        struct batch b;
+        batch_make(&b, 4, shape[i][0], shape[i][1], shape[i][2], shape[i][3], true);
+        compare(k, &b, mask == 1, mask == 2 || mask == 4, mask >= 3 ? (mask == 5 ? 1 : between(2, 50)) : 0);
+        batch_drop(&b);
+      }
+    }
+  }
+}
+
+static void long_sequence(void **state) {
+  (void)state;
+  EACH_COLUMN(k) {
+    struct batch b;
+    batch_make(&b, 1, 300, 1, 1, 24, true);
+    compare(k, &b, false, true, 0);
+    compare(k, &b, false, false, 100);
+    batch_drop(&b);
+  }
+}
+
+static void times_out_of_order(void **state) {
+  (void)state;
+  EACH_COLUMN(k) {
+    struct batch b;
+    batch_make(&b, 3, 30, 2, 1, 12, false);
+    compare(k, &b, false, true, 0);
+    batch_drop(&b);
+  }
+}
+
+static void no_sequences(void **state) {
+  (void)state;
+  int32_t start[2] = {0, 0};
+  EACH_COLUMN(k) {
+    struct attention a = {.sequences = 0, .start = start, .heads = 1, .kv_heads = 1, .d = 8};
+    k->attention_forward(&a);
+    k->attention_backward(&(struct attention_back){.f = a});
+    k->attention_decode(&(struct attention_decode){.streams = 0, .heads = 1, .kv_heads = 1, .d = 8});
+    float *scratch = scratch_floats(kernel_attention_scratch(0, 8));
+    a.sequences = 1, a.scratch = scratch;
+    k->attention_forward(&a);
+    k->attention_backward(&(struct attention_back){.f = a});
+    free(scratch);
+  }
+}
+
+/* Large scores must not overflow, a hidden row's scores must have no influence, and NaN in a visible key must show. */
+static void extremes(void **state) {
+  (void)state;
+  EACH_COLUMN(k) {
+    struct batch b;
+    batch_make(&b, 1, 40, 1, 1, 16, true);
+    struct result r = result_make(&b), s = result_make(&b);
+    float *scratch = scratch_floats(kernel_attention_scratch(b.longest, b.d));
+    for (int i = 0; i < b.rows * b.qs; i++) b.q[i] *= 1000;
+    struct attention a = call(&b, &r, false, false, 0, scratch);
+    k->attention_forward(&a);
+    for (int i = 0; i < b.rows; i++) assert_true(isfinite(r.out[i * b.os]) && isfinite(r.lse[i]));
+    for (int i = 0; i < 16; i++) b.k[39 * b.ks + i] = 1e6f, b.v[39 * b.vs + i] = 1e6f; /* the last row: nobody before sees it */
+    a = call(&b, &s, false, false, 0, scratch);
+    k->attention_forward(&a);
+    assert_memory_equal(r.out, s.out, (size_t)(39 * b.os) * sizeof(float));
+    b.k[5 * b.ks] = NAN;
+    k->attention_forward(&a);
+    for (int i = 5; i < b.rows; i++) assert_true(isnan(s.out[i * b.os]));
+    result_drop(&r), result_drop(&s), free(scratch), batch_drop(&b);
+  }
+}
+
+/* Decoding the last row of each sequence from a cache gives that row of the forward pass */
+static void decode_is_the_last_row(void **state) {
+  (void)state;
+  enum { STREAMS = 3 };
+  EACH_COLUMN(k) {
+    for (int round = 0; round < 8; round++) {
+      int kv = between(1, 2), heads = kv * between(1, 3), d = round == 0 ? 128 : between(4, 70), t = between(1, 90);
+      struct batch b;
+      batch_make(&b, 1, t, heads, kv, d, true);
+      struct result r = result_make(&b);
+      float *scratch = scratch_floats(kernel_attention_scratch(t, d)), *out = zeros((size_t)(STREAMS * heads * d));
+      size_t row = (size_t)(kv * d);
+      float *ck = zeros((size_t)t * row), *cv = zeros((size_t)t * row), *q = zeros((size_t)(STREAMS * heads * d));
+      for (int i = 0; i < t; i++) {
+        memcpy(ck + (size_t)i * row, b.k + (size_t)i * (size_t)b.ks, row * sizeof(float));
+        memcpy(cv + (size_t)i * row, b.v + (size_t)i * (size_t)b.vs, row * sizeof(float));
+      }
+      struct attention a = call(&b, &r, false, false, 0, scratch);
+      k->attention_forward(&a);
+      const float *pk[STREAMS], *pv[STREAMS], *ok[STREAMS], *ov[STREAMS];
+      int32_t pn[STREAMS], on[STREAMS];
+      for (int s = 0; s < STREAMS; s++) { /* three places to cut the same sequence into prefix and own rows */
+        pn[s] = s == 0 ? 0 : between(0, t - 1), on[s] = t - pn[s];
+        pk[s] = pn[s] ? ck : NULL, pv[s] = pn[s] ? cv : NULL;
+        ok[s] = ck + (size_t)pn[s] * row, ov[s] = cv + (size_t)pn[s] * row;
+        memcpy(q + s * heads * d, b.q + (size_t)(t - 1) * (size_t)b.qs, (size_t)(heads * d) * sizeof(float));
+      }
+      float *ds = scratch_floats((size_t)t);
+      k->attention_decode(&(struct attention_decode){.streams = STREAMS,
+                                                     .heads = heads,
+                                                     .kv_heads = kv,
+                                                     .d = d,
+                                                     .scale = a.scale,
+                                                     .q = q,
+                                                     .q_stride = heads * d,
+                                                     .prefix_k = pk,
+                                                     .prefix_v = pv,
+                                                     .prefix_n = pn,
+                                                     .own_k = ok,
+                                                     .own_v = ov,
+                                                     .own_n = on,
+                                                     .out = out,
+                                                     .out_stride = heads * d,
+                                                     .scratch = ds});
+      for (int s = 0; s < STREAMS; s++) { /* two orders of the same f32 sums */
+        close_to("decode", k->name, (size_t)(heads * d), out + s * heads * d, r.out + (size_t)(t - 1) * (size_t)b.os, 1e-5, 1e-5);
+      }
+      result_drop(&r), batch_drop(&b), drop(out), drop(ck), drop(cv), drop(q), free(scratch), free(ds);
+    }
+  }
+}
+
+int main(void) {
+  thread_fast_float();
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup(every_mask, setup),         cmocka_unit_test_setup(long_sequence, setup),
+      cmocka_unit_test_setup(times_out_of_order, setup), cmocka_unit_test_setup(no_sequences, setup),
+      cmocka_unit_test_setup(extremes, setup),           cmocka_unit_test_setup(decode_is_the_last_row, setup),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,193 @@
+/* Matrix products of every column against the reference on random shapes. */
+#include "kernel/kernel_testing.h"
+
+#include "kernel/columns_avx512.h"
+
+struct shape {
+  int m, n, k;
+  bool ta, tb, bias, beta;
+};
+
+static float *rounded(const float *x, size_t n, bool bf16) {
+  float *p = copy(x, n);
+  for (size_t i = 0; bf16 && i < n; i++) p[i] = bf16_round(p[i]);
+  return p;
+}
+
+/* Sums of k products of normal numbers have size sqrt(k). f32 chains of k fused steps err by at most k * 2^-24 of the
+ * absolute sum, in practice by sqrt(k) * 2^-24 per unit: 4e-7 * k leaves room. bf16 products are exact in f32 and the
+ * reference sees rounded operands, so the same bound holds with a factor for the unit's own order of rounding (it rounds
+ * each pair's sum separately). */
+static double tolerance(const struct kernel *k, int depth) { return (k->bf16 ? 8e-7 : 4e-7) * (depth + 8); }
+
+static void one(const struct kernel *k, const struct shape *s) {
+  int ac = s->ta ? s->m : s->k, ar = s->ta ? s->k : s->m, bc = s->tb ? s->k : s->n, br = s->tb ? s->n : s->k;
+  int lda = ac + between(0, 5), ldb = bc + between(0, 5), ldc = s->n + between(0, 5);
+  size_t an = (size_t)ar * (size_t)lda, bn = (size_t)br * (size_t)ldb, cn = (size_t)s->m * (size_t)ldc;
+  float *a = normals(an, 1), *b = normals(bn, 1), *c = normals(cn, 1), *want = copy(c, cn);
+  float *bias = normals((size_t)s->n, 1), *scratch = scratch_floats(k->gemm_scratch);
+  float *ra = rounded(a, an, k->bf16), *rb = rounded(b, bn, k->bf16);
+  struct gemm g = {.m = s->m,
+                   .n = s->n,
+                   .k = s->k,
+                   .ta = s->ta,
+                   .tb = s->tb,
+                   .a = a,
+                   .lda = lda,
+                   .b = b,
+                   .ldb = ldb,
+                   .c = c,
+                   .ldc = ldc,
+                   .beta = s->beta ? 1.0f : 0.0f,
+                   .bias = s->bias && !s->beta ? bias : NULL,
+                   .scratch = scratch};
+  k->gemm(&g);
+  g.a = ra, g.b = rb, g.c = want;
+  kernel_pick(KERNEL_REF, KERNEL_F32)->gemm(&g);
+  close_to("gemm", k->name, cn, c, want, tolerance(k, s->k), 1e-6); /* also what lies between n and ldc */
+  drop(a), drop(b), drop(c), drop(want), drop(bias), drop(ra), drop(rb), free(scratch);
+}
+
+static void random_shapes(void **state) {
+  (void)state;
+  EACH_COLUMN(k) {
+    for (int i = 0; i < 160; i++) {
+      int wide = i % 8 == 0; /* beyond one block of k and n now and then */
+      struct shape s = {between(0, 60), between(0, wide ? 700 : 90), between(0, wide ? 600 : 90), i & 1, i & 2, i & 4, i & 8};
+      one(k, &s);
+    }
+  }
+}
+
+static void shapes_of_models(void **state) {
+  (void)state;
+  static const int mnk[][3] = {{64, 384, 128}, {64, 128, 512}, {128, 128, 64}, {1, 512, 128},
+                               {3, 1000, 128}, {13, 32, 257},  {12, 64, 1},    {65, 33, 513}};
+  EACH_COLUMN(k) {
+    for (size_t i = 0; i < sizeof mnk / sizeof *mnk; i++) {
+      for (int t = 0; t < 4; t++) {
+        struct shape s = {mnk[i][0], mnk[i][1], mnk[i][2], t & 1, t & 2, t & 1, !(t & 1)};
+        one(k, &s);
+      }
+    }
+  }
+}
+
+/* The AMX column's packing and blocking over emulated tiles, where the machine can at least convert to bf16 */
+static void amx_emulated(void **state) {
+  (void)state;
+  const struct kernel *bf16 = kernel_pick(KERNEL_AVX512BF16, KERNEL_BF16);
+  if (!bf16) {
+    print_message("no bf16 unit here\n");
+    return;
+  }
+  struct kernel k = *bf16;
+  k.name = "amx emulated", k.gemm = amx_emulated_gemm;
+  for (int i = 0; i < 120; i++) {
+    bool wide = i % 8 == 0;
+    struct shape s = {between(0, 80), between(0, wide ? 600 : 90), between(0, wide ? 1100 : 90), i & 1, i & 2, i & 4, i & 8};
+    if (i == 9) s = (struct shape){64, 64, 64, true, false, false, false};
+    if (i == 10) s = (struct shape){32, 64, 1024, false, true, false, false};
+    one(&k, &s);
+  }
+}
+
+/* beta 0 must not read C, a NaN in one row of A or column of B must reach exactly its row or column */
+static void nan_goes_where_it_must(void **state) {
+  (void)state;
+  enum { M = 30, N = 40, K = 50 };
+  EACH_COLUMN(k) {
+    for (int t = 0; t < 4; t++) {
+      bool ta = t & 1, tb = t & 2;
+      float *a = normals(M * K, 1), *b = normals(N * K, 1), *c = floats(M * N), *scratch = scratch_floats(k->gemm_scratch);
+      for (int i = 0; i < M * N; i++) c[i] = NAN;
+      a[ta ? 7 * M + 5 : 5 * K + 7] = NAN;
+      b[tb ? 9 * K + 3 : 3 * N + 9] = INFINITY;
+      k->gemm(&(struct gemm){.m = M,
+                             .n = N,
+                             .k = K,
+                             .ta = ta,
+                             .tb = tb,
+                             .a = a,
+                             .lda = ta ? M : K,
+                             .b = b,
+                             .ldb = tb ? K : N,
+                             .c = c,
+                             .ldc = N,
+                             .scratch = scratch});
+      for (int i = 0; i < M; i++) {
+        for (int j = 0; j < N; j++) {
+          assert_int_equal(isnan(c[i * N + j]) != 0, i == 5);
+          assert_int_equal(isinf(c[i * N + j]) != 0, i != 5 && j == 9);
+        }
+      }
+      drop(a), drop(b), drop(c), free(scratch);
+    }
+  }
+}
+
+/* The same product twice gives the same bits, whatever the scratch held before; and a row's bits do not depend on the rows
+ * computed with it, so that a prediction does not depend on who else is in the batch */
+static void deterministic(void **state) {
+  (void)state;
+  enum { M = 37, N = 70, K = 300 };
+  EACH_COLUMN(k) {
+    float *a = normals(M * K, 1), *b = normals(N * K, 1), *c = zeros(M * N), *d = zeros(M * N), *scratch = scratch_floats(k->gemm_scratch);
+    struct gemm g = {.m = M, .n = N, .k = K, .a = a, .lda = K, .b = b, .ldb = N, .c = c, .ldc = N, .scratch = scratch};
+    k->gemm(&g);
+    for (size_t i = 0; i < k->gemm_scratch; i++) scratch[i] = (float)i;
+    g.c = d;
+    k->gemm(&g);
+    assert_memory_equal(c, d, M * N * sizeof(float));
+    for (int tb = 0; tb < 2; tb++) {
+      g.m = M, g.a = a, g.c = c, g.tb = tb, g.ldb = tb ? K : N;
+      k->gemm(&g);
+      for (int i = 0; i < M; i += 7) {
+        g.m = 1, g.a = a + i * K, g.c = d;
+        k->gemm(&g);
+        assert_memory_equal(c + i * N, d, N * sizeof(float));
+      }
+    }
+    drop(a), drop(b), drop(c), drop(d), free(scratch);
+  }
+}
+
+static void bf16_rounding(void **state) {
+  (void)state;
+  assert_true(bf16_round(1.0f) == 1.0f);
+  assert_true(bf16_round(1.0f + 0x1p-8f) == 1.0f);             /* tie to even */
+  assert_true(bf16_round(1.0f + 0x1.8p-7f) == 1.0f + 0x1p-6f); /* tie to even, upwards */
+  assert_true(bf16_round(1.0f + 0x1.2p-8f) == 1.0f + 0x1p-7f);
+  assert_true(isnan(bf16_round(NAN)) && isinf(bf16_round(INFINITY)));
+  assert_true(isinf(bf16_round(3.4e38f)));
+}
+
+static void picking(void **state) {
+  (void)state;
+  const struct kernel *all[8];
+  int n = kernel_all(all);
+  assert_true(n >= 1 && n <= 8);
+  assert_string_equal(all[0]->name, "ref");
+  assert_ptr_equal(kernel_pick(KERNEL_REF, KERNEL_BF16), all[0]);
+  assert_false(kernel_pick(KERNEL_AUTO, KERNEL_F32)->bf16);
+  assert_ptr_equal(kernel_pick(KERNEL_AUTO, KERNEL_BF16), all[n - 1]);
+  assert_non_null(kernel_describe());
+  for (int i = 0; i < n; i++) {
+    void *const *f = (void *const *)(const void *)((const char *)all[i] + offsetof(struct kernel, gemm));
+    for (size_t j = 0; j < (sizeof(struct kernel) - offsetof(struct kernel, gemm)) / sizeof(void *); j++) assert_non_null(f[j]);
+  }
+}
+
+int main(void) {
+  thread_fast_float();
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup(random_shapes, setup),
+      cmocka_unit_test_setup(shapes_of_models, setup),
+      cmocka_unit_test_setup(amx_emulated, setup),
+      cmocka_unit_test_setup(nan_goes_where_it_must, setup),
+      cmocka_unit_test_setup(deterministic, setup),
+      cmocka_unit_test(bf16_rounding),
+      cmocka_unit_test(picking),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

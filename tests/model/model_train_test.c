@@ -1,0 +1,197 @@
+/* Training end to end: it learns, the same seed gives the same bits, a stopped run goes on to the same bits. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/hash.h"
+#include "model/train_internal.h"
+#include "train_fixture.h"
+
+static struct trained x;
+static const struct task *tasks[1];
+
+static int setup(void **state) {
+  (void)state;
+  trained_open(&x, 240);
+  tasks[0] = x.task;
+  return 0;
+}
+
+static int teardown(void **state) {
+  (void)state;
+  trained_close(&x);
+  return 0;
+}
+
+static void weights_hash(const char *dir, char hex[65]) {
+  char path[256];
+  uint8_t sum[32];
+  snprintf(path, sizeof path, "%s/model.safetensors", dir);
+  OKAY(sha256_file(path, sum, e));
+  hash_hex(sum, 32, hex);
+}
+
+static void train_to(const struct train_options *o, char hex[65], struct train_result *r) {
+  OKAY(model_train(o, x.store, r, e));
+  weights_hash(o->dir, hex);
+}
+
+static void test_same_seed_same_bits(void **state) {
+  (void)state;
+  struct train_result r;
+  for (int threads = 1; threads <= 2; threads++) {
+    struct train_options o;
+    char a[65], b[65], c[65], other[128];
+    small_options(&o, &x, tasks);
+    o.threads = threads;
+    train_to(&o, a, &r);
+    snprintf(other, sizeof other, "%s/again-%d", x.root, threads);
+    o.dir = other;
+    train_to(&o, b, &r);
+    assert_string_equal(a, b);
+    o.seed = 2;
+    train_to(&o, c, &r);
+    assert_string_not_equal(a, c);
+  }
+}
+
+static void test_learns(void **state) {
+  (void)state;
+  struct train_options o;
+  struct train_result first, r;
+  struct model *m;
+  small_options(&o, &x, tasks);
+  o.epochs = 0.05;
+  OKAY(model_train(&o, x.store, &first, e));
+  o.epochs = 12;
+  o.lr = 3e-3f;
+  OKAY(model_train(&o, x.store, &r, e));
+  assert_true(r.loss < first.loss - 0.3);
+  assert_true(r.tuning_loss < first.tuning_loss);
+  assert_true(r.loss_task < 0.55);
+  OKAY(model_load(o.dir, &m, e));
+  const struct model_task *t = model_task_find(m, "death");
+  assert_non_null(t);
+  assert_non_null(model_task_features(t));
+  assert_string_equal(model_task_json(t), task_text(x.task));
+  assert_true(t->tuning_auroc > 0.8);
+  assert_true(t->blend_deep >= 0 && t->blend_wide >= 0);
+  assert_int_equal(t->blend_fitted, t->tuning_yes >= 20);
+  model_free(m);
+}
+
+static int64_t stop_at = -1;
+static void stop_run(struct train_run *r) {
+  if (r->step == stop_at) cancel_set(1);
+}
+
+static void test_resume_same_bits(void **state) {
+  (void)state;
+  struct train_options o;
+  struct train_result r;
+  char whole[65], parts[65], other[128];
+  small_options(&o, &x, tasks);
+  o.threads = 2;
+  o.epochs = 1.5; /* across an epoch's end */
+  train_to(&o, whole, &r);
+  int64_t steps = r.steps;
+  assert_true(steps > 12);
+  snprintf(other, sizeof other, "%s/parts", x.root);
+  o.dir = other;
+  train_step_hook = stop_run;
+  for (stop_at = 3; stop_at < steps; stop_at += 5) {
+    struct error e = {0};
+    cancel_set(0);
+    assert_int_equal(model_train(&o, x.store, &r, &e), E_CANCELLED);
+    assert_int_equal(r.steps, stop_at);
+    o.resume = true;
+    o.lr = 77; /* a resumed run keeps its own options */
+  }
+  stop_at = -1;
+  cancel_set(0);
+  train_to(&o, parts, &r);
+  train_step_hook = NULL;
+  assert_int_equal(r.steps, steps);
+  assert_string_equal(whole, parts);
+  train_to(&o, parts, &r); /* done: nothing more to do */
+  assert_string_equal(whole, parts);
+}
+
+static void test_seconds_decide_length(void **state) {
+  (void)state;
+  struct train_options o;
+  struct train_result r;
+  small_options(&o, &x, NULL);
+  o.epochs = 1000;
+  o.seconds = 0.5;
+  OKAY(model_train(&o, x.store, &r, e));
+  assert_true(r.steps >= 9 && r.steps < 1000000);
+}
+
+static void test_fine_tune(void **state) {
+  (void)state;
+  struct train_options o;
+  struct train_result r;
+  struct model *a, *b;
+  char base[128], tuned[128];
+  snprintf(base, sizeof base, "%s/base", x.root);
+  snprintf(tuned, sizeof tuned, "%s/tuned", x.root);
+  small_options(&o, &x, NULL);
+  o.dir = base;
+  OKAY(model_train(&o, x.store, &r, e));
+  o.init = base;
+  o.dir = tuned;
+  o.tasks = tasks, o.n_tasks = 1;
+  o.lr = 1e-9f, o.lr_min = 0, o.epochs = 0.01;
+  OKAY(model_train(&o, x.store, &r, e));
+  OKAY(model_load(base, &a, e));
+  OKAY(model_load(tuned, &b, e));
+  const struct tensor *ta = model_tensor(a, "block.0.qkv.weight"), *tb = model_tensor(b, "block.0.qkv.weight");
+  for (size_t i = 0; i < ta->n; i++) assert_true(fabsf(a->weight[ta->at + i] - b->weight[tb->at + i]) < 1e-6f);
+  assert_int_equal(model_tasks(a), 0);
+  assert_int_equal(model_tasks(b), 1);
+  model_free(a);
+  model_free(b);
+}
+
+static void test_divergence_keeps_checkpoint(void **state) {
+  (void)state;
+  struct train_options o;
+  struct train_result r;
+  struct error why = {0};
+  struct model *m;
+  char dir[128];
+  snprintf(dir, sizeof dir, "%s/diverge", x.root);
+  small_options(&o, &x, NULL);
+  o.dir = dir;
+  OKAY(model_train(&o, x.store, &r, e));
+  o.lr = 1e38f;
+  o.epochs = 3;
+  assert_int_equal(model_train(&o, x.store, &r, &why), E_CORRUPT);
+  OKAY(model_load(dir, &m, e));
+  model_free(m);
+}
+
+static void test_wrong_use(void **state) {
+  (void)state;
+  struct train_options o;
+  struct train_result r;
+  struct error e = {0};
+  small_options(&o, &x, NULL);
+  o.column = "abacus";
+  assert_int_equal(model_train(&o, x.store, &r, &e), E_USAGE);
+  o.column = NULL;
+  o.epochs = 0;
+  assert_int_equal(model_train(&o, x.store, &r, &e), E_USAGE);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_seed_same_bits), cmocka_unit_test(test_learns),
+                                     cmocka_unit_test(test_resume_same_bits),    cmocka_unit_test(test_seconds_decide_length),
+                                     cmocka_unit_test(test_fine_tune),           cmocka_unit_test(test_divergence_keeps_checkpoint),
+                                     cmocka_unit_test(test_wrong_use)};
+  return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,335 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "predict/predict_fixture.h"
+
+/* Only the biases of the rates: log rates are the same at every position, so that the law of the futures is known. */
+static void bias_only(struct fixture *f) {
+  struct model_config c = fixture_small();
+  MUST(model_build(&c, f->v, NULL, 0, 5, &f->m, &f->e));
+  for (int i = 0; i < f->m->tensors; i++) {
+    const struct tensor *t = &f->m->tensor[i];
+    if (strcmp(t->name, "rates.bias") && !strstr(t->name, "norm")) memset(f->m->weight + t->at, 0, t->n * sizeof(float));
+  }
+  for (uint32_t k = 0; k < f->m->config.codes; k++) f->m->weight[f->m->rates_bias + (ptrdiff_t)k] = logf(0.02f * (float)(1 + k % 3));
+}
+
+static double total_rate(const struct fixture *f) {
+  double sum = 0;
+  for (uint32_t k = 1; k < vocabulary_codes(f->v); k++)
+    if (!vocabulary_at(f->v, k)->is_static) sum += 0.02 * (1 + k % 3);
+  return sum;
+}
+
+/* People whose events never coincide: instants of one event, so that waiting times and codes are the plain exponential law. */
+static void open_single(struct fixture *f) {
+  *f = (struct fixture){.dir = "/tmp/predict-test-XXXXXX"};
+  assert_non_null(mkdtemp(f->dir));
+  char store[96];
+  snprintf(store, sizeof store, "%s/timelines", f->dir);
+  struct timeline_writer *w;
+  MUST(timeline_writer_open(store, &(struct timeline_options){.split = SPLIT_ALL_TRAIN}, &w, &f->e));
+  for (int s = 1; s <= 20; s++)
+    for (int k = 0; k < 30; k++) {
+      char code[16];
+      snprintf(code, sizeof code, "DX//%d", k % 6);
+      fixture_put(w, make_event(s, DAY(k), k == 29 && s % 2 ? "MEDS_DEATH" : code, k % 6 == 2 && k != 29 ? (float)(k + s) : NAN));
+      if (k == 0) fixture_put(w, make_event(s, TIME_STATIC, "GENDER//F", NAN));
+    }
+  MUST(timeline_writer_finish(w, STR("{}"), NULL, NULL, &f->e));
+  MUST(timeline_open(store, &f->store, &f->e));
+  MUST(vocabulary_build(f->store, NULL, &f->v, &f->e));
+  assert_true(vocabulary_instant_events(f->v) == 1.0);
+  fixture_task(f, DEATH_TASK);
+}
+
+static int by_double(const void *x, const void *y) {
+  return (*(const double *)x > *(const double *)y) - (*(const double *)x < *(const double *)y);
+}
+
+/* First waiting times by Kolmogorov-Smirnov, codes by chi-square, deaths by 1 - exp(-rate t); seeds are fixed. */
+static void test_exponential_law(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  open_single(&f);
+  bias_only(&f);
+  struct predictor *p;
+  struct futures x;
+  enum { N = 2000 };
+  const double horizon = 40;
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  MUST(predict_futures(p, 1, INT64_MAX, N, horizon, 17, &a, &x, &f.e));
+  assert_int_equal(x.count, N);
+  double rate = total_rate(&f), *wait = calloc((size_t)N * 400, sizeof *wait), worst = 0;
+  uint32_t seen[16] = {0}, all = 0, died = 0, death = vocabulary_death(f.v);
+  int n = 0;
+  for (int i = 0; i < N; i++) {
+    double last = 0;
+    bool dead = false;
+    for (int k = 0; k < x.n[i]; k++) {
+      const struct future_event *ev = &x.path[i][k];
+      assert_true(ev->days > last && ev->days <= horizon && !dead);
+      assert_true(ev->code > 0 && !vocabulary_at(f.v, ev->code)->is_static);
+      assert_int_equal(isnan(ev->value), vocabulary_at(f.v, ev->code)->knots == 0);
+      last = ev->days;
+      seen[ev->code]++, all++;
+      dead = ev->code == death;
+    }
+    died += dead;
+    if (x.n[i]) wait[n++] = x.path[i][0].days;
+  }
+  assert_int_equal(x.cut, 0);
+  qsort(wait, (size_t)n, sizeof *wait, by_double);
+  for (int i = 0; i < n; i++) { /* exponential, truncated at the horizon */
+    double cdf = -expm1(-rate * wait[i]) / -expm1(-rate * horizon);
+    worst = fmax(worst, fmax(fabs(cdf - (double)i / n), fabs(cdf - (double)(i + 1) / n)));
+  }
+  assert_true(worst < 1.63 / sqrt(n)); /* 1 % point */
+  double chi = 0;
+  int kinds = 0;
+  for (uint32_t k = 1; k < vocabulary_codes(f.v); k++) {
+    if (vocabulary_at(f.v, k)->is_static) continue;
+    double want = (double)all * 0.02 * (1 + k % 3) / rate;
+    chi += (seen[k] - want) * (seen[k] - want) / want;
+    kinds++;
+  }
+  assert_true(kinds == 7 && chi < 16.81); /* 6 degrees of freedom, 1 % point */
+  double p_death = -expm1(-0.02 * (1 + death % 3) * horizon), se = sqrt(p_death * (1 - p_death) / N);
+  assert_true(fabs((double)died / N - p_death) < 3 * se);
+  free(wait);
+  predictor_free(p);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+static void assert_same_path(const struct futures *x, int i, const struct futures *y, int j) {
+  assert_int_equal(x->n[i], y->n[j]);
+  for (int k = 0; k < x->n[i]; k++) {
+    const struct future_event *u = &x->path[i][k], *v = &y->path[j][k];
+    assert_true(u->days == v->days && u->code == v->code && (u->value == v->value || (isnan(u->value) && isnan(v->value))));
+  }
+}
+
+/* One seed, one set of futures; a future does not depend on how many are drawn; another seed gives others. */
+static void test_seeds(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 40);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, false);
+  struct predictor *p, *q;
+  struct futures x, y, z, few;
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  MUST(predictor_new(f.m, f.store, &q, &f.e));
+  MUST(predict_futures(p, 3, INT64_MAX, 100, 60, 1, &a, &x, &f.e));
+  MUST(predict_futures(q, 3, INT64_MAX, 100, 60, 1, &a, &y, &f.e));
+  MUST(predict_futures(p, 3, INT64_MAX, 100, 60, 2, &a, &z, &f.e));
+  MUST(predict_futures(p, 3, INT64_MAX, 70, 60, 1, &a, &few, &f.e));
+  int events = 0, differ = 0;
+  for (int i = 0; i < 100; i++) {
+    assert_same_path(&x, i, &y, i);
+    events += x.n[i];
+    differ += x.n[i] != z.n[i] || (x.n[i] && x.path[i][0].days != z.path[i][0].days);
+  }
+  for (int i = 0; i < 64; i++) assert_same_path(&x, i, &few, i);
+  assert_true(events > 200 && differ > 60);
+  predictor_free(p);
+  predictor_free(q);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+/* What the cache decodes is what the full forward pass computes: one future, taken as events, through model_forward. */
+static void test_decoding_matches_forward(void **state) {
+  (void)state;
+  struct fixture f;
+  open_single(&f);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, false);
+  struct timeline_view v = timeline_view(f.store, 2);
+  struct token_map *map;
+  struct token_batch b;
+  struct model_workspace *w;
+  struct model_cache *cache;
+  struct token_options o = {.pack = PACK_INSTANT, .context = c.context};
+  MUST(token_map_new(f.v, f.store, &map, &f.e));
+  MUST(token_batch_init(&b, 0, &f.e));
+  MUST(model_workspace_new(f.m, c.context, false, &w, &f.e));
+  uint32_t cut = v.n - 4;
+  MUST(token_pack(f.v, map, &v, 2, cut, INT64_MIN, &o, &b, &f.e));
+  int prefix = b.positions;
+  MUST(model_cache_new(f.m, prefix, 2, 8, &cache, &f.e));
+  MUST(model_forward(f.m, w, &b, cache, &f.e));
+  float decoded[4][24];
+  int64_t birth, first, last;
+  token_life_times(map, &v, cut, &birth, &first, &last);
+  for (int k = 0; k < 4; k++) {
+    uint32_t at = cut + (uint32_t)k, code = token_map_id(map, v.code[at]);
+    float knot = NAN;
+    int low;
+    if (vocabulary_at(f.v, code)->knots && !isnan(v.value[at]))
+      token_knot(vocabulary_at(f.v, code), v.value[at], &low, &knot), knot += (float)low;
+    token_batch_clear(&b);
+    struct token_next next = {birth, first, v.time[at - 1], v.time[at], prefix + k, 1, &code, &knot};
+    MUST(token_pack_next(f.v, &next, &b, &f.e));
+    MUST(model_decode(f.m, w, cache, &b, &(int){1}, &f.e));
+    memcpy(decoded[k], model_hidden(w), sizeof decoded[k]);
+  }
+  token_batch_clear(&b);
+  MUST(token_pack(f.v, map, &v, 2, v.n, INT64_MIN, &o, &b, &f.e));
+  assert_int_equal(b.positions, prefix + 4);
+  MUST(model_forward(f.m, w, &b, NULL, &f.e));
+  for (int k = 0; k < 4; k++)
+    for (int i = 0; i < 24; i++) assert_float_equal(decoded[k][i], model_hidden(w)[(prefix + k) * 24 + i], 1e-4);
+  model_cache_free(cache);
+  model_workspace_free(w);
+  token_batch_release(&b);
+  token_map_free(map);
+  fixture_close(&f);
+}
+
+/* Log of the summed rates after a life in a store, by the full forward pass. */
+static double forward_total(struct fixture *f, const struct timeline *t, const struct token_options *o, int64_t now, double *target) {
+  struct token_map *map;
+  struct token_batch b;
+  struct model_workspace *w;
+  struct timeline_view v = timeline_view(t, 0);
+  float *rate = calloc(vocabulary_codes(f->v), sizeof *rate);
+  MUST(token_map_new(f->v, t, &map, &f->e));
+  MUST(token_batch_init(&b, 0, &f->e));
+  MUST(model_workspace_new(f->m, o->context, false, &w, &f->e));
+  MUST(token_pack(f->v, map, &v, 0, v.n, now, o, &b, &f->e));
+  MUST(model_forward(f->m, w, &b, NULL, &f->e));
+  model_rates(f->m, w, model_hidden(w) + (b.positions - 1) * model_config(f->m)->d, rate);
+  double sum = 0;
+  for (uint32_t k = 1; k < vocabulary_codes(f->v); k++)
+    if (!vocabulary_at(f->v, k)->is_static) sum += exp(rate[k]);
+  double at = *target * sum, passed = 0; /* the code that a uniform number draws */
+  uint32_t code = 1;
+  for (;; code++) {
+    if (!vocabulary_at(f->v, code)->is_static) passed += exp(rate[code]);
+    if (passed > at) break;
+  }
+  *target = code;
+  free(rate);
+  model_workspace_free(w);
+  token_batch_release(&b);
+  token_map_free(map);
+  return sum;
+}
+
+/* Every step of sampled futures again without a cache: the life with what was sampled so far goes through the whole model, and the
+ * future's own random numbers must give the same waits and codes. */
+static void test_futures_without_a_cache(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  open_single(&f);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, false);
+  struct timeline_view v = timeline_view(f.store, 1);
+  struct token_options o = {.pack = PACK_INSTANT, .context = c.context};
+  struct predictor *p;
+  struct futures x;
+  int64_t now = v.time[v.n - 1] + DAY(1);
+  int steps = 0;
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  MUST(predict_futures(p, 1, now, 3, 30, 8, &a, &x, &f.e));
+  for (int i = 0; i < x.count; i++) {
+    struct rng r;
+    double days = 0;
+    rng_init(&r, 8, (uint64_t)i);
+    for (int k = 0; k < x.n[i] && k < 12; k++, steps++) {
+      struct timeline *t;
+      MUST(timeline_memory_new(&t, &f.e));
+      for (uint32_t j = 0; j < v.n; j++) {
+        struct event ev = {.subject = 1, .time = v.time[j], .code = timeline_code_name(f.store, v.code[j]), .value = v.value[j]};
+        MUST(timeline_memory_append(t, &ev, &f.e));
+      }
+      for (int j = 0; j < k; j++) {
+        const struct future_event *u = &x.path[i][j];
+        struct event ev = {.subject = 1,
+                           .time = now + (int64_t)(u->days * (double)TIME_DAY),
+                           .code = vocabulary_at(f.v, u->code)->code,
+                           .value = u->value};
+        MUST(timeline_memory_append(t, &ev, &f.e));
+      }
+      MUST(timeline_memory_seal(t, &f.e));
+      double wait = -log(rng_uniform(&r)), code = rng_uniform(&r), total = forward_total(&f, t, &o, k ? INT64_MIN : now, &code);
+      days += wait / total;
+      assert_true(fabs(x.path[i][k].days - days) < 2e-3 * days);
+      assert_int_equal(x.path[i][k].code, code);
+      days = x.path[i][k].days;
+      if (vocabulary_at(f.v, x.path[i][k].code)->knots) rng_uniform(&r), rng_uniform(&r), rng_uniform(&r);
+      timeline_close(t);
+    }
+  }
+  assert_true(steps > 10);
+  predictor_free(p);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+/* Sets: with the training data's ties a sampled instant holds as many events on average as a real one. */
+static void test_sets(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 60);
+  bias_only(&f);
+  f.m->weight[f.m->rates_bias + (ptrdiff_t)vocabulary_death(f.v)] = -30;
+  struct predictor *p;
+  struct futures x;
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  MUST(predict_futures(p, 1, INT64_MAX, 300, 60, 5, &a, &x, &f.e));
+  double events = 0, instants = 0;
+  for (int i = 0; i < 300; i++)
+    for (int k = 0; k < x.n[i]; k++) {
+      events++;
+      if (k == 0 || x.path[i][k].days != x.path[i][k - 1].days) instants++;
+      for (int j = k - 1; j >= 0 && x.path[i][j].days == x.path[i][k].days; j--) assert_int_not_equal(x.path[i][j].code, x.path[i][k].code);
+    }
+  double want = vocabulary_instant_events(f.v);
+  assert_true(want > 1.5 && events / instants > 1.2 && events / instants < want * 1.05); /* less: repeats within a set are dropped */
+  predictor_free(p);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+/* Paths that hit the most instants are counted, not hidden. */
+static void test_cut(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  open_single(&f);
+  bias_only(&f);
+  f.m->weight[f.m->rates_bias + (ptrdiff_t)vocabulary_death(f.v)] = -30;
+  struct predictor *p;
+  struct futures x;
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  MUST(predict_futures(p, 1, INT64_MAX, 5, 36525, 5, &a, &x, &f.e));
+  assert_int_equal(x.cut, 5);
+  assert_int_equal(predict_futures(p, 1, INT64_MAX, 0, 10, 5, &a, &x, &f.e), E_USAGE);
+  assert_int_equal(predict_futures(p, 1, INT64_MAX, 5, NAN, 5, &a, &x, &f.e), E_USAGE);
+  assert_int_equal(predict_futures(p, 1000, INT64_MAX, 5, 10, 5, &a, &x, &f.e), E_NOTFOUND);
+  predictor_free(p);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_exponential_law),         cmocka_unit_test(test_seeds), cmocka_unit_test(test_decoding_matches_forward),
+      cmocka_unit_test(test_futures_without_a_cache), cmocka_unit_test(test_sets),  cmocka_unit_test(test_cut)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,325 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/json.h"
+#include "predict/predict_fixture.h"
+
+static void run(struct fixture *f, const struct timeline *store, uint32_t subject, struct predict_options o, struct arena *a,
+                struct prediction *r) {
+  struct predictor *p;
+  MUST(predictor_new(f->m, store, &p, &f->e));
+  MUST(predict(p, subject, &o, a, r, &f->e));
+  predictor_free(p);
+}
+
+static bool same(double x, double y) { return x == y || (isnan(x) && isnan(y)); }
+
+static void assert_same(const struct prediction *x, const struct prediction *y) {
+  assert_true(same(x->probability, y->probability) && same(x->deep, y->deep) && same(x->wide, y->wide) && same(x->hazard, y->hazard));
+  assert_true(same(x->sampled, y->sampled) && x->events == y->events && x->time == y->time);
+  assert_int_equal(x->outcomes, y->outcomes);
+  for (int i = 0; i < x->outcomes; i++) {
+    assert_true(str_eq(x->outcome[i].code, y->outcome[i].code) && x->outcome[i].before == y->outcome[i].before);
+    assert_true(same(x->outcome[i].sampled, y->outcome[i].sampled));
+    assert_memory_equal(x->outcome[i].probability, y->outcome[i].probability, sizeof x->outcome[i].probability);
+  }
+  assert_int_equal(x->contributions, y->contributions);
+  for (int i = 0; i < x->contributions; i++) {
+    assert_true(x->contribution[i].time == y->contribution[i].time && str_eq(x->contribution[i].code, y->contribution[i].code));
+    assert_true(x->contribution[i].delta == y->contribution[i].delta);
+  }
+}
+
+/* What comes after the moment changes no bit of the answer; neither does asking a request's memory store instead of the site's. */
+static void test_nothing_after_the_moment(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 60);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  struct timeline_view v = timeline_view(f.store, 7);
+  int64_t now = v.time[v.n / 2] + TIME_MINUTE;
+  struct timeline *cut;
+  MUST(timeline_memory_new(&cut, &f.e));
+  for (uint32_t k = 0; k < v.n; k++) {
+    if (v.time[k] > now) continue;
+    struct str name = timeline_code_name(f.store, v.code[k]), unit = timeline_unit_name(f.store, v.unit[k]);
+    struct event ev = {.subject = v.subject, .time = v.time[k], .code = name, .display = name, .unit = unit, .value = v.value[k]};
+    MUST(timeline_memory_append(cut, &ev, &f.e));
+  }
+  MUST(timeline_memory_seal(cut, &f.e));
+  struct predict_options o = {.task = f.task, .time = now, .futures = 40, .explain = 8, .seed = 3};
+  struct prediction whole, part;
+  run(&f, f.store, 7, o, &a, &whole);
+  run(&f, cut, 0, o, &a, &part);
+  assert_true(whole.contributions > 0 && whole.outcomes > 3 && whole.events < v.n && whole.time == now);
+  assert_same(&whole, &part);
+  o.time = v.time[v.n - 1] + DAY(30);
+  run(&f, f.store, 7, o, &a, &part);
+  assert_true(part.probability != whole.probability); /* and what comes before it does */
+  timeline_close(cut);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+static int fixture_index(const struct fixture *f, int64_t subject) {
+  uint32_t i = 0;
+  struct error e = {0};
+  MUST(timeline_find(f->store, subject, &i, &e));
+  return (int)i;
+}
+
+/* The contributions of a life of fewer than 64 events against removing each event by hand from a memory store. */
+static void test_explanation_is_removal(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 25);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  uint32_t s = (uint32_t)fixture_index(&f, 4);
+  struct timeline_view v = timeline_view(f.store, s);
+  struct prediction r, without;
+  run(&f, f.store, s, (struct predict_options){.task = f.task, .time = v.time[v.n - 1] + DAY(1), .explain = 100}, &a, &r);
+  assert_true(r.contributions > 15);
+  double largest = 0;
+  for (uint32_t out = 0; out < v.n; out++) {
+    struct timeline *t;
+    MUST(timeline_memory_new(&t, &f.e));
+    struct str removed = timeline_code_name(f.store, v.code[out]);
+    if (str_eqc(removed, "MEDS_BIRTH")) {
+      timeline_close(t);
+      continue;
+    }
+    for (uint32_t k = 0; k < v.n; k++) {
+      struct str name = timeline_code_name(f.store, v.code[k]);
+      struct event ev = {.subject = v.subject, .time = v.time[k], .code = name, .value = v.value[k]};
+      if (k != out) MUST(timeline_memory_append(t, &ev, &f.e));
+    }
+    MUST(timeline_memory_seal(t, &f.e));
+    run(&f, t, 0, (struct predict_options){.task = f.task, .time = r.time}, &a, &without);
+    double delta = log(r.probability / (1 - r.probability)) - log(without.probability / (1 - without.probability));
+    bool listed = fabs(delta) < 1e-6;
+    for (int i = 0; i < r.contributions && !listed; i++)
+      listed =
+          r.contribution[i].time == v.time[out] && str_eq(r.contribution[i].code, removed) && fabs(r.contribution[i].delta - delta) < 1e-4;
+    assert_true(listed);
+    largest = fmax(largest, fabs(delta));
+    timeline_close(t);
+  }
+  assert_float_equal(fabs(r.contribution[0].delta), largest, 1e-4);
+  for (int i = 1; i < r.contributions; i++) assert_true(fabs(r.contribution[i].delta) <= fabs(r.contribution[i - 1].delta));
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+/* A long life is searched; what is listed is still exact, and one planted event that matters is found. */
+static void test_long_explanation(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 12, 400);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  struct model_task *t = &f.m->task[0];
+  for (uint32_t i = 0; i < t->columns; i++) t->wide[i].weight = t->wide[i].missing = 0;
+  uint32_t lowest = 0; /* the wide part looks at one thing only: the lowest LAB//1 */
+  for (uint32_t i = 0; i < t->columns; i++) {
+    struct buf name = {0};
+    feature_name(t->features, i, &name);
+    if (strcmp(buf_cstr(&name), "LAB//1 min") == 0) lowest = i;
+    buf_release(&name);
+  }
+  assert_int_not_equal(lowest, 0);
+  t->wide[lowest].weight = 3;
+  t->blend_deep = 0, t->blend_wide = 1;
+  struct timeline_view v = timeline_view(f.store, 3);
+  uint32_t code, at = 0;
+  assert_true(timeline_code_find(f.store, STR("LAB//1"), &code));
+  for (uint32_t k = v.statics; k < v.n; k++)
+    if (v.code[k] == code && (!at || v.value[k] < v.value[at])) at = k;
+  struct prediction r;
+  run(&f, f.store, 3, (struct predict_options){.task = f.task, .time = INT64_MAX, .explain = 5}, &a, &r);
+  assert_int_equal(r.contributions, 1); /* nothing else changes the answer */
+  assert_true(r.contribution[0].time == v.time[at] && r.contribution[0].value == v.value[at]);
+  assert_true(r.contribution[0].delta < 0 && str_eqc(r.contribution[0].unit, "mmol/L"));
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+static void test_hazards(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 40);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, false);
+  uint32_t living = (uint32_t)fixture_index(&f, 4), dead = (uint32_t)fixture_index(&f, 3);
+  struct prediction r;
+  run(&f, f.store, living, (struct predict_options){.task = f.task, .time = INT64_MAX, .outcomes = 1000}, &a, &r);
+  assert_int_equal(r.outcomes, vocabulary_outcomes(f.v));
+  bool seen_death = false;
+  for (int i = 0; i < r.outcomes; i++) {
+    const double *p = r.outcome[i].probability;
+    for (int k = 0; k < 6; k++) assert_true(p[k] > 0 && p[k] <= 1 && (k == 0 || p[k] >= p[k - 1]));
+    if (i && r.outcome[i].before == r.outcome[i - 1].before) assert_true(p[4] <= r.outcome[i - 1].probability[4]);
+    if (!str_eqc(r.outcome[i].code, "MEDS_DEATH")) continue;
+    seen_death = true;
+    assert_true(!r.outcome[i].before);
+    assert_float_equal(p[4], r.hazard, 1e-12); /* the task's horizon is a year: closed form and list are one number */
+  }
+  assert_true(seen_death);
+  assert_true(r.probability == r.hazard && isnan(r.deep) && isnan(r.agreement)); /* no head: the hazard answers */
+  run(&f, f.store, dead, (struct predict_options){.task = f.task, .time = INT64_MAX, .outcomes = 1000}, &a, &r);
+  assert_true(isnan(r.hazard) && r.outcome[r.outcomes - 1].before); /* a first death after death is no question */
+  float flat[HAZARD_BINS], steep[HAZARD_BINS];
+  for (int k = 0; k < HAZARD_BINS; k++) flat[k] = logf(0.01f), steep[k] = -6.0f + (float)k;
+  double last = 0;
+  for (double d = 0.1; d < 8000; d *= 1.1) {
+    assert_float_equal(hazard_probability(flat, d), 1 - exp(-0.01 * d), 1e-5);
+    double now = hazard_probability(steep, d);
+    assert_true(now >= last && now <= 1);
+    last = now;
+  }
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+/* Validation and a single prediction give one number; threads change nothing. */
+static void test_examples(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 75, 40);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  enum { N = 150 };
+  struct task_example x[N] = {0};
+  double one[2][N], two[2][N];
+  for (uint32_t i = 0; i < N; i++) {
+    struct timeline_view v = timeline_view(f.store, i / 2);
+    x[i] = (struct task_example){.subject_index = i / 2, .events = i % 2 ? v.n : v.n / 2};
+    while (x[i].events < v.n && v.time[x[i].events] == v.time[x[i].events - 1]) x[i].events++;
+    x[i].time = v.time[x[i].events - 1] + (i % 3 ? 0 : TIME_DAY);
+    if (x[i].events < v.n && x[i].time >= v.time[x[i].events]) x[i].time = v.time[x[i].events - 1];
+  }
+  MUST(predict_examples(f.m, f.store, f.task, x, N, 1, one[0], one[1], &f.e));
+  MUST(predict_examples(f.m, f.store, f.task, x, N, 3, two[0], two[1], &f.e));
+  assert_memory_equal(one[0], two[0], sizeof one[0]);
+  for (int i = 0; i < N; i++) assert_true(same(one[1][i], two[1][i]));
+  for (int i = 0; i < N; i += 7) {
+    struct prediction r;
+    run(&f, f.store, x[i].subject_index, (struct predict_options){.task = f.task, .time = x[i].time}, &a, &r);
+    assert_int_equal(r.events, x[i].events);
+    assert_float_equal(r.probability, one[0][i], 1e-6);
+    if (!isnan(r.hazard))
+      assert_float_equal(r.hazard, one[1][i], 1e-6);
+    else
+      assert_true(isnan(one[1][i]));
+  }
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+static void test_output(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 30);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  struct prediction r;
+  run(&f, f.store, (uint32_t)fixture_index(&f, 5), (struct predict_options){.task = f.task, .time = INT64_MAX, .futures = 20, .explain = 4},
+      &a, &r);
+  struct buf json = {0}, text = {0};
+  struct json_out o;
+  json_out_init(&o, &json, false);
+  prediction_json(&r, &o);
+  MUST(buf_check(&json, &f.e));
+  struct json_parser *jp;
+  struct json root;
+  MUST(json_parser_new(&jp, &f.e));
+  MUST(json_parse(jp, json.p, json.n, json.n, &root, &f.e));
+  double p;
+  struct json task = json_get(root, "task");
+  assert_true(json_f64(json_get(task, "probability"), &p) && p == r.probability);
+  assert_true(json_f64(json_get(task, "sampled"), &p) && p == r.sampled);
+  assert_true(json_f64(json_get(task, "hazard"), &p) && p == r.hazard);
+  assert_int_equal(json_count(json_get(root, "contributions")), r.contributions);
+  assert_int_equal(json_count(json_get(root, "outcomes")), r.outcomes);
+  json_parser_free(jp);
+  prediction_print(&r, 100, false, &text);
+  assert_non_null(strstr(buf_cstr(&text), "death"));
+  assert_non_null(strstr(buf_cstr(&text), "exact removal"));
+  assert_null(strchr(buf_cstr(&text), '\033'));
+  buf_clear(&text);
+  prediction_print(&r, 20, true, &text);
+  assert_non_null(strchr(buf_cstr(&text), '\033'));
+  buf_release(&json);
+  buf_release(&text);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+static void test_edges(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 30);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  struct predictor *p;
+  struct prediction r;
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  assert_int_equal(predict(p, 4000, &(struct predict_options){.time = INT64_MAX}, &a, &r, &f.e), E_NOTFOUND);
+  assert_int_equal(predict(p, 0, &(struct predict_options){.time = INT64_MAX, .futures = -1}, &a, &r, &f.e), E_USAGE);
+  MUST(predict(p, 0, &(struct predict_options){.task = f.task, .time = DAY(-100000), .futures = 5, .explain = 5}, &a, &r,
+               &f.e)); /* before birth: statics only */
+  assert_int_equal(r.events, 1);
+  assert_true(r.probability > 0 && r.probability < 1);
+  MUST(predict(p, 0, &(struct predict_options){.time = INT64_MAX}, &a, &r, &f.e));
+  assert_true(!r.has_task && isnan(r.probability) && r.outcomes > 0);
+  predictor_free(p);
+  struct arena small;
+  arena_init(&small, 64, 0);
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  assert_int_equal(predict(p, 0, &(struct predict_options){.time = INT64_MAX}, &small, &r, &f.e), E_NOMEM);
+  predictor_free(p);
+  arena_free(&small);
+  for (long n = 1;; n++) { /* every allocation may fail; the predictor stays usable */
+    struct prediction x;
+    MUST(predictor_new(f.m, f.store, &p, &f.e));
+    arena_fail_at(n);
+    int rc = predict(p, 2, &(struct predict_options){.task = f.task, .time = INT64_MAX, .futures = 3, .explain = 2}, &a, &x, &f.e);
+    bool pending = arena_fail_pending();
+    arena_fail_at(0);
+    if (rc < 0) MUST(predict(p, 2, &(struct predict_options){.task = f.task, .time = INT64_MAX}, &a, &x, &f.e));
+    predictor_free(p);
+    if (pending) break;
+    n += n / 8;
+  }
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_nothing_after_the_moment),
+                                     cmocka_unit_test(test_explanation_is_removal),
+                                     cmocka_unit_test(test_long_explanation),
+                                     cmocka_unit_test(test_hazards),
+                                     cmocka_unit_test(test_examples),
+                                     cmocka_unit_test(test_output),
+                                     cmocka_unit_test(test_edges)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,198 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/random.h"
+#include "timeline/task.h"
+#include "token/fake_timeline.h"
+#include "token/token.h"
+
+#define HOUR(n) ((int64_t)(n)*TIME_HOUR)
+
+static struct timeline *store(int people) {
+  struct timeline *t = fake_new(NULL);
+  struct rng r;
+  rng_init(&r, 11, 0);
+  for (int s = 1; s <= people; s++) {
+    if (s % 2) fake_add(t, s, -HOUR(24 * 365), "MEDS_BIRTH", NAN);
+    fake_add(t, s, TIME_STATIC, s % 3 ? "SEX//F" : "SEX//M", NAN);
+    fake_add(t, s, TIME_STATIC, "HEIGHT", 100.0f + (float)s);
+    for (int k = 0; k < 40; k++) fake_add(t, s, HOUR(rng_below(&r, 60)), k % 2 ? "HR" : "LACTATE", (float)rng_normal(&r));
+    fake_add(t, s, HOUR(rng_below(&r, 60)), "DX//A", NAN);
+    if (s == 1) fake_add(t, s, HOUR(1), "RARE", NAN);
+  }
+  fake_seal(t);
+  return t;
+}
+
+static struct task_example *examples(const struct timeline *t, int64_t now) {
+  struct task_example *x = calloc(timeline_subjects(t), sizeof *x);
+  for (uint32_t i = 0; i < timeline_subjects(t); i++) {
+    struct timeline_view v = timeline_view(t, i);
+    x[i] = (struct task_example){.subject_index = i, .time = now};
+    while (x[i].events < v.n && v.time[x[i].events] <= now) x[i].events++;
+  }
+  return x;
+}
+
+static float column(const struct feature_set *f, const float *row, const char *name) {
+  for (uint32_t c = 0; c < feature_count(f); c++) {
+    struct buf b = {0};
+    feature_name(f, c, &b);
+    bool same = strcmp(buf_cstr(&b), name) == 0;
+    buf_release(&b);
+    if (same) return row[c];
+  }
+  fail_msg("no column %s", name);
+  return 0;
+}
+
+#define NEAR(a, b)                                         \
+  do {                                                     \
+    double a_ = (a), b_ = (b);                             \
+    if (isnan(b_))                                         \
+      assert_true(isnan(a_));                              \
+    else                                                   \
+      assert_true(fabs(a_ - b_) <= 1e-4 * (1 + fabs(b_))); \
+  } while (0)
+
+/* Every number column of one code, by the definitions. */
+static void check_code(const struct feature_set *f, const float *row, const struct timeline *t, const struct timeline_view *v,
+                       uint32_t events, int64_t now, const char *code) {
+  double n = 0, first = NAN, last = NAN, low = NAN, high = NAN, sum = 0, hours = NAN, late = 0, late_n = 0;
+  int64_t start = INT64_MAX;
+  for (uint32_t k = v->statics; k < events; k++)
+    if (strcmp(t->name[v->code[k]], "MEDS_BIRTH") && v->time[k] < start) start = v->time[k];
+  for (uint32_t k = 0; k < events; k++) {
+    if (strcmp(t->name[v->code[k]], code)) continue;
+    double x = v->value[k];
+    if (n++ == 0) first = low = high = x;
+    last = x;
+    low = fmin(low, x);
+    high = fmax(high, x);
+    sum += x;
+    if (k < v->statics) continue;
+    hours = (double)(now - v->time[k]) / (double)TIME_HOUR;
+    if ((double)v->time[k] >= (double)start + 0.75 * (double)(now - start)) late += x, late_n++;
+  }
+  static const char *const part[] = {
+      "count", "first", "last", "min", "max", "mean", "last - first", "hours since", "mean of last quarter", "count in last quarter"};
+  double want[] = {n, first, last, low, high, n ? sum / n : NAN, last - first, hours, late_n ? late / late_n : NAN, late_n};
+  for (int i = 0; i < 10; i++) {
+    char name[64];
+    snprintf(name, sizeof name, "%s %s", code, part[i]);
+    NEAR(column(f, row, name), want[i]);
+  }
+}
+
+static void test_rows(void **state) {
+  (void)state;
+  struct error e = {0};
+  struct timeline *t = store(30);
+  int64_t now = HOUR(48);
+  struct task_example *x = examples(t, now);
+  struct feature_set *f = NULL;
+  assert_int_equal(feature_set_build(t, x, timeline_subjects(t), 0.05, 0, &f, &e), OK);
+  uint32_t n = feature_count(f);
+  assert_int_equal(n, 4 + 3 * 10 + 3); /* age, days, events, instants; HR, LACTATE, HEIGHT; SEX//F, SEX//M, DX//A */
+  float *row = calloc(n, sizeof *row);
+  for (uint32_t i = 0; i < timeline_subjects(t); i++) {
+    struct timeline_view v = timeline_view(t, i);
+    feature_row(f, t, &v, x[i].events, now, row);
+    check_code(f, row, t, &v, x[i].events, now, "HR");
+    check_code(f, row, t, &v, x[i].events, now, "LACTATE");
+    check_code(f, row, t, &v, x[i].events, now, "HEIGHT");
+    NEAR(column(f, row, "age"), (i + 1) % 2 ? (365.0 + 2) / 365.25 : NAN);
+    NEAR(column(f, row, "SEX//F count"), (i + 1) % 3 ? 1 : 0);
+    NEAR(column(f, row, "events"), x[i].events - (i + 1) % 2);
+  }
+  free(row);
+  free(x);
+  feature_set_free(f);
+  fake_free(t);
+}
+
+/* Written, read and bound to another store's dictionary: the same bits for the same life. */
+static void test_json_and_binding(void **state) {
+  (void)state;
+  struct error e = {0};
+  struct timeline *t = store(30), *request = fake_new(NULL);
+  int64_t now = HOUR(48);
+  struct task_example *x = examples(t, now);
+  struct feature_set *f = NULL, *g = NULL, *h = NULL;
+  struct buf json = {0};
+  assert_int_equal(feature_set_build(t, x, timeline_subjects(t), 0.05, 0, &f, &e), OK);
+  assert_int_equal(feature_set_write(f, &json, &e), OK);
+  assert_int_equal(feature_set_read((struct str){json.p, json.n}, &g, &e), OK);
+  struct timeline_view v = timeline_view(t, 6);
+  fake_code(request, "another code first"); /* other ids than the training store's */
+  for (uint32_t k = 0; k < x[6].events; k++) fake_add(request, 77, v.time[k], t->name[v.code[k]], v.value[k]);
+  fake_seal(request);
+  assert_int_equal(feature_set_bind(g, request, &e), OK);
+  assert_int_equal(feature_set_copy(f, request, &h, &e), OK);
+  uint32_t n = feature_count(f);
+  assert_int_equal(feature_count(g), n);
+  float *a = calloc(3 * n, sizeof *a), *b = a + n, *c = b + n;
+  struct timeline_view w = timeline_view(request, 0);
+  feature_row(f, t, &v, x[6].events, now, a);
+  feature_row(g, request, &w, w.n, now, b);
+  feature_row(h, request, &w, w.n, now, c);
+  assert_memory_equal(a, b, n * sizeof *a);
+  assert_memory_equal(a, c, n * sizeof *a);
+  free(a);
+  feature_set_free(f);
+  feature_set_free(g);
+  feature_set_free(h);
+  static const char *const bad[] = {"",
+                                    "{}",
+                                    "{\"features\":2,\"codes\":[]}",
+                                    "{\"features\":1}",
+                                    "{\"features\":1,\"codes\":[{}]}",
+                                    "{\"features\":1,\"codes\":[{\"code\":\"A\"}]}",
+                                    "{\"features\":1,\"codes\":[{\"code\":\"\",\"numeric\":true}]}",
+                                    "{\"features\":1,\"codes\":[3]}"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_true(feature_set_read(str_c(bad[i]), &g, &e) < 0);
+  for (size_t i = 0; i < json.n; i++) assert_true(feature_set_read((struct str){json.p, i}, &g, &e) < 0);
+  buf_release(&json);
+  free(x);
+  fake_free(t);
+  fake_free(request);
+}
+
+static void test_choice(void **state) {
+  (void)state;
+  struct error e = {0};
+  struct timeline *t = store(40);
+  struct task_example *x = examples(t, HOUR(48));
+  struct feature_set *f = NULL;
+  struct buf name = {0};
+  assert_int_equal(feature_set_build(t, x, 40, 0.0, 0, &f, &e), OK); /* RARE too */
+  assert_int_equal(feature_count(f), 4 + 30 + 4);
+  feature_set_free(f);
+  assert_int_equal(feature_set_build(t, x, 40, 0.9, 2, &f, &e), OK); /* the two most present, ties by name */
+  assert_int_equal(feature_count(f), 4 + 20);
+  feature_name(f, 4, &name);
+  assert_string_equal(buf_cstr(&name), "HEIGHT count");
+  feature_set_free(f);
+  buf_release(&name);
+  for (long n = 1;; n++) {
+    arena_fail_at(n);
+    int rc = feature_set_build(t, x, 40, 0.05, 0, &f, &e);
+    bool pending = arena_fail_pending();
+    arena_fail_at(0);
+    if (rc == OK)
+      feature_set_free(f);
+    else
+      assert_int_equal(rc, E_NOMEM);
+    if (pending) break;
+  }
+  free(x);
+  fake_free(t);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_json_and_binding), cmocka_unit_test(test_choice)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
