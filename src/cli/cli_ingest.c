@@ -127,6 +127,7 @@ static int run_through(struct cli *c, const struct site *s, const char *kind, st
   struct timeline_options to = {.policy_name = str_c(policy->name), .policy_hash = str_c(policy->hash), .split_seed = 20120101};
   TRY(split_rule(cli_text(c, "split", "auto"), &to.split, e));
   const char *source = cli_text(c, "source", mapping ? table_mapping_name(mapping) : kind);
+  to.source = str_c(source);
   TRY(site_path(s, dir, "timelines", NULL));
   int rc = timeline_writer_open(dir, &to, &in.writer, e);
   if (rc < 0) return rc;
@@ -162,9 +163,8 @@ static int run_through(struct cli *c, const struct site *s, const char *kind, st
   TRY_OUT(vault_commit(vault, e));
   struct progress bar;
   progress_start(&bar, "store", 1, PROGRESS_COUNT);
-  struct timeline_writer *w = in.writer;
-  in.writer = NULL; /* finish owns it, also when it fails */
-  TRY_OUT(timeline_writer_finish(w, (struct str){manifest.p, manifest.n}, writing, &bar, e));
+  TRY_OUT(timeline_writer_finish(in.writer, (struct str){manifest.p, manifest.n}, writing, &bar, e));
+  in.writer = NULL; /* gone once it has succeeded */
   progress_end(&bar, "stored");
   finished = true;
   sum->seconds = time_monotonic() - began;

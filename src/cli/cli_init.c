@@ -8,10 +8,11 @@
 #include "deid/deid.h"
 #include "govern/site.h"
 
-static const struct cli_option options[] = {{"name", CLI_TEXT, "NAME", "what the site is called (default: its directory's name)"},
-                                            {"policy", CLI_TEXT, "POLICY", "de-identification policy: safe-harbor, expert (default), limited, or a file"},
-                                            {"passphrase-file", CLI_TEXT, "FILE", "protect the vault by this passphrase instead of a key file"},
-                                            {0}};
+static const struct cli_option options[] = {
+    {"name", CLI_TEXT, "NAME", "what the site is called (default: its directory's name)"},
+    {"policy", CLI_TEXT, "POLICY", "de-identification policy: safe-harbor, expert (default), limited, or a file"},
+    {"passphrase-file", CLI_TEXT, "FILE", "protect the vault by this passphrase instead of a key file"},
+    {0}};
 
 static int run(struct cli *c, struct error *e) {
   const char *path = c->arg[0], *policy = cli_text(c, "policy", "expert");
@@ -20,14 +21,14 @@ static int run(struct cli *c, struct error *e) {
   struct deid_policy pol;
   TRY(site_find(NULL, "policy", policy, file, e));
   TRY(deid_policy_load(file, &pol, e));
-  TRY(site_init(path, name, policy, e));
   struct site s;
-  TRY(site_open(path, &s, e));
   char vault[4096], *phrase = NULL;
   struct arena a;
   arena_init(&a, 1 << 20, ARENA_WIPE);
-  int rc = site_path(&s, vault, "vault", NULL);
-  if (rc == OK) rc = cli_passphrase(c, &a, &phrase, e);
+  int rc = cli_passphrase(c, &a, &phrase, e); /* before anything is made: a refused passphrase leaves no site behind */
+  if (rc == OK) rc = site_init(path, name, policy, e);
+  if (rc == OK) rc = site_open(path, &s, e);
+  if (rc == OK) rc = site_path(&s, vault, "vault", NULL);
   if (rc == OK) rc = vault_create(vault, phrase, e);
   arena_free(&a);
   TRY(rc);
@@ -49,4 +50,5 @@ static int run(struct cli *c, struct error *e) {
   return rc;
 }
 
-const struct command command_init = {"init", "SITE", "make a site: the directory that holds everything of one hospital", options, 1, 1, run};
+const struct command command_init = {"init", "SITE", "make a site: the directory that holds everything of one hospital", options, 1,
+                                     1,      run};

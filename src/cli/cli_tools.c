@@ -16,25 +16,41 @@
 #include "timeline/timeline.h"
 
 static const struct cli_option no_options[] = {{0}};
-static const struct cli_option export_options[] = {{"format", CLI_TEXT, "FORMAT", "meds (Parquet, wants the DuckDB library) or safetensors"},
-                                                   {"to", CLI_TEXT, "DIR", "new directory that receives it"},
-                                                   {"model", CLI_TEXT, "VERSION", "for safetensors: which version (default: the newest)"},
-                                                   {0}};
+static const struct cli_option export_options[] = {
+    {"format", CLI_TEXT, "FORMAT", "meds (Parquet, wants the DuckDB library) or safetensors"},
+    {"to", CLI_TEXT, "DIR", "new directory that receives it"},
+    {"model", CLI_TEXT, "VERSION", "for safetensors: which version (default: the newest)"},
+    {0}};
 
-static int task_counts(const struct timeline *t, struct task *task, struct table *table, struct error *e) {
+struct task_listing {
+  struct table table;
+  struct json_out json;
+};
+
+static int task_counts(const struct timeline *t, struct task *task, struct task_listing *to, struct error *e) {
+  static const char *const splits[SPLITS] = {"train", "tuning", "held_out"};
   struct task_binding *b;
   char n[SPLITS][48];
   TRY(task_bind(task, t, &b, e));
   int rc = OK;
+  json_out_object(&to->json);
+  json_kv_c(&to->json, "task", task_name(task));
+  json_kv_c(&to->json, "title", task_title(task));
   for (int s = 0; s < SPLITS && rc == OK; s++) {
     struct arena a;
-    struct task_examples found;
+    struct task_examples found = {0};
     arena_init(&a, 0, 0);
     rc = task_label_all(b, t, (enum split)s, 0, &a, &found, e);
     if (rc == OK) snprintf(n[s], sizeof n[s], "%u / %u", found.n - found.censored, found.yes);
     arena_free(&a);
+    json_out_key(&to->json, splits[s]);
+    json_out_object(&to->json);
+    json_kv_i64(&to->json, "n", found.n - found.censored);
+    json_kv_i64(&to->json, "cases", found.yes);
+    json_out_end(&to->json);
   }
-  if (rc == OK) table_row(table, task_name(task), task_title(task), n[0], n[1], n[2]);
+  json_out_end(&to->json);
+  if (rc == OK) table_row(&to->table, task_name(task), task_title(task), n[0], n[1], n[2]);
   task_binding_free(b);
   return rc;
 }
@@ -43,20 +59,41 @@ static int run_tasks(struct cli *c, struct error *e) {
   struct site s;
   struct timeline *t;
   struct arena a;
-  struct table table;
+  struct task_listing to;
+  struct buf text = {0};
   struct task **tasks;
   int n = 0;
   TRY(site_open(c->arg[0], &s, e));
   TRY(cli_store(&s, &t, e));
   arena_init(&a, 64 << 20, 0);
-  table_init(&table, 5, "task", "asks", "train n / cases", "tuning", "held out");
+  table_init(&to.table, 5, "task", "asks", "train n / cases", "tuning", "held out");
+  json_out_init(&to.json, &text, false);
+  json_out_array(&to.json);
   int rc = cli_task_all(&s, &a, &tasks, &n, e);
-  for (int i = 0; i < n && rc == OK; i++) rc = task_counts(t, tasks[i], &table, e);
-  if (rc == OK) table_print(&table, stdout);
+  for (int i = 0; i < n && rc == OK; i++) rc = task_counts(t, tasks[i], &to, e);
+  json_out_end(&to.json);
+  if (rc == OK && c->json)
+    rc = cli_print_json(&text, e);
+  else if (rc == OK)
+    table_print(&to.table, stdout);
   for (int i = 0; i < n; i++) task_free(tasks[i]);
-  table_release(&table);
+  table_release(&to.table);
+  buf_release(&text);
   arena_free(&a);
   timeline_close(t);
+  return rc;
+}
+
+/* {"NAME":"TEXT"}, for commands whose whole answer is one path */
+static int say_path(const char *name, const char *path, struct error *e) {
+  struct buf b = {0};
+  struct json_out o;
+  json_out_init(&o, &b, false);
+  json_out_object(&o);
+  json_kv_c(&o, name, path);
+  json_out_end(&o);
+  int rc = cli_print_json(&b, e);
+  buf_release(&b);
   return rc;
 }
 
@@ -76,25 +113,38 @@ static int run_export(struct cli *c, struct error *e) {
   TRY(site_open(c->arg[0], &s, e));
   if (!to) return error_set(e, E_USAGE, "--to names the new directory");
   if (file_exists(to)) return error_set(e, E_USAGE, "%s is there already; export writes a new directory", to);
-  if (strcmp(format, "safetensors") == 0) return export_model(c, &s, to, e);
+  if (strcmp(format, "safetensors") == 0) {
+    TRY(export_model(c, &s, to, e));
+    if (c->json) return say_path("wrote", to, e);
+    printf("Wrote %s\n", to);
+    return OK;
+  }
   if (strcmp(format, "meds") != 0) return error_set(e, E_USAGE, "--format is meds or safetensors");
   TRY(cli_store(&s, &t, e));
   int rc = timeline_export_meds(t, to, e);
   timeline_close(t);
-  if (rc == OK && !c->json) printf("Wrote %s\n", to);
+  if (rc == OK && c->json) return say_path("wrote", to, e);
+  if (rc == OK) printf("Wrote %s\n", to);
   return rc;
 }
 
+struct findings {
+  uint64_t n;
+  FILE *to; /* standard error under --json, where standard output holds one object */
+};
+
 static void finding(void *ctx, const char *what) {
-  ++*(uint64_t *)ctx;
-  printf("  %s\n", what);
+  struct findings *f = ctx;
+  f->n++;
+  fprintf(f->to, "  %s\n", what);
 }
 
 /* A site, a store or a generation, or a checkpoint: whatever the path holds is re-read and re-checked. */
 static int run_verify(struct cli *c, struct error *e) {
   const char *path = c->arg[0];
   char at[4096];
-  uint64_t found = 0, rows = 0;
+  uint64_t rows = 0;
+  struct findings found = {0, c->json ? stderr : stdout};
   TRY(file_join(at, sizeof at, path, "config.json", e));
   if (file_exists(at)) {
     TRY(model_verify(path, finding, &found, e));
@@ -115,8 +165,10 @@ static int run_verify(struct cli *c, struct error *e) {
       if (file_exists(at)) TRY(audit_verify(path, &rows, e));
     }
   }
-  if (found) return error_set(e, E_CORRUPT, "%llu findings, listed above", (unsigned long long)found);
-  if (!c->json) printf("%s: every byte, hash and signature is as it should be\n", path);
+  if (found.n)
+    return error_set(e, E_CORRUPT, "%llu findings, listed%s", (unsigned long long)found.n, c->json ? " on standard error" : " above");
+  if (c->json) return say_path("verified", path, e);
+  printf("%s: every byte, hash and signature is as it should be\n", path);
   return OK;
 }
 
@@ -125,8 +177,8 @@ static int run_about(struct cli *c, struct error *e) {
   const char *duck = duck_available(&none) == OK ? "found" : "not found: Parquet is off (MEDS can be read as CSV); see docs/operations.md";
   if (!c->json) {
     printf("vitae %s (%s)\n", VITAE_VERSION, cli_commit());
-    printf("kernels   %s\nthreads   %d\nGPU       none used: this build computes on the CPU\nParquet   DuckDB library %s\ndata      %s\n", kernel_describe(),
-           thread_cores(), duck, file_data_dir());
+    printf("kernels   %s\nthreads   %d\nGPU       none used: this build computes on the CPU\nParquet   DuckDB library %s\ndata      %s\n",
+           kernel_describe(), thread_cores(), duck, file_data_dir());
     return OK;
   }
   struct buf b = {0};
@@ -158,8 +210,12 @@ static int run_completion(struct cli *c, struct error *e UNUSED) {
   return OK;
 }
 
-const struct command command_tasks = {"tasks", "SITE", "list the tasks and how many cases the site has for each", no_options, 1, 1, run_tasks};
-const struct command command_export = {"export", "SITE --format FORMAT --to DIR", "write timelines as MEDS, or a model as safetensors", export_options, 1, 1, run_export};
-const struct command command_verify = {"verify", "PATH", "re-read a site, store or checkpoint and check every byte", no_options, 1, 1, run_verify};
-const struct command command_about = {"about", "", "what this machine offers: kernels, threads, optional parts", no_options, 0, 0, run_about};
+const struct command command_tasks = {"tasks", "SITE",   "list the tasks and how many cases the site has for each", no_options, 1,
+                                      1,       run_tasks};
+const struct command command_export = {
+    "export", "SITE --format FORMAT --to DIR", "write timelines as MEDS, or a model as safetensors", export_options, 1, 1, run_export};
+const struct command command_verify = {"verify", "PATH",    "re-read a site, store or checkpoint and check every byte", no_options, 1,
+                                       1,        run_verify};
+const struct command command_about = {"about", "",       "what this machine offers: kernels, threads, optional parts", no_options, 0,
+                                      0,       run_about};
 const struct command command_completion = {"completion", "", "print a bash completion script", no_options, 0, 0, run_completion};

@@ -12,19 +12,21 @@
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 
-static const struct cli_option options[] = {{"size", CLI_TEXT, "SIZE", "tiny, small (default), base, large"},
-                                            {"task", CLI_MANY, "TASK", "task to train a head for; default: every task with at least 20 cases to learn from"},
-                                            {"epochs", CLI_NUMBER, "N", "passes over the training timelines"},
-                                            {"seconds", CLI_NUMBER, "S", "choose the length so that training ends in about this time"},
-                                            {"seed", CLI_INTEGER, "N", "same seed, machine and threads: the same bits (default 1)"},
-                                            {"threads", CLI_INTEGER, "N", "default: all cores"},
-                                            {"lr", CLI_NUMBER, "X", "peak learning rate"},
-                                            {"name", CLI_TEXT, "NAME", "run directory under models/runs (default: run)"},
-                                            {"init", CLI_TEXT, "MODEL", "start from this checkpoint directory"},
-                                            {"resume", CLI_FLAG, NULL, "go on where an interrupted run of this name stopped"},
-                                            {"column", CLI_TEXT, "COLUMN", "kernel column: ref, avx2, avx512, avx512bf16, amx (default: the best here)"},
-                                            {"bf16", CLI_FLAG, NULL, "matrix products in bfloat16 where the processor has it"},
-                                            {0}};
+static const struct cli_option options[] = {
+    {"size", CLI_TEXT, "SIZE", "tiny, small (default), base, large"},
+    {"task", CLI_MANY, "TASK", "task to train a head for; default: every task with at least 20 cases to learn from"},
+    {"epochs", CLI_NUMBER, "N", "passes over the training timelines"},
+    {"seconds", CLI_NUMBER, "S", "choose the length so that training ends in about this time"},
+    {"seed", CLI_INTEGER, "N", "same seed, machine and threads: the same bits (default 1)"},
+    {"threads", CLI_INTEGER, "N", "default: all cores"},
+    {"lr", CLI_NUMBER, "X", "peak learning rate"},
+    {"name", CLI_TEXT, "NAME", "run directory under models/runs (default: run)"},
+    {"init", CLI_TEXT, "MODEL", "start from this checkpoint directory"},
+    {"resume", CLI_FLAG, NULL, "go on where an interrupted run of this name stopped"},
+    {"save-every", CLI_NUMBER, "S", "seconds between checkpoints (default 30)"},
+    {"column", CLI_TEXT, "COLUMN", "kernel column: ref, avx2, avx512, avx512bf16, amx (default: the best here)"},
+    {"bf16", CLI_FLAG, NULL, "matrix products in bfloat16 where the processor has it"},
+    {0}};
 
 /* Enough cases among the training and tuning persons to learn from? */
 static int worth_training(const struct task *task, const struct timeline *t, bool *out, struct error *e) {
@@ -40,7 +42,8 @@ static int worth_training(const struct task *task, const struct timeline *t, boo
   return rc;
 }
 
-static int choose_tasks(struct cli *c, const struct site *s, const struct timeline *t, struct arena *a, struct task ***out, int *n, struct error *e) {
+static int choose_tasks(struct cli *c, const struct site *s, const struct timeline *t, struct arena *a, struct task ***out, int *n,
+                        struct error *e) {
   const struct cli_value *named = cli_value(c, "task");
   if (!named->given) {
     struct task **all;
@@ -99,8 +102,8 @@ static int say(struct cli *c, const struct train_result *r, const char *dir, con
   if (!c->json) {
     char positions[32];
     human_thousands(r->positions, positions);
-    printf("\nTrained %lld steps over %s positions in %.1f s (%.0f positions/s); tuning loss %.4f\n", (long long)r->steps, positions, r->seconds,
-           r->positions_per_second, r->tuning_loss);
+    printf("\nTrained %lld steps over %s positions in %.1f s (%.0f positions/s); tuning loss %.4f\n", (long long)r->steps, positions,
+           r->seconds, r->positions_per_second, r->tuning_loss);
     for (int i = 0; i < n; i++) printf("  head: %s\n", task_title(tasks[i]));
     printf("Run: %s (loss.svg shows its curve)\nVersion: %.12s (draft)\n", dir, id);
     return OK;
@@ -143,6 +146,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   o.epochs = cli_number(c, "epochs", o.epochs);
   o.seconds = cli_number(c, "seconds", 0);
   o.lr = (float)cli_number(c, "lr", (double)o.lr);
+  o.save_every = cli_number(c, "save-every", o.save_every);
   o.column = cli_text(c, "column", NULL);
   o.bf16 = cli_flag(c, "bf16");
   if (cli_text(c, "init", NULL)) snprintf(init, sizeof init, "%s", cli_text(c, "init", NULL)), o.init = init;
@@ -178,4 +182,5 @@ static int run(struct cli *c, struct error *e) {
   return rc;
 }
 
-const struct command command_train = {"train", "SITE", "train one model on the site's timelines; it becomes a draft version", options, 1, 1, run};
+const struct command command_train = {"train", "SITE", "train one model on the site's timelines; it becomes a draft version", options, 1,
+                                      1,       run};

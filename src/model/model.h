@@ -85,23 +85,28 @@ int model_workspace_new(const struct model *m, int positions, bool training, str
 void model_workspace_free(struct model_workspace *w);
 /* Forward over a packed batch; fills hidden. `cache` (or NULL) receives keys and values of sequence 0 for decoding. */
 struct model_cache;
-int model_forward(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_cache *cache, struct error *e) MUST_CHECK;
+int model_forward(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_cache *cache,
+                  struct error *e) MUST_CHECK;
 const float *model_hidden(const struct model_workspace *w);
 void model_rates(const struct model *m, struct model_workspace *w, const float *hidden, float *log_rate);
-void model_rates_rows(const struct model *m, struct model_workspace *w, int rows, const float *hidden, float *log_rate); /* (rows, V): many streams at once */
+void model_rates_rows(const struct model *m, struct model_workspace *w, int rows, const float *hidden,
+                      float *log_rate); /* (rows, V): many streams at once */
 void model_hazard(const struct model *m, struct model_workspace *w, const float *hidden, float *log_hazard);
-void model_value(const struct model *m, struct model_workspace *w, const float *hidden, uint32_t code, float *probability); /* over the code's knots */
+void model_value(const struct model *m, struct model_workspace *w, const float *hidden, uint32_t code,
+                 float *probability); /* over the code's knots */
 /* P(outcome within days | hidden) from log_hazard (outcomes, bins) of one outcome: 1 - exp(-integral) */
 double hazard_probability(const float *log_hazard /* bins */, double days);
 
 /* Decoding: many streams that continue one prefix share its keys and values. The caller builds each new position's embedding entries. */
-int model_cache_new(const struct model *m, int prefix_positions, int streams, int own_positions, struct model_cache **out, struct error *e) MUST_CHECK;
+int model_cache_new(const struct model *m, int prefix_positions, int streams, int own_positions, struct model_cache **out,
+                    struct error *e) MUST_CHECK;
 void model_cache_free(struct model_cache *c);
-int model_cache_prefix(const struct model_cache *c);             /* positions in the shared prefix */
-void model_cache_rewind(struct model_cache *c);                  /* drops all streams' own positions, keeps the prefix */
+int model_cache_prefix(const struct model_cache *c); /* positions in the shared prefix */
+void model_cache_rewind(struct model_cache *c);      /* drops all streams' own positions, keeps the prefix */
 /* One new position for each of n streams: batch has n sequences of one position each (entries, time features, rope fields filled);
  * stream[i] says which stream sequence i continues. Fills model_hidden (n, d). */
-int model_decode(const struct model *m, struct model_workspace *w, struct model_cache *c, const struct token_batch *b, const int *stream, struct error *e) MUST_CHECK;
+int model_decode(const struct model *m, struct model_workspace *w, struct model_cache *c, const struct token_batch *b, const int *stream,
+                 struct error *e) MUST_CHECK;
 
 /* Task heads. */
 struct model_task;
@@ -110,41 +115,43 @@ int model_tasks(const struct model *m);
 const char *model_task_name(const struct model *m, int i);
 const char *model_task_json(const struct model_task *t); /* the task file's text, kept with the model */
 struct model_task_score {
-  double probability;       /* blended and calibrated: the shipped answer */
-  double deep, wide;        /* logits of the parts; NaN if a part is absent */
+  double probability; /* blended and calibrated: the shipped answer */
+  double deep, wide;  /* logits of the parts; NaN if a part is absent */
 };
 /* hidden rows of one sequence [0, n): deep part; features row: wide part (NULL = deep only) */
-int model_task_score(const struct model *m, const struct model_task *t, const float *hidden, int n, const float *features, struct model_task_score *out,
-                     struct error *e) MUST_CHECK;
+int model_task_score(const struct model *m, const struct model_task *t, const float *hidden, int n, const float *features,
+                     struct model_task_score *out, struct error *e) MUST_CHECK;
 struct feature_set *model_task_features(const struct model_task *t); /* borrowed; NULL if the task has no wide part */
 
 /* ---- training (train.c: the whole step on one page) ---- */
 struct train_options {
   struct model_config config;
-  const char *dir;          /* run directory = checkpoint directory; resumed from if it holds a checkpoint and `resume` */
+  const char *dir; /* run directory = checkpoint directory; resumed from if it holds a checkpoint and `resume` */
   bool resume;
   uint64_t seed;
-  int threads;              /* 0 = cores */
-  double epochs;            /* passes over the training positions; fractions allowed */
-  double seconds;           /* 0 = none; else stop the schedule so that it ends in about this time (decided once, from the first steps' speed; makes a run depend on the machine) */
-  int batch_positions;      /* per optimiser step; default 4096 */
+  int threads;   /* 0 = cores */
+  double epochs; /* passes over the training positions; fractions allowed */
+  double
+      seconds; /* 0 = none; else stop the schedule so that it ends in about this time (decided once, from the first steps' speed; makes a run depend on the machine) */
+  int batch_positions;                                 /* per optimiser step; default 4096 */
   float lr, lr_min, decay, beta1, beta2, clip, warmup; /* warmup: share of all steps */
-  const struct task *const *tasks; /* supervised heads trained with the trunk */
+  const struct task *const *tasks;                     /* supervised heads trained with the trunk */
   int n_tasks;
-  double task_weight;       /* loss weight of the deep task heads */
-  float task_decay;         /* their weight decay */
-  double save_every;        /* seconds between checkpoints; default 30 */
-  const char *init;         /* checkpoint to start from (fine-tuning) */
-  const char *column;       /* kernel column by name, NULL = auto */
+  double task_weight; /* loss weight of the deep task heads */
+  float task_decay;   /* their weight decay */
+  double task_epochs;  /* they are trained, trunk included, in the last so many epochs only: labels are few and soon learned by heart */
+  double save_every;  /* seconds between checkpoints; default 30 */
+  const char *init;   /* checkpoint to start from (fine-tuning) */
+  const char *column; /* kernel column by name, NULL = auto */
   bool bf16;
   float weight_time, weight_value, weight_hazard; /* of the parts of the loss, beside the codes' cross-entropy */
-  float dropout;            /* < 0: the configuration's */
+  float dropout;                                  /* < 0: the configuration's */
 };
 void train_defaults(struct train_options *o);
 struct train_result {
   int64_t steps, positions;
   double loss, loss_rates, loss_time, loss_value, loss_hazard, loss_task; /* last 50 steps' means */
-  double tuning_loss;       /* on the tuning split */
+  double tuning_loss;                                                     /* on the tuning split */
   double seconds, positions_per_second;
 };
 int model_train(const struct train_options *o, const struct timeline *store, struct train_result *out, struct error *e) MUST_CHECK;

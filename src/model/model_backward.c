@@ -2,19 +2,38 @@
 #include "model/model_internal.h"
 #include "token/token.h"
 
-void linear_backward(const struct model *m, struct model_workspace *w, float *gradient, int rows, int in, int out, const float *x, ptrdiff_t weight,
-                     ptrdiff_t bias, const float *dy, float beta, float *dx) {
-  m->kernel->gemm(&(struct gemm){.m = out, .n = in, .k = rows, .ta = true, .a = dy, .lda = out, .b = x, .ldb = in, .beta = 1, .c = gradient + weight,
-                                 .ldc = in, .scratch = w->gemm_scratch});
+void linear_backward(const struct model *m, struct model_workspace *w, float *gradient, int rows, int in, int out, const float *x,
+                     ptrdiff_t weight, ptrdiff_t bias, const float *dy, float beta, float *dx) {
+  m->kernel->gemm(&(struct gemm){.m = out,
+                                 .n = in,
+                                 .k = rows,
+                                 .ta = true,
+                                 .a = dy,
+                                 .lda = out,
+                                 .b = x,
+                                 .ldb = in,
+                                 .beta = 1,
+                                 .c = gradient + weight,
+                                 .ldc = in,
+                                 .scratch = w->gemm_scratch});
   if (bias >= 0) m->kernel->col_sum(rows, out, dy, out, gradient + bias);
   if (dx)
-    m->kernel->gemm(&(struct gemm){.m = rows, .n = in, .k = out, .a = dy, .lda = out, .b = m->weight + weight, .ldb = in, .beta = beta, .c = dx, .ldc = in,
+    m->kernel->gemm(&(struct gemm){.m = rows,
+                                   .n = in,
+                                   .k = out,
+                                   .a = dy,
+                                   .lda = out,
+                                   .b = m->weight + weight,
+                                   .ldb = in,
+                                   .beta = beta,
+                                   .c = dx,
+                                   .ldc = in,
                                    .scratch = w->gemm_scratch});
 }
 
 /* dx += gradient through y = norm(x) */
-static void norm_undo(const struct model *m, float *g, int rows, const float *x, ptrdiff_t gain, ptrdiff_t shift, float *y, float *mean, float *rstd,
-                      const float *dy, float *dx) {
+static void norm_undo(const struct model *m, float *g, int rows, const float *x, ptrdiff_t gain, ptrdiff_t shift, float *y, float *mean,
+                      float *rstd, const float *dy, float *dx) {
   struct norm_back n = {.dy = dy, .dx = dx, .dgain = g + gain, .dshift = grad_at(g, shift)};
   norm_describe(m, rows, x, gain, shift, y, mean, rstd, &n.f);
   m->kernel->norm_backward(&n);
@@ -43,18 +62,25 @@ static void mlp_undo(const struct model *m, struct model_workspace *w, int rows,
   norm_undo(m, g, rows, s->mid, k->norm2_gain, k->norm2_shift, s->n2, s->mean2, s->rstd2, w->dn, w->dx);
 }
 
-static void norm_heads_undo(const struct model *m, struct model_workspace *w, int rows, int first, int heads, ptrdiff_t gain, struct layer_state *s, float *g) {
+static void norm_heads_undo(const struct model *m, struct model_workspace *w, int rows, int first, int heads, ptrdiff_t gain,
+                            struct layer_state *s, float *g) {
   const struct model_config *c = &m->config;
   size_t hd = (size_t)head_size(c), width = (size_t)qkv_width(c), n = (size_t)heads * hd, total = (size_t)rows * n;
   float *raw = s->qk_raw + (size_t)rows * (size_t)first * hd, *rstd = s->qk_rstd + (size_t)rows * (size_t)first;
   float *dy = w->qk_tmp, *dx = w->qk_tmp + total;
   for (size_t r = 0; r < (size_t)rows; r++) memcpy(dy + r * n, w->dqkv + r * width + (size_t)first * hd, n * sizeof *dy);
   memset(dx, 0, total * sizeof *dx);
-  m->kernel->norm_backward(&(struct norm_back){
-      .f = {.kind = NORM_RMS, .rows = rows * heads, .c = (int)hd, .eps = c->norm_eps, .x = raw, .gain = m->weight + gain, .mean = rstd, .rstd = rstd},
-      .dy = dy,
-      .dx = dx,
-      .dgain = g + gain});
+  m->kernel->norm_backward(&(struct norm_back){.f = {.kind = NORM_RMS,
+                                                     .rows = rows * heads,
+                                                     .c = (int)hd,
+                                                     .eps = c->norm_eps,
+                                                     .x = raw,
+                                                     .gain = m->weight + gain,
+                                                     .mean = rstd,
+                                                     .rstd = rstd},
+                                               .dy = dy,
+                                               .dx = dx,
+                                               .dgain = g + gain});
   for (size_t r = 0; r < (size_t)rows; r++) memcpy(w->dqkv + r * width + (size_t)first * hd, dx + r * n, n * sizeof *dx);
 }
 
@@ -75,8 +101,13 @@ static void attention_undo(const struct model *m, struct model_workspace *w, con
   attention_describe(m, w, b, s, &a.f);
   m->kernel->attention_backward(&a);
   if (c->position == POSITION_ROPE_INDEX || c->position == POSITION_ROPE_TIME)
-    m->kernel->rope(&(struct rope){.rows = rows, .heads = c->heads + c->kv_heads, .d = hd, .stride = width,
-                                   .position = c->position == POSITION_ROPE_TIME ? b->rope_time : b->rope_index, .base = c->rope_base, .x = w->dqkv,
+    m->kernel->rope(&(struct rope){.rows = rows,
+                                   .heads = c->heads + c->kv_heads,
+                                   .d = hd,
+                                   .stride = width,
+                                   .position = c->position == POSITION_ROPE_TIME ? b->rope_time : b->rope_index,
+                                   .base = c->rope_base,
+                                   .x = w->dqkv,
                                    .back = true});
   if (c->qk_norm) {
     norm_heads_undo(m, w, rows, 0, c->heads, k->q_norm, s, g);
@@ -89,8 +120,12 @@ static void attention_undo(const struct model *m, struct model_workspace *w, con
 static void embed_undo(const struct model *m, struct model_workspace *w, const struct token_batch *b, float *g) {
   size_t d = (size_t)m->config.d;
   undrop(m, w, b->positions, 0, w->dx);
-  m->kernel->embed_backward(&(struct embed_bag_back){.f = {.rows = b->positions, .c = (int)d, .start = b->entry_start, .id = b->entry_id,
-                                                           .weight = b->entry_weight, .table = m->weight + m->table},
+  m->kernel->embed_backward(&(struct embed_bag_back){.f = {.rows = b->positions,
+                                                           .c = (int)d,
+                                                           .start = b->entry_start,
+                                                           .id = b->entry_id,
+                                                           .weight = b->entry_weight,
+                                                           .table = m->weight + m->table},
                                                      .dout = w->dx,
                                                      .dtable = g + m->table});
   linear_backward(m, w, g, b->positions, TOKEN_TIME_FEATURES, (int)d, b->time_feature, m->time, ABSENT, w->dx, 0, NULL);

@@ -19,20 +19,27 @@ static int cache_arrays(struct model_cache *c, struct error *e) {
   c->count = mem_alloc(n * sizeof *c->count);
   c->own_count = mem_alloc(n * sizeof *c->own_count);
   c->scratch = mem_alloc((size_t)(c->prefix_cap + c->own_cap + 16) * sizeof *c->scratch);
-  if (!c->prefix_time || !c->own_time || !c->own_n || !c->key || !c->value || !c->own_key || !c->own_value || !c->count || !c->own_count || !c->scratch)
+  if (!c->prefix_time || !c->own_time || !c->own_n || !c->key || !c->value || !c->own_key || !c->own_value || !c->count || !c->own_count ||
+      !c->scratch)
     return error_set(e, E_NOMEM, "no memory for a cache");
   memset(c->own_n, 0, n * sizeof *c->own_n);
   return OK;
 }
 
-int model_cache_new(const struct model *m, int prefix_positions, int streams, int own_positions, struct model_cache **out, struct error *e) {
+int model_cache_new(const struct model *m, int prefix_positions, int streams, int own_positions, struct model_cache **out,
+                    struct error *e) {
   *out = NULL;
-  if (prefix_positions < 1 || streams < 1 || own_positions < 1 || prefix_positions > 1 << 22 || streams > 1 << 20 || own_positions > 1 << 22)
+  if (prefix_positions < 1 || streams < 1 || own_positions < 1 || prefix_positions > 1 << 22 || streams > 1 << 20 ||
+      own_positions > 1 << 22)
     return error_set(e, E_USAGE, "cache shape out of range");
   if (m->config.mask == MASK_FULL) return error_set(e, E_USAGE, "a model whose mask is not causal cannot decode");
   struct model_cache *c = mem_alloc(sizeof *c);
   if (!c) return error_set(e, E_NOMEM, "no memory for a cache");
-  *c = (struct model_cache){.layers = m->config.layers, .width = kv_width(&m->config), .prefix_cap = prefix_positions, .streams = streams, .own_cap = own_positions};
+  *c = (struct model_cache){.layers = m->config.layers,
+                            .width = kv_width(&m->config),
+                            .prefix_cap = prefix_positions,
+                            .streams = streams,
+                            .own_cap = own_positions};
   size_t row = 2 * (size_t)c->layers * (size_t)c->width * sizeof(float);
   c->bytes[0] = row * (size_t)prefix_positions;
   c->bytes[1] = row * (size_t)own_positions * (size_t)streams;
@@ -103,7 +110,8 @@ static void gather(const struct model *m, struct model_cache *c, int l, int i, i
   c->own_count[i] = n;
 }
 
-static void decode_attention(const struct model *m, struct model_cache *c, const struct token_batch *b, const int *stream, int l, struct layer_state *s) {
+static void decode_attention(const struct model *m, struct model_cache *c, const struct token_batch *b, const int *stream, int l,
+                             struct layer_state *s) {
   const struct model_config *g = &m->config;
   size_t width = (size_t)c->width, row = (size_t)qkv_width(g), q = (size_t)g->d;
   struct attention a;
@@ -120,15 +128,29 @@ static void decode_attention(const struct model *m, struct model_cache *c, const
     if (c->gathered) gather(m, c, l, i, t);
   }
   attention_describe(m, &(struct model_workspace){0}, b, s, &a);
-  m->kernel->attention_decode(&(struct attention_decode){.streams = b->sequences, .heads = g->heads, .kv_heads = g->kv_heads, .d = a.d, .scale = a.scale,
-                                                         .q = s->qkv, .q_stride = (int)row, .prefix_k = c->key, .prefix_v = c->value, .prefix_n = c->count,
-                                                         .own_k = c->own_key, .own_v = c->own_value, .own_n = c->own_count, .out = s->att,
-                                                         .out_stride = g->d, .scratch = c->scratch});
+  m->kernel->attention_decode(&(struct attention_decode){.streams = b->sequences,
+                                                         .heads = g->heads,
+                                                         .kv_heads = g->kv_heads,
+                                                         .d = a.d,
+                                                         .scale = a.scale,
+                                                         .q = s->qkv,
+                                                         .q_stride = (int)row,
+                                                         .prefix_k = c->key,
+                                                         .prefix_v = c->value,
+                                                         .prefix_n = c->count,
+                                                         .own_k = c->own_key,
+                                                         .own_v = c->own_value,
+                                                         .own_n = c->own_count,
+                                                         .out = s->att,
+                                                         .out_stride = g->d,
+                                                         .scratch = c->scratch});
 }
 
-int model_decode(const struct model *m, struct model_workspace *w, struct model_cache *c, const struct token_batch *b, const int *stream, struct error *e) {
+int model_decode(const struct model *m, struct model_workspace *w, struct model_cache *c, const struct token_batch *b, const int *stream,
+                 struct error *e) {
   TRY(batch_check(m, w, b, e));
-  if (b->positions != b->sequences || b->sequences > c->streams) return error_set(e, E_USAGE, "decoding takes one new position for each stream");
+  if (b->positions != b->sequences || b->sequences > c->streams)
+    return error_set(e, E_USAGE, "decoding takes one new position for each stream");
   for (int i = 0; i < b->sequences; i++) {
     if (stream[i] < 0 || stream[i] >= c->streams) return error_set(e, E_USAGE, "no such stream in the cache");
     if (c->own_n[stream[i]] >= c->own_cap) return error_set(e, E_LIMIT, "a stream of the cache is full");

@@ -71,8 +71,8 @@ static struct safetensors_out describe(const struct tensor *t, const char *name,
   return o;
 }
 
-static int put_tensors(const struct model *m, struct writing *w, const char *file, const float *const *array, const char *const *prefix, int arrays,
-                       struct error *e) {
+static int put_tensors(const struct model *m, struct writing *w, const char *file, const float *const *array, const char *const *prefix,
+                       int arrays, struct error *e) {
   size_t n = (size_t)m->tensors, total = n * (size_t)arrays;
   struct safetensors_out *out = mem_alloc(total * sizeof *out);
   char(*name)[112] = mem_alloc(total * sizeof *name), path[4096];
@@ -246,7 +246,8 @@ static int read_config(const char *dir, struct loading *l, struct error *e) {
   if (rc == E_INPUT) rc = error_set(e, E_CORRUPT, "config.json is no JSON");
   TRY(rc);
   if (json_want_i64(l->root, "format", &format, e) < 0) return error_set(e, E_CORRUPT, "config.json has no format number");
-  if (format > MODEL_FORMAT) return error_set(e, E_VERSION, "checkpoint format %lld is newer than this program's %d", (long long)format, MODEL_FORMAT);
+  if (format > MODEL_FORMAT)
+    return error_set(e, E_VERSION, "checkpoint format %lld is newer than this program's %d", (long long)format, MODEL_FORMAT);
   TRY(file_join(path, sizeof path, dir, "SHA256SUMS", e));
   if (!file_exists(path)) return error_set(e, E_CORRUPT, "checkpoint without SHA256SUMS");
   TRY(file_read(&l->a, path, TEXT_LIMIT, &l->sums.text, e));
@@ -266,8 +267,8 @@ static int read_vocabulary(const char *dir, const struct loading *l, struct voca
   struct vocabulary *v;
   TRY(vocabulary_load(path, &v, e));
   int rc = OK;
-  if (strcmp(vocabulary_hash(v), l->config.vocabulary_hash) != 0 || vocabulary_codes(v) != l->config.codes || vocabulary_rows(v) != l->config.rows ||
-      vocabulary_outcomes(v) != l->config.outcomes)
+  if (strcmp(vocabulary_hash(v), l->config.vocabulary_hash) != 0 || vocabulary_codes(v) != l->config.codes ||
+      vocabulary_rows(v) != l->config.rows || vocabulary_outcomes(v) != l->config.outcomes)
     rc = error_set(e, E_MISMATCH, "the vocabulary is not the one that these weights were trained with");
   if (rc >= 0) rc = vouched(dir, &l->sums, "vocabulary.json", e);
   if (rc < 0)
@@ -284,10 +285,12 @@ static int read_tensor_into(const struct safetensors *s, const struct tensor *t,
   if (!f) return error_set(e, E_CORRUPT, "tensor missing"), error_where(e, NULL, 0, name), E_CORRUPT;
   bool fits = t->rows == 1 ? f->dims == 1 && f->shape[0] == (uint64_t)t->cols
                            : f->dims == 2 && f->shape[0] == (uint64_t)t->rows && f->shape[1] == (uint64_t)t->cols;
-  if (!fits) return error_set(e, E_MISMATCH, "tensor has another shape than the configuration says"), error_where(e, NULL, 0, name), E_MISMATCH;
+  if (!fits)
+    return error_set(e, E_MISMATCH, "tensor has another shape than the configuration says"), error_where(e, NULL, 0, name), E_MISMATCH;
   TRY(safetensors_floats(f, out + t->at, t->n, e));
   for (size_t i = 0; i < t->n; i++)
-    if (!isfinite(out[t->at + i])) return error_set(e, E_CORRUPT, "tensor holds a value that is not finite"), error_where(e, NULL, 0, name), E_CORRUPT;
+    if (!isfinite(out[t->at + i]))
+      return error_set(e, E_CORRUPT, "tensor holds a value that is not finite"), error_where(e, NULL, 0, name), E_CORRUPT;
   return OK;
 }
 

@@ -35,15 +35,20 @@ int model_preset(const char *name, struct model_config *out, struct error *e) {
 static bool within(int v, int low, int high) { return v >= low && v <= high; }
 
 int model_config_check(const struct model_config *c, struct error *e) {
-  bool ok = within(c->layers, 1, 256) && within(c->d, 2, 16384) && within(c->heads, 1, 512) && within(c->kv_heads, 1, c->heads) && c->heads % c->kv_heads == 0 &&
-            c->d % c->heads == 0 && within(c->ff, 1, 65536) && within(c->context, 2, 1 << 20) && within(c->window, 0, 1 << 20);
+  bool ok = within(c->layers, 1, 256) && within(c->d, 2, 16384) && within(c->heads, 1, 512) && within(c->kv_heads, 1, c->heads) &&
+            c->heads % c->kv_heads == 0 && c->d % c->heads == 0 && within(c->ff, 1, 65536) && within(c->context, 2, 1 << 20) &&
+            within(c->window, 0, 1 << 20);
   if (!ok) return error_set(e, E_USAGE, "model shape out of range (layers, d, heads, kv_heads, ff, context or window)");
-  if ((c->position == POSITION_ROPE_INDEX || c->position == POSITION_ROPE_TIME) && head_size(c) % 2) return error_set(e, E_USAGE, "head size must be even for rotary positions");
-  if (c->position > POSITION_LEARNED || c->mlp > MLP_GELU || c->norm > MODEL_NORM_LAYER || c->mask > MASK_FULL || !within(c->pack, PACK_INSTANT, PACK_EVENT))
+  if ((c->position == POSITION_ROPE_INDEX || c->position == POSITION_ROPE_TIME) && head_size(c) % 2)
+    return error_set(e, E_USAGE, "head size must be even for rotary positions");
+  if (c->position > POSITION_LEARNED || c->mlp > MLP_GELU || c->norm > MODEL_NORM_LAYER || c->mask > MASK_FULL ||
+      !within(c->pack, PACK_INSTANT, PACK_EVENT))
     return error_set(e, E_USAGE, "unknown position, mlp, norm, mask or pack");
-  if (!(c->dropout >= 0 && c->dropout < 1) || !(c->norm_eps > 0 && c->norm_eps < 1) || !(c->rope_base > 1 && c->rope_base < 1e9f) || !(c->min_gap_days > 0 && c->min_gap_days < 1e6f))
+  if (!(c->dropout >= 0 && c->dropout < 1) || !(c->norm_eps > 0 && c->norm_eps < 1) || !(c->rope_base > 1 && c->rope_base < 1e9f) ||
+      !(c->min_gap_days > 0 && c->min_gap_days < 1e6f))
     return error_set(e, E_USAGE, "dropout, norm_eps, rope_base or min_gap_days out of range");
-  if (!within(c->hazard_rank, 1, 4096) || c->codes < 1 || c->codes > 1u << 24 || c->rows < c->codes || c->rows > 1u << 26 || c->outcomes > 1u << 20)
+  if (!within(c->hazard_rank, 1, 4096) || c->codes < 1 || c->codes > 1u << 24 || c->rows < c->codes || c->rows > 1u << 26 ||
+      c->outcomes > 1u << 20)
     return error_set(e, E_USAGE, "hazard_rank, codes, rows or outcomes out of range");
   return OK;
 }
@@ -99,7 +104,8 @@ static int64_t read_int(struct reading *r, const char *key, int64_t limit) {
   int64_t v = 0;
   if (r->rc < 0) return 0;
   r->rc = json_want_i64(r->j, key, &v, r->e);
-  if (r->rc >= 0 && (v < 0 || v > limit)) r->rc = error_set(r->e, E_CORRUPT, "model configuration: a number is out of range"), error_where(r->e, NULL, 0, key);
+  if (r->rc >= 0 && (v < 0 || v > limit))
+    r->rc = error_set(r->e, E_CORRUPT, "model configuration: a number is out of range"), error_where(r->e, NULL, 0, key);
   return r->rc < 0 ? 0 : v;
 }
 
@@ -111,7 +117,8 @@ static float read_float(struct reading *r, const char *key) {
 
 static bool read_flag(struct reading *r, const char *key) {
   bool v = false;
-  if (r->rc >= 0 && !json_bool(json_get(r->j, key), &v)) r->rc = error_set(r->e, E_CORRUPT, "model configuration: a flag is missing"), error_where(r->e, NULL, 0, key);
+  if (r->rc >= 0 && !json_bool(json_get(r->j, key), &v))
+    r->rc = error_set(r->e, E_CORRUPT, "model configuration: a flag is missing"), error_where(r->e, NULL, 0, key);
   return v;
 }
 
@@ -129,7 +136,8 @@ static int read_name(struct reading *r, const char *key, const char *const *name
 static void read_text(struct reading *r, const char *key, char *out, size_t size) {
   struct str s;
   if (r->rc >= 0) r->rc = json_want_str(r->j, key, &s, r->e);
-  if (r->rc >= 0 && (s.n >= size || memchr(s.p, 0, s.n))) r->rc = error_set(r->e, E_CORRUPT, "model configuration: a text is too long"), error_where(r->e, NULL, 0, key);
+  if (r->rc >= 0 && (s.n >= size || memchr(s.p, 0, s.n)))
+    r->rc = error_set(r->e, E_CORRUPT, "model configuration: a text is too long"), error_where(r->e, NULL, 0, key);
   if (r->rc >= 0) memcpy(out, s.p, s.n), out[s.n] = 0;
 }
 

@@ -4,32 +4,71 @@
 #include "model/model_internal.h"
 #include "token/token.h"
 
-void linear_forward(const struct model *m, struct model_workspace *w, int rows, int in, int out, const float *x, ptrdiff_t weight, ptrdiff_t bias, float beta,
-                    float *y) {
-  m->kernel->gemm(&(struct gemm){.m = rows, .n = out, .k = in, .tb = true, .a = x, .lda = in, .b = m->weight + weight, .ldb = in, .beta = beta,
-                                 .bias = weight_at(m, bias), .c = y, .ldc = out, .scratch = w->gemm_scratch});
+void linear_forward(const struct model *m, struct model_workspace *w, int rows, int in, int out, const float *x, ptrdiff_t weight,
+                    ptrdiff_t bias, float beta, float *y) {
+  m->kernel->gemm(&(struct gemm){.m = rows,
+                                 .n = out,
+                                 .k = in,
+                                 .tb = true,
+                                 .a = x,
+                                 .lda = in,
+                                 .b = m->weight + weight,
+                                 .ldb = in,
+                                 .beta = beta,
+                                 .bias = weight_at(m, bias),
+                                 .c = y,
+                                 .ldc = out,
+                                 .scratch = w->gemm_scratch});
 }
 
-void norm_describe(const struct model *m, int rows, const float *x, ptrdiff_t gain, ptrdiff_t shift, float *y, float *mean, float *rstd, struct norm *n) {
-  *n = (struct norm){.kind = m->config.norm == MODEL_NORM_RMS ? NORM_RMS : NORM_LAYER, .rows = rows, .c = m->config.d, .eps = m->config.norm_eps, .x = x,
-                     .gain = m->weight + gain, .shift = weight_at(m, shift), .y = y, .mean = mean, .rstd = rstd};
+void norm_describe(const struct model *m, int rows, const float *x, ptrdiff_t gain, ptrdiff_t shift, float *y, float *mean, float *rstd,
+                   struct norm *n) {
+  *n = (struct norm){.kind = m->config.norm == MODEL_NORM_RMS ? NORM_RMS : NORM_LAYER,
+                     .rows = rows,
+                     .c = m->config.d,
+                     .eps = m->config.norm_eps,
+                     .x = x,
+                     .gain = m->weight + gain,
+                     .shift = weight_at(m, shift),
+                     .y = y,
+                     .mean = mean,
+                     .rstd = rstd};
 }
 
-void attention_describe(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct layer_state *s, struct attention *a) {
+void attention_describe(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct layer_state *s,
+                        struct attention *a) {
   const struct model_config *c = &m->config;
   int hd = head_size(c), width = qkv_width(c);
-  *a = (struct attention){.sequences = b->sequences, .start = b->seq_start, .heads = c->heads, .kv_heads = c->kv_heads, .d = hd,
-                          .scale = 1.0f / sqrtf((float)hd), .full = c->mask == MASK_FULL, .ties = c->mask == MASK_CAUSAL_NO_TIES, .window = c->window,
-                          .time = b->time, .q = s->qkv, .k = s->qkv + c->heads * hd, .v = s->qkv + (c->heads + c->kv_heads) * hd, .q_stride = width,
-                          .k_stride = width, .v_stride = width, .out = s->att, .out_stride = c->d, .lse = s->lse, .scratch = w->attention_scratch};
+  *a = (struct attention){.sequences = b->sequences,
+                          .start = b->seq_start,
+                          .heads = c->heads,
+                          .kv_heads = c->kv_heads,
+                          .d = hd,
+                          .scale = 1.0f / sqrtf((float)hd),
+                          .full = c->mask == MASK_FULL,
+                          .ties = c->mask == MASK_CAUSAL_NO_TIES,
+                          .window = c->window,
+                          .time = b->time,
+                          .q = s->qkv,
+                          .k = s->qkv + c->heads * hd,
+                          .v = s->qkv + (c->heads + c->kv_heads) * hd,
+                          .q_stride = width,
+                          .k_stride = width,
+                          .v_stride = width,
+                          .out = s->att,
+                          .out_stride = c->d,
+                          .lse = s->lse,
+                          .scratch = w->attention_scratch};
 }
 
 int batch_check(const struct model *m, const struct model_workspace *w, const struct token_batch *b, struct error *e) {
-  if (b->positions > w->positions) return error_set(e, E_LIMIT, "batch of %d positions is longer than the workspace (%d)", b->positions, w->positions);
+  if (b->positions > w->positions)
+    return error_set(e, E_LIMIT, "batch of %d positions is longer than the workspace (%d)", b->positions, w->positions);
   if (b->positions < 1 || b->sequences < 1) return error_set(e, E_USAGE, "empty batch");
   for (int s = 0; s < b->sequences; s++) {
     int n = b->seq_start[s + 1] - b->seq_start[s];
-    if (n < 1 || n > m->config.context) return error_set(e, E_LIMIT, "sequence of %d positions; the model's context is %d", n, m->config.context);
+    if (n < 1 || n > m->config.context)
+      return error_set(e, E_LIMIT, "sequence of %d positions; the model's context is %d", n, m->config.context);
   }
   for (int i = 0; i < b->entries; i++)
     if ((uint32_t)b->entry_id[i] >= m->config.rows) return error_set(e, E_MISMATCH, "batch was packed with another vocabulary");
@@ -44,8 +83,13 @@ static size_t position_row(const struct model *m, const struct token_batch *b, i
 void model_embed(const struct model *m, struct model_workspace *w, const struct token_batch *b, float *x) {
   size_t d = (size_t)m->config.d;
   linear_forward(m, w, b->positions, TOKEN_TIME_FEATURES, (int)d, b->time_feature, m->time, ABSENT, 0, x);
-  m->kernel->embed_forward(&(struct embed_bag){.rows = b->positions, .c = (int)d, .start = b->entry_start, .id = b->entry_id, .weight = b->entry_weight,
-                                               .table = m->weight + m->table, .out = x});
+  m->kernel->embed_forward(&(struct embed_bag){.rows = b->positions,
+                                               .c = (int)d,
+                                               .start = b->entry_start,
+                                               .id = b->entry_id,
+                                               .weight = b->entry_weight,
+                                               .table = m->weight + m->table,
+                                               .out = x});
   for (int p = 0; p < b->positions; p++) {
     if (b->entry_start[p] == b->entry_start[p + 1]) m->kernel->add(d, m->weight + m->moment, x + (size_t)p * d);
     if (m->position >= 0) m->kernel->add(d, m->weight + m->position + position_row(m, b, p) * d, x + (size_t)p * d);
@@ -53,24 +97,38 @@ void model_embed(const struct model *m, struct model_workspace *w, const struct 
 }
 
 /* Queries and keys normed per head (qk_norm): gathered to rows of one head, because the norm works on contiguous rows. */
-static void norm_heads(const struct model *m, struct model_workspace *w, int rows, int first, int heads, ptrdiff_t gain, struct layer_state *s) {
+static void norm_heads(const struct model *m, struct model_workspace *w, int rows, int first, int heads, ptrdiff_t gain,
+                       struct layer_state *s) {
   const struct model_config *c = &m->config;
   size_t hd = (size_t)head_size(c), width = (size_t)qkv_width(c), n = (size_t)heads * hd;
   float *raw = s->qk_raw + (size_t)rows * (size_t)first * hd, *rstd = s->qk_rstd + (size_t)rows * (size_t)first;
   for (size_t r = 0; r < (size_t)rows; r++) memcpy(raw + r * n, s->qkv + r * width + (size_t)first * hd, n * sizeof *raw);
-  m->kernel->norm_forward(&(struct norm){.kind = NORM_RMS, .rows = rows * heads, .c = (int)hd, .eps = c->norm_eps, .x = raw, .gain = m->weight + gain,
-                                         .y = w->qk_tmp, .mean = rstd, .rstd = rstd});
+  m->kernel->norm_forward(&(struct norm){.kind = NORM_RMS,
+                                         .rows = rows * heads,
+                                         .c = (int)hd,
+                                         .eps = c->norm_eps,
+                                         .x = raw,
+                                         .gain = m->weight + gain,
+                                         .y = w->qk_tmp,
+                                         .mean = rstd,
+                                         .rstd = rstd});
   for (size_t r = 0; r < (size_t)rows; r++) memcpy(s->qkv + r * width + (size_t)first * hd, w->qk_tmp + r * n, n * sizeof *raw);
 }
 
 static void rotate(const struct model *m, const struct token_batch *b, float *qkv) {
   const struct model_config *c = &m->config;
   if (c->position != POSITION_ROPE_INDEX && c->position != POSITION_ROPE_TIME) return;
-  m->kernel->rope(&(struct rope){.rows = b->positions, .heads = c->heads + c->kv_heads, .d = head_size(c), .stride = qkv_width(c),
-                                 .position = c->position == POSITION_ROPE_TIME ? b->rope_time : b->rope_index, .base = c->rope_base, .x = qkv});
+  m->kernel->rope(&(struct rope){.rows = b->positions,
+                                 .heads = c->heads + c->kv_heads,
+                                 .d = head_size(c),
+                                 .stride = qkv_width(c),
+                                 .position = c->position == POSITION_ROPE_TIME ? b->rope_time : b->rope_index,
+                                 .base = c->rope_base,
+                                 .x = qkv});
 }
 
-void block_qkv(const struct model *m, struct model_workspace *w, const struct token_batch *b, int l, const float *x, struct layer_state *s) {
+void block_qkv(const struct model *m, struct model_workspace *w, const struct token_batch *b, int l, const float *x,
+               struct layer_state *s) {
   const struct model_config *c = &m->config;
   const struct model_block *k = &m->block[l];
   struct norm n;
@@ -129,7 +187,8 @@ static void keep(struct model_cache *c, const struct model *m, const struct toke
   memcpy(c->prefix_time, b->time + b->seq_start[0], (size_t)c->prefix_n * sizeof *c->prefix_time);
 }
 
-int model_forward(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_cache *cache, struct error *e) {
+int model_forward(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_cache *cache,
+                  struct error *e) {
   TRY(batch_check(m, w, b, e));
   if (cache && (m->config.mask == MASK_FULL || b->seq_start[1] - b->seq_start[0] > cache->prefix_cap))
     return error_set(e, E_LIMIT, "prefix does not fit the cache (or the mask is not causal)");

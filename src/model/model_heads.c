@@ -24,8 +24,18 @@ static double soft_exp(double u, double *slope) {
 
 static void rates_rows(const struct model *m, float *scratch, int rows, const float *hidden, float *out) {
   const struct model_config *c = &m->config;
-  m->kernel->gemm(&(struct gemm){.m = rows, .n = (int)c->codes, .k = c->d, .tb = true, .a = hidden, .lda = c->d, .b = m->weight + m->rates, .ldb = c->d,
-                                 .bias = m->weight + m->rates_bias, .c = out, .ldc = (int)c->codes, .scratch = scratch});
+  m->kernel->gemm(&(struct gemm){.m = rows,
+                                 .n = (int)c->codes,
+                                 .k = c->d,
+                                 .tb = true,
+                                 .a = hidden,
+                                 .lda = c->d,
+                                 .b = m->weight + m->rates,
+                                 .ldb = c->d,
+                                 .bias = m->weight + m->rates_bias,
+                                 .c = out,
+                                 .ldc = (int)c->codes,
+                                 .scratch = scratch});
 }
 
 void model_rates_rows(const struct model *m, struct model_workspace *w, int rows, const float *hidden, float *log_rate) {
@@ -37,14 +47,16 @@ void model_rates_rows(const struct model *m, struct model_workspace *w, int rows
   }
 }
 
-void model_rates(const struct model *m, struct model_workspace *w, const float *hidden, float *log_rate) { model_rates_rows(m, w, 1, hidden, log_rate); }
+void model_rates(const struct model *m, struct model_workspace *w, const float *hidden, float *log_rate) {
+  model_rates_rows(m, w, 1, hidden, log_rate);
+}
 
 struct rates_row { /* one position's part of the loss: weights of the two gradients */
   double ce, time, shift;
 };
 
-static struct rates_row rates_row_loss(const struct model *m, const struct token_batch *b, const struct loss_options *o, int p, bool survives,
-                                       const float *logits, double lse, double shift, struct loss_sums *sum) {
+static struct rates_row rates_row_loss(const struct model *m, const struct token_batch *b, const struct loss_options *o, int p,
+                                       bool survives, const float *logits, double lse, double shift, struct loss_sums *sum) {
   struct rates_row g = {0};
   int n = b->target_start[p + 1] - b->target_start[p];
   double gap = b->gap_days[p], slope, total = lse + shift;
@@ -77,8 +89,8 @@ static bool survives(const struct token_batch *b, int sequence, int p) {
   return p == b->seq_start[sequence + 1] - 1 && isnan(b->gap_days[p]);
 }
 
-static void rates_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o, float *gradient,
-                       struct loss_sums *sum) {
+static void rates_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o,
+                       float *gradient, struct loss_sums *sum) {
   const struct kernel *k = m->kernel;
   size_t v = m->config.codes, d = (size_t)m->config.d;
   int sequence = 0;
@@ -125,7 +137,8 @@ void model_value(const struct model *m, struct model_workspace *w, const float *
   softmax_knots(m, w->pool, code, probability);
 }
 
-static double value_target(const struct model *m, struct model_workspace *w, size_t p, uint32_t code, float knot, double weight, float *gradient) {
+static double value_target(const struct model *m, struct model_workspace *w, size_t p, uint32_t code, float knot, double weight,
+                           float *gradient) {
   const struct kernel *k = m->kernel;
   size_t d = (size_t)m->config.d, row = m->table >= 0 ? (size_t)m->knot_row[code] * d : 0;
   float prob[TOKEN_KNOTS];
@@ -143,8 +156,8 @@ static double value_target(const struct model *m, struct model_workspace *w, siz
   return loss;
 }
 
-static void value_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o, float *gradient,
-                       struct loss_sums *sum) {
+static void value_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o,
+                       float *gradient, struct loss_sums *sum) {
   int d = m->config.d;
   if (o->w_value == 0) return;
   linear_forward(m, w, b->positions, d, d, w->hidden, m->value, ABSENT, 0, w->u);
@@ -169,10 +182,28 @@ static void value_loss(const struct model *m, struct model_workspace *w, const s
 static void hazard_rows(const struct model *m, float *scratch, int rows, const float *hidden, float *z, float *out) {
   const struct model_config *c = &m->config;
   int rank = c->hazard_rank, outcomes = (int)c->outcomes;
-  m->kernel->gemm(&(struct gemm){.m = rows, .n = HAZARD_BINS * rank, .k = c->d, .tb = true, .a = hidden, .lda = c->d, .b = m->weight + m->hazard,
-                                 .ldb = c->d, .c = z, .ldc = HAZARD_BINS * rank, .scratch = scratch});
-  m->kernel->gemm(&(struct gemm){.m = rows * HAZARD_BINS, .n = outcomes, .k = rank, .tb = true, .a = z, .lda = rank, .b = m->weight + m->hazard_outcome,
-                                 .ldb = rank, .c = out, .ldc = outcomes, .scratch = scratch});
+  m->kernel->gemm(&(struct gemm){.m = rows,
+                                 .n = HAZARD_BINS * rank,
+                                 .k = c->d,
+                                 .tb = true,
+                                 .a = hidden,
+                                 .lda = c->d,
+                                 .b = m->weight + m->hazard,
+                                 .ldb = c->d,
+                                 .c = z,
+                                 .ldc = HAZARD_BINS * rank,
+                                 .scratch = scratch});
+  m->kernel->gemm(&(struct gemm){.m = rows * HAZARD_BINS,
+                                 .n = outcomes,
+                                 .k = rank,
+                                 .tb = true,
+                                 .a = z,
+                                 .lda = rank,
+                                 .b = m->weight + m->hazard_outcome,
+                                 .ldb = rank,
+                                 .c = out,
+                                 .ldc = outcomes,
+                                 .scratch = scratch});
   for (int r = 0; r < rows; r++)
     m->kernel->add((size_t)HAZARD_BINS * c->outcomes, m->weight + m->hazard_bias, out + (size_t)r * HAZARD_BINS * c->outcomes);
 }
@@ -208,8 +239,8 @@ static double hazard_cell(double until, bool happened, double weight, size_t str
   return loss;
 }
 
-static double hazard_position(const struct model *m, struct model_workspace *w, const struct token_batch *b, int sequence, int p, int row, double weight,
-                              bool gradient, int *at_risk) {
+static double hazard_position(const struct model *m, struct model_workspace *w, const struct token_batch *b, int sequence, int p, int row,
+                              double weight, bool gradient, int *at_risk) {
   size_t n = m->config.outcomes, cells = HAZARD_BINS * n;
   const int64_t *first = b->outcome_first + (size_t)sequence * n;
   int64_t now = b->time[p], end = b->end_time[sequence];
@@ -249,15 +280,16 @@ static void hazard_chunk(const struct model *m, struct model_workspace *w, const
     sum->objective += weight * loss;
   }
   if (!gradient) return;
-  for (int i = 0; i < n; i++) m->kernel->add((size_t)HAZARD_BINS * c->outcomes, w->dhz + (size_t)i * HAZARD_BINS * c->outcomes, gradient + m->hazard_bias);
+  for (int i = 0; i < n; i++)
+    m->kernel->add((size_t)HAZARD_BINS * c->outcomes, w->dhz + (size_t)i * HAZARD_BINS * c->outcomes, gradient + m->hazard_bias);
   linear_backward(m, w, gradient, n * HAZARD_BINS, rank, outcomes, w->z, m->hazard_outcome, ABSENT, w->dhz, 0, w->dz);
   linear_backward(m, w, gradient, n, c->d, wide, w->sample, m->hazard, ABSENT, w->dz, 0, w->dsample);
   for (int i = 0; i < n; i++) m->kernel->add(d, w->dsample + (size_t)i * d, w->dhidden + (size_t)pick[i].position * d);
 }
 
 /* At most HAZARD_SAMPLES positions of each sequence, one in each equal part of it, the same ones for the same seed and stream. */
-static void hazard_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o, float *gradient,
-                        struct loss_sums *sum) {
+static void hazard_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o,
+                        float *gradient, struct loss_sums *sum) {
   struct hazard_pick pick[HAZARD_ROWS];
   int n = 0;
   if (m->config.outcomes == 0 || o->w_hazard == 0) return;
@@ -285,8 +317,8 @@ double task_logit(const struct model *m, const struct model_task *t, const float
   return m->kernel->dot(2 * d, pooled, m->weight + t->weight) + (double)m->weight[t->bias];
 }
 
-static void task_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o, float *gradient,
-                      struct loss_sums *sum) {
+static void task_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o,
+                      float *gradient, struct loss_sums *sum) {
   size_t d = (size_t)m->config.d;
   for (int i = 0; i < o->labels; i++) {
     const struct sequence_label *l = &o->label[i];

@@ -21,17 +21,18 @@ struct tensor {
   char name[96];
   size_t at, n; /* floats */
   int rows, cols;
-  bool decay;   /* weight decay applies: matrices, but not norms, biases or the moment vector */
+  bool decay; /* weight decay applies: matrices, but not norms, biases or the moment vector */
   enum tensor_init init;
-  float sd;     /* of INIT_NORMAL and INIT_TABLE */
+  float sd; /* of INIT_NORMAL and INIT_TABLE */
 };
 struct model_block {
   ptrdiff_t norm1_gain, norm1_shift, qkv, qkv_bias, q_norm, k_norm, out, out_bias;
   ptrdiff_t norm2_gain, norm2_shift, up, up_bias, down, down_bias;
 };
-struct wide_column { /* contribution = weight * clip((log ? log1p(x) : x) - mean) / sd), or `missing` if x is NaN */
+struct wide_column { /* z = clip(((log ? log1p(x) : x) - mean) / sd); if x is NaN the contribution is `missing`, else
+                      * base + weight z + low_weight max(0, low - z) + high_weight max(0, z - high): both tails bend on their own */
   bool log;
-  float mean, sd, weight, missing;
+  float mean, sd, weight, missing, base, low, low_weight, high, high_weight;
 };
 struct model_task {
   char name[MODEL_TASK_NAME];
@@ -42,7 +43,7 @@ struct model_task {
   uint32_t columns;
   double wide_bias, l2;
   double blend_deep, blend_wide, blend_bias;
-  bool blend_fitted;      /* on tuning patients; otherwise fixed weights, for want of positives */
+  bool blend_fitted; /* on tuning patients; otherwise fixed weights, for want of positives */
   uint32_t n, yes, tuning_n, tuning_yes;
   double tuning_auroc, tuning_auroc_deep, tuning_auroc_wide; /* NaN if there were too few */
 };
@@ -79,18 +80,18 @@ struct model_workspace {
   float *last, *mean, *rstd, *hidden; /* input, statistics and output of the final norm */
   float *branch, *qk_tmp;
   float *gemm_scratch, *attention_scratch;
-  float *logits, *dlogits;     /* (rates_rows, codes) */
-  float *sample, *dsample;     /* (HAZARD_ROWS, d) */
-  float *z, *dz;               /* (HAZARD_ROWS, bins * rank) */
-  float *hz, *dhz;             /* (HAZARD_ROWS * bins, outcomes) */
-  float *pool, *dpool;         /* (2 d) */
-  float *u, *du;               /* (positions, d) */
+  float *logits, *dlogits; /* (rates_rows, codes) */
+  float *sample, *dsample; /* (HAZARD_ROWS, d) */
+  float *z, *dz;           /* (HAZARD_ROWS, bins * rank) */
+  float *hz, *dhz;         /* (HAZARD_ROWS * bins, outcomes) */
+  float *pool, *dpool;     /* (2 d) */
+  float *u, *du;           /* (positions, d) */
   float *dhidden, *dx, *dn, *dqkv, *datt, *dup, *dact;
   size_t attention_floats;
   int rates_rows;
   float dropout; /* 0 outside training */
   uint64_t seed, stream;
-  int rows;      /* of the last forward pass */
+  int rows; /* of the last forward pass */
 };
 #define HAZARD_ROWS 64
 #define HAZARD_SAMPLES 4
@@ -98,11 +99,11 @@ struct model_workspace {
 struct model_cache {
   int layers, width; /* kv_heads * head size */
   int prefix_cap, prefix_n, streams, own_cap;
-  float *prefix;     /* (layers, 2, prefix_cap, width) */
-  float *own;        /* (layers, 2, streams, own_cap, width) */
+  float *prefix; /* (layers, 2, prefix_cap, width) */
+  float *own;    /* (layers, 2, streams, own_cap, width) */
   int64_t *prefix_time, *own_time;
   int32_t *own_n;
-  float *gathered;   /* (streams, 2, prefix_cap + own_cap, width) where a mask hides rows of the past; else NULL */
+  float *gathered; /* (streams, 2, prefix_cap + own_cap, width) where a mask hides rows of the past; else NULL */
   float *scratch;
   const float **key, **value, **own_key, **own_value;
   int32_t *count, *own_count, *zero;
@@ -124,10 +125,11 @@ void model_config_write(const struct model_config *c, struct json_out *o);
 int model_config_read(struct json j, struct model_config *c, struct error *e) MUST_CHECK;
 
 /* model_weights.c */
-int model_table(struct model *m, const char (*task_name)[MODEL_TASK_NAME], int tasks, struct error *e) MUST_CHECK; /* tensor table, no weights */
+int model_table(struct model *m, const char (*task_name)[MODEL_TASK_NAME], int tasks,
+                struct error *e) MUST_CHECK; /* tensor table, no weights */
 /* Model with task heads; v may be NULL (tests without a vocabulary: config.codes, rows, outcomes as given). */
-int model_build(const struct model_config *c, const struct vocabulary *v, const char (*task_name)[MODEL_TASK_NAME], int tasks, uint64_t seed,
-                struct model **out, struct error *e) MUST_CHECK;
+int model_build(const struct model_config *c, const struct vocabulary *v, const char (*task_name)[MODEL_TASK_NAME], int tasks,
+                uint64_t seed, struct model **out, struct error *e) MUST_CHECK;
 const struct tensor *model_tensor(const struct model *m, const char *name); /* NULL if absent */
 void model_task_release(struct model_task *t);
 
@@ -135,13 +137,15 @@ void model_task_release(struct model_task *t);
 size_t model_workspace_bytes(const struct model *m, int positions, bool training, struct model_workspace *w, void *base);
 
 /* model_forward.c, model_backward.c */
-void linear_forward(const struct model *m, struct model_workspace *w, int rows, int in, int out, const float *x, ptrdiff_t weight, ptrdiff_t bias, float beta,
-                    float *y);
+void linear_forward(const struct model *m, struct model_workspace *w, int rows, int in, int out, const float *x, ptrdiff_t weight,
+                    ptrdiff_t bias, float beta, float *y);
 /* gradient of the weights accumulated; dx overwritten (beta 0) or accumulated (beta 1), NULL = not wanted */
-void linear_backward(const struct model *m, struct model_workspace *w, float *gradient, int rows, int in, int out, const float *x, ptrdiff_t weight,
-                     ptrdiff_t bias, const float *dy, float beta, float *dx);
-void norm_describe(const struct model *m, int rows, const float *x, ptrdiff_t gain, ptrdiff_t shift, float *y, float *mean, float *rstd, struct norm *n);
-void attention_describe(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct layer_state *s, struct attention *a);
+void linear_backward(const struct model *m, struct model_workspace *w, float *gradient, int rows, int in, int out, const float *x,
+                     ptrdiff_t weight, ptrdiff_t bias, const float *dy, float beta, float *dx);
+void norm_describe(const struct model *m, int rows, const float *x, ptrdiff_t gain, ptrdiff_t shift, float *y, float *mean, float *rstd,
+                   struct norm *n);
+void attention_describe(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct layer_state *s,
+                        struct attention *a);
 void model_embed(const struct model *m, struct model_workspace *w, const struct token_batch *b, float *x);
 void block_qkv(const struct model *m, struct model_workspace *w, const struct token_batch *b, int l, const float *x, struct layer_state *s);
 void block_rest(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s, float *out);
@@ -160,7 +164,7 @@ struct loss_options {
   double scale;      /* of one position: 1 / positions of an optimiser step */
   double task_scale; /* of one example: 1 / examples of an optimiser step */
   float dropout;
-  uint64_t seed, stream;        /* dropout masks and hazard samples */
+  uint64_t seed, stream; /* dropout masks and hazard samples */
   const struct sequence_label *label;
   int labels;
 };
@@ -185,7 +189,8 @@ struct wide_data {
   uint32_t n, columns;
 };
 struct pool;
-int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_data *d, uint64_t seed, struct pool *pool, struct error *e) MUST_CHECK;
+int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_data *d, uint64_t seed, struct pool *pool,
+             struct error *e) MUST_CHECK;
 void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, uint32_t n);
 double auroc(const double *score, const uint8_t *y, uint32_t n);
 int model_task_write(const struct model_task *t, struct buf *json, struct error *e) MUST_CHECK;

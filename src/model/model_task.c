@@ -16,7 +16,9 @@
 int model_tasks(const struct model *m) { return m->tasks; }
 const char *model_task_name(const struct model *m, int i) { return i >= 0 && i < m->tasks ? m->task[i].name : NULL; }
 const char *model_task_json(const struct model_task *t) { return t->text ? t->text : ""; }
-struct feature_set *model_task_features(const struct model_task *t) { return t->wide ? t->features : NULL; }
+struct feature_set *model_task_features(const struct model_task *t) {
+  return t->wide ? t->features : NULL;
+}
 
 const struct model_task *model_task_find(const struct model *m, const char *task_name) {
   for (int i = 0; i < m->tasks; i++)
@@ -35,17 +37,22 @@ static float wide_standard(const struct wide_column *c, float x) {
   return v > WIDE_CLIP ? WIDE_CLIP : v < -WIDE_CLIP ? -WIDE_CLIP : v;
 }
 
+static float tail_low(const struct wide_column *c, float z) { return z < c->low ? c->low - z : 0; }
+static float tail_high(const struct wide_column *c, float z) { return z > c->high ? z - c->high : 0; }
+
 double wide_logit(const struct model_task *t, const float *row) {
-  double z = t->wide_bias;
+  double sum = t->wide_bias;
   for (uint32_t j = 0; j < t->columns; j++) {
     const struct wide_column *c = &t->wide[j];
-    z += isnan(row[j]) ? (double)c->missing : (double)c->weight * (double)wide_standard(c, row[j]);
+    float z = isnan(row[j]) ? 0 : wide_standard(c, row[j]);
+    sum +=
+        (double)(isnan(row[j]) ? c->missing : c->base + c->weight * z + c->low_weight * tail_low(c, z) + c->high_weight * tail_high(c, z));
   }
-  return z;
+  return sum;
 }
 
-int model_task_score(const struct model *m, const struct model_task *t, const float *hidden, int n, const float *features, struct model_task_score *out,
-                     struct error *e) {
+int model_task_score(const struct model *m, const struct model_task *t, const float *hidden, int n, const float *features,
+                     struct model_task_score *out, struct error *e) {
   if (n < 1) return error_set(e, E_USAGE, "no hidden rows to score");
   float *pooled = mem_alloc(2 * (size_t)m->config.d * sizeof *pooled);
   if (!pooled) return error_set(e, E_NOMEM, "no memory to score a task");
@@ -166,14 +173,21 @@ static void logistic_fit(const struct logistic *f, double *w, double *room, int 
 
 /* ---- the wide part ---- */
 
-struct design { /* standardised columns: `from` a feature (value or its being missing) */
+enum part { PART_VALUE, PART_LOW, PART_HIGH, PART_MISSING };
+struct design { /* standardised columns, each one part of a feature */
   float *z;
   uint32_t p, *from;
-  bool *missing;
-  float *shift, *scale; /* of indicators */
+  enum part *part;
+  float *shift, *scale; /* of tails and indicators */
 };
 
-static bool describe_column(const struct wide_data *d, uint32_t j, struct wide_column *c, uint32_t *missing) {
+static int by_value(const void *x, const void *y) {
+  float a = *(const float *)x, b = *(const float *)y;
+  return a < b ? -1 : a > b;
+}
+
+/* Mean and spread of a feature and the quartiles where its tails begin; false if it says nothing. `room`: n floats. */
+static bool describe_column(const struct wide_data *d, uint32_t j, struct wide_column *c, uint32_t *missing, float *room) {
   double sum = 0, square = 0;
   uint32_t n = 0;
   *c = (struct wide_column){.log = d->is_count[j], .sd = 1};
@@ -181,7 +195,7 @@ static bool describe_column(const struct wide_data *d, uint32_t j, struct wide_c
     float x = d->x[(size_t)i * d->columns + j];
     if (isnan(x)) continue;
     double v = c->log ? (x > 0 ? log1p((double)x) : 0) : (double)x;
-    sum += v, square += v * v, n++;
+    sum += v, square += v * v, room[n++] = (float)v;
   }
   *missing = d->n - n;
   if (n < 10) return false;
@@ -189,6 +203,9 @@ static bool describe_column(const struct wide_data *d, uint32_t j, struct wide_c
   if (!(var > 1e-12 * (1 + mean * mean))) return false;
   c->mean = (float)mean;
   c->sd = (float)sqrt(var);
+  qsort(room, n, sizeof *room, by_value);
+  c->low = (room[n / 4] - c->mean) / c->sd;
+  c->high = (room[n - 1 - n / 4] - c->mean) / c->sd;
   return true;
 }
 
@@ -197,19 +214,54 @@ static uint64_t missing_pattern(const struct wide_data *d, uint32_t j, uint8_t *
   return hash64(row, d->n, 1);
 }
 
-/* Chooses the columns: every feature that varies, and one indicator for each different pattern of being missing. */
+/* Adds a tail if it varies enough to be learned from. */
+static void add_tail(const struct model_task *t, const struct wide_data *d, uint32_t j, enum part part, struct design *g) {
+  const struct wide_column *c = &t->wide[j];
+  double sum = 0, square = 0, n = 0, touched = 0;
+  for (uint32_t i = 0; i < d->n; i++) {
+    float x = d->x[(size_t)i * d->columns + j];
+    if (isnan(x)) continue;
+    float z = wide_standard(c, x), v = part == PART_LOW ? tail_low(c, z) : tail_high(c, z);
+    sum += v, square += v * v, n++, touched += v > 0;
+  }
+  double mean = sum / n, var = square / n - mean * mean;
+  if (!(var > 1e-4) || touched < 10 || touched > n - 10) return;
+  g->from[g->p] = j, g->part[g->p] = part;
+  g->shift[g->p] = (float)mean, g->scale[g->p++] = (float)sqrt(var);
+}
+
+static float design_cell(const struct model_task *t, const struct design *g, uint32_t q, float x) {
+  const struct wide_column *c = &t->wide[g->from[q]];
+  if (g->part[q] == PART_MISSING) return ((isnan(x) ? 1.0f : 0.0f) - g->shift[q]) / g->scale[q];
+  if (isnan(x)) return 0;
+  float z = wide_standard(c, x);
+  return g->part[q] == PART_VALUE ? z : ((g->part[q] == PART_LOW ? tail_low(c, z) : tail_high(c, z)) - g->shift[q]) / g->scale[q];
+}
+
+static int design_room(const struct wide_data *d, struct arena *a, struct design *g, struct error *e) {
+  size_t most = 4 * (size_t)d->columns + 1;
+  g->from = arena_array(a, uint32_t, most);
+  g->part = arena_array(a, enum part, most);
+  g->shift = arena_array(a, float, most);
+  g->scale = arena_array(a, float, most);
+  return g->from && g->part && g->shift && g->scale ? OK : error_set(e, E_NOMEM, "no memory for the wide part");
+}
+
+/* Chooses the columns: every feature that varies with its two tails, and one indicator for each different pattern of being missing. */
 static int design_columns(struct model_task *t, const struct wide_data *d, struct arena *a, struct design *g, struct error *e) {
-  g->from = arena_array(a, uint32_t, 2 * (size_t)d->columns);
-  g->missing = arena_array(a, bool, 2 * (size_t)d->columns);
-  g->shift = arena_array(a, float, 2 * (size_t)d->columns);
-  g->scale = arena_array(a, float, 2 * (size_t)d->columns);
-  uint64_t *seen = arena_array(a, uint64_t, d->columns);
-  uint8_t *row = arena_alloc(a, d->n, 1);
-  if (!g->from || !g->missing || !g->shift || !g->scale || !seen || !row) return error_set(e, E_NOMEM, "no memory for the wide part");
+  TRY(design_room(d, a, g, e));
+  uint64_t *seen = arena_array(a, uint64_t, (size_t)d->columns + 1);
+  uint8_t *row = arena_alloc(a, d->n + 1, 1);
+  float *room = arena_array(a, float, (size_t)d->n + 1);
+  if (!seen || !row || !room) return error_set(e, E_NOMEM, "no memory for the wide part");
   uint32_t patterns = 0;
   for (uint32_t j = 0; j < d->columns; j++) {
     uint32_t missing;
-    if (describe_column(d, j, &t->wide[j], &missing)) g->from[g->p++] = j;
+    if (describe_column(d, j, &t->wide[j], &missing, room)) {
+      g->part[g->p] = PART_VALUE, g->from[g->p++] = j;
+      add_tail(t, d, j, PART_LOW, g);
+      add_tail(t, d, j, PART_HIGH, g);
+    }
     double share = (double)missing / d->n;
     if (share < 0.005 || share > 0.995) continue;
     uint64_t hash = missing_pattern(d, j, row);
@@ -217,24 +269,17 @@ static int design_columns(struct model_task *t, const struct wide_data *d, struc
     for (uint32_t k = 0; k < patterns; k++) old |= seen[k] == hash;
     if (old) continue;
     seen[patterns++] = hash;
-    g->from[g->p] = j;
-    g->missing[g->p] = true;
-    g->shift[g->p] = (float)share;
-    g->scale[g->p++] = (float)sqrt(share * (1 - share));
+    g->from[g->p] = j, g->part[g->p] = PART_MISSING;
+    g->shift[g->p] = (float)share, g->scale[g->p++] = (float)sqrt(share * (1 - share));
   }
   g->z = arena_array(a, float, (size_t)d->n * g->p + 16);
   if (!g->z) return error_set(e, E_NOMEM, "no memory for the wide part");
   for (uint32_t i = 0; i < d->n; i++)
-    for (uint32_t q = 0; q < g->p; q++) {
-      float x = d->x[(size_t)i * d->columns + g->from[q]];
-      g->z[(size_t)i * g->p + q] = g->missing[q] ? ((isnan(x) ? 1.0f : 0.0f) - g->shift[q]) / g->scale[q]
-                                   : isnan(x)    ? 0.0f
-                                                 : wide_standard(&t->wide[g->from[q]], x);
-    }
+    for (uint32_t q = 0; q < g->p; q++) g->z[(size_t)i * g->p + q] = design_cell(t, g, q, d->x[(size_t)i * d->columns + g->from[q]]);
   return OK;
 }
 
-static const double l2_grid[] = {3000, 1000, 300, 100, 30, 10, 3};
+static const double l2_grid[] = {10000, 3000, 1000, 300, 100, 30, 10};
 #define GRID (sizeof l2_grid / sizeof *l2_grid)
 
 struct folds {
@@ -277,18 +322,19 @@ static void keep_weights(struct model_task *t, const struct design *g, const dou
   t->wide_bias = w[g->p];
   for (uint32_t q = 0; q < g->p; q++) {
     struct wide_column *c = &t->wide[g->from[q]];
-    if (!g->missing[q]) {
-      c->weight = (float)w[q];
-      continue;
+    double weight = g->part[q] == PART_VALUE ? w[q] : w[q] / (double)g->scale[q];
+    switch (g->part[q]) {
+      case PART_VALUE: c->weight = (float)weight; break;
+      case PART_LOW: c->low_weight = (float)weight, c->base -= (float)(weight * (double)g->shift[q]); break;
+      case PART_HIGH: c->high_weight = (float)weight, c->base -= (float)(weight * (double)g->shift[q]); break;
+      case PART_MISSING: c->missing = (float)weight, t->wide_bias -= weight * (double)g->shift[q]; break;
     }
-    c->missing = (float)(w[q] / (double)g->scale[q]);
-    t->wide_bias -= w[q] * (double)g->shift[q] / (double)g->scale[q];
   }
 }
 
 /* A pattern's indicator stands for all columns with that pattern; it is counted once, at the first of them. */
-static int fit_design(struct model_task *t, const struct kernel *k, const struct wide_data *d, const struct design *g, uint64_t seed, struct pool *pool,
-                      struct arena *a, struct error *e) {
+static int fit_design(struct model_task *t, const struct kernel *k, const struct wide_data *d, const struct design *g, uint64_t seed,
+                      struct pool *pool, struct arena *a, struct error *e) {
   uint8_t *fold = arena_alloc(a, d->n, 1);
   double *w = arena_array(a, double, (1 + 2 * HISTORY + 4) * ((size_t)g->p + 1));
   float *w32 = arena_array(a, float, 2 * ((size_t)g->p + 1));
@@ -414,17 +460,31 @@ void blend_fit(struct model_task *t, const double *deep, const double *wide, con
 
 /* ---- the head's file ---- */
 
-static void write_column(struct json_out *o, const char *key, const struct model_task *t, int which) {
-  json_out_key(o, key);
+static const struct {
+  const char *name;
+  size_t at;
+} wide_field[] = {{"mean", offsetof(struct wide_column, mean)},
+                  {"sd", offsetof(struct wide_column, sd)},
+                  {"weight", offsetof(struct wide_column, weight)},
+                  {"missing", offsetof(struct wide_column, missing)},
+                  {"base", offsetof(struct wide_column, base)},
+                  {"low", offsetof(struct wide_column, low)},
+                  {"low_weight", offsetof(struct wide_column, low_weight)},
+                  {"high", offsetof(struct wide_column, high)},
+                  {"high_weight", offsetof(struct wide_column, high_weight)}};
+#define WIDE_FIELDS (sizeof wide_field / sizeof *wide_field)
+
+static void write_columns(struct json_out *o, const struct model_task *t) {
+  json_out_key(o, "log");
   json_out_array(o);
-  for (uint32_t j = 0; j < t->columns; j++) {
-    const struct wide_column *c = &t->wide[j];
-    if (which == 0)
-      json_out_bool(o, c->log);
-    else
-      json_out_f32(o, which == 1 ? c->mean : which == 2 ? c->sd : which == 3 ? c->weight : c->missing);
-  }
+  for (uint32_t j = 0; j < t->columns; j++) json_out_bool(o, t->wide[j].log);
   json_out_end(o);
+  for (size_t f = 0; f < WIDE_FIELDS; f++) {
+    json_out_key(o, wide_field[f].name);
+    json_out_array(o);
+    for (uint32_t j = 0; j < t->columns; j++) json_out_f32(o, *(const float *)(const void *)((const char *)&t->wide[j] + wide_field[f].at));
+    json_out_end(o);
+  }
 }
 
 static int write_wide(const struct model_task *t, struct json_out *o, struct error *e) {
@@ -436,11 +496,7 @@ static int write_wide(const struct model_task *t, struct json_out *o, struct err
     json_kv_str(o, "features", (struct str){features.p, features.n});
     json_kv_f64(o, "bias", t->wide_bias);
     json_kv_f64(o, "l2", t->l2);
-    write_column(o, "log", t, 0);
-    write_column(o, "mean", t, 1);
-    write_column(o, "sd", t, 2);
-    write_column(o, "weight", t, 3);
-    write_column(o, "missing", t, 4);
+    write_columns(o, t);
     json_out_end(o);
   }
   buf_release(&features);
@@ -481,15 +537,17 @@ int model_task_write(const struct model_task *t, struct buf *json, struct error 
   return buf_check(json, e);
 }
 
-static int read_numbers(struct json j, const char *key, uint32_t n, float *out, size_t stride, struct error *e) {
+static int read_numbers(struct json j, const char *key, uint32_t n, char *out, size_t stride, struct error *e) {
   struct json list = json_get(j, key), item;
   uint32_t i = 0;
-  if (json_kind(list) != JSON_ARRAY || json_count(list) != n) return error_set(e, E_CORRUPT, "task head: a list of the wide part has the wrong length");
+  if (json_kind(list) != JSON_ARRAY || json_count(list) != n)
+    return error_set(e, E_CORRUPT, "task head: a list of the wide part has the wrong length");
   struct json_iter it = json_items(list);
   for (; i < n && json_next(&it, &item); i++) {
     double v;
-    if (!json_f64(item, &v) || !isfinite((float)v)) return error_set(e, E_CORRUPT, "task head: a weight of the wide part is no finite number");
-    *(float *)(void *)((char *)out + i * stride) = (float)v;
+    if (!json_f64(item, &v) || !isfinite((float)v))
+      return error_set(e, E_CORRUPT, "task head: a weight of the wide part is no finite number");
+    *(float *)(void *)(out + i * stride) = (float)v;
   }
   return OK;
 }
@@ -506,13 +564,13 @@ static int read_wide(struct model_task *t, struct json j, struct error *e) {
   if (!t->wide) return error_set(e, E_NOMEM, "no memory for a task head");
   memset(t->wide, 0, (size_t)n * sizeof *t->wide);
   if (n == 0) return OK;
-  TRY(read_numbers(j, "mean", n, &t->wide->mean, sizeof *t->wide, e));
-  TRY(read_numbers(j, "sd", n, &t->wide->sd, sizeof *t->wide, e));
-  TRY(read_numbers(j, "weight", n, &t->wide->weight, sizeof *t->wide, e));
-  TRY(read_numbers(j, "missing", n, &t->wide->missing, sizeof *t->wide, e));
-  struct json_iter it = json_items(json_get(j, "log"));
-  while (i < n && json_next(&it, &item)) {
-    if (!json_bool(item, &t->wide[i].log) || !(t->wide[i].sd > 0)) return error_set(e, E_CORRUPT, "task head: a column of the wide part is unusable");
+  for (size_t f = 0; f < WIDE_FIELDS; f++)
+    TRY(read_numbers(j, wide_field[f].name, n, (char *)t->wide + wide_field[f].at, sizeof *t->wide, e));
+  struct json log = json_get(j, "log");
+  struct json_iter it = json_items(log);
+  while (json_count(log) == n && i < n && json_next(&it, &item)) {
+    if (!json_bool(item, &t->wide[i].log) || !(t->wide[i].sd > 0))
+      return error_set(e, E_CORRUPT, "task head: a column of the wide part is unusable");
     i++;
   }
   return i == n ? OK : error_set(e, E_CORRUPT, "task head: a list of the wide part has the wrong length");

@@ -6,7 +6,8 @@
 #include "model/model_internal.h"
 #include "token/token.h"
 
-static int add(struct model *m, ptrdiff_t *at, const char *name, int rows, int cols, bool decay, enum tensor_init init, double sd, struct error *e) {
+static int add(struct model *m, ptrdiff_t *at, const char *name, int rows, int cols, bool decay, enum tensor_init init, double sd,
+               struct error *e) {
   if (m->tensors == m->tensor_cap) {
     int cap = m->tensor_cap ? 2 * m->tensor_cap : 64;
     struct tensor *p = mem_realloc(m->tensor, (size_t)cap * sizeof *p);
@@ -15,7 +16,8 @@ static int add(struct model *m, ptrdiff_t *at, const char *name, int rows, int c
     m->tensor_cap = cap;
   }
   struct tensor *t = &m->tensor[m->tensors++];
-  *t = (struct tensor){.at = m->floats, .n = (size_t)rows * (size_t)cols, .rows = rows, .cols = cols, .decay = decay, .init = init, .sd = (float)sd};
+  *t = (struct tensor){
+      .at = m->floats, .n = (size_t)rows * (size_t)cols, .rows = rows, .cols = cols, .decay = decay, .init = init, .sd = (float)sd};
   snprintf(t->name, sizeof t->name, "%s", name);
   *at = (ptrdiff_t)m->floats;
   m->floats += (t->n + 15) & ~(size_t)15; /* every tensor begins on a cache line */
@@ -30,9 +32,9 @@ static int add_block(struct model *m, int l, struct error *e) {
   int hd = head_size(c);
   b->norm1_shift = b->norm2_shift = b->qkv_bias = b->out_bias = b->up_bias = b->down_bias = b->q_norm = b->k_norm = ABSENT;
   bool shift = c->norm == MODEL_NORM_LAYER && c->bias;
-#define ADD(field, suffix, rows, cols, decay, init, sd)                      \
-  do {                                                                       \
-    snprintf(name, sizeof name, "block.%d." suffix, l);                      \
+#define ADD(field, suffix, rows, cols, decay, init, sd)                     \
+  do {                                                                      \
+    snprintf(name, sizeof name, "block.%d." suffix, l);                     \
     TRY(add(m, &b->field, name, (rows), (cols), (decay), (init), (sd), e)); \
   } while (0)
   ADD(norm1_gain, "norm1.gain", 1, c->d, false, INIT_ONE, 0);
@@ -94,7 +96,8 @@ int model_table(struct model *m, const char (*task_name)[MODEL_TASK_NAME], int t
   for (m->tasks = 0; m->tasks < tasks; m->tasks++) {
     struct model_task *t = &m->task[m->tasks];
     char name[96];
-    if (!task_name_ok(task_name[m->tasks])) return error_set(e, E_USAGE, "a task's name may hold letters, digits, dot, dash and underscore only");
+    if (!task_name_ok(task_name[m->tasks]))
+      return error_set(e, E_USAGE, "a task's name may hold letters, digits, dot, dash and underscore only");
     snprintf(t->name, sizeof t->name, "%s", task_name[m->tasks]);
     t->blend_deep = 1;
     snprintf(name, sizeof name, "task.%s.weight", t->name);
@@ -119,7 +122,8 @@ static void init_table(struct model *m, const struct tensor *t, struct rng *r, f
     float *row = w + m->knot_row[c] * d;
     for (size_t i = 0; i < d; i++) {
       float direction = row[i];
-      for (int j = 0; j < k; j++) row[(size_t)j * d + i] = direction * (2.0f * (float)j / (float)(k - 1) - 1.0f) + 0.2f * row[(size_t)j * d + i];
+      for (int j = 0; j < k; j++)
+        row[(size_t)j * d + i] = direction * (2.0f * (float)j / (float)(k - 1) - 1.0f) + 0.2f * row[(size_t)j * d + i];
     }
   }
 }
@@ -174,8 +178,8 @@ static int take_knots(struct model *m, struct error *e) {
   return OK;
 }
 
-int model_build(const struct model_config *c, const struct vocabulary *v, const char (*task_name)[MODEL_TASK_NAME], int tasks, uint64_t seed,
-                struct model **out, struct error *e) {
+int model_build(const struct model_config *c, const struct vocabulary *v, const char (*task_name)[MODEL_TASK_NAME], int tasks,
+                uint64_t seed, struct model **out, struct error *e) {
   *out = NULL;
   struct model *m = mem_alloc(sizeof *m);
   if (!m) return error_set(e, E_NOMEM, "no memory for a model");

@@ -9,9 +9,9 @@ static const struct {
   const char *name;
   enum safetensors_type type;
   unsigned size;
-} types[] = {{"F64", SAFETENSORS_F64, 8},   {"F32", SAFETENSORS_F32, 4}, {"F16", SAFETENSORS_F16, 2}, {"BF16", SAFETENSORS_BF16, 2},
-             {"I64", SAFETENSORS_I64, 8},   {"I32", SAFETENSORS_I32, 4}, {"I16", SAFETENSORS_I16, 2}, {"I8", SAFETENSORS_I8, 1},
-             {"U8", SAFETENSORS_U8, 1},     {"BOOL", SAFETENSORS_BOOL, 1}};
+} types[] = {{"F64", SAFETENSORS_F64, 8}, {"F32", SAFETENSORS_F32, 4},  {"F16", SAFETENSORS_F16, 2}, {"BF16", SAFETENSORS_BF16, 2},
+             {"I64", SAFETENSORS_I64, 8}, {"I32", SAFETENSORS_I32, 4},  {"I16", SAFETENSORS_I16, 2}, {"I8", SAFETENSORS_I8, 1},
+             {"U8", SAFETENSORS_U8, 1},   {"BOOL", SAFETENSORS_BOOL, 1}};
 
 static int by_name(const void *x, const void *y) {
   return str_cmp(((const struct safetensors_tensor *)x)->name, ((const struct safetensors_tensor *)y)->name);
@@ -36,7 +36,8 @@ static int read_type(struct json j, struct safetensors_tensor *t, unsigned *size
 
 static int read_shape(struct json j, struct safetensors_tensor *t, struct error *e) {
   struct json shape = json_get(j, "shape"), item;
-  if (json_kind(shape) != JSON_ARRAY || json_count(shape) > SAFETENSORS_DIMS) return error_set(e, E_CORRUPT, "tensor without a usable shape");
+  if (json_kind(shape) != JSON_ARRAY || json_count(shape) > SAFETENSORS_DIMS)
+    return error_set(e, E_CORRUPT, "tensor without a usable shape");
   struct json_iter it = json_items(shape);
   t->count = 1;
   while (json_next(&it, &item)) {
@@ -55,13 +56,15 @@ static int read_tensor(struct json j, const uint8_t *data, uint64_t data_n, stru
   TRY(read_type(j, t, &size, e));
   TRY(read_shape(j, t, e));
   struct json offsets = json_get(j, "data_offsets");
-  if (json_kind(offsets) != JSON_ARRAY || json_count(offsets) != 2 || !json_i64(json_at(offsets, 0), &begin) || !json_i64(json_at(offsets, 1), &end))
+  if (json_kind(offsets) != JSON_ARRAY || json_count(offsets) != 2 || !json_i64(json_at(offsets, 0), &begin) ||
+      !json_i64(json_at(offsets, 1), &end))
     return error_set(e, E_CORRUPT, "tensor without data offsets");
   if (begin < 0 || end < begin || (uint64_t)end > data_n) return error_set(e, E_CORRUPT, "tensor data outside the file");
   t->begin = (uint64_t)begin;
   t->bytes = (uint64_t)(end - begin);
   uint64_t want;
-  if (__builtin_mul_overflow(t->count, (uint64_t)size, &want) || want != t->bytes) return error_set(e, E_CORRUPT, "tensor size does not fit its shape");
+  if (__builtin_mul_overflow(t->count, (uint64_t)size, &want) || want != t->bytes)
+    return error_set(e, E_CORRUPT, "tensor size does not fit its shape");
   t->data = data + begin;
   return OK;
 }
@@ -212,7 +215,8 @@ int safetensors_floats(const struct safetensors_tensor *t, float *out, size_t n,
   return OK;
 }
 
-static void write_header(const struct safetensors_out *tensor, size_t n, const struct safetensors_pair *metadata, size_t n_metadata, struct buf *b) {
+static void write_header(const struct safetensors_out *tensor, size_t n, const struct safetensors_pair *metadata, size_t n_metadata,
+                         struct buf *b) {
   struct json_out o;
   uint64_t at = 0;
   json_out_init(&o, b, false);
@@ -246,8 +250,8 @@ static void write_header(const struct safetensors_out *tensor, size_t n, const s
   while (b->n % 8 && !b->failed) buf_putc(b, ' '); /* the data begin aligned */
 }
 
-int safetensors_write(const char *path, const struct safetensors_out *tensor, size_t n, const struct safetensors_pair *metadata, size_t n_metadata,
-                      struct error *e) {
+int safetensors_write(const char *path, const struct safetensors_out *tensor, size_t n, const struct safetensors_pair *metadata,
+                      size_t n_metadata, struct error *e) {
   struct buf header = {0};
   struct file_writer w;
   write_header(tensor, n, metadata, n_metadata, &header);

@@ -14,15 +14,25 @@
 
 #define SAFETENSORS_DIMS 8
 #define SAFETENSORS_HEADER_LIMIT ((uint64_t)64 << 20)
-enum safetensors_type { SAFETENSORS_F64, SAFETENSORS_F32, SAFETENSORS_F16, SAFETENSORS_BF16, SAFETENSORS_I64, SAFETENSORS_I32, SAFETENSORS_I16, SAFETENSORS_I8,
-                        SAFETENSORS_U8, SAFETENSORS_BOOL };
+enum safetensors_type {
+  SAFETENSORS_F64,
+  SAFETENSORS_F32,
+  SAFETENSORS_F16,
+  SAFETENSORS_BF16,
+  SAFETENSORS_I64,
+  SAFETENSORS_I32,
+  SAFETENSORS_I16,
+  SAFETENSORS_I8,
+  SAFETENSORS_U8,
+  SAFETENSORS_BOOL
+};
 struct safetensors_tensor {
   struct str name;
   enum safetensors_type type;
   int dims;
   uint64_t shape[SAFETENSORS_DIMS], count; /* count: product of the shape */
   const uint8_t *data;
-  uint64_t begin, bytes;                   /* in the data part */
+  uint64_t begin, bytes; /* in the data part */
 };
 struct safetensors_pair {
   struct str key, value;
@@ -48,6 +58,6 @@ struct safetensors_out {
   const float *data;
 };
 /* Writes F32 tensors in the given order; atomic (temporary name, fsync, rename). */
-int safetensors_write(const char *path, const struct safetensors_out *tensor, size_t n, const struct safetensors_pair *metadata, size_t n_metadata,
-                      struct error *e) MUST_CHECK;
+int safetensors_write(const char *path, const struct safetensors_out *tensor, size_t n, const struct safetensors_pair *metadata,
+                      size_t n_metadata, struct error *e) MUST_CHECK;
 #endif

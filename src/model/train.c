@@ -16,9 +16,23 @@
 void (*train_step_hook)(struct train_run *r);
 
 void train_defaults(struct train_options *o) {
-  *o = (struct train_options){.seed = 1, .epochs = 10, .batch_positions = 4096, .lr = 1e-3f, .lr_min = 1e-5f, .decay = 0.05f, .beta1 = 0.9f, .beta2 = 0.98f,
-                              .clip = 1, .warmup = 0.05f, .task_weight = 1, .task_decay = 0.05f, .save_every = 30, .weight_time = 0.2f, .weight_value = 0.5f,
-                              .weight_hazard = 1, .dropout = -1};
+  *o = (struct train_options){.seed = 1,
+                              .epochs = 10,
+                              .batch_positions = 4096,
+                              .lr = 1e-3f,
+                              .lr_min = 1e-5f,
+                              .decay = 0.05f,
+                              .beta1 = 0.9f,
+                              .beta2 = 0.98f,
+                              .clip = 1,
+                              .warmup = 0.05f,
+                              .task_weight = 1,
+                              .task_decay = 0.05f, .task_epochs = 4,
+                              .save_every = 30,
+                              .weight_time = 0.2f,
+                              .weight_value = 0.5f,
+                              .weight_hazard = 1,
+                              .dropout = -1};
   struct error e;
   if (model_preset("small", &o->config, &e) < 0) BUG("the default size has no preset");
 }
@@ -62,11 +76,25 @@ static int share_out(struct train_run *r, struct train_items *batch, struct erro
   return OK;
 }
 
+static double steps_an_epoch(const struct train_run *r) { return r->data.positions_per_epoch / r->o.batch_positions; }
+
+/* Labels join when the trunk has read the lives; before the length is decided it is the beginning in any case. */
+static bool tasks_joined(const struct train_run *r) {
+  return r->total_steps > 0 && (double)(r->total_steps - r->step) <= fmax(1, r->o.task_epochs * steps_an_epoch(r));
+}
+
 static int run_micro(struct train_run *r, struct train_worker *w, int worker, int chunk, int labels, struct error *e) {
   struct loss_sums sums;
-  struct loss_options o = {.w_rates = 1, .w_time = (double)r->o.weight_time, .w_value = (double)r->o.weight_value, .w_hazard = (double)r->o.weight_hazard,
-                           .w_task = r->o.task_weight, .scale = 1.0 / r->o.batch_positions, .dropout = r->o.dropout, .seed = r->o.seed,
-                           .label = w->label, .labels = labels};
+  struct loss_options o = {.w_rates = 1,
+                           .w_time = (double)r->o.weight_time,
+                           .w_value = (double)r->o.weight_value,
+                           .w_hazard = (double)r->o.weight_hazard,
+                           .w_task = r->o.task_weight,
+                           .scale = 1.0 / r->o.batch_positions,
+                           .dropout = r->o.dropout,
+                           .seed = r->o.seed,
+                           .label = w->label,
+                           .labels = tasks_joined(r) ? labels : 0};
   o.task_scale = r->data.examples_per_position > 0 ? o.scale / r->data.examples_per_position : 0;
   o.stream = (((uint64_t)r->step * 256 + (uint64_t)worker) * 4096 + (uint64_t)chunk) * 1024;
   TRY(model_loss(r->m, w->w, &w->batch, &o, w->gradient, &sums, e));
@@ -125,9 +153,19 @@ static void adamw_job(void *ctx, int worker, int workers) {
     size_t a = t->at > from ? t->at : from, b = t->at + t->n < to ? t->at + t->n : to;
     if (a >= b) continue;
     bool head = strncmp(t->name, "task.", 5) == 0;
-    r->m->kernel->adamw(&(struct adamw){.n = b - a, .w = r->m->weight + a, .m = r->adam_m + a, .v = r->adam_v + a, .g = r->worker[0].gradient + a,
-                                        .lr = r->lr_now, .beta1 = r->o.beta1, .beta2 = r->o.beta2, .eps = 1e-8f,
-                                        .decay = !t->decay ? 0 : head ? r->o.task_decay : r->o.decay, .grad_scale = r->clip_scale,
+    r->m->kernel->adamw(&(struct adamw){.n = b - a,
+                                        .w = r->m->weight + a,
+                                        .m = r->adam_m + a,
+                                        .v = r->adam_v + a,
+                                        .g = r->worker[0].gradient + a,
+                                        .lr = r->lr_now,
+                                        .beta1 = r->o.beta1,
+                                        .beta2 = r->o.beta2,
+                                        .eps = 1e-8f,
+                                        .decay = !t->decay ? 0
+                                                 : head    ? r->o.task_decay
+                                                           : r->o.decay,
+                                        .grad_scale = r->clip_scale,
                                         .bias1 = (float)(1 - pow((double)r->o.beta1, (double)(r->step + 1))),
                                         .bias2 = (float)(1 - pow((double)r->o.beta2, (double)(r->step + 1)))});
   }
@@ -158,7 +196,8 @@ static int one_step(struct train_run *r, struct train_items *batch, struct loss_
   for (int k = 0; k < r->workers; k++) square += r->worker[k].square;
   *norm = sqrt(square);
   if (!isfinite(*norm) || !isfinite(sums->objective))
-    return error_set(e, E_CORRUPT, "the loss is no number at step %lld: lower the learning rate; the last checkpoint is kept", (long long)r->step);
+    return error_set(e, E_CORRUPT, "the loss is no number at step %lld: lower the learning rate; the last checkpoint is kept",
+                     (long long)r->step);
   r->clip_scale = *norm > (double)r->o.clip ? (float)((double)r->o.clip / *norm) : 1.0f;
   r->lr_now = learning_rate(r);
   pool_run(r->pool, adamw_job, r);
@@ -174,7 +213,7 @@ static int one_step(struct train_run *r, struct train_items *batch, struct loss_
 #define MEASURE_TO 9
 
 static int64_t steps_of_epochs(const struct train_run *r) {
-  double steps = ceil(r->data.positions_per_epoch * r->o.epochs / r->o.batch_positions);
+  double steps = ceil(steps_an_epoch(r) * r->o.epochs);
   return steps < 1 ? 1 : (int64_t)steps;
 }
 
@@ -204,7 +243,8 @@ static int train_loop(struct train_run *r, double began, struct error *e) {
     double now = time_monotonic();
     r->seconds = earlier + (now - began);
     loss_sums_add(&since, &sums);
-    if (r->total_steps == 0) decide_length(r, began, &measured), bar.total = (uint64_t)(r->total_steps ? r->total_steps : steps_of_epochs(r));
+    if (r->total_steps == 0)
+      decide_length(r, began, &measured), bar.total = (uint64_t)(r->total_steps ? r->total_steps : steps_of_epochs(r));
     if (r->step % 10 == 0 || r->step == r->total_steps) {
       char note[128];
       double rate = (double)(r->positions - logged_positions) / fmax(now - logged, 1e-9);
@@ -232,8 +272,9 @@ static int choose_kernel(const struct train_options *o, const struct kernel **ou
   static const struct {
     const char *name;
     enum kernel_column column;
-  } names[] = {{"auto", KERNEL_AUTO},     {"ref", KERNEL_REF},           {"avx2", KERNEL_AVX2},
-               {"avx512", KERNEL_AVX512}, {"avx512bf16", KERNEL_AVX512BF16}, {"amx", KERNEL_AMX}};
+  } names[] = {
+      {"auto", KERNEL_AUTO}, {"ref", KERNEL_REF}, {"avx2", KERNEL_AVX2}, {"avx512", KERNEL_AVX512}, {"avx512bf16", KERNEL_AVX512BF16},
+      {"amx", KERNEL_AMX}};
   const char *want = o->column ? o->column : "auto";
   *out = NULL;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -326,8 +367,8 @@ static void close_run(struct train_run *r) {
 static int check_options(const struct train_options *o, struct error *e) {
   if (!o->dir || o->n_tasks < 0 || o->n_tasks > 64 || o->threads < 0 || o->batch_positions < 1 || o->batch_positions > 1 << 24)
     return error_set(e, E_USAGE, "training needs a run directory, at most 64 tasks, and a batch of at least one position");
-  if (!(o->epochs > 0) || !(o->lr > 0) || !(o->clip > 0) || !(o->dropout < 1) || !(o->warmup >= 0 && o->warmup <= 1) || !(o->beta1 >= 0 && o->beta1 < 1) ||
-      !(o->beta2 >= 0 && o->beta2 < 1) || !(o->decay >= 0) || !(o->task_weight >= 0))
+  if (!(o->epochs > 0) || !(o->lr > 0) || !(o->clip > 0) || !(o->dropout < 1) || !(o->warmup >= 0 && o->warmup <= 1) ||
+      !(o->beta1 >= 0 && o->beta1 < 1) || !(o->beta2 >= 0 && o->beta2 < 1) || !(o->decay >= 0) || !(o->task_weight >= 0) || !(o->task_epochs >= 0))
     return error_set(e, E_USAGE, "epochs, lr and clip must be above 0; dropout, warm-up and betas are shares; weights are not negative");
   return OK;
 }

@@ -26,7 +26,8 @@ static int32_t count_positions(const struct train_data *d, const struct timeline
 }
 
 /* Windows of a life, the last one first: each takes the context's length back from its end, instants whole. */
-static int add_windows(const struct train_data *d, const struct timeline_view *v, uint32_t subject, struct train_items *out, struct error *e) {
+static int add_windows(const struct train_data *d, const struct timeline_view *v, uint32_t subject, struct train_items *out,
+                       struct error *e) {
   uint32_t end = v->n;
   while (end > v->statics) {
     struct train_item item = {.subject = subject, .events = end, .now = INT64_MIN, .task = -1};
@@ -64,7 +65,8 @@ static int add_examples(struct train_data *d, const struct task *task, int index
     const struct task_example *x = &found.at[i];
     if (x->label == LABEL_CENSORED) continue;
     struct timeline_view v = timeline_view(d->store, x->subject_index);
-    struct train_item item = {.subject = x->subject_index, .events = x->events, .now = x->time, .task = (int16_t)index, .yes = x->label == LABEL_YES};
+    struct train_item item = {
+        .subject = x->subject_index, .events = x->events, .now = x->time, .task = (int16_t)index, .yes = x->label == LABEL_YES};
     item.positions = count_positions(d, &v, x->events) + 1;
     if (item.positions > d->pack.context) item.positions = d->pack.context;
     rc = train_items_add(&d->examples[index], &item, e);

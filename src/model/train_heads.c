@@ -19,7 +19,8 @@ struct tuning_job {
 static int tuning_worker(struct tuning_job *j, int worker, int workers, struct error *e) {
   struct train_run *r = j->r;
   struct train_worker *w = &r->worker[worker];
-  struct loss_options o = {.w_rates = 1, .w_time = 1, .w_value = 1, .w_hazard = 1, .scale = 1, .seed = r->o.seed, .stream = (uint64_t)worker << 32};
+  struct loss_options o = {
+      .w_rates = 1, .w_time = 1, .w_value = 1, .w_hazard = 1, .scale = 1, .seed = r->o.seed, .stream = (uint64_t)worker << 32};
   w->sums = (struct loss_sums){0};
   token_batch_clear(&w->batch);
   for (size_t i = (size_t)worker; i <= j->items.n; i += (size_t)workers) {
@@ -84,7 +85,8 @@ struct labelled {
   uint32_t n, yes;
 };
 
-static int label_split(const struct train_run *r, const struct task *task, enum split split, struct arena *a, struct labelled *out, struct error *e) {
+static int label_split(const struct train_run *r, const struct task *task, enum split split, struct arena *a, struct labelled *out,
+                       struct error *e) {
   struct task_binding *b;
   struct task_examples found;
   TRY(task_bind(task, r->data.store, &b, e));
@@ -125,7 +127,8 @@ struct score_job {
   float *x; /* (n, columns) or NULL: deep logits instead */
 };
 
-static int deep_one(struct train_run *r, struct train_worker *w, const struct model_task *t, const struct task_example *x, double *out, struct error *e) {
+static int deep_one(struct train_run *r, struct train_worker *w, const struct model_task *t, const struct task_example *x, double *out,
+                    struct error *e) {
   struct train_item item = {.subject = x->subject_index, .events = x->events, .now = x->time, .task = -1};
   token_batch_clear(&w->batch);
   TRY(train_pack(&r->data, &item, &w->batch, e));
@@ -151,7 +154,7 @@ static void score_run(void *ctx, int worker, int workers) {
 
 static float *feature_rows(struct train_run *r, const struct labelled *l, const struct feature_set *f, struct arena *a, struct error *e) {
   struct score_job j = {.r = r, .l = l, .features = f};
-  j.x = arena_array(a, float, (size_t)l->n * feature_count(f) + 1);
+  j.x = arena_array(a, float, (size_t)l->n *feature_count(f) + 1);
   if (!j.x) {
     (void)!error_set(e, E_NOMEM, "no memory for a task's features");
     return NULL;
@@ -160,10 +163,11 @@ static float *feature_rows(struct train_run *r, const struct labelled *l, const 
   return j.x;
 }
 
-static int ends_in_count(const struct feature_set *f, uint32_t column, uint8_t *out, struct error *e) {
+static int is_a_count(const struct feature_set *f, uint32_t column, uint8_t *out, struct error *e) {
   struct buf name = {0};
   feature_name(f, column, &name);
-  *out = str_ends((struct str){name.p, name.n}, STR(" count"));
+  const char *count = strstr(buf_cstr(&name), " count");
+  *out = count && (count[6] == 0 || count[6] == ' ');
   int rc = buf_check(&name, e);
   buf_release(&name);
   return rc;
@@ -177,7 +181,7 @@ static int fit_wide(struct train_run *r, struct model_task *t, const struct labe
   uint32_t *group = arena_array(a, uint32_t, (size_t)train->n + 1);
   float *x = feature_rows(r, train, t->features, a, e);
   if (!is_count || !group || !x) return error_set(e, E_NOMEM, "no memory for a task's features");
-  for (uint32_t j = 0; j < columns; j++) TRY(ends_in_count(t->features, j, &is_count[j], e));
+  for (uint32_t j = 0; j < columns; j++) TRY(is_a_count(t->features, j, &is_count[j], e));
   for (uint32_t i = 0; i < train->n; i++) group[i] = train->at[i].subject_index;
   struct wide_data d = {.x = x, .y = train->y, .is_count = is_count, .group = group, .n = train->n, .columns = columns};
   return wide_fit(t, r->m->kernel, &d, r->o.seed, r->pool, e);
@@ -195,7 +199,8 @@ static int fit_blend(struct train_run *r, struct model_task *t, struct labelled 
   blend_fit(t, tuning->deep, t->wide ? tuning->wide : NULL, tuning->y, tuning->n);
   t->tuning_auroc_deep = auroc(tuning->deep, tuning->y, tuning->n);
   t->tuning_auroc_wide = t->wide ? auroc(tuning->wide, tuning->y, tuning->n) : NAN;
-  for (uint32_t i = 0; i < tuning->n; i++) tuning->deep[i] = t->blend_deep * tuning->deep[i] + (t->wide ? t->blend_wide * tuning->wide[i] : 0);
+  for (uint32_t i = 0; i < tuning->n; i++)
+    tuning->deep[i] = t->blend_deep * tuning->deep[i] + (t->wide ? t->blend_wide * tuning->wide[i] : 0);
   t->tuning_auroc = auroc(tuning->deep, tuning->y, tuning->n);
   return OK;
 }

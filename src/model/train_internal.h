@@ -51,11 +51,11 @@ struct train_worker { /* one thread's own things */
   int rc;
   struct error e;
 };
-struct train_run { /* fixed choices, cursor and state of a run: what a checkpoint keeps, and the rest */
+struct train_run {        /* fixed choices, cursor and state of a run: what a checkpoint keeps, and the rest */
   struct train_options o; /* as in force: a resumed run takes its own earlier ones */
   int64_t total_steps;    /* 0 = not decided yet */
   int64_t step, epoch, index, positions;
-  double seconds;         /* of earlier sessions of this run too */
+  double seconds; /* of earlier sessions of this run too */
   bool done;
   char store[65];
 
@@ -74,7 +74,8 @@ struct train_run { /* fixed choices, cursor and state of a run: what a checkpoin
 extern void (*train_step_hook)(struct train_run *r);
 /* train_run.c: a run's record */
 int train_run_json(const struct train_run *r, struct buf *out, struct error *e) MUST_CHECK;
-int train_run_read(struct train_run *r, const char *dir, struct error *e) MUST_CHECK; /* options and cursor from config.json; training.jsonl */
+int train_run_read(struct train_run *r, const char *dir,
+                   struct error *e) MUST_CHECK; /* options and cursor from config.json; training.jsonl */
 void train_log_step(struct train_run *r, const struct loss_sums *s, double norm, double rate);
 int train_checkpoint(struct train_run *r, struct error *e) MUST_CHECK;
 double train_objective(const struct train_options *o, const struct loss_sums *s);

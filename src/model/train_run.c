@@ -19,8 +19,8 @@ static double mean(double sum, double n) { return n > 0 ? sum / n : 0; }
 
 /* One number for people and for the tuning split: the weighted means of the parts (the task's apart). */
 double train_objective(const struct train_options *o, const struct loss_sums *s) {
-  return mean(s->rates, s->n_rates) + (double)o->weight_time * mean(s->time, s->n_time) + (double)o->weight_value * mean(s->value, s->n_value) +
-         (double)o->weight_hazard * mean(s->hazard, s->n_hazard);
+  return mean(s->rates, s->n_rates) + (double)o->weight_time * mean(s->time, s->n_time) +
+         (double)o->weight_value * mean(s->value, s->n_value) + (double)o->weight_hazard * mean(s->hazard, s->n_hazard);
 }
 
 /* The options that make a run what it is: name, place, whether it is a float. Written, and read back on resume. */
@@ -29,13 +29,14 @@ struct kept {
   size_t at;
   enum { KEPT_FLOAT, KEPT_DOUBLE, KEPT_INT } kind;
 };
-#define KEEP(field, kind) {#field, offsetof(struct train_options, field), kind}
-static const struct kept kept[] = {KEEP(epochs, KEPT_DOUBLE),        KEEP(batch_positions, KEPT_INT),    KEEP(threads, KEPT_INT),
-                                   KEEP(lr, KEPT_FLOAT),             KEEP(lr_min, KEPT_FLOAT),           KEEP(decay, KEPT_FLOAT),
-                                   KEEP(beta1, KEPT_FLOAT),          KEEP(beta2, KEPT_FLOAT),            KEEP(clip, KEPT_FLOAT),
-                                   KEEP(warmup, KEPT_FLOAT),         KEEP(task_weight, KEPT_DOUBLE),     KEEP(weight_time, KEPT_FLOAT),
-                                   KEEP(weight_value, KEPT_FLOAT),   KEEP(weight_hazard, KEPT_FLOAT),    KEEP(dropout, KEPT_FLOAT),
-                                   KEEP(task_decay, KEPT_FLOAT)};
+#define KEEP(field, kind) \
+  { #field, offsetof(struct train_options, field), kind }
+static const struct kept kept[] = {
+    KEEP(epochs, KEPT_DOUBLE),      KEEP(batch_positions, KEPT_INT), KEEP(threads, KEPT_INT),        KEEP(lr, KEPT_FLOAT),
+    KEEP(lr_min, KEPT_FLOAT),       KEEP(decay, KEPT_FLOAT),         KEEP(beta1, KEPT_FLOAT),        KEEP(beta2, KEPT_FLOAT),
+    KEEP(clip, KEPT_FLOAT),         KEEP(warmup, KEPT_FLOAT),        KEEP(task_weight, KEPT_DOUBLE), KEEP(weight_time, KEPT_FLOAT),
+    KEEP(weight_value, KEPT_FLOAT), KEEP(weight_hazard, KEPT_FLOAT), KEEP(dropout, KEPT_FLOAT),      KEEP(task_decay, KEPT_FLOAT),
+                                   KEEP(task_epochs, KEPT_DOUBLE)};
 #define KEPT (sizeof kept / sizeof *kept)
 
 int train_run_json(const struct train_run *r, struct buf *out, struct error *e) {
@@ -77,12 +78,14 @@ static int read_record(struct train_run *r, struct json j, struct error *e) {
   r->o.seed = 0;
   for (size_t i = 0; i < seed.n && i < 20; i++) r->o.seed = r->o.seed * 10 + (uint64_t)(seed.p[i] - '0');
   TRY(json_want_str(j, "timelines", &store, e));
-  if (!str_eqc(store, r->store)) return error_set(e, E_MISMATCH, "the timelines have changed since this run began: start a new one from its model instead");
+  if (!str_eqc(store, r->store))
+    return error_set(e, E_MISMATCH, "the timelines have changed since this run began: start a new one from its model instead");
   for (size_t i = 0; i < KEPT; i++) {
     double v;
     char *p = (char *)&r->o + kept[i].at;
     TRY(json_want_f64(j, kept[i].name, &v, e));
-    if (!isfinite(v) || fabs(v) > 1e15 || (kept[i].kind == KEPT_INT && fabs(v) > 1e8)) return error_set(e, E_CORRUPT, "run record: an option is out of range");
+    if (!isfinite(v) || fabs(v) > 1e15 || (kept[i].kind == KEPT_INT && fabs(v) > 1e8))
+      return error_set(e, E_CORRUPT, "run record: an option is out of range");
     if (kept[i].kind == KEPT_FLOAT) *(float *)(void *)p = (float)v;
     if (kept[i].kind == KEPT_DOUBLE) *(double *)(void *)p = v;
     if (kept[i].kind == KEPT_INT) *(int *)(void *)p = (int)v;
@@ -185,7 +188,10 @@ int train_checkpoint(struct train_run *r, struct error *e) {
   int rc = train_run_json(r, &run, e);
   if (rc >= 0 && r->jsonl.n) rc = draw_loss(r, &svg, e);
   if (rc >= 0) {
-    struct checkpoint_extra x = {.adam_m = r->adam_m, .adam_v = r->adam_v, .run_json = {run.p, run.n}, .training_jsonl = {r->jsonl.p, r->jsonl.n},
+    struct checkpoint_extra x = {.adam_m = r->adam_m,
+                                 .adam_v = r->adam_v,
+                                 .run_json = {run.p, run.n},
+                                 .training_jsonl = {r->jsonl.p, r->jsonl.n},
                                  .loss_svg = {svg.p, svg.n}};
     rc = checkpoint_write(r->m, r->o.dir, &x, e);
   }

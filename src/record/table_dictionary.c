@@ -1,7 +1,7 @@
 #include <stdlib.h>
 
 #include "base/file.h"
-#include "record/table_internal.h"
+#include "record/table_run.h"
 
 enum { KEY_MAX = 512 };
 

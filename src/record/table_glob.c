@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
-#include "record/table_internal.h"
+#include "record/table_run.h"
 
 struct found {
   struct arena *a;

@@ -4,7 +4,7 @@
 
 #include "base/file.h"
 #include "base/thread.h"
-#include "record/table_internal.h"
+#include "record/table_run.h"
 
 enum { ROWS_BETWEEN_PROGRESS = 4096 };
 
@@ -61,7 +61,7 @@ static int value_of(struct table_reader *r, const struct table_event *ev, double
   }
   if (table_number(s, out) < 0) return E_INPUT;
   *out *= ev->scale;
-  return 1;
+  return isfinite(*out) ? 1 : E_INPUT;
 }
 
 struct pieces { /* memory that a record points into during its callback */
@@ -133,7 +133,7 @@ static int wide_all(struct table_reader *r, const struct table_event *ev, struct
   for (size_t i = 0; i < r->header_n; i++) {
     bool out = !column_like(r->header_name[i]);
     for (int k = 0; k < ev->wide_n && !out; k++) out = r->position[ev->wide_column[k]] == (int)i;
-    struct str s = str_trim(r->cells->field[i]);
+    struct str s = str_trim(r->cells.field[i]);
     if (out || table_is_missing(s, r->t->missing, r->t->missing_n)) continue;
     size_t mark = r->scratch_n;
     r->wide_name = r->header_name[i];
@@ -306,7 +306,7 @@ static int read_rows(struct table_reader *r, struct csv *c, row_f *take, bool qu
       if (e) *e = bad;
       return rc;
     }
-    r->cells = &row;
+    r->cells = row;
     if (!quiet) r->stats->resources++;
     struct arena_mark mark = arena_mark(&r->file_a);
     if (row.n == r->header_n) {

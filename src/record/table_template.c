@@ -1,7 +1,7 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "record/table_internal.h"
+#include "record/table_run.h"
 
 static bool code_byte(char b) {
   return (b >= '0' && b <= '9') || (b >= 'A' && b <= 'Z') || (b >= 'a' && b <= 'z') || b == '.' || b == '_' || b == '+' || b == '/' ||
@@ -14,8 +14,8 @@ struct str table_cell(struct table_reader *r, int column) {
   c->stamp = r->stamp;
   c->s = STR_NONE;
   int at = r->position[column];
-  if (at < 0 || (size_t)at >= r->cells->n) return c->s;
-  struct str s = str_trim(r->cells->field[at]);
+  if (at < 0 || (size_t)at >= r->cells.n) return c->s;
+  struct str s = str_trim(r->cells.field[at]);
   const struct table_column *col = &r->t->column[column];
   if (table_is_missing(s, r->t->missing, r->t->missing_n)) return c->s;
   if (col->missing_n && table_is_missing(s, col->missing, col->missing_n)) return c->s;

@@ -1,7 +1,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "record/table_internal.h"
+#include "record/table_run.h"
 
 /* Years 1..9999: what time_parse takes as well. */
 static const double EARLIEST = -62135596800e6, LATEST = 253402300800e6;

@@ -39,7 +39,7 @@ struct vitae_session {
   struct json_parser *parser;
   struct record_stats stats;
   struct deid_counts counts;
-  bool sealed;
+  bool sealed, kind_fhir;
 };
 
 const char *vitae_version(void) { return VITAE_VERSION; }
@@ -193,9 +193,16 @@ static int session_open(const vitae_engine *en, vitae_session *s, struct error *
   s->engine = en;
   TRY(json_parser_new(&s->parser, e));
   TRY(vault_open_memory(&s->vault, e));
-  TRY(timeline_memory_new(&s->timeline, e));
+  return timeline_memory_new(&s->timeline, e);
+}
+
+/* FHIR passes the wall as an open source (codes must fit their system's shape), an event list as a declared one; a session is one of the two. */
+static int open_wall(vitae_session *s, bool fhir, struct error *e) {
   struct event_sink out = {s->timeline, timeline_memory_append};
-  return deid_open(&en->policy, s->vault, "request", &out, &s->wall, e);
+  if (s->wall && s->kind_fhir != fhir) return error_set(e, E_USAGE, "a session takes FHIR or an event list, not both");
+  if (s->wall) return OK;
+  s->kind_fhir = fhir;
+  return deid_open(&s->engine->policy, s->vault, fhir ? "fhir" : "request", &out, &s->wall, e);
 }
 
 int vitae_session_open(const vitae_engine *en, vitae_session **out, struct vitae_error *err) {
@@ -225,6 +232,7 @@ static void count_reject(void *ctx, const struct record_reject *r) { (void)ctx, 
 
 static int add(vitae_session *s, const char *bytes, size_t n, bool fhir, struct error *e) {
   if (s->sealed) return error_set(e, E_USAGE, "records can only be added before the first answer");
+  TRY(open_wall(s, fhir, e));
   struct record_sink sink = {s->wall, deid_take, count_reject, NULL, NULL};
   if (fhir) return fhir_parse(s->parser, bytes, n, n, 0, 1, "request", &sink, &s->stats, e);
   return events_parse(s->parser, bytes, n, n, &sink, &s->stats, e);
@@ -241,6 +249,7 @@ int vitae_session_add_events(vitae_session *s, const char *bytes, size_t n, stru
 
 static int seal(vitae_session *s, struct error *e) {
   if (s->sealed) return OK;
+  if (!s->wall) return error_set(e, E_USAGE, "the session holds no records yet");
   TRY(deid_finish(s->wall, e));
   deid_counts(s->wall, &s->counts);
   TRY(timeline_memory_seal(s->timeline, e));

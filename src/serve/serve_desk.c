@@ -114,7 +114,7 @@ static void commit(struct server *s, struct audit *audit, struct call **calls, s
 void *audit_main(void *server) {
   struct server *s = server;
   struct call *chain, *batch[AUDIT_BATCH];
-  static _Thread_local struct audit_entry rows[AUDIT_BATCH];
+  struct audit_entry rows[AUDIT_BATCH];
   while ((chain = queue_take_all(&s->audited)))
     while (chain) {
       int n = 0;

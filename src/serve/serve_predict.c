@@ -244,8 +244,8 @@ void answer_predict(struct call *c) {
   struct ask a = {0};
   struct json_parser *jp = NULL;
   struct buf b = {0};
-  struct str doc;
-  bool fhir;
+  struct str doc = {0};
+  bool fhir = false;
   vitae_session *s = NULL;
   c->status = 200;
   int rc = json_parser_new(&jp, &e);

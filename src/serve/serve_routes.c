@@ -33,7 +33,7 @@ static const struct route_entry table[] = {
     {{"GET", "/v1/audit", ROLE_ADMIN, "The latest audit rows and the chain's head; limit", NULL}, answer_audit, false, false},
 };
 enum { ROUTES = sizeof table / sizeof *table };
-_Static_assert(ROUTES <= ROUTES_MAX, "the counters have a row for every route");
+_Static_assert((int)ROUTES <= (int)ROUTES_MAX, "the counters have a row for every route");
 
 static struct route rows[ROUTES];
 static void copy_rows(void) {

@@ -25,7 +25,7 @@ const char *task_hash(const struct task *t); /* SHA-256 of the file's bytes */
 const char *task_text(const struct task *t); /* those bytes, NUL-terminated: kept with a trained head */
 int task_gaps(const struct task *t);         /* >= 1 */
 int64_t task_gap(const struct task *t, int i);
-int64_t task_horizon(const struct task *t);  /* us; INT64_MAX = to the end of the record */
+int64_t task_horizon(const struct task *t); /* us; INT64_MAX = to the end of the record */
 
 /* The task's code patterns resolved against one store's dictionary (a bit per code). */
 struct task_binding;
@@ -40,19 +40,19 @@ bool task_names_target(const struct task *t, struct str code);
 enum label { LABEL_NO, LABEL_YES, LABEL_CENSORED };
 struct task_example {
   uint32_t subject_index;
-  int64_t time;       /* the moment: events with event time <= time may be used, nothing later */
-  uint32_t events;    /* how many of the view's events that is (a prefix of the view) */
+  int64_t time;    /* the moment: events with event time <= time may be used, nothing later */
+  uint32_t events; /* how many of the view's events that is (a prefix of the view) */
   enum label label;
-  int64_t outcome;    /* when the target came (or the record ended): for time-to-event */
+  int64_t outcome; /* when the target came (or the record ended): for time-to-event */
 };
 /* Labels one life for one gap. Appends to out[0..cap); returns how many, or a negative code. E_LIMIT if cap is too small. */
-int task_label(const struct task_binding *b, const struct timeline_view *v, uint32_t subject_index, int gap, struct task_example *out, int cap,
-               struct error *e) MUST_CHECK;
+int task_label(const struct task_binding *b, const struct timeline_view *v, uint32_t subject_index, int gap, struct task_example *out,
+               int cap, struct error *e) MUST_CHECK;
 /* Whole store, one split (or SPLITS for all). */
 struct task_examples {
   struct task_example *at;
   uint32_t n, yes, censored;
 };
-int task_label_all(const struct task_binding *b, const struct timeline *store, enum split split, int gap, struct arena *a, struct task_examples *out,
-                   struct error *e) MUST_CHECK;
+int task_label_all(const struct task_binding *b, const struct timeline *store, enum split split, int gap, struct arena *a,
+                   struct task_examples *out, struct error *e) MUST_CHECK;
 #endif

@@ -30,11 +30,11 @@ enum split { SPLIT_TRAIN, SPLIT_TUNING, SPLIT_HELD_OUT, SPLITS };
 struct timeline_view { /* one person's life; all arrays have n elements */
   int64_t subject;
   uint32_t n;
-  uint32_t statics;       /* the first `statics` events have no time */
+  uint32_t statics; /* the first `statics` events have no time */
   enum split split;
   const int64_t *time;
-  const uint32_t *code;   /* ids of this store's dictionary */
-  const float *value;     /* NaN = none */
+  const uint32_t *code; /* ids of this store's dictionary */
+  const float *value;   /* NaN = none */
   const uint16_t *unit;
   const uint32_t *origin_file, *origin_row;
 };
@@ -52,39 +52,50 @@ bool timeline_code_find(const struct timeline *t, struct str name, uint32_t *cod
 struct str timeline_unit_name(const struct timeline *t, uint16_t unit);
 const char *timeline_hash(const struct timeline *t);       /* hex SHA-256 of manifest.json: names this generation everywhere */
 const char *timeline_generation(const struct timeline *t); /* "gen-000002" */
-struct str timeline_text(const struct timeline *t, uint32_t index, uint32_t k); /* text of event k of subject index, STR_NONE; valid until close */
-uint64_t timeline_code_count(const struct timeline *t, uint32_t code);     /* how many events have it */
+struct str timeline_text(const struct timeline *t, uint32_t index,
+                         uint32_t k);                                  /* text of event k of subject index, STR_NONE; valid until close */
+uint64_t timeline_code_count(const struct timeline *t, uint32_t code); /* how many events have it */
 /* Opening checks structure, not every byte. A life whose columns turn out to be damaged is viewed as empty (n = 0) and this
  * becomes true: ask it at the end of a job that must not miss anybody. timeline_verify reads everything. */
 bool timeline_damaged(const struct timeline *t);
 
-/* Writing. Memory stays under `memory_limit` for any number of events: events spill to partitions by subject hash, sorted one at a time. */
+/* Writing. Memory stays under `memory_limit` for any number of events: events spill to partitions by subject hash, sorted one at a time.
+ * One writer at a time (E_BUSY otherwise). Two equal events (time, code, value, unit, text) are one, whatever their origins: the
+ * lowest origin stays, so ingesting an export twice changes nothing. Of MEDS_BIRTH the one appended last stays. A run over a
+ * memory_limit below 2 MiB takes 2 MiB. E_LIMIT: one subject alone, or the dictionary, does not fit its share of it. */
 struct timeline_writer;
 enum split_rule { SPLIT_AUTO, SPLIT_ALL_TRAIN, SPLIT_ALL_TUNING, SPLIT_ALL_HELD_OUT, SPLIT_TRAIN_TUNING };
 struct timeline_options {
-  size_t memory_limit;      /* bytes; default 192 MiB */
-  enum split_rule split;    /* for subjects first seen in this run: AUTO = hash 70/15/15; TRAIN_TUNING = hash 85/15/0 */
-  uint64_t split_seed;      /* kept in the manifest of the first generation; later ones inherit it */
+  size_t memory_limit;   /* bytes; default 192 MiB */
+  enum split_rule split; /* for subjects first seen in this run: AUTO = hash 70/15/15; TRAIN_TUNING = hash 85/15/0 */
+  uint64_t split_seed;   /* kept in the manifest of the first generation; later ones inherit it */
   struct str policy_name, policy_hash;
+  struct str source;        /* what this run's records come from: "fhir", a mapping's name; no path, no file name */
 };
 int timeline_writer_open(const char *dir, const struct timeline_options *o, struct timeline_writer **out, struct error *e) MUST_CHECK;
 int timeline_append(void *writer, const struct event *ev, struct error *e); /* fits event_sink.event */
-int timeline_writer_source(struct timeline_writer *w, uint32_t index, const char *name, const char *sha256, struct error *e) MUST_CHECK; /* lineage: file number, base name hash only (names can identify) */
+int timeline_writer_source(struct timeline_writer *w, uint32_t index, const char *name, const char *sha256,
+                           struct error *e) MUST_CHECK; /* lineage: file number, base name hash only (names can identify) */
 /* Sorts, merges with the current generation, writes gen-N+1, fsyncs, moves CURRENT. `extra` = JSON object text for the manifest (wall manifest).
  * OK: the writer is gone. On failure the earlier generation stays and the writer must still be aborted. */
-int timeline_writer_finish(struct timeline_writer *w, struct str extra, void (*progress)(void *, uint64_t, uint64_t), void *ctx, struct error *e) MUST_CHECK;
+int timeline_writer_finish(struct timeline_writer *w, struct str extra, void (*progress)(void *, uint64_t, uint64_t), void *ctx,
+                           struct error *e) MUST_CHECK;
 void timeline_writer_abort(struct timeline_writer *w); /* removes what was spilled; NULL is fine */
 
-/* One writer at a time (E_BUSY otherwise). Two equal events (time, code, value, unit, text) are one, whatever their origins: the
- * lowest origin stays, so ingesting an export twice changes nothing. Of MEDS_BIRTH the one appended last stays. A run over a
- * memory_limit below 2 MiB takes 2 MiB. E_LIMIT: one subject alone, or the dictionary, does not fit its share of it. */
 /* A timeline in memory, for one request: same view, same order, no files. Codes are interned in `t`'s own dictionary. */
 int timeline_memory_new(struct timeline **out, struct error *e) MUST_CHECK;
 int timeline_memory_append(void *timeline, const struct event *ev, struct error *e); /* fits event_sink.event */
-int timeline_memory_seal(struct timeline *t, struct error *e) MUST_CHECK; /* sorts; then timeline_view works. Append and seal again: earlier views end */
+int timeline_memory_seal(struct timeline *t,
+                         struct error *e) MUST_CHECK; /* sorts; then timeline_view works. Append and seal again: earlier views end */
 
 /* vitae verify: re-reads every byte: checksums, order, bounds, dictionary, splits, counts. Prints nothing; findings go to the callback. */
 int timeline_verify(const char *dir, void (*finding)(void *, const char *what), void *ctx, struct error *e) MUST_CHECK;
+/* Which source the files of a store came from: event k's origin_file lies in [first, first + files) of its source. */
+struct timeline_source {
+  struct str name;
+  uint32_t first, files;
+};
+int timeline_sources(const struct timeline *t, struct arena *a, struct timeline_source **out, int *n, struct error *e) MUST_CHECK;
 int timeline_manifest(const char *dir, struct arena *a, struct str *json, struct error *e) MUST_CHECK;
 /* A person's life for people: a legible list by day, and a picture for the terminal (left out under 40 columns). `limit`: the
  * latest so many timed events (0 = all); facts without a time always. JSON: {"subject": "123" (a string: 64 bits do not fit a

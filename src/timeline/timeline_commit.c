@@ -26,7 +26,7 @@ static int write_codes(struct timeline_writer *w, struct merged *m, const char *
   }
   TRY(container_writer_finish(&out, rows, &bytes, e));
   m->file[0] = (struct manifest_file){.name = STR("codes"), .bytes = bytes};
-  return sha256_file(path, m->file[0].sha256, e);
+  return container_digest(path, m->file[0].sha256, e);
 }
 
 static void copy_json(struct json_out *o, struct json v) {
@@ -85,14 +85,17 @@ static void write_policy(const struct timeline_writer *w, struct json_out *o) {
   json_out_end(o);
 }
 
-static void write_run(const struct timeline_writer *w, struct json_out *o, uint64_t generation, struct json wall) {
+static void write_run(const struct timeline_writer *w, const struct merged *m, struct json_out *o, uint64_t generation, struct json wall) {
   static const char *const rules[] = {"auto", "all_train", "all_tuning", "all_held_out", "train_tuning"};
   json_out_object(o);
   json_kv_i64(o, "generation", (int64_t)generation);
   write_policy(w, o);
   json_kv_c(o, "split_rule", rules[w->options.split]);
   json_kv_i64(o, "events_in", (int64_t)w->events);
+  json_kv_str(o, "source", w->options.source.p ? w->options.source : STR(""));
   json_kv_i64(o, "sources_in", (int64_t)w->sources);
+  json_kv_i64(o, "sources_first", (int64_t)(w->previous ? w->manifest.sources : 0));
+  json_kv_i64(o, "sources_added", (int64_t)m->sources_added);
   json_out_key(o, "wall");
   copy_json(o, wall);
   json_out_end(o);
@@ -153,7 +156,7 @@ static void write_manifest(const struct timeline_writer *w, const struct merged 
   json_out_array(&o);
   struct json_iter it = json_items(earlier);
   for (struct json run; json_next(&it, &run);) copy_json(&o, run);
-  write_run(w, &o, generation, wall);
+  write_run(w, m, &o, generation, wall);
   json_out_end(&o);
   json_out_end(&o);
   buf_putc(out, '\n');

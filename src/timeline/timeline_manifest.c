@@ -104,6 +104,39 @@ int manifest_read(struct arena *a, const char *generation_dir, struct manifest *
   return rc;
 }
 
+static int read_runs(struct json runs, struct arena *a, struct timeline_source *out, int *n, struct error *e) {
+  struct json run;
+  for (struct json_iter it = json_items(runs); json_next(&it, &run);) {
+    int64_t first, files;
+    struct str name = json_str(json_get(run, "source"));
+    /* runs of a store from before sources had names */
+    if (!json_i64(json_get(run, "sources_first"), &first) || !json_i64(json_get(run, "sources_added"), &files) || !name.n) continue;
+    if (first < 0 || files < 0 || first > UINT32_MAX || files > UINT32_MAX) return corrupt(e, "runs", "files out of bounds");
+    out[*n] = (struct timeline_source){str_copy(a, name), (uint32_t)first, (uint32_t)files};
+    if (!out[(*n)++].name.p) return error_set(e, E_NOMEM, "no memory for the list of sources");
+  }
+  return OK;
+}
+
+int timeline_sources(const struct timeline *t, struct arena *a, struct timeline_source **out, int *n, struct error *e) {
+  struct json_parser *jp;
+  struct json root;
+  struct str text;
+  *n = 0;
+  *out = NULL;
+  if (t->memory) return OK;
+  TRY(timeline_manifest(t->dir, a, &text, e));
+  TRY(json_parser_new(&jp, e));
+  int rc = json_parse(jp, text.p, text.n, text.n, &root, e);
+  if (rc == OK) {
+    struct json runs = json_get(root, "runs");
+    *out = arena_array(a, struct timeline_source, json_count(runs) + 1);
+    rc = *out ? read_runs(runs, a, *out, n, e) : error_set(e, E_NOMEM, "no memory for the list of sources");
+  }
+  json_parser_free(jp);
+  return rc;
+}
+
 int timeline_manifest(const char *dir, struct arena *a, struct str *json, struct error *e) {
   char generation[4096], path[4096];
   TRY(timeline_resolve(dir, generation, sizeof generation, e));

@@ -179,7 +179,7 @@ static int close_shard(struct merger *g, struct error *e) {
   g->m->subjects += g->rows[0];
   g->m->events += g->rows[1];
   g->m->texts += g->rows[2];
-  return sha256_file(path, f->sha256, e);
+  return container_digest(path, f->sha256, e);
 }
 
 /* The row of the subject table; the caller puts the n events of the columns right after. */
@@ -442,8 +442,9 @@ static int group(const struct spilled *v, uint32_t n, struct people *p, uint32_t
 
 static int merge_loaded(struct merger *g, const struct spilled *v, uint32_t n, struct error *e) {
   struct people p = {0};
-  uint32_t *id = mem_alloc((size_t)n * 2 * sizeof *id), *order = id + n;
+  uint32_t *id = mem_alloc((size_t)n * 2 * sizeof *id);
   if (!id) return error_set(e, E_NOMEM, "no memory to group events by subject");
+  uint32_t *order = id + n;
   map64_init(&p.ids);
   int rc = group(v, n, &p, id, order, e);
   map64_release(&p.ids);

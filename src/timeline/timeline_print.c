@@ -108,7 +108,9 @@ static void header(const struct life *l, bool colour, struct buf *out) {
     put_clean(out, l->sex, 24);
   }
   bool timed = l->first <= l->last;
-  if (timed && l->birth != INT64_MIN)
+  if (timed && l->birth != INT64_MIN && years(l->first, l->last) < 0.1)
+    buf_printf(out, "  age %.1f", years(l->birth, l->first));
+  else if (timed && l->birth != INT64_MIN)
     buf_printf(out, "  age %.1f to %.1f", years(l->birth, l->first), years(l->birth, l->last));
   else if (timed)
     buf_printf(out, "  %.1f years of record", years(l->first, l->last));
@@ -137,7 +139,7 @@ static int height(uint32_t n, double most) {
 
 static void axis(const struct life *l, int columns, struct buf *out) {
   char from[48], to[48];
-  if (l->birth != INT64_MIN) {
+  if (l->birth != INT64_MIN && years(l->first, l->last) >= 2) { /* ages tell nothing of a stay of days */
     snprintf(from, sizeof from, "age %.1f", years(l->birth, l->first));
     snprintf(to, sizeof to, "age %.1f", years(l->birth, l->last));
   } else {

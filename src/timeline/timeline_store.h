@@ -91,6 +91,7 @@ void container_put(struct container_writer *w, int section, const void *p, size_
 /* Writes the file (header, table, sections), fsyncs it, and closes the writer in either case. */
 int container_writer_finish(struct container_writer *w, const uint64_t rows[3], uint64_t *bytes, struct error *e) MUST_CHECK;
 void container_writer_close(struct container_writer *w);
+int container_digest(const char *path, uint8_t sha256[32], struct error *e) MUST_CHECK;
 
 struct dictionary {
   struct container c;

@@ -109,9 +109,9 @@ static int score(struct run *r, struct error *e) {
   return OK;
 }
 
-/* ---- subgroups: static facts (sex, source, race, ethnicity) and age bands at the moment ---- */
+/* ---- subgroups: static facts (sex, race, ethnicity), source of the first record, and age bands at the moment ---- */
 
-static const char *const static_prefixes[] = {"GENDER//", "SOURCE//", "RACE//", "ETHNICITY//"};
+static const char *const static_prefixes[] = {"GENDER//", "RACE//", "ETHNICITY//"};
 static const struct {
   const char *name;
   double from, to;
@@ -169,6 +169,28 @@ static int static_subgroups(struct run *r, const char *prefix, uint8_t *in, stru
   return OK;
 }
 
+/* By name: a source that was ingested in several runs is one subgroup. Births are made by the wall, from no file. */
+static int source_subgroups(struct run *r, uint8_t *in, struct error *e) {
+  struct timeline_source *sources;
+  int n;
+  TRY(timeline_sources(r->o->store, r->a, &sources, &n, e));
+  for (int s = 0; s < n; s++) {
+    bool told = false;
+    for (int k = 0; k < s; k++) told |= str_eq(sources[k].name, sources[s].name);
+    if (told) continue;
+    for (uint32_t i = 0; i < r->v->n; i++) {
+      struct timeline_view v = timeline_view(r->o->store, r->at[i].subject_index);
+      uint32_t file = v.n ? v.origin_file[v.n - 1] : 0;
+      in[i] = 0;
+      for (int k = s; k < n; k++) in[i] |= str_eq(sources[k].name, sources[s].name) && file >= sources[k].first && file - sources[k].first < sources[k].files;
+    }
+    char label[48];
+    snprintf(label, sizeof label, "source %.*s", STR_ARG(sources[s].name));
+    TRY(add_subgroup(r, label, in, e));
+  }
+  return OK;
+}
+
 static int subgroups(struct run *r, struct error *e) {
   const struct timeline *t = r->o->store;
   uint32_t birth;
@@ -176,6 +198,7 @@ static int subgroups(struct run *r, struct error *e) {
   r->v->subgroups = arena_array(r->a, struct subgroup, 64);
   if (!in || !r->v->subgroups) return error_set(e, E_NOMEM, "out of memory");
   for (size_t p = 0; p < sizeof static_prefixes / sizeof *static_prefixes; p++) TRY(static_subgroups(r, static_prefixes[p], in, e));
+  TRY(source_subgroups(r, in, e));
   if (!timeline_code_find(t, STR("MEDS_BIRTH"), &birth)) return OK;
   int *band = arena_array(r->a, int, r->v->n);
   if (!band) return error_set(e, E_NOMEM, "out of memory");

@@ -85,12 +85,36 @@ static void nothing_downstream_includes_record(void **state UNUSED) {
   }
 }
 
+/* The build's own check, on a small tree with one file in timeline/ that includes `header`. */
+static int include_check(const char *header) {
+  char root[] = "/tmp/wall-tree-XXXXXX", path[256], command[512];
+  assert_non_null(mkdtemp(root));
+  snprintf(path, sizeof path, "%s/src/timeline", root);
+  assert_int_equal(file_mkdirs(path, 0700, NULL), OK);
+  snprintf(path, sizeof path, "%s/src/timeline/timeline_cheat.c", root);
+  FILE *f = fopen(path, "w");
+  fprintf(f, "#include \"%s\"\n", header);
+  fclose(f);
+  snprintf(command, sizeof command, "scripts/check-includes %s >/dev/null 2>&1", root);
+  int rc = system(command);
+  assert_int_equal(file_remove_tree(root, NULL), OK);
+  return rc;
+}
+
+static void the_include_check_knows_the_wall(void **state UNUSED) {
+  if (!file_exists("scripts/check-includes")) skip();
+  assert_int_equal(include_check("deid/event.h"), 0);
+  static const char *const cheats[] = {"record/record.h", "deid/event_make.h",  "deid/wall.h",
+                                       "deid/deid.h",     "../record/record.h", "deid/vault_rows.h"};
+  for (int i = 0; i < 6; i++)
+    if (include_check(cheats[i]) == 0) fail_msg("%s may be included", cheats[i]);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(reading_an_event_compiles),
-      cmocka_unit_test(making_an_event_does_not),
-      cmocka_unit_test(only_the_wall_includes_event_make),
-      cmocka_unit_test(nothing_downstream_includes_record),
+      cmocka_unit_test(reading_an_event_compiles),         cmocka_unit_test(making_an_event_does_not),
+      cmocka_unit_test(only_the_wall_includes_event_make), cmocka_unit_test(nothing_downstream_includes_record),
+      cmocka_unit_test(the_include_check_knows_the_wall),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,8 +17,20 @@
 #define FIX_OUTCOMES 3
 
 static inline struct model_config fixture_config(void) {
-  struct model_config c = {.preset = "test", .layers = 2, .d = 16, .heads = 4, .kv_heads = 4, .ff = 24, .context = 32, .norm_eps = 1e-5f, .rope_base = 100.0f,
-                           .min_gap_days = 0.01f, .hazard_rank = 3, .codes = FIX_CODES, .rows = FIX_CODES + 7, .outcomes = FIX_OUTCOMES};
+  struct model_config c = {.preset = "test",
+                           .layers = 2,
+                           .d = 16,
+                           .heads = 4,
+                           .kv_heads = 4,
+                           .ff = 24,
+                           .context = 32,
+                           .norm_eps = 1e-5f,
+                           .rope_base = 100.0f,
+                           .min_gap_days = 0.01f,
+                           .hazard_rank = 3,
+                           .codes = FIX_CODES,
+                           .rows = FIX_CODES + 7,
+                           .outcomes = FIX_OUTCOMES};
   return c;
 }
 
@@ -89,7 +101,8 @@ static inline void fixture_batch(struct token_batch *b, const int *length, int s
     b->seq_start[s + 1] = p;
     b->end_time[s] = t + (int64_t)(200 * rng_uniform(&r) * (double)TIME_DAY);
     for (int o = 0; o < FIX_OUTCOMES; o++)
-      b->outcome_first[s * FIX_OUTCOMES + o] = rng_below(&r, 3) ? start + (int64_t)(rng_uniform(&r) * (double)(b->end_time[s] - start)) : INT64_MAX;
+      b->outcome_first[s * FIX_OUTCOMES + o] =
+          rng_below(&r, 3) ? start + (int64_t)(rng_uniform(&r) * (double)(b->end_time[s] - start)) : INT64_MAX;
   }
   b->entry_start[p] = entries;
   b->target_start[p] = targets;

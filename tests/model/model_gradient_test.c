@@ -34,17 +34,29 @@ static void open_setup(struct setup *s, struct model_config c) {
     const struct tensor *t = &s->m->tensor[i];
     for (size_t k = 0; k < t->n; k++) {
       float x = (float)rng_normal(&r);
-      if (strstr(t->name, "gain")) x = 1 + 0.2f * x;
-      else if (strcmp(t->name, "rates.bias") == 0 || strcmp(t->name, "hazard.bias") == 0) x = -2 + 0.3f * x;
-      else x *= 0.35f;
+      if (strstr(t->name, "gain"))
+        x = 1 + 0.2f * x;
+      else if (strcmp(t->name, "rates.bias") == 0 || strcmp(t->name, "hazard.bias") == 0)
+        x = -2 + 0.3f * x;
+      else
+        x *= 0.35f;
       s->m->weight[t->at + k] = x;
     }
   }
   assert_int_equal(model_workspace_new(s->m, 32, true, &s->w, &e), OK);
   fixture_batch(&s->b, length, 3, 4);
   s->b.outcomes = (int)c.outcomes;
-  s->o = (struct loss_options){.w_rates = 1, .w_time = 0.7, .w_value = 0.8, .w_hazard = 1.3, .w_task = 0.9, .scale = 0.1, .task_scale = 0.4, .seed = 3,
-                               .stream = 1000, .label = labels, .labels = 3};
+  s->o = (struct loss_options){.w_rates = 1,
+                               .w_time = 0.7,
+                               .w_value = 0.8,
+                               .w_hazard = 1.3,
+                               .w_task = 0.9,
+                               .scale = 0.1,
+                               .task_scale = 0.4,
+                               .seed = 3,
+                               .stream = 1000,
+                               .label = labels,
+                               .labels = 3};
   s->gradient = mem_alloc_aligned(s->m->floats * sizeof(float));
 }
 
@@ -177,6 +189,55 @@ static void test_far_rates(void **state) {
   close_setup(&s);
 }
 
+/* The least that the cross-entropy of the target sets can be: their own entropy. */
+static double least_rates(const struct token_batch *b) {
+  double sum = 0;
+  for (int p = 0; p < b->positions; p++) {
+    int from = b->target_start[p], to = b->target_start[p + 1];
+    for (int i = from; i < to; i++) {
+      int same = 0;
+      for (int k = from; k < to; k++) same += b->target_id[k] == b->target_id[i];
+      sum -= log((double)same / (to - from)) / (to - from);
+    }
+  }
+  return sum;
+}
+
+static void test_overfits_eight_sequences(void **state) {
+  (void)state;
+  static const int length[] = {4, 3, 5, 2, 4, 3, 5, 4};
+  struct error e = {0};
+  struct model *m;
+  struct model_workspace *w;
+  struct token_batch b;
+  struct loss_sums first, l;
+  struct model_config c = fixture_config();
+  c.position = POSITION_ROPE_INDEX;
+  assert_int_equal(model_build(&c, NULL, NULL, 0, 5, &m, &e), OK);
+  fixture_knots(m);
+  fixture_batch(&b, length, 8, 12);
+  assert_int_equal(model_workspace_new(m, 32, true, &w, &e), OK);
+  size_t n = m->floats;
+  float *g = mem_alloc_aligned(n * sizeof *g), *am = mem_alloc_aligned(n * sizeof *g), *av = mem_alloc_aligned(n * sizeof *g);
+  struct loss_options o = {.w_rates = 1, .w_time = 0.2, .w_value = 0.2, .w_hazard = 0.2, .scale = 1.0 / 30, .seed = 1};
+  for (int step = 0; step < 400; step++) {
+    memset(g, 0, n * sizeof *g);
+    assert_int_equal(model_loss(m, w, &b, &o, g, &l, &e), OK);
+    if (step == 0) first = l;
+    m->kernel->adamw(&(struct adamw){.n = n, .w = m->weight, .m = am, .v = av, .g = g, .lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.98f, .eps = 1e-8f, .grad_scale = 1,
+                                     .bias1 = (float)(1 - pow(0.9, step + 1)), .bias2 = (float)(1 - pow(0.98, step + 1))});
+  }
+  assert_true(first.rates - least_rates(&b) > 30);
+  assert_true(l.rates - least_rates(&b) < 0.5); /* of 22 positions together */
+  assert_true(l.time < first.time - 10 && l.value < first.value && l.hazard < first.hazard);
+  mem_free_aligned(g, n * sizeof *g);
+  mem_free_aligned(am, n * sizeof *g);
+  mem_free_aligned(av, n * sizeof *g);
+  fixture_release(&b);
+  model_workspace_free(w);
+  model_free(m);
+}
+
 static void test_columns_agree(void **state) {
   (void)state;
   struct setup s;
@@ -207,7 +268,8 @@ static void test_columns_agree(void **state) {
 
 int main(void) {
   thread_fast_float();
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_norm_mlp_position), cmocka_unit_test(test_masks),     cmocka_unit_test(test_options),
-                                     cmocka_unit_test(test_dropout_same_mask), cmocka_unit_test(test_far_rates), cmocka_unit_test(test_columns_agree)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_norm_mlp_position), cmocka_unit_test(test_masks),
+                                     cmocka_unit_test(test_options),           cmocka_unit_test(test_dropout_same_mask),
+                                     cmocka_unit_test(test_far_rates),         cmocka_unit_test(test_columns_agree), cmocka_unit_test(test_overfits_eight_sequences)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -189,9 +189,12 @@ static void test_wrong_use(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_seed_same_bits), cmocka_unit_test(test_learns),
-                                     cmocka_unit_test(test_resume_same_bits),    cmocka_unit_test(test_seconds_decide_length),
-                                     cmocka_unit_test(test_fine_tune),           cmocka_unit_test(test_divergence_keeps_checkpoint),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_seed_same_bits),
+                                     cmocka_unit_test(test_learns),
+                                     cmocka_unit_test(test_resume_same_bits),
+                                     cmocka_unit_test(test_seconds_decide_length),
+                                     cmocka_unit_test(test_fine_tune),
+                                     cmocka_unit_test(test_divergence_keeps_checkpoint),
                                      cmocka_unit_test(test_wrong_use)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -15,14 +15,14 @@
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 
-#define OKAY(call)                          \
-  do {                                      \
-    struct error okay_e_ = {0};             \
-    struct error *e = &okay_e_;             \
-    if ((call) < 0) {                       \
-      error_print(stderr, e);               \
+#define OKAY(call)                                      \
+  do {                                                  \
+    struct error okay_e_ = {0};                         \
+    struct error *e = &okay_e_;                         \
+    if ((call) < 0) {                                   \
+      error_print(stderr, e);                           \
       fail_msg("%s:%d: %s", __FILE__, __LINE__, #call); \
-    }                                       \
+    }                                                   \
   } while (0)
 
 static inline void put_event(struct timeline_writer *w, int64_t subject, int64_t time, const char *code, float value) {
@@ -62,7 +62,8 @@ struct trained {
 static inline void trained_open(struct trained *x, int subjects) {
   struct timeline_writer *w;
   static const char text[] =
-      "{\"name\": \"death\", \"title\": \"Death after the stay\", \"trigger\": {\"code\": [\"DISCHARGE\"], \"offset\": \"0h\", \"which\": \"first\"},\n"
+      "{\"name\": \"death\", \"title\": \"Death after the stay\", \"trigger\": {\"code\": [\"DISCHARGE\"], \"offset\": \"0h\", \"which\": "
+      "\"first\"},\n"
       " \"target\": {\"any\": [\"MEDS_DEATH\"]}, \"horizon\": \"record\", \"gap\": [\"0d\"], \"censor\": \"negative\"}\n";
   strcpy(x->root, "/tmp/vitae-model-XXXXXX");
   assert_non_null(mkdtemp(x->root));

@@ -113,7 +113,8 @@ static inline void fixture_model(struct fixture *f, const struct model_config *c
   MUST(feature_set_build(f->store, x, n, 0.05, 0, &t->features, &f->e));
   t->columns = feature_count(t->features);
   t->wide = mem_alloc(t->columns * sizeof *t->wide);
-  for (uint32_t i = 0; i < t->columns; i++) t->wide[i] = (struct wide_column){false, 0, 1, 0.05f * (float)rng_normal(&r), 0.01f};
+  for (uint32_t i = 0; i < t->columns; i++)
+    t->wide[i] = (struct wide_column){.sd = 1, .weight = 0.05f * (float)rng_normal(&r), .missing = 0.01f};
   t->blend_deep = t->blend_wide = 0.5;
   t->blend_bias = -1;
 }

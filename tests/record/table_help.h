@@ -16,7 +16,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "record/record.h"
-#include "record/table_internal.h"
+#include "record/table_run.h"
 
 #define TEST(name) static void name(void **state UNUSED)
 

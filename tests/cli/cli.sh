@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+# The command line itself: help, suggestions, exit statuses by the error table (src/base/error.c), refusals in words.
+. "$(dirname "$0")/../../scripts/testlib.sh"
+commands="init ingest show train validate predict versions promote serve key tasks export verify about completion"
+
+help_names_every_command() {
+  run "$vitae" --help; status_is 0
+  for c in $commands; do grep -qE "^  $c +[a-z]" "$work/out" || fail "--help lacks $c"; done
+  same "$(grep -cE '^  [a-z]+ +' "$work/out")" "$(echo "$commands" | wc -w)" "commands in --help"
+  cp "$work/out" "$work/help"
+  run "$vitae" help; status_is 0; cmp -s "$work/out" "$work/help" || fail "help and --help differ"
+  run "$vitae"; status_is 64; err_has "usage: vitae COMMAND"
+  run "$vitae" --version; status_is 0; out_has "vitae "
+}
+
+every_command_has_help() {
+  for c in $commands; do
+    run "$vitae" "$c" --help; status_is 0; out_has "vitae $c"; out_has "--json"; cp "$work/out" "$work/help"
+    run "$vitae" help "$c"; status_is 0; cmp -s "$work/out" "$work/help" || fail "help $c and $c --help differ"
+    run "$vitae" "$c" -h; status_is 0; cmp -s "$work/out" "$work/help" || fail "$c -h and $c --help differ"
+    awk 'length > 200 {exit 1}' "$work/out" || fail "the help of $c has a line over 200 characters"
+  done
+}
+
+mistyped_words_are_suggested() {
+  run "$vitae" ingets; status_is 64; err_has 'did you mean "ingest"?'
+  run "$vitae" trian; status_is 64; err_has 'did you mean "train"?'
+  run "$vitae" xylophone; status_is 64; err_has "vitae --help"
+  run "$vitae" help valdate; status_is 64; err_has 'did you mean "validate"?'
+  run "$vitae" train x --epoch 1; status_is 64; err_has "did you mean --epochs?"
+  run "$vitae" train x --sead=1; status_is 64; err_has "did you mean --seed?"
+  run "$vitae" predict x --xylophone 1; status_is 64; err_has "vitae predict --help"
+  run "$vitae" show x -l 3; status_is 64; err_has "options are spelled --NAME"
+}
+
+values_are_checked() {
+  run "$vitae" train x --epochs; status_is 64; err_has "--epochs wants a value: N"
+  run "$vitae" train x --seed many; status_is 64; err_has "--seed wants a whole number"
+  run "$vitae" train x --seed 99999999999999999999; status_is 64
+  run "$vitae" train x --epochs 1x; status_is 64; err_has "--epochs wants a number"
+  run "$vitae" train x --seed 1 --seed 2; status_is 64; err_has "given twice"
+  run "$vitae" train x --resume=yes; status_is 64; err_has "--resume takes no value"
+  run "$vitae" train; status_is 64; err_has "usage: vitae train SITE"
+  run "$vitae" show a b c; status_is 64; err_has "too many arguments"
+  run "$vitae" train x $(for i in $(seq 17); do echo --task t; done); status_is 64; err_has "more than 16 times"
+}
+
+what_is_no_site_is_refused() {
+  mkdir -p "$work/empty"
+  for c in show train validate versions tasks; do
+    run "$vitae" $c "$work/empty"; status_is 66; err_has "is not a site"; err_has "vitae init"
+    run "$vitae" $c "$work/nowhere" --json; status_is 66; json_is "j['error']['code']" notfound; same "$(wc -c < "$work/err")" 0 "bytes on standard error"
+  done
+  run "$vitae" ingest "$work/empty" "$work" --from fhir; status_is 66
+  run "$vitae" verify "$work/nowhere"; status_is 66
+  run "$vitae" verify "$work/empty"; status_is 66
+  echo x > "$work/file"
+  run "$vitae" verify "$work/file"; no_crash; [ $status -ne 0 ] || fail "a text file verified"
+  run "$vitae" show "$work/file"; status_is 66
+}
+
+init_refuses_twice_and_wrong_words() {
+  run "$vitae" init "$work/s1" --policy export; status_is 66; err_has 'did you mean "expert"?'; [ ! -e "$work/s1" ] || fail "a refused init left something"
+  run "$vitae" init "$work/s1" --json; status_is 0; is_json; json_is "j['policy']" expert
+  same "$(stat -c %a "$work/s1/vault")" 700 "mode of the vault"
+  run "$vitae" init "$work/s1"; status_is 64; err_has "there is a site"
+  run "$vitae" verify "$work/s1"; status_is 0
+  echo short > "$work/phrase"
+  run "$vitae" init "$work/s2" --passphrase-file "$work/phrase"; [ $status -ne 0 ] || fail "a passphrase of 5 letters was taken"
+  [ ! -e "$work/s2/vitae.json" ] || fail "an init refused for its passphrase left a site"
+  printf 'a longer phrase\n' > "$work/phrase"
+  run "$vitae" init "$work/s3" --passphrase-file "$work/phrase"; status_is 0
+  printf '{"resourceType":"Patient","id":"p1","gender":"female","birthDate":"1970-01-01"}\n' > "$work/p.ndjson"
+  run "$vitae" ingest "$work/s3" "$work/p.ndjson" --from fhir; [ $status -ne 0 ] || fail "a locked vault was opened without its passphrase"
+  printf 'another phrase\n' > "$work/wrong"
+  run "$vitae" ingest "$work/s3" "$work/p.ndjson" --from fhir --passphrase-file "$work/wrong"; status_is 77; nothing_says "another phrase"
+  run "$vitae" ingest "$work/s3" "$work/p.ndjson" --from fhir --passphrase-file "$work/phrase"; status_is 0
+}
+
+a_newer_format_is_refused_by_name() {
+  run "$vitae" init "$work/n"; status_is 0
+  sed -i 's/"format": *1/"format": 7/' "$work/n/vitae.json"
+  for c in show versions train verify; do run "$vitae" $c "$work/n"; status_is 13; err_has "format 7"; err_has "use a newer program"; done
+  sed -i 's/"format": *7/"format": 0/' "$work/n/vitae.json"; run "$vitae" show "$work/n"; status_is 14
+  echo '{"format": "one"}' > "$work/n/vitae.json"; run "$vitae" show "$work/n"; no_crash; [ $status -ne 0 ] || fail "a wrong vitae.json was taken"
+  : > "$work/n/vitae.json"; run "$vitae" show "$work/n"; no_crash; [ $status -ne 0 ] || fail "an empty vitae.json was taken"
+}
+
+what_is_missing_is_said() {
+  run "$vitae" init "$work/m"; status_is 0
+  run "$vitae" show "$work/m"; status_is 66; err_has "no timelines yet"; err_has "vitae ingest"
+  run "$vitae" train "$work/m"; status_is 66; err_has "no timelines yet"
+  run "$vitae" ingest "$work/m" "$work/p.ndjson"; status_is 64; err_has "--from"
+  run "$vitae" ingest "$work/m" "$work/p.ndjson" --from fire; status_is 64
+  run "$vitae" ingest "$work/m" "$work/p.ndjson" --from csv; status_is 64; err_has "--mapping"
+  run "$vitae" ingest "$work/m" "$work/p.ndjson" --from csv --mapping phisionet2012; status_is 66; err_has 'did you mean "physionet2012"?'
+  run "$vitae" ingest "$work/m" "$work/nothing-here" --from fhir; status_is 66
+  printf '{"resourceType":"Patient","id":"p1","gender":"female","birthDate":"1970-01-01"}\n' > "$work/p.ndjson"
+  run "$vitae" ingest "$work/m" "$work/p.ndjson" --from fhir --split half; status_is 64; err_has "--split"
+  run "$vitae" ingest "$work/m" "$work/p.ndjson" --from fhir; status_is 0
+  run "$vitae" predict "$work/m"; status_is 64; err_has "--subject"
+  run "$vitae" predict "$work/m" --subject 1; [ $status -eq 66 ] || fail "exit status $status"; err_has "no model yet"
+  run "$vitae" validate "$work/m"; status_is 66; err_has "vitae train"
+  run "$vitae" export "$work/m" --format safetensors --to "$work/x"; status_is 66; err_has "no model yet"
+  run "$vitae" export "$work/m"; status_is 64; err_has "--to"
+  run "$vitae" export "$work/m" --format word --to "$work/x"; status_is 64
+  run "$vitae" show "$work/m" 12; status_is 66
+  run "$vitae" show "$work/m" twelve; status_is 64
+  run "$vitae" show "$work/m" --limit 0; status_is 64
+  run "$vitae" promote "$work/m" abcdef0 --to live; status_is 66
+  run "$vitae" promote "$work/m" abcdef0 --to fame; status_is 64
+  run "$vitae" promote "$work/m" abcdef0; status_is 64
+  run "$vitae" versions "$work/m" --json; status_is 0; json_is "j" "[]"
+  run "$vitae" train "$work/m" --size enormous; [ $status -eq 66 ] || [ $status -eq 64 ] || fail "exit status $status"
+  run "$vitae" key "$work/m" --role king; status_is 64
+  run timeout 10 "$vitae" serve "$work/m" --listen 127.0.0.1:0; [ $status -ne 0 ] && [ $status -ne 124 ] || fail "serve ran without a live version"; no_crash
+}
+
+completion_is_a_right_script() {
+  run "$vitae" completion; status_is 0; bash -n "$work/out" || fail "bash refuses the completion script"
+  same "$(bash -c ". '$work/out'; COMP_WORDS=(vitae ing) COMP_CWORD=1; _vitae; echo \${COMPREPLY[@]}")" ingest "completion of ing"
+  same "$(bash -c ". '$work/out'; COMP_WORDS=(vitae train --ep) COMP_CWORD=2; _vitae; echo \${COMPREPLY[@]}")" --epochs "completion of --ep"
+}
+
+about_names_what_is_there_and_what_is_not() {
+  run "$vitae" about; status_is 0; for w in vitae kernels threads GPU Parquet data; do out_has "$w"; done
+  run "$vitae" about --json; status_is 0; is_json; json_is "sorted(j)" "['commit', 'kernels', 'parquet', 'threads', 'version']"
+  cp "$vitae" "$work/alone"
+  run env VITAE_DUCKDB="$work/none.so" "$work/alone" about; status_is 0; out_has "Parquet is off"; out_has "GPU       none used"
+}
+
+json_keeps_the_rest_off_standard_output() {
+  run "$vitae" init "$work/j" --json; is_json
+  run "$vitae" ingest "$work/j" "$work/p.ndjson" --from fhir --json; status_is 0; is_json; same "$(wc -c < "$work/err")" 0 "bytes on standard error"
+  run "$vitae" show "$work/j" --json; is_json; run "$vitae" tasks "$work/j" --json; status_is 0; is_json
+  run "$vitae" verify "$work/j" --json; status_is 0; is_json
+  run "$vitae" completion --json; status_is 0
+}
+run_cases help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked what_is_no_site_is_refused \
+  init_refuses_twice_and_wrong_words a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \
+  about_names_what_is_there_and_what_is_not json_keeps_the_rest_off_standard_output

@@ -1,0 +1,222 @@
+/* Decoding with a cache gives what the full forward pass gives, for every mask and position that can decode. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "model_fixture.h"
+
+/* One position of `b` as a batch of its own (stream after stream). */
+static void take_position(const struct token_batch *b, const int *position, int n, struct token_batch *out) {
+  memset(out, 0, sizeof *out);
+  arena_init(&out->arena, 0, 0);
+  out->sequences = out->positions = n;
+  out->seq_start = fixture_array(out, (size_t)n + 1, 4);
+  out->time = fixture_array(out, (size_t)n, 8);
+  out->entry_start = fixture_array(out, (size_t)n + 1, 4);
+  out->entry_id = fixture_array(out, (size_t)n * 8, 4);
+  out->entry_weight = fixture_array(out, (size_t)n * 8, 4);
+  out->time_feature = fixture_array(out, (size_t)n * TOKEN_TIME_FEATURES, 4);
+  out->rope_index = fixture_array(out, (size_t)n, 4);
+  out->rope_time = fixture_array(out, (size_t)n, 4);
+  for (int i = 0; i < n; i++) {
+    int p = position[i];
+    out->seq_start[i + 1] = i + 1;
+    out->time[i] = b->time[p];
+    for (int k = b->entry_start[p]; k < b->entry_start[p + 1]; k++) {
+      out->entry_id[out->entries] = b->entry_id[k];
+      out->entry_weight[out->entries++] = b->entry_weight[k];
+    }
+    out->entry_start[i + 1] = out->entries;
+    memcpy(out->time_feature + i * TOKEN_TIME_FEATURES, b->time_feature + p * TOKEN_TIME_FEATURES, TOKEN_TIME_FEATURES * sizeof(float));
+    out->rope_index[i] = b->rope_index[p];
+    out->rope_time[i] = b->rope_time[p];
+  }
+}
+
+static void prefix_of(const struct token_batch *b, int n,
+                      struct token_batch *out) { /* the first n positions of sequence 0, arrays shared */
+  static int32_t start[2];
+  *out = *b;
+  start[1] = n;
+  out->seq_start = start;
+  out->sequences = 1;
+  out->positions = n;
+  out->entries = b->entry_start[n];
+}
+
+static void check(struct model_config c, const struct kernel *k, const char *what) {
+  struct error e = {0};
+  struct model *m;
+  struct model_workspace *w, *full;
+  struct model_cache *cache;
+  struct token_batch b, prefix, step;
+  static const int length[] = {14};
+  int streams[3] = {2, 0, 1}, prefix_n = 8;
+  assert_int_equal(model_build(&c, NULL, NULL, 0, 3, &m, &e), OK);
+  model_set_kernel(m, k);
+  for (size_t i = 0; i < m->floats; i++) m->weight[i] *= 3; /* far from linear */
+  assert_int_equal(model_workspace_new(m, 16, false, &w, &e), OK);
+  assert_int_equal(model_workspace_new(m, 16, false, &full, &e), OK);
+  assert_int_equal(model_cache_new(m, 10, 3, 6, &cache, &e), OK);
+  fixture_batch(&b, length, 1, 6);
+  assert_int_equal(model_forward(m, full, &b, NULL, &e), OK);
+  prefix_of(&b, prefix_n, &prefix);
+  assert_int_equal(model_forward(m, w, &prefix, cache, &e), OK);
+  assert_int_equal(model_cache_prefix(cache), prefix_n);
+  for (int round = 0; round < 2; round++) { /* the second time after a rewind: the same again */
+    for (int p = prefix_n; p < length[0]; p++) {
+      int position[3] = {p, p, p};
+      take_position(&b, position, 3, &step);
+      assert_int_equal(model_decode(m, w, cache, &step, streams, &e), OK);
+      for (int s = 0; s < 3; s++)
+        for (int i = 0; i < c.d; i++) {
+          float want = model_hidden(full)[p * c.d + i], have = model_hidden(w)[s * c.d + i];
+          if (!(fabsf(want - have) < (k->bf16 ? 0.15f : 2e-4f)))
+            fail_msg("%s: position %d stream %d: %g instead of %g", what, p, s, (double)have, (double)want);
+        }
+      fixture_release(&step);
+    }
+    int position[1] = {13}, stream[1] = {1};
+    take_position(&b, position, 1, &step);
+    assert_int_equal(model_decode(m, w, cache, &step, stream, &e), E_LIMIT); /* full */
+    fixture_release(&step);
+    model_cache_rewind(cache);
+  }
+  fixture_release(&b);
+  model_cache_free(cache);
+  model_workspace_free(w);
+  model_workspace_free(full);
+  model_free(m);
+}
+
+static void test_decode_equals_forward(void **state) {
+  (void)state;
+  const struct kernel *all[8];
+  int n = kernel_all(all);
+  for (int k = 0; k < n; k++)
+    for (int position = 0; position < 4; position++)
+      for (int mask = 0; mask < 3; mask++) {
+        struct model_config c = fixture_config();
+        char what[96];
+        c.position = (enum model_position)position;
+        c.kv_heads = 2;
+        c.mask = mask == 1 ? MASK_CAUSAL_NO_TIES : MASK_CAUSAL;
+        c.window = mask == 2 ? 4 : 0;
+        c.qk_norm = position == 1;
+        c.bias = position == 2;
+        snprintf(what, sizeof what, "%s position %d mask %d", all[k]->name, position, mask);
+        check(c, all[k], what);
+      }
+}
+
+static void test_wrong_use(void **state) {
+  (void)state;
+  struct error e = {0};
+  struct model *m;
+  struct model_cache *cache;
+  struct model_workspace *w;
+  struct token_batch b, step;
+  static const int length[] = {5};
+  struct model_config c = fixture_config();
+  assert_int_equal(model_build(&c, NULL, NULL, 0, 3, &m, &e), OK);
+  assert_int_equal(model_workspace_new(m, 4, false, &w, &e), OK);
+  assert_int_equal(model_cache_new(m, 4, 2, 2, &cache, &e), OK);
+  fixture_batch(&b, length, 1, 6);
+  assert_int_equal(model_forward(m, w, &b, NULL, &e), E_LIMIT); /* longer than the workspace */
+  int position[2] = {0, 1}, twice[2] = {1, 1}, none[2] = {0, 2};
+  take_position(&b, position, 2, &step);
+  assert_int_equal(model_decode(m, w, cache, &step, twice, &e), E_USAGE);
+  assert_int_equal(model_decode(m, w, cache, &step, none, &e), E_USAGE);
+  step.entry_id[0] = 10000;
+  step.entries = 1;
+  assert_int_equal(model_decode(m, w, cache, &step, position, &e), E_MISMATCH);
+  fixture_release(&step);
+  fixture_release(&b);
+  model_cache_free(cache);
+  model_workspace_free(w);
+  model_free(m);
+  c.mask = MASK_FULL;
+  assert_int_equal(model_build(&c, NULL, NULL, 0, 3, &m, &e), OK);
+  assert_int_equal(model_cache_new(m, 4, 2, 2, &cache, &e), E_USAGE);
+  model_free(m);
+}
+
+/* Rates, hazards and values are what the heads' formulas say. */
+static void test_heads(void **state) {
+  (void)state;
+  struct error e = {0};
+  struct model *m;
+  struct model_workspace *w;
+  struct model_config c = fixture_config();
+  float hidden[32], rate[2 * FIX_CODES], one[FIX_CODES], hazard[FIX_OUTCOMES * HAZARD_BINS], p[TOKEN_KNOTS];
+  assert_int_equal(model_build(&c, NULL, NULL, 0, 3, &m, &e), OK);
+  fixture_knots(m);
+  assert_int_equal(model_workspace_new(m, 4, false, &w, &e), OK);
+  for (int i = 0; i < 32; i++) hidden[i] = sinf((float)i);
+  for (int i = 0; i < c.d; i++) m->weight[m->rates_shift + i] = 0.1f;
+  model_rates_rows(m, w, 2, hidden, rate);
+  model_rates(m, w, hidden + 16, one);
+  for (int v = 0; v < FIX_CODES; v++) {
+    double want = (double)m->weight[m->rates_bias + v];
+    for (int i = 0; i < c.d; i++) want += (double)hidden[16 + i] * ((double)m->weight[m->rates + v * c.d + i] + 0.1);
+    assert_true(fabs(want - (double)rate[FIX_CODES + v]) < 1e-4 && fabs(want - (double)one[v]) < 1e-4);
+  }
+  model_hazard(m, w, hidden, hazard);
+  for (int o = 0; o < FIX_OUTCOMES; o++)
+    for (int b = 0; b < HAZARD_BINS; b++) {
+      double want = (double)m->weight[m->hazard_bias + b * FIX_OUTCOMES + o];
+      for (int r = 0; r < c.hazard_rank; r++) {
+        double z = 0;
+        for (int i = 0; i < c.d; i++) z += (double)hidden[i] * (double)m->weight[m->hazard + (b * c.hazard_rank + r) * c.d + i];
+        want += z * (double)m->weight[m->hazard_outcome + o * c.hazard_rank + r];
+      }
+      assert_true(fabs(want - (double)hazard[o * HAZARD_BINS + b]) < 1e-4);
+    }
+  model_value(m, w, hidden, 2, p);
+  assert_true(fabsf(p[0] + p[1] + p[2] + p[3] - 1) < 1e-5f);
+  for (int b = 0; b < HAZARD_BINS; b++) hazard[b] = -5;
+  assert_true(fabs(hazard_probability(hazard, 365) - (1 - exp(-365 * exp(-5)))) < 1e-9);
+  assert_true(fabs(hazard_probability(hazard, 0.5) - (1 - exp(-0.5 * exp(-5)))) < 1e-9);
+  hazard[0] = 0; /* the first day at rate 1 */
+  assert_true(fabs(hazard_probability(hazard, 7) - (1 - exp(-1 - 6 * exp(-5)))) < 1e-9);
+  model_workspace_free(w);
+  model_free(m);
+}
+
+static void test_plan_is_the_bill(void **state) {
+  (void)state;
+  struct error e = {0};
+  struct model *m;
+  struct model_workspace *w;
+  struct model_plan p;
+  struct model_config c = fixture_config();
+  assert_int_equal(model_build(&c, NULL, NULL, 0, 3, &m, &e), OK);
+  assert_int_equal(model_workspace_new(m, 20, true, &w, &e), OK);
+  model_plan(&c, 3, 20, true, &p);
+  assert_true(p.parameters == m->floats * 4 && p.gradients == 3 * m->floats * 4 && p.optimizer == 2 * m->floats * 4);
+  assert_true(p.activations == 3 * w->bytes && p.total == p.parameters + p.gradients + p.optimizer + p.activations);
+  model_workspace_free(w);
+  model_free(m);
+  static const struct {
+    const char *name;
+    double trunk;
+  } sizes[] = {{"tiny", 0.3e6}, {"small", 2e6}, {"base", 30e6}, {"large", 100e6}};
+  for (int i = 0; i < 4; i++) {
+    assert_int_equal(model_preset(sizes[i].name, &c, &e), OK);
+    c.codes = c.rows = 10;
+    c.outcomes = 1;
+    model_plan(&c, 1, 16, false, &p);
+    assert_true((double)p.parameters / 4 > 0.8 * sizes[i].trunk && (double)p.parameters / 4 < 1.5 * sizes[i].trunk);
+  }
+  assert_int_equal(model_preset("enormous", &c, &e), E_NOTFOUND);
+}
+
+int main(void) {
+  thread_fast_float();
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_decode_equals_forward), cmocka_unit_test(test_wrong_use),
+                                     cmocka_unit_test(test_heads), cmocka_unit_test(test_plan_is_the_bill)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,51 @@
+// The server's answers. The key lives in this tab only (sessionStorage) and travels in a header.
+export interface Session { key: string; role: string; site: string; routes: {method: string; path: string; summary: string}[] }
+export interface Row { subject: string; split: string; events: number; sex?: string; died: boolean; birth: number | null; first: number | null; last: number | null }
+export interface Cohort { subjects: number; events: number; generation: string; splits: Record<string, number>; offset: number; limit: number; rows: Row[]; total: number }
+export interface Event_ { t: number | null; code: string; display?: string; value?: number; unit?: string }
+export interface Life { subject: string; birth: number | null; sex?: string; split: string; n: number; earlier: number; events: Event_[] }
+export interface Task { name: string; title: string; horizon_days: number | null }
+export interface Outcome { code: string; display?: string; before: boolean; within: Record<string, number>; sampled?: number; sampled_standard_error?: number; sampled_within?: Record<string, number> }
+export interface Contribution { time?: string; code: string; display?: string; value?: number; unit?: string; delta_log_odds: number }
+export interface Prediction {
+  time: string; events: number; unknown_codes: number;
+  task?: {name: string; probability?: number; deep_logit?: number; wide_logit?: number; hazard?: number; sampled?: number; sampled_standard_error?: number; agreement_log_odds?: number; agreement: string};
+  futures?: {count: number; horizon_days: number; cut_short: number};
+  outcomes: Outcome[]; contributions?: Contribution[]; method?: string;
+}
+export interface Interval { at: number | null; lo: number | null; hi: number | null }
+export interface Metrics { n: number; events: number; prevalence: number; auroc: Interval; auprc: Interval; brier: Interval; slope: Interval; intercept: Interval; ece: Interval }
+export interface Curve { x: number[]; y: number[] }
+export interface Scored { metrics: Metrics; roc: Curve; precision_recall: Curve; calibration: Curve; decision: Curve }
+export interface Report {
+  task: string; title: string; version: string; protocol: string; n: number; events: number; censored: number; train_n: number; bootstrap: number;
+  gate: {passes: boolean; reasons: string}; predictors: Record<string, Scored>; difference_auroc: Interval;
+  subgroups: {name: string; model: Metrics; xgboost: Metrics}[]; gaps: {days: number; n: number; events: number; model_auroc: Interval; xgboost_auroc: Interval}[]; leaks: string[];
+}
+export interface ReportRow { name: string; task?: string; title?: string; version?: string; n?: number; events?: number; passes: boolean; auroc: Partial<Interval> }
+export interface Wall {
+  source: string; generation: string; files: number; bytes: number; rejected: number;
+  wall: {policy: string; statement: string; records: number; events: number; persons: number; removed: Record<string, number>; transformed: Record<string, number>; dropped: Record<string, number>};
+}
+export interface Model { version: string; program: string; policy: string; preset: string; parameters: number; layers: number; width: number; codes: number; outcomes: number }
+
+const KEY = 'vitae-key';
+export const storedKey = () => sessionStorage.getItem(KEY);
+export const storeKey = (k: string | null) => (k ? sessionStorage.setItem(KEY, k) : sessionStorage.removeItem(KEY));
+
+export class Failure extends Error { constructor(readonly status: number, message: string) { super(message); } }
+
+export async function get(path: string, signal?: AbortSignal): Promise<Response> {
+  let r: Response;
+  try {
+    r = await fetch(path, {headers: {Authorization: `Bearer ${storedKey() ?? ''}`}, signal, cache: 'no-store'});
+  } catch (e) {
+    if ((e as Error).name === 'AbortError') throw e;
+    throw new Failure(0, 'The server cannot be reached.');
+  }
+  if (r.ok) return r;
+  let text = `The server answered ${r.status}.`;
+  try { text = (await r.json()).error.message; } catch { /* no envelope: the status says enough */ }
+  throw new Failure(r.status, text);
+}
+export const getJson = async <T,>(path: string, signal?: AbortSignal): Promise<T> => (await get(path, signal)).json();
