@@ -1,5 +1,8 @@
 # Targets beside the build itself; included by the Makefile.
+# the program knows its commit; the stamp changes only when the commit does
+$(shell mkdir -p $(BUILD) && echo '$(COMMIT)' | cmp -s - $(BUILD)/commit || echo '$(COMMIT)' > $(BUILD)/commit)
 $(BUILD)/obj/cli/cli.o: CFLAGS_ += -DVITAE_COMMIT='"$(COMMIT)"'
+$(BUILD)/obj/cli/cli.o: $(BUILD)/commit
 
 web: $(BUILD)/web/index.html.h ## build the workbench's page into a C array
 WEB_SRC := $(wildcard web/src/*) web/package.json web/package-lock.json web/build.mjs

@@ -55,7 +55,9 @@ void cli_help(FILE *to, const struct command *command) {
     for (int i = 0; i < COMMON; i++) print_option(to, &common[i]);
     return;
   }
-  fprintf(to, "Vitae %s: the clinical foundation model that a health system owns.\n\nusage: vitae COMMAND [OPTIONS]\n\nCommands, in the data's order:\n",
+  fprintf(to,
+          "Vitae %s: the clinical foundation model that a health system owns.\n\nusage: vitae COMMAND [OPTIONS]\n\nCommands, in the data's "
+          "order:\n",
           VITAE_VERSION);
   for (int i = 0; cli_commands[i]; i++) fprintf(to, "  %-10s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
   fprintf(to, "\n`vitae COMMAND --help` tells a command's options. Exit status: 0 done, else by kind of failure (docs/operations.md).\n");
@@ -90,7 +92,8 @@ static int take_value(const struct cli_option *o, struct cli_value *v, const cha
   if (v->n >= CLI_LIST) return error_set(e, E_USAGE, "--%s is given more than %d times", o->name, CLI_LIST);
   v->given = true;
   v->text[v->n++] = text;
-  if (o->type == CLI_INTEGER && str_to_i64(str_c(text), &v->integer) < 0) return error_set(e, E_USAGE, "--%s wants a whole number", o->name);
+  if (o->type == CLI_INTEGER && str_to_i64(str_c(text), &v->integer) < 0)
+    return error_set(e, E_USAGE, "--%s wants a whole number", o->name);
   if (o->type == CLI_NUMBER && str_to_f64(str_c(text), &v->number) < 0) return error_set(e, E_USAGE, "--%s wants a number", o->name);
   return OK;
 }
@@ -137,7 +140,8 @@ int cli_parse(const struct command *command, int argc, char **argv, struct cli *
     } else if (!only_args && argv[i][0] == '-' && argv[i][1]) {
       return error_set(e, E_USAGE, "options are spelled --NAME; see: vitae %s --help", command->name);
     } else {
-      if (out->args >= command->max_args) return error_set(e, E_USAGE, "too many arguments; usage: vitae %s %s", command->name, command->usage);
+      if (out->args >= command->max_args)
+        return error_set(e, E_USAGE, "too many arguments; usage: vitae %s %s", command->name, command->usage);
       out->arg[out->args++] = argv[i];
     }
   }

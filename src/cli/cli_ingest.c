@@ -1,5 +1,6 @@
 /* vitae ingest SITE --from fhir|csv|omop|meds PATH: reader -> wall -> store. The only place where the three meet on disk. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -19,7 +20,8 @@
 static const struct cli_option options[] = {
     {"from", CLI_TEXT, "KIND", "fhir, csv (with --mapping), omop, or meds"},
     {"mapping", CLI_TEXT, "MAPPING", "mapping of a CSV set: physionet2012, mimic4, eicu, omop54, diabetes130 …, or a file"},
-    {"source", CLI_TEXT, "NAME", "name of the source in the vault (default: the kind or the mapping's name); persons of one source share keys"},
+    {"source", CLI_TEXT, "NAME",
+     "name of the source in the vault (default: the kind or the mapping's name); persons of one source share keys"},
     {"policy", CLI_TEXT, "POLICY", "policy other than the site's own"},
     {"split", CLI_TEXT, "RULE", "for new persons: auto (70/15/15 by hash), train, tuning, held_out, train+tuning (85/15)"},
     {"passphrase-file", CLI_TEXT, "FILE", "opens a vault that is protected by a passphrase"},
@@ -92,8 +94,8 @@ static void take_file(void *ctx, uint32_t index, const char *path) {
   if (rc < 0) in->failed = rc;
 }
 
-static int read_source(const char *kind, struct table_mapping *mapping, const char *path, const struct record_sink *sink, struct record_stats *stats,
-                       struct error *e) {
+static int read_source(const char *kind, struct table_mapping *mapping, const char *path, const struct record_sink *sink,
+                       struct record_stats *stats, struct error *e) {
   if (strcmp(kind, "fhir") == 0) return fhir_read(&(struct fhir_options){0}, path, sink, stats, e);
   if (strcmp(kind, "meds") == 0) return meds_read(path, sink, stats, e);
   return table_read(mapping, path, sink, stats, e);
@@ -120,8 +122,8 @@ static void writing(void *ctx, uint64_t done, uint64_t total) {
 }
 
 /* Everything after the vault is open. */
-static int run_through(struct cli *c, const struct site *s, const char *kind, struct table_mapping *mapping, const struct deid_policy *policy,
-                       struct vault *vault, struct wall_summary *sum, struct error *e) {
+static int run_through(struct cli *c, const struct site *s, const char *kind, struct table_mapping *mapping,
+                       const struct deid_policy *policy, struct vault *vault, struct wall_summary *sum, struct error *e) {
   char dir[4096], list[4096];
   struct ingest in = {.policy = policy, .file_error = e};
   struct timeline_options to = {.policy_name = str_c(policy->name), .policy_hash = str_c(policy->hash), .split_seed = 20120101};
@@ -138,7 +140,8 @@ static int run_through(struct cli *c, const struct site *s, const char *kind, st
   char stamp[32];
   snprintf(stamp, sizeof stamp, "%lld.jsonl", (long long)(time_now() / 1000));
   TRY_OUT(site_path(s, list, "vault", "quarantine", stamp, NULL));
-  in.quarantine = fopen(list, "we");
+  int fd = open(list, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600); /* it names source files: for the vault's owner alone */
+  in.quarantine = fd < 0 ? NULL : fdopen(fd, "w");
   if (!in.quarantine) {
     rc = error_set(e, E_IO, "the quarantine list cannot be written: %s", strerror(errno));
     goto out;
@@ -191,7 +194,8 @@ static int run(struct cli *c, struct error *e) {
   if (!kind) return error_set(e, E_USAGE, "--from says what the files are: fhir, csv, omop or meds");
   bool omop = strcmp(kind, "omop") == 0, csv = omop || strcmp(kind, "csv") == 0;
   if (!csv && strcmp(kind, "fhir") != 0 && strcmp(kind, "meds") != 0) return error_set(e, E_USAGE, "--from is fhir, csv, omop or meds");
-  if (csv && !omop && !name) return error_set(e, E_USAGE, "--from csv wants --mapping: physionet2012, mimic4, eicu, omop54, diabetes130 or a file");
+  if (csv && !omop && !name)
+    return error_set(e, E_USAGE, "--from csv wants --mapping: physionet2012, mimic4, eicu, omop54, diabetes130 or a file");
   if (!file_exists(c->arg[1])) return error_set(e, E_NOTFOUND, "there is nothing at %s", c->arg[1]);
   char file[4096];
   struct deid_policy policy;
@@ -224,4 +228,5 @@ out:
   return rc;
 }
 
-const struct command command_ingest = {"ingest", "SITE PATH --from KIND", "take records in: read, de-identify, lay down as timelines", options, 2, 2, run};
+const struct command command_ingest = {
+    "ingest", "SITE PATH --from KIND", "take records in: read, de-identify, lay down as timelines", options, 2, 2, run};

@@ -8,16 +8,17 @@
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 
-static const struct cli_option options[] = {{"subject", CLI_TEXT, "S", "pseudonym, as in: vitae show SITE"},
-                                            {"task", CLI_TEXT, "TASK", "what to predict; without it: the most likely outcomes"},
-                                            {"model", CLI_TEXT, "VERSION", "version, its first letters, its state, or a checkpoint directory (default: the newest)"},
-                                            {"at", CLI_TEXT, "TIME", "the moment (default: the end of the record); nothing later is used"},
-                                            {"futures", CLI_INTEGER, "N", "sampled futures (default 0)"},
-                                            {"horizon", CLI_TEXT, "SPAN", "of the futures, as 30d or 1y (default: the task's)"},
-                                            {"explain", CLI_INTEGER, "N", "contributing events (default 5)"},
-                                            {"outcomes", CLI_INTEGER, "N", "likely outcomes listed (default 10)"},
-                                            {"seed", CLI_INTEGER, "N", "of the futures (default 1)"},
-                                            {0}};
+static const struct cli_option options[] = {
+    {"subject", CLI_TEXT, "S", "pseudonym, as in: vitae show SITE"},
+    {"task", CLI_TEXT, "TASK", "what to predict; without it: the most likely outcomes"},
+    {"model", CLI_TEXT, "VERSION", "version, its first letters, its state, or a checkpoint directory (default: the newest)"},
+    {"at", CLI_TEXT, "TIME", "the moment (default: the end of the record); nothing later is used"},
+    {"futures", CLI_INTEGER, "N", "sampled futures (default 0)"},
+    {"horizon", CLI_TEXT, "SPAN", "of the futures, as 30d or 1y (default: the task's)"},
+    {"explain", CLI_INTEGER, "N", "contributing events (default 5)"},
+    {"outcomes", CLI_INTEGER, "N", "likely outcomes listed (default 10)"},
+    {"seed", CLI_INTEGER, "N", "of the futures (default 1)"},
+    {0}};
 
 static int answer(struct cli *c, const struct model *m, const struct timeline *t, const struct task *task, struct error *e) {
   int64_t subject, horizon = 0;
@@ -25,7 +26,8 @@ static int answer(struct cli *c, const struct model *m, const struct timeline *t
   struct predictor *p;
   struct prediction r;
   struct predict_options o = {.task = task, .time = INT64_MAX};
-  if (str_to_i64(str_c(cli_text(c, "subject", "")), &subject) < 0) return error_set(e, E_USAGE, "--subject is a number: a pseudonym, as in: vitae show %s", c->arg[0]);
+  if (str_to_i64(str_c(cli_text(c, "subject", "")), &subject) < 0)
+    return error_set(e, E_USAGE, "--subject is a number: a pseudonym, as in: vitae show %s", c->arg[0]);
   TRY(timeline_find(t, subject, &index, e));
   if (cli_text(c, "at", NULL)) {
     struct time_parts parts;
@@ -76,4 +78,5 @@ static int run(struct cli *c, struct error *e) {
   return rc;
 }
 
-const struct command command_predict = {"predict", "SITE --subject S", "what is likely for one patient, by when, why, how sure", options, 1, 1, run};
+const struct command command_predict = {
+    "predict", "SITE --subject S", "what is likely for one patient, by when, why, how sure", options, 1, 1, run};

@@ -10,9 +10,8 @@ static const struct cli_option serve_options_table[] = {{"listen", CLI_TEXT, "HO
                                                         {"insecure", CLI_FLAG, NULL, "plain HTTP on an address other than loopback"},
                                                         {"queue", CLI_INTEGER, "N", "requests that may wait (default 64); beyond: 429"},
                                                         {0}};
-static const struct cli_option key_options[] = {{"role", CLI_TEXT, "ROLE", "viewer, clinician (default) or admin"},
-                                                {"label", CLI_TEXT, "WORDS", "what the key is for"},
-                                                {0}};
+static const struct cli_option key_options[] = {
+    {"role", CLI_TEXT, "ROLE", "viewer, clinician (default) or admin"}, {"label", CLI_TEXT, "WORDS", "what the key is for"}, {0}};
 
 static void ready(void *ctx, int port) {
   const struct serve_options *o = ctx;
@@ -54,4 +53,5 @@ static int run_key(struct cli *c, struct error *e) {
 }
 
 const struct command command_serve = {"serve", "SITE", "answer over HTTP: the workbench and the API", serve_options_table, 1, 1, run_serve};
-const struct command command_key = {"key", "SITE", "make an API key; it is printed once and stored only as a hash", key_options, 1, 1, run_key};
+const struct command command_key = {"key", "SITE", "make an API key; it is printed once and stored only as a hash", key_options, 1,
+                                    1,     run_key};

@@ -5,7 +5,8 @@
 #include "govern/site.h"
 #include "timeline/timeline.h"
 
-static const struct cli_option options[] = {{"limit", CLI_INTEGER, "N", "events of a life (default 200), or subjects of the list (default 20)"}, {0}};
+static const struct cli_option options[] = {
+    {"limit", CLI_INTEGER, "N", "events of a life (default 200), or subjects of the list (default 20)"}, {0}};
 
 static const char *const split_names[SPLITS] = {"train", "tuning", "held_out"};
 
@@ -31,8 +32,8 @@ static int list(struct cli *c, const struct timeline *t, uint32_t limit, struct 
   char subjects[32], events[32];
   human_thousands(n, subjects);
   human_thousands((int64_t)timeline_events(t), events);
-  printf("%s: %s subjects, %s events, %u codes; train %u, tuning %u, held out %u\n\n", timeline_generation(t), subjects, events, timeline_codes(t),
-         by_split[0], by_split[1], by_split[2]);
+  printf("%s: %s subjects, %s events, %u codes; train %u, tuning %u, held out %u\n\n", timeline_generation(t), subjects, events,
+         timeline_codes(t), by_split[0], by_split[1], by_split[2]);
   struct table table;
   table_init(&table, 5, "subject", "events", "from", "to", "split");
   for (uint32_t i = 0; i < n && i < limit; i++) {
@@ -52,7 +53,8 @@ static int list(struct cli *c, const struct timeline *t, uint32_t limit, struct 
 static int life(struct cli *c, const struct timeline *t, uint32_t limit, struct error *e) {
   int64_t subject;
   uint32_t index;
-  if (str_to_i64(str_c(c->arg[1]), &subject) < 0) return error_set(e, E_USAGE, "a subject is a number: its pseudonym, as in: vitae show %s", c->arg[0]);
+  if (str_to_i64(str_c(c->arg[1]), &subject) < 0)
+    return error_set(e, E_USAGE, "a subject is a number: its pseudonym, as in: vitae show %s", c->arg[0]);
   TRY(timeline_find(t, subject, &index, e));
   struct buf b = {0};
   int rc;
@@ -76,9 +78,12 @@ static int run(struct cli *c, struct error *e) {
   TRY(site_open(c->arg[0], &s, e));
   TRY(cli_store(&s, &t, e));
   int64_t limit = cli_integer(c, "limit", c->args > 1 ? 200 : 20);
-  int rc = limit < 1 ? error_set(e, E_USAGE, "--limit is at least 1") : c->args > 1 ? life(c, t, (uint32_t)limit, e) : list(c, t, (uint32_t)limit, e);
+  int rc = limit < 1     ? error_set(e, E_USAGE, "--limit is at least 1")
+           : c->args > 1 ? life(c, t, (uint32_t)limit, e)
+                         : list(c, t, (uint32_t)limit, e);
   timeline_close(t);
   return rc;
 }
 
-const struct command command_show = {"show", "SITE [SUBJECT]", "print the cohort, or a patient's life with a picture of it", options, 1, 2, run};
+const struct command command_show = {"show", "SITE [SUBJECT]", "print the cohort, or a patient's life with a picture of it", options, 1, 2,
+                                     run};

@@ -26,7 +26,8 @@ int cli_store(const struct site *s, struct timeline **out, struct error *e) {
   char dir[4096];
   TRY(site_path(s, dir, "timelines", NULL));
   int rc = timeline_open(dir, out, e);
-  if (rc == E_NOTFOUND) return error_set(e, E_NOTFOUND, "this site has no timelines yet; bring records in with: vitae ingest %s --from fhir PATH", s->path);
+  if (rc == E_NOTFOUND)
+    return error_set(e, E_NOTFOUND, "this site has no timelines yet; bring records in with: vitae ingest %s --from fhir PATH", s->path);
   return rc;
 }
 

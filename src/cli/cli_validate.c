@@ -13,12 +13,13 @@
 #include "timeline/timeline.h"
 #include "validate/validate.h"
 
-static const struct cli_option options[] = {{"task", CLI_MANY, "TASK", "what to validate; default: every task that the model has a head for"},
-                                            {"model", CLI_TEXT, "VERSION", "version, its first letters, its state, or a checkpoint directory (default: the newest)"},
-                                            {"bootstrap", CLI_INTEGER, "N", "resamples for the intervals (default 500)"},
-                                            {"seed", CLI_INTEGER, "N", "of the resamples (default 1)"},
-                                            {"threads", CLI_INTEGER, "N", "default: all cores"},
-                                            {0}};
+static const struct cli_option options[] = {
+    {"task", CLI_MANY, "TASK", "what to validate; default: every task that the model has a head for"},
+    {"model", CLI_TEXT, "VERSION", "version, its first letters, its state, or a checkpoint directory (default: the newest)"},
+    {"bootstrap", CLI_INTEGER, "N", "resamples for the intervals (default 500)"},
+    {"seed", CLI_INTEGER, "N", "of the resamples (default 1)"},
+    {"threads", CLI_INTEGER, "N", "default: all cores"},
+    {0}};
 
 struct job {
   const struct site *site;
@@ -99,7 +100,8 @@ static int one(struct cli *c, struct job *j, const char *name, struct error *e) 
   if (!c->json) {
     struct buf reasons = {0};
     bool passes = validate_gate(&v, &reasons);
-    printf("%s: report in %s/report.html; gate: %s%s%s\n", v.task, dir, passes ? "passes" : "does not pass", reasons.n ? ": " : "", buf_cstr(&reasons));
+    printf("%s: report in %s/report.html; gate: %s%s%s\n", v.task, dir, passes ? "passes" : "does not pass", reasons.n ? ": " : "",
+           buf_cstr(&reasons));
     buf_release(&reasons);
   }
 out:
@@ -164,4 +166,5 @@ out:
   return rc;
 }
 
-const struct command command_validate = {"validate", "SITE", "prove a model on patients it has never seen; write the report", options, 1, 1, run};
+const struct command command_validate = {"validate", "SITE", "prove a model on patients it has never seen; write the report", options, 1,
+                                         1,          run};

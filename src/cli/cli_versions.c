@@ -84,5 +84,10 @@ static int run_promote(struct cli *c, struct error *e) {
 }
 
 const struct command command_versions = {"versions", "SITE", "list the trained versions and their states", no_options, 1, 1, run_versions};
-const struct command command_promote = {"promote", "SITE VERSION --to STATE", "move a version draft, validated, shadow, live; refused without a passing report",
-                                        promote_options, 2, 2, run_promote};
+const struct command command_promote = {"promote",
+                                        "SITE VERSION --to STATE",
+                                        "move a version draft, validated, shadow, live; refused without a passing report",
+                                        promote_options,
+                                        2,
+                                        2,
+                                        run_promote};

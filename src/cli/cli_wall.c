@@ -10,14 +10,21 @@
 static void html_page(const struct deid_policy *policy, const struct wall_summary *sum, const char *generation, struct buf *b) {
   const struct deid_counts *n = &sum->counts;
   double x[IDENTIFIER_KINDS], y[IDENTIFIER_KINDS];
-  buf_puts(b, "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>The wall</title><style>"
-              "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}"
-              "table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}td.n{text-align:right;font-variant-numeric:tabular-nums}"
-              "@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#15181c}td,th{border-color:#444}}</style><h1>What the wall took out</h1>");
-  buf_printf(b, "<p>Source <b>%s</b>, store generation <b>%s</b>. Policy <b>%s</b> (%.16s…): %s.</p>", sum->source, generation, policy->name, policy->hash,
-             policy->statement);
-  buf_printf(b, "<p>%llu records read, %llu events passed, %llu persons, %llu records rejected.</p><h2>Identifiers removed, by kind (45 CFR 164.514(b)(2))</h2><table><tr><th>kind<th>removed",
-             (unsigned long long)n->records, (unsigned long long)n->events, (unsigned long long)n->persons, (unsigned long long)sum->stats.rejected);
+  buf_puts(
+      b,
+      "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>The wall</title><style>"
+      "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}"
+      "table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:left;border-bottom:1px solid "
+      "#ddd}td.n{text-align:right;font-variant-numeric:tabular-nums}"
+      "@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#15181c}td,th{border-color:#444}}</style><h1>What the wall took "
+      "out</h1>");
+  buf_printf(b, "<p>Source <b>%s</b>, store generation <b>%s</b>. Policy <b>%s</b> (%.16s…): %s.</p>", sum->source, generation,
+             policy->name, policy->hash, policy->statement);
+  buf_printf(b,
+             "<p>%llu records read, %llu events passed, %llu persons, %llu records rejected.</p><h2>Identifiers removed, by kind (45 CFR "
+             "164.514(b)(2))</h2><table><tr><th>kind<th>removed",
+             (unsigned long long)n->records, (unsigned long long)n->events, (unsigned long long)n->persons,
+             (unsigned long long)sum->stats.rejected);
   for (int k = 0; k < IDENTIFIER_KINDS; k++) {
     buf_printf(b, "<tr><td>%s<td class=n>%llu", deid_identifier_name(k), (unsigned long long)n->removed[k]);
     x[k] = k + 1, y[k] = (double)n->removed[k];
@@ -29,15 +36,21 @@ static void html_page(const struct deid_policy *policy, const struct wall_summar
   plot_svg(&p, 640, 280, b);
   plot_release(&p);
   buf_printf(b,
-             "<h2>Changed on the way</h2><table><tr><td>dates changed<td class=n>%llu<tr><td>ages over the cap<td class=n>%llu<tr><td>3-digit ZIP kept<td class=n>%llu"
-             "<tr><td>ZIP set to 000<td class=n>%llu<tr><td>free texts dropped<td class=n>%llu<tr><td>unknown or unwanted elements dropped<td class=n>%llu</table>",
-             (unsigned long long)n->dates_changed, (unsigned long long)n->ages_capped, (unsigned long long)n->zips_kept, (unsigned long long)n->zips_cleared,
-             (unsigned long long)n->text_dropped, (unsigned long long)n->elements_dropped);
-  buf_puts(b, "<h2>What remains at risk</h2><p>Codes, values and intervals remain: a rare combination of them can single a person out for somebody who knows "
-              "it already. Shifted dates are not Safe Harbor: they need an expert's determination (164.514(b)(1)) or a data use agreement.</p></html>\n");
+             "<h2>Changed on the way</h2><table><tr><td>dates changed<td class=n>%llu<tr><td>ages over the cap<td "
+             "class=n>%llu<tr><td>3-digit ZIP kept<td class=n>%llu"
+             "<tr><td>ZIP set to 000<td class=n>%llu<tr><td>free texts dropped<td class=n>%llu<tr><td>unknown or unwanted elements "
+             "dropped<td class=n>%llu</table>",
+             (unsigned long long)n->dates_changed, (unsigned long long)n->ages_capped, (unsigned long long)n->zips_kept,
+             (unsigned long long)n->zips_cleared, (unsigned long long)n->text_dropped, (unsigned long long)n->elements_dropped);
+  buf_puts(b,
+           "<h2>What remains at risk</h2><p>Codes, values and intervals remain: a rare combination of them can single a person out for "
+           "somebody who knows "
+           "it already. Shifted dates are not Safe Harbor: they need an expert's determination (164.514(b)(1)) or a data use "
+           "agreement.</p></html>\n");
 }
 
-static void print_table(const struct deid_policy *policy, const struct wall_summary *sum, const char *generation, uint64_t persons, uint64_t events) {
+static void print_table(const struct deid_policy *policy, const struct wall_summary *sum, const char *generation, uint64_t persons,
+                        uint64_t events) {
   const struct deid_counts *n = &sum->counts;
   char bytes[32], number[32];
   human_bytes(sum->stats.bytes, bytes);
@@ -63,7 +76,8 @@ static void print_table(const struct deid_policy *policy, const struct wall_summ
 #undef ROW
   table_print(&t, stdout);
   table_release(&t);
-  printf("The store's generation %s holds %llu persons and %llu events.\n", generation, (unsigned long long)persons, (unsigned long long)events);
+  printf("The store's generation %s holds %llu persons and %llu events.\n", generation, (unsigned long long)persons,
+         (unsigned long long)events);
   if (sum->quarantine[0]) printf("Rejected records are listed (file, row, field, reason) in %s\n", sum->quarantine);
 }
 

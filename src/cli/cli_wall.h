@@ -13,5 +13,6 @@ struct wall_summary {
   double seconds;
   char source[64], quarantine[4096];
 };
-int wall_report(struct cli *c, const struct site *s, const struct deid_policy *policy, const struct wall_summary *sum, struct error *e) MUST_CHECK;
+int wall_report(struct cli *c, const struct site *s, const struct deid_policy *policy, const struct wall_summary *sum,
+                struct error *e) MUST_CHECK;
 #endif

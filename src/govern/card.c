@@ -28,7 +28,8 @@ static int report_rows(struct buf *b, struct arena *a, const char *dir, const st
     TRY(json_load(a, path, &root, e));
     json_i64(json_get(root, "n"), &n);
     json_i64(json_get(root, "events"), &events);
-    struct json model = json_get(json_get(json_get(root, "predictors"), "model"), "metrics"), base = json_get(json_get(json_get(root, "predictors"), "xgboost"), "metrics");
+    struct json model = json_get(json_get(json_get(root, "predictors"), "model"), "metrics"),
+                base = json_get(json_get(json_get(root, "predictors"), "xgboost"), "metrics");
     buf_puts(b, "<tr><td>");
     buf_html(b, str_c(m->reports[i].task));
     buf_printf(b, "<td>%lld<td>%lld", (long long)n, (long long)events);
@@ -67,10 +68,14 @@ int model_card_write(struct registry *r, const char *id, const char *path, struc
   TRY_OUT(registry_path(r, dir, "models", "versions", id, e));
   TRY_OUT(file_join(file, sizeof file, dir, "config.json", e));
   TRY_OUT(json_load(&a, file, &config, e));
-  buf_puts(&b, "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>Model card</title><style>"
-               "body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}table{border-collapse:collapse}"
-               "td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px solid #ddd}@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#15181c}td,th{border-color:#444}}"
-               "</style><h1>Model card</h1><table>");
+  buf_puts(
+      &b,
+      "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>Model card</title><style>"
+      "body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 "
+      "1rem;color:#1b1f24;background:#fff}table{border-collapse:collapse}"
+      "td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px solid "
+      "#ddd}@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#15181c}td,th{border-color:#444}}"
+      "</style><h1>Model card</h1><table>");
   row(&b, "Site", str_c(r->site.name));
   row(&b, "Version", str_c(id));
   row(&b, "Made", str_c(m.info.created));
@@ -78,12 +83,17 @@ int model_card_write(struct registry *r, const char *id, const char *path, struc
   row(&b, "Commit", str_c(m.info.commit));
   row(&b, "Data (hash of the store's manifest)", str_c(m.info.store_hash));
   row(&b, "De-identification policy (hash)", str_c(m.info.policy_hash));
-  buf_puts(&b, "</table><h2>Figures on held-out patients</h2><p>95 % intervals by bootstrap over patients; the tabular baseline was trained on the same split.</p>"
-               "<table><tr><th>task<th>n<th>events<th>AUROC<th>AUROC, XGBoost<th>AUPRC<th>Brier<th>calibration slope<th>gate");
+  buf_puts(&b,
+           "</table><h2>Figures on held-out patients</h2><p>95 % intervals by bootstrap over patients; the tabular baseline was trained on "
+           "the same split.</p>"
+           "<table><tr><th>task<th>n<th>events<th>AUROC<th>AUROC, XGBoost<th>AUPRC<th>Brier<th>calibration slope<th>gate");
   TRY_OUT(report_rows(&b, &a, dir, &m, e));
-  buf_puts(&b, "</table><h2>What it is</h2><p>A transformer over de-identified patient timelines, trained at this site. Its answers are probabilities for "
-               "clinicians to weigh, never orders. It has been validated only on the tasks above and on patients like those it was trained on; tasks without a "
-               "passing report are not offered.</p><h2>Configuration</h2><table>");
+  buf_puts(&b,
+           "</table><h2>What it is</h2><p>A transformer over de-identified patient timelines, trained at this site. Its answers are "
+           "probabilities for "
+           "clinicians to weigh, never orders. It has been validated only on the tasks above and on patients like those it was trained on; "
+           "tasks without a "
+           "passing report are not offered.</p><h2>Configuration</h2><table>");
   config_rows(&b, config);
   buf_puts(&b, "</table></html>\n");
   TRY_OUT(buf_check(&b, e));

@@ -28,16 +28,17 @@ struct version_info {
   char store_hash[65], policy_hash[65], commit[48], code_version[16], created[32];
 };
 struct version {
-  char id[65];             /* SHA-256 over the sorted (name, hash) list of its files */
+  char id[65]; /* SHA-256 over the sorted (name, hash) list of its files */
   enum version_state state;
   char created[32];
-  char report_hash[65];    /* "" = none attached */
-  int tasks;               /* reports attached, one a task */
-  int passing;             /* of these, how many pass their gate; promotion wants at least one, and serving offers only these tasks */
+  char report_hash[65]; /* "" = none attached */
+  int tasks;            /* reports attached, one a task */
+  int passing;          /* of these, how many pass their gate; promotion wants at least one, and serving offers only these tasks */
 };
 int registry_open(const char *site, struct registry **out, struct error *e) MUST_CHECK;
 void registry_close(struct registry *r);
-int registry_add(struct registry *r, const char *checkpoint_dir, const struct version_info *info, char id[65], struct error *e) MUST_CHECK; /* same content: same id, no second copy */
+int registry_add(struct registry *r, const char *checkpoint_dir, const struct version_info *info, char id[65],
+                 struct error *e) MUST_CHECK; /* same content: same id, no second copy */
 int registry_list(struct registry *r, struct arena *a, struct version **out, int *n, struct error *e) MUST_CHECK; /* newest first */
 /* `report_dir` holds report.json/report.html of this version; its gate verdict is read from report.json ("gate": {"passes": …}). */
 int registry_attach_report(struct registry *r, const char *id, const char *report_dir, struct error *e) MUST_CHECK;

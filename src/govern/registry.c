@@ -271,13 +271,13 @@ int registry_manifest(struct registry *r, const char *id, struct arena *a, struc
   bool good = false;
   while (sig.n && !good) {
     struct str line = str_trim(str_cut(&sig, '\n'));
-    if (!str_starts(line, STR("ed25519 "))) return error_set(e, E_CORRUPT, "the signature of version %.12s names no algorithm that this program knows", id);
+    if (!str_starts(line, STR("ed25519 ")))
+      return error_set(e, E_CORRUPT, "the signature of version %.12s names no algorithm that this program knows", id);
     line.p += 8, line.n -= 8;
     TRY(hash_unhex(line, signature, sizeof signature, e));
     good = crypto_sign_verify_detached(signature, (const uint8_t *)text.p, text.n, r->public_key) == 0;
   }
-  if (!good)
-    return error_set(e, E_CORRUPT, "the manifest of version %.12s does not carry this site's signature", id);
+  if (!good) return error_set(e, E_CORRUPT, "the manifest of version %.12s does not carry this site's signature", id);
   TRY(json_load(a, file_join(path, sizeof path, dir, "manifest.json", e) == OK ? path : "", &out->root, e));
   int64_t format = 0;
   if (!json_i64(json_get(out->root, "format"), &format) || format > REGISTRY_FORMAT)
@@ -497,7 +497,8 @@ int registry_resolve(struct registry *r, const char *name, char *dir, size_t siz
       if (found < 0) found = i;
       many++;
     }
-  if (rc == OK && found < 0) rc = error_set(e, E_NOTFOUND, by_state ? "no version is %s" : "no version's name begins with these letters%.0s", name);
+  if (rc == OK && found < 0)
+    rc = error_set(e, E_NOTFOUND, by_state ? "no version is %s" : "no version's name begins with these letters%.0s", name);
   if (rc == OK && !by_state && many > 1) rc = error_set(e, E_USAGE, "%d versions begin with these letters; give more of them", many);
   if (rc == OK) {
     memcpy(id, rows[found].id, 65);

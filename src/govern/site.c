@@ -12,8 +12,8 @@
 static const struct {
   const char *name;
   unsigned mode;
-} directories[] = {{"vault", 0700}, {"vault/quarantine", 0700}, {"timelines", 0755}, {"models", 0755}, {"models/runs", 0755},
-                   {"models/versions", 0755}, {"reports", 0755}, {"inbox", 0700}, {"tasks", 0755}};
+} directories[] = {{"vault", 0700},           {"vault/quarantine", 0700}, {"timelines", 0755}, {"models", 0755}, {"models/runs", 0755},
+                   {"models/versions", 0755}, {"reports", 0755},          {"inbox", 0700},     {"tasks", 0755}};
 
 int site_path(const struct site *s, char out[4096], const char *first, ...) {
   size_t n = (size_t)snprintf(out, 4096, "%s", s->path);
@@ -66,7 +66,8 @@ int site_open(const char *path, struct site *out, struct error *e) {
   snprintf(out->path, sizeof out->path, "%s", path);
   char file[4096];
   TRY(site_path(out, file, "vitae.json", NULL));
-  if (!file_exists(file)) return error_set(e, E_NOTFOUND, "%s is not a site (it holds no vitae.json); make one with: vitae init %s", path, path);
+  if (!file_exists(file))
+    return error_set(e, E_NOTFOUND, "%s is not a site (it holds no vitae.json); make one with: vitae init %s", path, path);
   struct arena a;
   arena_init(&a, 1 << 20, 0);
   struct json root;
@@ -75,8 +76,8 @@ int site_open(const char *path, struct site *out, struct error *e) {
   int rc = json_load(&a, file, &root, e);
   if (rc == OK) rc = json_want_i64(root, "format", &format, e);
   if (rc == OK && format > SITE_FORMAT)
-    rc = error_set(e, E_VERSION, "this site has format %lld; this program (%s) reads formats up to %d: use a newer program", (long long)format,
-                   VITAE_VERSION, SITE_FORMAT);
+    rc = error_set(e, E_VERSION, "this site has format %lld; this program (%s) reads formats up to %d: use a newer program",
+                   (long long)format, VITAE_VERSION, SITE_FORMAT);
   if (rc == OK && format < 1) rc = error_set(e, E_CORRUPT, "vitae.json names an impossible format version");
   if (rc == OK) rc = json_want_str(root, "name", &name, e);
   if (rc == OK) rc = json_want_str(root, "policy", &policy, e);

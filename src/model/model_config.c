@@ -23,7 +23,7 @@ int model_preset(const char *name, struct model_config *out, struct error *e) {
       out->norm = MODEL_NORM_RMS;
       out->mask = MASK_CAUSAL;
       out->pack = PACK_INSTANT;
-      out->dropout = 0.1f;
+      out->dropout = presets[i].layers > 5 ? 0.1f : 0.2f; /* small models are for small cohorts */
       out->norm_eps = 1e-5f;
       out->rope_base = 10000.0f;
       out->min_gap_days = 1.0f / 1440.0f;

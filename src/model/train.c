@@ -17,9 +17,9 @@ void (*train_step_hook)(struct train_run *r);
 
 void train_defaults(struct train_options *o) {
   *o = (struct train_options){.seed = 1,
-                              .epochs = 10,
+                              .epochs = 8,
                               .batch_positions = 4096,
-                              .lr = 1e-3f,
+                              .lr = 2e-3f,
                               .lr_min = 1e-5f,
                               .decay = 0.05f,
                               .beta1 = 0.9f,
@@ -27,7 +27,8 @@ void train_defaults(struct train_options *o) {
                               .clip = 1,
                               .warmup = 0.05f,
                               .task_weight = 1,
-                              .task_decay = 0.05f, .task_epochs = 4,
+                              .task_decay = 0.05f,
+                              .task_epochs = 3,
                               .save_every = 30,
                               .weight_time = 0.2f,
                               .weight_value = 0.5f,
@@ -78,9 +79,11 @@ static int share_out(struct train_run *r, struct train_items *batch, struct erro
 
 static double steps_an_epoch(const struct train_run *r) { return r->data.positions_per_epoch / r->o.batch_positions; }
 
+#define TASK_STEPS 100 /* at least */
+
 /* Labels join when the trunk has read the lives; before the length is decided it is the beginning in any case. */
 static bool tasks_joined(const struct train_run *r) {
-  return r->total_steps > 0 && (double)(r->total_steps - r->step) <= fmax(1, r->o.task_epochs * steps_an_epoch(r));
+  return r->total_steps > 0 && (double)(r->total_steps - r->step) <= fmax(TASK_STEPS, r->o.task_epochs * steps_an_epoch(r));
 }
 
 static int run_micro(struct train_run *r, struct train_worker *w, int worker, int chunk, int labels, struct error *e) {
@@ -368,7 +371,8 @@ static int check_options(const struct train_options *o, struct error *e) {
   if (!o->dir || o->n_tasks < 0 || o->n_tasks > 64 || o->threads < 0 || o->batch_positions < 1 || o->batch_positions > 1 << 24)
     return error_set(e, E_USAGE, "training needs a run directory, at most 64 tasks, and a batch of at least one position");
   if (!(o->epochs > 0) || !(o->lr > 0) || !(o->clip > 0) || !(o->dropout < 1) || !(o->warmup >= 0 && o->warmup <= 1) ||
-      !(o->beta1 >= 0 && o->beta1 < 1) || !(o->beta2 >= 0 && o->beta2 < 1) || !(o->decay >= 0) || !(o->task_weight >= 0) || !(o->task_epochs >= 0))
+      !(o->beta1 >= 0 && o->beta1 < 1) || !(o->beta2 >= 0 && o->beta2 < 1) || !(o->decay >= 0) || !(o->task_weight >= 0) ||
+      !(o->task_epochs >= 0))
     return error_set(e, E_USAGE, "epochs, lr and clip must be above 0; dropout, warm-up and betas are shares; weights are not negative");
   return OK;
 }

@@ -87,14 +87,18 @@ static int bind_features(struct predictor *p, const struct model_task *head, str
 static int find_targets(struct predictor *p, const struct task *task, struct question *q, struct error *e) {
   uint32_t n = vocabulary_codes(p->v);
   q->target = mem_alloc(n);
+  q->competing = mem_alloc(n);
   q->outcome = mem_alloc(((size_t)vocabulary_outcomes(p->v) + 1) * sizeof *q->outcome);
-  if (!q->target || !q->outcome) return error_set(e, E_NOMEM, "no memory for the target");
-  q->target[TOKEN_UNKNOWN] = 0;
+  q->rival = mem_alloc(((size_t)vocabulary_outcomes(p->v) + 1) * sizeof *q->rival);
+  if (!q->target || !q->competing || !q->outcome || !q->rival) return error_set(e, E_NOMEM, "no memory for the target");
+  q->target[TOKEN_UNKNOWN] = q->competing[TOKEN_UNKNOWN] = 0;
   for (uint32_t id = 1; id < n; id++) {
     const struct vocabulary_entry *entry = vocabulary_at(p->v, id);
     q->target[id] = task_names_target(task, entry->code);
     q->targets += q->target[id];
     if (q->target[id] && entry->outcome >= 0) q->outcome[q->outcomes++] = (uint32_t)entry->outcome;
+    q->competing[id] = task_names_competing(task, entry->code);
+    if (q->competing[id] && entry->outcome >= 0) q->rival[q->rivals++] = (uint32_t)entry->outcome;
   }
   return OK;
 }
@@ -113,24 +117,36 @@ int question_open(struct predictor *p, const struct task *task, struct question 
 
 void question_close(struct question *q) {
   mem_free(q->target);
+  mem_free(q->competing);
   mem_free(q->outcome);
+  mem_free(q->rival);
   *q = (struct question){0};
 }
 
-static double integral(const float *log_hazard, double days) {
-  double p = days > 0 ? hazard_probability(log_hazard, days) : 0.0;
-  return -log1p(-(p < 1 - 1e-15 ? p : 1 - 1e-15));
+static double rate_in_bin(const struct predictor *p, const uint32_t *outcome, uint32_t n, int bin) {
+  double rate = 0;
+  for (uint32_t i = 0; i < n; i++) rate += exp((double)p->log_hazard[(size_t)outcome[i] * HAZARD_BINS + (size_t)bin]);
+  return rate;
 }
 
-/* Any of several outcomes: their hazards add up (as if they came independently; an upper bound where they come together). */
+/* Cumulative incidence of the target between gap and horizon with competing events (Kalbfleisch & Prentice 1980): in a bin of constant
+ * rates t (target) and c (competing) a person still at risk meets the target first with probability t/(t+c) (1 - exp(-(t+c) length)).
+ * Rates of several targets add up, as if they came independently: an upper bound where they come together. */
 double question_hazard(const struct predictor *p, const struct question *q) {
   if (!q->outcomes) return NAN;
-  double sum = 0;
-  for (uint32_t i = 0; i < q->outcomes; i++) {
-    const float *h = p->log_hazard + (size_t)q->outcome[i] * HAZARD_BINS;
-    sum += integral(h, q->horizon_days) - integral(h, q->gap_days);
+  double sum = 0, at_risk = 1;
+  for (int b = 0; b < HAZARD_BINS; b++) {
+    double t = rate_in_bin(p, q->outcome, q->outcomes, b), c = rate_in_bin(p, q->rival, q->rivals, b);
+    double end = b + 1 < HAZARD_BINS ? hazard_edge_days[b + 1] : INFINITY; /* the last bin's rate goes on */
+    double cut[3] = {fmin(hazard_edge_days[b], q->horizon_days), fmin(fmax(hazard_edge_days[b], fmin(q->gap_days, end)), q->horizon_days),
+                     fmin(end, q->horizon_days)};
+    for (int part = 0; part < 2; part++) { /* before the gap: nobody is counted, some leave */
+      double leave = -expm1(-(t + c) * (cut[part + 1] - cut[part]));
+      if (part == 1 && t + c > 0) sum += at_risk * leave * t / (t + c);
+      at_risk *= 1 - leave;
+    }
   }
-  return sum > 0 ? -expm1(-sum) : 0.0;
+  return sum;
 }
 
 /* The hazard head speaks of FIRST occurrences: where one has been, it has no answer. */
@@ -218,15 +234,20 @@ static int rank_outcomes(const struct predictor *p, const struct life *life, str
 
 static double standard_error(double share, int n) { return sqrt(share * (1 - share) / n); }
 
-/* Share of the futures that hold a code of the set (a mark per vocabulary id) between gap and horizon. */
-static double share_with(const struct futures *f, const uint8_t *mark, double gap, double horizon) {
+/* Share of the futures that hold a code of the set (a mark per vocabulary id) between gap and horizon, and before any code that
+ * ends the question (`competing`, may be NULL). */
+static double share_with(const struct futures *f, const uint8_t *mark, const uint8_t *competing, double gap, double horizon) {
   int with = 0;
   for (int i = 0; i < f->count; i++)
-    for (int k = 0; k < f->n[i]; k++)
-      if (mark[f->path[i][k].code] && f->path[i][k].days >= gap && f->path[i][k].days <= horizon) {
+    for (int k = 0; k < f->n[i]; k++) {
+      const struct future_event *x = &f->path[i][k];
+      if (x->days > horizon) break;
+      if (mark[x->code] && x->days >= gap) {
         with++;
         break;
       }
+      if (competing && competing[x->code]) break;
+    }
   return (double)with / f->count;
 }
 
@@ -251,8 +272,8 @@ static int fill_outcomes(struct predictor *p, const struct life *life, int most,
     if (!f->count) continue;
     mark[code] = 1;
     for (int k = 0; k < 6 && predict_horizon_days[k] <= horizon; k++)
-      o->sampled_within[k] = share_with(f, mark, 0, predict_horizon_days[k]);
-    o->sampled = share_with(f, mark, 0, horizon);
+      o->sampled_within[k] = share_with(f, mark, NULL, 0, predict_horizon_days[k]);
+    o->sampled = share_with(f, mark, NULL, 0, horizon);
     o->sampled_se = standard_error(o->sampled, f->count);
     mark[code] = 0;
   }
@@ -281,7 +302,7 @@ static int answer(struct predictor *p, const struct question *q, const struct li
     r->futures = f.count;
     r->cut = f.cut;
     r->sampled_days = horizon;
-    if (q->targets) r->sampled = share_with(&f, q->target, q->gap_days, horizon);
+    if (q->targets) r->sampled = share_with(&f, q->target, q->competing, q->gap_days, horizon);
     if (q->targets) r->sampled_se = standard_error(r->sampled, f.count);
   }
   token_batch_clear(&p->batch); /* the hazards of the last position, for the list of outcomes */

@@ -29,8 +29,9 @@ struct predictor {
 struct question {
   const struct model_task *head; /* NULL: the hazard answers */
   uint8_t *target;               /* (codes) 1 = this vocabulary entry is the target */
-  uint32_t *outcome;             /* hazard outcomes among them */
-  uint32_t targets, outcomes;
+  uint8_t *competing;            /* (codes) 1 = ends the question: death, discharge … */
+  uint32_t *outcome, *rival;     /* hazard outcomes among the targets, among the competing */
+  uint32_t targets, outcomes, rivals;
   double gap_days, horizon_days;
 };
 int question_open(struct predictor *p, const struct task *task, struct question *q, struct error *e) MUST_CHECK;

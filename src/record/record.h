@@ -25,9 +25,26 @@ enum record_kind {
 
 /* The 18 identifier kinds of 45 CFR 164.514(b)(2)(i), A..R, in that order, plus relatives as their own row. */
 enum identifier_kind {
-  IDENTIFIER_NAME, IDENTIFIER_GEOGRAPHY, IDENTIFIER_DATE, IDENTIFIER_PHONE, IDENTIFIER_FAX, IDENTIFIER_EMAIL, IDENTIFIER_SSN,
-  IDENTIFIER_MRN, IDENTIFIER_HEALTH_PLAN, IDENTIFIER_ACCOUNT, IDENTIFIER_LICENCE, IDENTIFIER_VEHICLE, IDENTIFIER_DEVICE,
-  IDENTIFIER_URL, IDENTIFIER_IP, IDENTIFIER_BIOMETRIC, IDENTIFIER_PHOTO, IDENTIFIER_OTHER, IDENTIFIER_FREE_TEXT, IDENTIFIER_KINDS
+  IDENTIFIER_NAME,
+  IDENTIFIER_GEOGRAPHY,
+  IDENTIFIER_DATE,
+  IDENTIFIER_PHONE,
+  IDENTIFIER_FAX,
+  IDENTIFIER_EMAIL,
+  IDENTIFIER_SSN,
+  IDENTIFIER_MRN,
+  IDENTIFIER_HEALTH_PLAN,
+  IDENTIFIER_ACCOUNT,
+  IDENTIFIER_LICENCE,
+  IDENTIFIER_VEHICLE,
+  IDENTIFIER_DEVICE,
+  IDENTIFIER_URL,
+  IDENTIFIER_IP,
+  IDENTIFIER_BIOMETRIC,
+  IDENTIFIER_PHOTO,
+  IDENTIFIER_OTHER,
+  IDENTIFIER_FREE_TEXT,
+  IDENTIFIER_KINDS
 };
 
 struct record_time {
@@ -43,14 +60,14 @@ struct record {
   struct str code;    /* "SYSTEM//CODE", e.g. "LOINC//2160-0"; answers and states are further "//" parts */
   struct str display; /* the code's description from a Coding.display or dictionary table; not free text */
   struct record_time time;
-  double value;       /* NaN = none */
-  struct str unit;    /* UCUM where the source has it */
-  struct str text;    /* free text; or, for RECORD_IDENTIFIER, the identifier itself */
+  double value;    /* NaN = none */
+  struct str unit; /* UCUM where the source has it */
+  struct str text; /* free text; or, for RECORD_IDENTIFIER, the identifier itself */
   enum identifier_kind identifier;
   struct str postcode, country; /* with IDENTIFIER_GEOGRAPHY: the wall may keep 3 digits of a US code */
-  const char *path;   /* element path in the schema's words ("Patient.address.line"); a literal or interned string */
-  uint32_t file;      /* index into the run's list of source files */
-  uint64_t row;       /* 1-based line, row or resource number */
+  const char *path;             /* element path in the schema's words ("Patient.address.line"); a literal or interned string */
+  uint32_t file;                /* index into the run's list of source files */
+  uint64_t row;                 /* 1-based line, row or resource number */
 };
 
 /* Why a record was not taken. Never holds a value. */
@@ -76,17 +93,18 @@ struct record_stats {
 /* FHIR R4: Bundle JSON (whole document), NDJSON (one resource a line), plain or gzip; a file or a directory.
  * fhir_read streams: memory is bounded by the largest single resource line or bundle. */
 struct fhir_options {
-  size_t line_limit;     /* largest resource line or bundle taken; default 64 MiB */
+  size_t line_limit;           /* largest resource line or bundle taken; default 64 MiB */
   const char *directory_order; /* reserved: NULL */
 };
-int fhir_read(const struct fhir_options *o, const char *path, const struct record_sink *sink, struct record_stats *stats, struct error *e) MUST_CHECK;
+int fhir_read(const struct fhir_options *o, const char *path, const struct record_sink *sink, struct record_stats *stats,
+              struct error *e) MUST_CHECK;
 /* One document in memory (a request body): Bundle or single resource. Pure: no I/O. `name` stands in for the file in rejects. */
 struct json_parser;
 int fhir_parse(struct json_parser *jp, const char *bytes, size_t n, size_t cap, uint32_t file, uint64_t row, const char *name,
                const struct record_sink *sink, struct record_stats *stats, struct error *e) MUST_CHECK;
 /* A request's own event list: {"subject":"…","birth":"…","events":[{"time":"…","code":"…","value":…,"unit":"…"}]} -> records. */
-int events_parse(struct json_parser *jp, const char *bytes, size_t n, size_t cap, const struct record_sink *sink, struct record_stats *stats,
-                 struct error *e) MUST_CHECK;
+int events_parse(struct json_parser *jp, const char *bytes, size_t n, size_t cap, const struct record_sink *sink,
+                 struct record_stats *stats, struct error *e) MUST_CHECK;
 
 /* CSV by mapping: one reader, a declarative JSON mapping (docs/mapping.md) names files, subject, time, code template, value,
  * unit, text, joins, missing-value spellings and identifiers. `path` = the directory (or single file) of the data set. */
@@ -94,7 +112,8 @@ struct table_mapping; /* parsed mapping file */
 int table_mapping_load(const char *path, struct table_mapping **out, struct error *e) MUST_CHECK;
 void table_mapping_free(struct table_mapping *m);
 const char *table_mapping_name(const struct table_mapping *m);
-int table_read(const struct table_mapping *m, const char *path, const struct record_sink *sink, struct record_stats *stats, struct error *e) MUST_CHECK;
+int table_read(const struct table_mapping *m, const char *path, const struct record_sink *sink, struct record_stats *stats,
+               struct error *e) MUST_CHECK;
 
 /* MEDS (0.3/0.4 and the old `value` column): Parquet through the optional DuckDB library (E_UNAVAILABLE without it, with a
  * sentence that says how to get it), or CSV with the same columns. `path` = a file or a directory with data/ and metadata/. */

@@ -256,7 +256,8 @@ static int seal(vitae_session *s, struct error *e) {
   s->sealed = true;
   if (timeline_subjects(s->timeline) == 0)
     return error_set(e, E_INPUT, "no usable event came through the wall (%llu records rejected)", (unsigned long long)s->stats.rejected);
-  if (timeline_subjects(s->timeline) > 1) return error_set(e, E_INPUT, "a request speaks of one patient; this one speaks of %u", timeline_subjects(s->timeline));
+  if (timeline_subjects(s->timeline) > 1)
+    return error_set(e, E_INPUT, "a request speaks of one patient; this one speaks of %u", timeline_subjects(s->timeline));
   return OK;
 }
 
@@ -283,8 +284,8 @@ static int answer(vitae_session *s, const vitae_query *q, struct json_out *o, st
                                     .explain = q->explain,
                                     .outcomes = q->outcomes,
                                     .seed = q->seed ? q->seed : 1};
-  if (q->futures < 0 || q->futures > 10000 || q->explain < 0 || q->explain > 200 || q->outcomes < 0 || q->outcomes > 1000 || !(q->horizon_days >= 0) ||
-      q->horizon_days > 36525)
+  if (q->futures < 0 || q->futures > 10000 || q->explain < 0 || q->explain > 200 || q->outcomes < 0 || q->outcomes > 1000 ||
+      !(q->horizon_days >= 0) || q->horizon_days > 36525)
     return error_set(e, E_INPUT, "futures is 0 to 10000, explain 0 to 200, outcomes 0 to 1000, horizon_days 0 to 36525");
   if (q->task) {
     options.task = engine_task(s->engine, q->task);

@@ -17,13 +17,13 @@
 
 struct serve_options {
   const char *site;
-  const char *listen;            /* host:port; port 0 = any free one */
-  const char *version;           /* "live" if NULL */
-  const char *tls_cert, *tls_key; /* PEM files; NULL = plain HTTP (loopback only unless `insecure`) */
-  bool insecure;                 /* allow plain HTTP on other addresses than loopback */
-  int queue;                     /* most requests waiting; default 64; beyond: 429 with Retry-After */
-  size_t body_limit;             /* bytes; default 8 MiB */
-  int timeout_s;                 /* connection timeout; default 30 */
+  const char *listen;                 /* host:port; port 0 = any free one */
+  const char *version;                /* "live" if NULL */
+  const char *tls_cert, *tls_key;     /* PEM files; NULL = plain HTTP (loopback only unless `insecure`) */
+  bool insecure;                      /* allow plain HTTP on other addresses than loopback */
+  int queue;                          /* most requests waiting; default 64; beyond: 429 with Retry-After */
+  size_t body_limit;                  /* bytes; default 8 MiB */
+  int timeout_s;                      /* connection timeout; default 30 */
   void (*ready)(void *ctx, int port); /* called once listening; may be NULL */
   void *ctx;
 };
@@ -31,16 +31,17 @@ int serve_run(const struct serve_options *o, struct error *e) MUST_CHECK;
 
 enum role { ROLE_NONE, ROLE_VIEWER, ROLE_CLINICIAN, ROLE_ADMIN, ROLES }; /* each may do what the ones before it may */
 extern const char *const role_name[ROLES];
-struct route { /* one row of the table */
+struct route {               /* one row of the table */
   const char *method, *path; /* path pattern: {name} matches one segment */
   enum role role;            /* least role; ROLE_NONE = open */
   const char *summary;
-  const char *body_schema;   /* JSON schema text for OpenAPI, or NULL */
+  const char *body_schema; /* JSON schema text for OpenAPI, or NULL */
 };
 const struct route *serve_routes(int *n);
 
 /* serve_keys.c */
-int key_create(const char *site, enum role role, const char *label, char out[64], struct error *e) MUST_CHECK; /* prints nothing; the key is only ever in `out` */
+int key_create(const char *site, enum role role, const char *label, char out[64],
+               struct error *e) MUST_CHECK;                                   /* prints nothing; the key is only ever in `out` */
 int key_revoke(const char *site, const char *id, struct error *e) MUST_CHECK; /* id: the part between the underscores; E_NOTFOUND */
 /* serve_audit.c */
 int audit_verify(const char *site, uint64_t *rows, struct error *e) MUST_CHECK; /* E_CORRUPT names the first bad row */

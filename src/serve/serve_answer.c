@@ -167,7 +167,8 @@ static int filter_of(struct call *c, struct filter *f) {
   struct str split = call_query(c, "split");
   *f = (struct filter){call_query(c, "find"), -1};
   for (size_t i = 0; i < f->find.n; i++)
-    if (f->find.p[i] < '0' || f->find.p[i] > '9' || i >= 20) return call_fail(c, 400, "input", "find", "expected the first digits of a pseudonym"), E_INPUT;
+    if (f->find.p[i] < '0' || f->find.p[i] > '9' || i >= 20)
+      return call_fail(c, 400, "input", "find", "expected the first digits of a pseudonym"), E_INPUT;
   if (!split.n) return OK;
   for (int i = 0; i < SPLITS; i++)
     if (str_eqc(split, split_names[i])) return f->split = i, OK;
@@ -231,7 +232,8 @@ static bool plain_name(const char *s) {
   size_t n = strlen(s);
   if (n == 0 || n > 120 || s[0] == '.') return false;
   for (; *s; s++)
-    if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || *s == '-' || *s == '_' || *s == '.')) return false;
+    if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || *s == '-' || *s == '_' || *s == '.'))
+      return false;
   return true;
 }
 
@@ -266,8 +268,9 @@ static void report_row(const char *name, struct json r, struct json_out *o) {
 }
 
 /* Calls `f` for every file of reports/ that is called `leaf` in a directory of its own, or (leaf NULL) begins with "wall-". */
-static int each_report(struct call *c, const char *leaf, int (*f)(struct arena *, const char *name, const char *path, struct json_out *, struct error *),
-                       struct json_out *o, struct error *e) {
+static int each_report(struct call *c, const char *leaf,
+                       int (*f)(struct arena *, const char *name, const char *path, struct json_out *, struct error *), struct json_out *o,
+                       struct error *e) {
   char dir[4096];
   struct str *files;
   size_t n;
@@ -279,7 +282,8 @@ static int each_report(struct call *c, const char *leaf, int (*f)(struct arena *
   for (size_t i = n; rc == OK && i-- > 0;) { /* newest generation first */
     const char *below = files[i].p + strlen(dir) + 1, *slash = strchr(below, '/');
     char name[128];
-    bool mine = leaf ? slash && strcmp(slash + 1, leaf) == 0 : !slash && strncmp(below, "wall-", 5) == 0 && str_ends(files[i], STR(".json"));
+    bool mine =
+        leaf ? slash && strcmp(slash + 1, leaf) == 0 : !slash && strncmp(below, "wall-", 5) == 0 && str_ends(files[i], STR(".json"));
     if (!mine) continue;
     snprintf(name, sizeof name, "%.*s", slash ? (int)(slash - below) : (int)strlen(below), below);
     struct arena_mark m = arena_mark(&a);
@@ -336,7 +340,9 @@ void answer_report(struct call *c) {
     call_fail(c, 400, "input", "format", "expected json or html");
     return;
   }
-  if (!plain_name(c->arg) || site_path(engine_site(c->server->engine), path, "reports", c->arg, html ? "report.html" : "report.json", NULL) < 0 || !file_exists(path)) {
+  if (!plain_name(c->arg) ||
+      site_path(engine_site(c->server->engine), path, "reports", c->arg, html ? "report.html" : "report.json", NULL) < 0 ||
+      !file_exists(path)) {
     call_fail(c, 404, "notfound", "name", "there is no such report");
     return;
   }
@@ -346,7 +352,9 @@ void answer_report(struct call *c) {
   } else {
     buf_str(&c->out, text);
     c->status = 200;
-    if (html) c->type = "text/html; charset=utf-8", c->csp = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox";
+    if (html)
+      c->type = "text/html; charset=utf-8",
+      c->csp = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox";
   }
   arena_free(&a);
 }

@@ -184,7 +184,8 @@ int audit_verify(const char *site, uint64_t *rows, struct error *e) {
     read_row(s, &r);
     int64_t seq = (int64_t)*rows + 1;
     chain(hash, seq, &r, want);
-    bool whole = r.row == seq && row_plain(s, &r) && sqlite3_column_bytes(s, 10) == 32 && memcmp(sqlite3_column_blob(s, 10), want, 32) == 0 && !is_zero(want);
+    bool whole = r.row == seq && row_plain(s, &r) && sqlite3_column_bytes(s, 10) == 32 &&
+                 memcmp(sqlite3_column_blob(s, 10), want, 32) == 0 && !is_zero(want);
     if (!whole) {
       rc = error_set(e, E_CORRUPT, "the audit chain does not hold");
       (void)error_where(e, "vitae.db", seq, "audit.seq");

@@ -19,7 +19,7 @@ static const char schema[] =
 
 int db_error(struct sqlite3 *db, struct error *e, const char *doing) {
   int code = sqlite3_errcode(db), primary = code & 0xff;
-  int rc = primary == SQLITE_BUSY || primary == SQLITE_LOCKED    ? E_BUSY
+  int rc = primary == SQLITE_BUSY || primary == SQLITE_LOCKED      ? E_BUSY
            : primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB ? E_CORRUPT
            : primary == SQLITE_NOMEM                               ? E_NOMEM
                                                                    : E_IO;

@@ -116,7 +116,8 @@ static int door(struct call *c, const struct framing *f, bool post, const char *
   if (!n && !f->encodings) return *message = "a body is missing", 400;
   if ((uint64_t)n > c->server->o.body_limit) return *code = "limit", *message = "the body is too large", 413;
   if (f->coded || f->types > 1 || !json_type(call_header(c, "Content-Type")))
-    return *code = "mediatype", *message = "the body is JSON: Content-Type: application/json or application/fhir+json, without Content-Encoding", 415;
+    return *code = "mediatype",
+           *message = "the body is JSON: Content-Type: application/json or application/fhir+json, without Content-Encoding", 415;
   return 0;
 }
 
@@ -186,7 +187,6 @@ static mhd_result first_call(struct call *c, const char *path, const char *metho
   struct framing f = {0};
   const char *code, *message;
   bool post = strcmp(method, "POST") == 0;
-  c->head = strcmp(method, "HEAD") == 0;
   (void)MHD_get_connection_values(c->connection, MHD_HEADER_KIND, count_header, &f);
   int found = route_find(method, path, c->arg, c->allow), status = door(c, &f, post && found >= 0, &code, &message);
   if (status == 400 && (f.lengths + f.encodings > 1 || found >= 0)) return refuse(c, status, code, message);
@@ -205,11 +205,12 @@ static mhd_result first_call(struct call *c, const char *path, const char *metho
     return MHD_YES;
   }
   c->stage = CALL_DESK;
+  c->repeat = !post; /* suspended at its first call, a request is shown once more as if for the first time */
   return to_desk(c);
 }
 
-static mhd_result handle(void *cls, struct MHD_Connection *connection, const char *path, const char *method, const char *http_version, const char *data,
-                         size_t *n, void **state) {
+static mhd_result handle(void *cls, struct MHD_Connection *connection, const char *path, const char *method, const char *http_version,
+                         const char *data, size_t *n, void **state) {
   struct call *c = *state;
   (void)cls, (void)http_version;
   if (!c) return MHD_NO;
@@ -233,6 +234,7 @@ static mhd_result handle(void *cls, struct MHD_Connection *connection, const cha
       return to_desk(c);
     }
     case CALL_DONE:
+      if (*n == 0 && c->repeat) return c->repeat = false, MHD_YES; /* an answer now would close the connection */
       if (*n == 0) return send_answer(c);
       c->body_n += *n; /* the body of a refused request goes by unread */
       *n = 0;
@@ -301,7 +303,8 @@ static int resolve(const struct serve_options *o, struct sockaddr_storage *out, 
   memcpy(out, found->ai_addr, found->ai_addrlen);
   freeaddrinfo(found);
   if (!o->tls_cert && !o->insecure && !is_loopback((struct sockaddr *)out))
-    return error_set(e, E_USAGE, "plain HTTP is for loopback only: give --tls-cert and --tls-key, or --insecure where something else encrypts");
+    return error_set(e, E_USAGE,
+                     "plain HTTP is for loopback only: give --tls-cert and --tls-key, or --insecure where something else encrypts");
   return OK;
 }
 
@@ -334,8 +337,8 @@ static int listen_on(struct server *s, const struct sockaddr_storage *at, struct
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEADERS_MOST, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL};
   items[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
-  l->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, s, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_URI_LOG_CALLBACK, begin_call, s,
-                               MHD_OPTION_NOTIFY_COMPLETED, completed, s, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+  l->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, s, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_URI_LOG_CALLBACK,
+                               begin_call, s, MHD_OPTION_NOTIFY_COMPLETED, completed, s, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
   if (!l->daemon) return error_set(e, E_IO, "cannot listen there: the address is taken or not ours, or the certificate and key do not fit");
   const union MHD_DaemonInfo *i = MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_BIND_PORT);
   l->port = i ? i->port : 0;
@@ -427,7 +430,8 @@ static int check_options(struct serve_options *o, struct error *e) {
   if (o->queue <= 0) o->queue = 64;
   if (o->body_limit == 0) o->body_limit = 8u << 20;
   if (o->timeout_s <= 0) o->timeout_s = 30;
-  if (o->queue > CONNECTIONS || o->body_limit > BODIES_MOST / 4) return error_set(e, E_USAGE, "at most %d requests may wait, and a body has at most %u MiB", CONNECTIONS, BODIES_MOST / 4 >> 20);
+  if (o->queue > CONNECTIONS || o->body_limit > BODIES_MOST / 4)
+    return error_set(e, E_USAGE, "at most %d requests may wait, and a body has at most %u MiB", CONNECTIONS, BODIES_MOST / 4 >> 20);
   return OK;
 }
 

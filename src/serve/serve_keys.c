@@ -168,7 +168,8 @@ static int look_up(struct keys *k, const char *id, enum role *role, char hash[cr
 
 /* Argon2 costs memory and time by design: few at once, hardly any waiting, the rest is told to come back. Holds the mutex outside. */
 static int enter(struct keys *k, struct error *e) {
-  if (k->checking >= ARGON_AT_ONCE && k->waiting >= ARGON_WAITING) return error_set(e, E_BUSY, "too many keys are being checked; try again in a second");
+  if (k->checking >= ARGON_AT_ONCE && k->waiting >= ARGON_WAITING)
+    return error_set(e, E_BUSY, "too many keys are being checked; try again in a second");
   k->waiting++;
   while (k->checking >= ARGON_AT_ONCE) pthread_cond_wait(&k->freed, &k->mutex);
   k->waiting--;

@@ -2,7 +2,9 @@
 #include "index.html.h"
 #include "serve/serve_private.h"
 
-struct str page_bytes(void) { return (struct str){(const char *)page_html, sizeof page_html}; }
+struct str page_bytes(void) {
+  return (struct str){(const char *)page_html, sizeof page_html};
+}
 const char *page_csp(void) { return page_policy; }
 
 void answer_page(struct call *c) {

@@ -145,14 +145,16 @@ static int member_number(struct json root, const char *name, int64_t most, int64
 }
 
 static int known_members(struct json root, struct error *e) {
-  static const char *const names[] = {"bundle", "events", "birth", "subject", "task", "futures", "explain", "outcomes", "seed", "horizon_days"};
+  static const char *const names[] = {"bundle",  "events",  "birth",    "subject", "task",
+                                      "futures", "explain", "outcomes", "seed",    "horizon_days"};
   struct str key;
   struct json v;
   for (struct json_iter it = json_members(root); json_next_member(&it, &key, &v);) {
     size_t i = 0;
     while (i < sizeof names / sizeof *names && !str_eqc(key, names[i])) i++;
     if (i == sizeof names / sizeof *names)
-      return bad(e, "body", "an unknown member; known are bundle, events, birth, subject, task, futures, explain, outcomes, seed, horizon_days");
+      return bad(e, "body",
+                 "an unknown member; known are bundle, events, birth, subject, task, futures, explain, outcomes, seed, horizon_days");
   }
   return OK;
 }
@@ -205,7 +207,8 @@ static int document(struct call *c, struct json_parser *jp, struct ask *a, struc
   TRY(ask_body(root, a, e));
   struct json bundle = json_get(root, "bundle"), events = json_get(root, "events");
   bool has_bundle = json_kind(bundle) == JSON_OBJECT, has_events = json_kind(events) == JSON_ARRAY;
-  if (has_bundle == has_events) return bad(e, "body", "expected a FHIR resource, or \"bundle\" (an object) or \"events\" (a list), one of them");
+  if (has_bundle == has_events)
+    return bad(e, "body", "expected a FHIR resource, or \"bundle\" (an object) or \"events\" (a list), one of them");
   *fhir = has_bundle;
   if (has_bundle) {
     struct json_out o;

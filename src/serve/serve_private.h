@@ -41,7 +41,7 @@ struct call {
   enum role role;
   double began;
   struct sha256 input_hash; /* over the request target and the body */
-  bool input_open, counted, close, head;
+  bool input_open, counted, close, repeat;
   uint8_t *body;
   size_t body_n, body_cap;
   int status, retry_after;
@@ -143,8 +143,8 @@ const struct route_entry *route_at(int i);
 int route_find(const char *method, const char *path, char arg[128], char allow[64]);
 void openapi_text(struct buf *out);
 
-answer_function answer_page, answer_live, answer_ready, answer_metrics, answer_openapi, answer_predict, answer_model, answer_cohort, answer_subject,
-    answer_risk, answer_tasks, answer_reports, answer_report, answer_wall, answer_session, answer_audit;
+answer_function answer_page, answer_live, answer_ready, answer_metrics, answer_openapi, answer_predict, answer_model, answer_cohort,
+    answer_subject, answer_risk, answer_tasks, answer_reports, answer_report, answer_wall, answer_session, answer_audit;
 void *desk_main(void *server);
 void *worker_main(void *server);
 void *audit_main(void *server);

@@ -9,7 +9,8 @@ static const char predict_schema[] =
     "{\"oneOf\":[{\"type\":\"object\",\"description\":\"A FHIR R4 Bundle or resource of one patient\",\"required\":[\"resourceType\"]},"
     "{\"type\":\"object\",\"properties\":{\"bundle\":{\"type\":\"object\",\"description\":\"FHIR R4 Bundle or resource\"},"
     "\"events\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"required\":[\"code\"],\"properties\":{\"time\":{\"type\":\"string\"},"
-    "\"code\":{\"type\":\"string\"},\"value\":{\"type\":\"number\"},\"unit\":{\"type\":\"string\"}}}},\"birth\":{\"type\":\"string\",\"format\":\"date\"},"
+    "\"code\":{\"type\":\"string\"},\"value\":{\"type\":\"number\"},\"unit\":{\"type\":\"string\"}}}},\"birth\":{\"type\":\"string\","
+    "\"format\":\"date\"},"
     "\"subject\":{\"type\":\"string\"},\"task\":{\"type\":\"string\"},\"futures\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":2000},"
     "\"explain\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":100},\"outcomes\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":500},"
     "\"horizon_days\":{\"type\":\"number\",\"minimum\":0,\"maximum\":36525},\"seed\":{\"type\":\"integer\"}}}]}";
@@ -26,10 +27,22 @@ static const struct route_entry table[] = {
     {{"GET", "/v1/reports", ROLE_VIEWER, "Validation reports of this site", NULL}, answer_reports, false, false},
     {{"GET", "/v1/reports/{name}", ROLE_VIEWER, "One report: JSON, or format=html", NULL}, answer_report, false, false},
     {{"GET", "/v1/wall", ROLE_VIEWER, "What de-identification took out, by ingest", NULL}, answer_wall, false, false},
-    {{"GET", "/v1/cohort", ROLE_CLINICIAN, "The subjects of the store: offset, limit, find (first digits of a pseudonym), split", NULL}, answer_cohort, false, false},
-    {{"GET", "/v1/subjects/{id}", ROLE_CLINICIAN, "One subject's timeline; limit = the latest so many events", NULL}, answer_subject, false, false},
-    {{"GET", "/v1/subjects/{id}/risk", ROLE_CLINICIAN, "Risks of one subject: task, futures, explain, outcomes, horizon_days, seed", NULL}, answer_risk, true, false},
-    {{"POST", "/v1/predict", ROLE_CLINICIAN, "Risks of one patient from a FHIR bundle or an event list; nothing is stored", predict_schema}, answer_predict, true, false},
+    {{"GET", "/v1/cohort", ROLE_CLINICIAN, "The subjects of the store: offset, limit, find (first digits of a pseudonym), split", NULL},
+     answer_cohort,
+     false,
+     false},
+    {{"GET", "/v1/subjects/{id}", ROLE_CLINICIAN, "One subject's timeline; limit = the latest so many events", NULL},
+     answer_subject,
+     false,
+     false},
+    {{"GET", "/v1/subjects/{id}/risk", ROLE_CLINICIAN, "Risks of one subject: task, futures, explain, outcomes, horizon_days, seed", NULL},
+     answer_risk,
+     true,
+     false},
+    {{"POST", "/v1/predict", ROLE_CLINICIAN, "Risks of one patient from a FHIR bundle or an event list; nothing is stored", predict_schema},
+     answer_predict,
+     true,
+     false},
     {{"GET", "/v1/audit", ROLE_ADMIN, "The latest audit rows and the chain's head; limit", NULL}, answer_audit, false, false},
 };
 enum { ROUTES = sizeof table / sizeof *table };
@@ -128,7 +141,7 @@ static void operation(const struct route *r, struct json_out *o) {
   static const char failure[] = "{\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/Error\"}}}";
   char method[8];
   size_t n = 0;
-  for (; r->method[n] && n < 7; n++) method[n] = (char)tolower((unsigned char)r->method[n]);
+  for (; n < 7 && r->method[n]; n++) method[n] = (char)tolower((unsigned char)r->method[n]);
   method[n] = 0;
   json_out_key(o, method);
   json_out_object(o);
@@ -181,8 +194,10 @@ void openapi_text(struct buf *out) {
   }
   json_out_end(&o);
   json_out_key(&o, "components");
-  json_out_raw(&o, STR("{\"securitySchemes\":{\"bearer\":{\"type\":\"http\",\"scheme\":\"bearer\"},\"header\":{\"type\":\"apiKey\",\"in\":\"header\",\"name\":\"api-key\"}},"
-                       "\"schemas\":{\"Error\":{\"type\":\"object\",\"properties\":{\"error\":{\"type\":\"object\",\"properties\":{\"code\":{\"type\":\"string\"},"
+  json_out_raw(&o, STR("{\"securitySchemes\":{\"bearer\":{\"type\":\"http\",\"scheme\":\"bearer\"},\"header\":{\"type\":\"apiKey\",\"in\":"
+                       "\"header\",\"name\":\"api-key\"}},"
+                       "\"schemas\":{\"Error\":{\"type\":\"object\",\"properties\":{\"error\":{\"type\":\"object\",\"properties\":{"
+                       "\"code\":{\"type\":\"string\"},"
                        "\"message\":{\"type\":\"string\"},\"field\":{\"type\":[\"string\",\"null\"]}}}}}}}"));
   json_out_end(&o);
 }

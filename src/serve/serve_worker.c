@@ -77,8 +77,8 @@ void metrics_text(struct server *s, struct buf *b) {
       uint64_t v = atomic_load(&n->answers[r < routes ? r : ROUTES_MAX][class]);
       const struct route *t = r < routes ? &route_at(r)->route : NULL;
       if (v)
-        buf_printf(b, "vitae_requests_total{method=\"%s\",route=\"%s\",status=\"%dxx\"} %llu\n", t ? t->method : "", t ? t->path : "", class,
-                   (unsigned long long)v);
+        buf_printf(b, "vitae_requests_total{method=\"%s\",route=\"%s\",status=\"%dxx\"} %llu\n", t ? t->method : "", t ? t->path : "",
+                   class, (unsigned long long)v);
     }
   histogram_text("vitae_request_seconds", "From the request's first byte to its answer.", &n->request, b);
   histogram_text("vitae_model_seconds", "Time of the model worker for one answer.", &n->worker, b);
@@ -89,9 +89,12 @@ void metrics_text(struct server *s, struct buf *b) {
   one(b, "vitae_model_dropped_total", "counter", "Requests dropped because their client left while they waited.", atomic_load(&n->dropped));
   one(b, "vitae_keys_refused_total", "counter", "Requests without a valid key.", atomic_load(&n->refused_keys));
   one(b, "vitae_audit_rows_total", "counter", "Audit rows committed by this process.", atomic_load(&n->audit_rows));
-  one(b, "vitae_audit_failures_total", "counter", "Answers withheld because the audit could not be written.", atomic_load(&n->audit_failures));
+  one(b, "vitae_audit_failures_total", "counter", "Answers withheld because the audit could not be written.",
+      atomic_load(&n->audit_failures));
   one(b, "vitae_body_bytes", "gauge", "Bytes of request bodies in memory.", atomic_load(&n->body_bytes));
   one(b, "vitae_uptime_seconds", "gauge", "Seconds since the start.", (uint64_t)(time_monotonic() - s->started));
-  buf_printf(b, "# HELP vitae_build_info The program and the version of the model.\n# TYPE vitae_build_info gauge\nvitae_build_info{program=\"%s\",version=\"%s\"} 1\n",
+  buf_printf(b,
+             "# HELP vitae_build_info The program and the version of the model.\n# TYPE vitae_build_info "
+             "gauge\nvitae_build_info{program=\"%s\",version=\"%s\"} 1\n",
              vitae_version(), vitae_engine_id(s->engine));
 }

@@ -181,8 +181,8 @@ static int read_horizon(struct task *t, struct json v, struct error *e) {
 }
 
 static int read_task(struct task *t, struct json root, struct error *e) {
-  static const char *const names[] = {"name",   "title",   "about", "trigger", "require", "exclude", "new_onset",
-                                      "target", "horizon", "gap",   "censor",  "death",   NULL};
+  static const char *const names[] = {"name",   "title",   "about", "trigger", "require", "exclude",   "new_onset",
+                                      "target", "horizon", "gap",   "censor",  "death",   "competing", NULL};
   TRY(known(root, "task", names, e));
   TRY(read_text(json_get(root, "name"), "name", t->name, sizeof t->name, true, e));
   for (const char *c = t->name; *c; c++)
@@ -200,6 +200,8 @@ static int read_task(struct task *t, struct json root, struct error *e) {
   t->censor_negative = str_eqc(json_str(censor), "negative");
   if (json_kind(censor) != JSON_NONE && !t->censor_negative && !str_eqc(json_str(censor), "drop"))
     return wrong(e, "censor", "expected drop or negative");
+  struct json competing = json_get(root, "competing");
+  if (json_kind(competing) != JSON_NONE) TRY(patterns(t, competing, "competing", &t->competing, e));
   if (json_kind(death) != JSON_NONE) return patterns(t, death, "death", &t->death, e);
   static struct str standard[] = {{"MEDS_DEATH", 10}, {"MEDS_DEATH//*", 13}};
   t->death = (struct patterns){standard, 2};

@@ -36,6 +36,9 @@ uint32_t task_target_codes(const struct task_binding *b, const uint32_t **codes)
 /* Is one event with this code, whatever its value, the target? False for every code where the task wants all of several or a value. For a
  * model's vocabulary, which knows codes that the store at hand (a request) does not hold. */
 bool task_names_target(const struct task *t, struct str code);
+/* Does this code end the question, so that the target can no longer come? Death, and what the task lists as "competing" (discharge, for death
+ * in hospital). Labels follow from the record itself; predictions weigh the target's rate against these. */
+bool task_names_competing(const struct task *t, struct str code);
 
 enum label { LABEL_NO, LABEL_YES, LABEL_CENSORED };
 struct task_example {

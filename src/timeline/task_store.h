@@ -38,7 +38,7 @@ struct task {
   bool new_onset, all, censor_negative;
   struct patterns target; /* any: one group; all: every pattern is a part of its own */
   struct value_range target_value;
-  struct patterns death;
+  struct patterns death, competing;
   int64_t horizon, gap[TASK_GAPS_MAX];
   int gaps;
 };

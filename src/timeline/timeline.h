@@ -70,7 +70,7 @@ struct timeline_options {
   enum split_rule split; /* for subjects first seen in this run: AUTO = hash 70/15/15; TRAIN_TUNING = hash 85/15/0 */
   uint64_t split_seed;   /* kept in the manifest of the first generation; later ones inherit it */
   struct str policy_name, policy_hash;
-  struct str source;        /* what this run's records come from: "fhir", a mapping's name; no path, no file name */
+  struct str source; /* what this run's records come from: "fhir", a mapping's name; no path, no file name */
 };
 int timeline_writer_open(const char *dir, const struct timeline_options *o, struct timeline_writer **out, struct error *e) MUST_CHECK;
 int timeline_append(void *writer, const struct event *ev, struct error *e); /* fits event_sink.event */

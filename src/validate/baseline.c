@@ -13,6 +13,7 @@
 #include "validate/validate.h"
 
 #define MODELS 4
+#define FEW_ROWS 3000
 #define MOST_ROUNDS 700
 #define PATIENCE 60
 
@@ -22,13 +23,16 @@ struct baseline {
   int rounds[MODELS];
 };
 
-static int check(int rc, struct error *e) { return rc == 0 ? OK : error_set(e, E_INPUT, "XGBoost refused a step (its message is held back: it may quote data)"); }
+static int check(int rc, struct error *e) {
+  return rc == 0 ? OK : error_set(e, E_INPUT, "XGBoost refused a step (its message is held back: it may quote data)");
+}
 
-static int matrix(const struct feature_set *f, const struct timeline *store, const struct task_example *at, uint32_t n, DMatrixHandle *out, struct error *e) {
+static int matrix(const struct feature_set *f, const struct timeline *store, const struct task_example *at, uint32_t n, DMatrixHandle *out,
+                  struct error *e) {
   uint32_t columns = feature_count(f);
   struct arena a;
   arena_init(&a, 0, 0);
-  float *x = arena_array(&a, float, (size_t)n * columns + 1), *y = arena_array(&a, float, n + 1u);
+  float *x = arena_array(&a, float, (size_t)n *columns + 1), *y = arena_array(&a, float, n + 1u);
   int rc = x && y ? OK : error_set(e, E_NOMEM, "out of memory for the baseline's features");
   for (uint32_t i = 0; rc == OK && i < n; i++) {
     struct timeline_view v = timeline_view(store, at[i].subject_index);
@@ -47,7 +51,8 @@ static int set(BoosterHandle b, const char *name, double value, struct error *e)
   return check(XGBoosterSetParam(b, name, text), e);
 }
 
-static int boost(struct baseline *b, int k, DMatrixHandle train, DMatrixHandle tuning, bool tune, int threads, uint64_t seed, struct error *e) {
+static int boost(struct baseline *b, int k, DMatrixHandle train, DMatrixHandle tuning, bool tune, int threads, uint64_t seed,
+                 struct error *e) {
   DMatrixHandle both[2] = {train, tuning};
   TRY(check(XGBoosterCreate(both, tune ? 2 : 1, &b->model[k]), e));
   BoosterHandle m = b->model[k];
@@ -87,7 +92,8 @@ static void uncensored(struct task_examples *x) {
   x->n = n;
 }
 
-int baseline_train(const struct timeline *store, const struct task *task, int threads, uint64_t seed, struct baseline **out, struct error *e) {
+int baseline_train(const struct timeline *store, const struct task *task, int threads, uint64_t seed, struct baseline **out,
+                   struct error *e) {
   struct task_binding *binding;
   struct task_examples train = {0}, tuning = {0};
   DMatrixHandle x = NULL, xt = NULL;
@@ -110,6 +116,8 @@ int baseline_train(const struct timeline *store, const struct task *task, int th
   TRY_OUT(matrix(b->features, store, train.at, train.n, &x, e));
   bool tune = tuning.yes >= 5 && tuning.n - tuning.yes >= 5;
   if (tune) TRY_OUT(matrix(b->features, store, tuning.at, tuning.n, &xt, e));
+  /* few rows: the threads' barriers cost more than the work, and twenty times more where the cores are shared */
+  if (train.n < FEW_ROWS) threads = 1;
   for (int k = 0; k < MODELS; k++) TRY_OUT(boost(b, k, x, xt, tune, threads, seed, e));
   *out = b;
 out:
@@ -121,7 +129,8 @@ out:
   return rc;
 }
 
-int baseline_predict(const struct baseline *b, const struct timeline *store, const struct task_example *at, uint32_t n, double *probability, struct error *e) {
+int baseline_predict(const struct baseline *b, const struct timeline *store, const struct task_example *at, uint32_t n, double *probability,
+                     struct error *e) {
   DMatrixHandle x;
   TRY(matrix(b->features, store, at, n, &x, e));
   int rc = OK;
@@ -131,7 +140,8 @@ int baseline_predict(const struct baseline *b, const struct timeline *store, con
     bst_ulong const *shape;
     bst_ulong dims;
     const float *p;
-    snprintf(config, sizeof config, "{\"type\":0,\"training\":false,\"iteration_begin\":0,\"iteration_end\":%d,\"strict_shape\":false}", b->rounds[k]);
+    snprintf(config, sizeof config, "{\"type\":0,\"training\":false,\"iteration_begin\":0,\"iteration_end\":%d,\"strict_shape\":false}",
+             b->rounds[k]);
     rc = check(XGBoosterPredictFromDMatrix(b->model[k], x, config, &shape, &dims, &p), e);
     for (uint32_t i = 0; rc == OK && i < n; i++) probability[i] += (double)p[i] / MODELS;
   }

@@ -22,9 +22,9 @@ struct job {
   uint32_t clusters;
   int resamples;
   uint64_t seed;
-  double *out;       /* (resamples, M_ALL) */
-  double *w;         /* (workers, n) */
-  uint32_t *count;   /* (workers, clusters) */
+  double *out;     /* (resamples, M_ALL) */
+  double *w;       /* (workers, n) */
+  uint32_t *count; /* (workers, clusters) */
 };
 
 static void measure(const struct ranked *r, const double *w, double out[M_ALL]) {
@@ -66,8 +66,8 @@ static void percentiles(double *v, int n, double *lo, double *hi) {
   }
 }
 
-int metrics_bootstrap(const struct ranked *r, const uint32_t *cluster, uint32_t clusters, int resamples, uint64_t seed, struct pool *pool, struct arena *a,
-                      struct metrics *out, struct error *e) {
+int metrics_bootstrap(const struct ranked *r, const uint32_t *cluster, uint32_t clusters, int resamples, uint64_t seed, struct pool *pool,
+                      struct arena *a, struct metrics *out, struct error *e) {
   struct arena_mark mark = arena_mark(a);
   memset(out, 0, sizeof *out);
   out->n = r->n;
@@ -78,7 +78,7 @@ int metrics_bootstrap(const struct ranked *r, const uint32_t *cluster, uint32_t 
   measure(r, NULL, at);
   int threads = pool_size(pool);
   struct job j = {r, cluster, clusters, resamples, seed, NULL, NULL, NULL};
-  j.out = arena_array(a, double, (size_t)resamples * M_ALL + 1);
+  j.out = arena_array(a, double, (size_t)resamples *M_ALL + 1);
   j.w = arena_array(a, double, (size_t)threads * r->n + 1);
   j.count = arena_array(a, uint32_t, (size_t)threads * clusters + 1);
   double *column = arena_array(a, double, (size_t)resamples + 1);
@@ -94,8 +94,8 @@ int metrics_bootstrap(const struct ranked *r, const uint32_t *cluster, uint32_t 
   return OK;
 }
 
-int metrics_difference(const struct ranked *first, const struct ranked *second, const uint32_t *cluster, uint32_t clusters, int resamples, uint64_t seed,
-                       struct arena *a, double out[3], struct error *e) {
+int metrics_difference(const struct ranked *first, const struct ranked *second, const uint32_t *cluster, uint32_t clusters, int resamples,
+                       uint64_t seed, struct arena *a, double out[3], struct error *e) {
   struct arena_mark mark = arena_mark(a);
   double *d = arena_array(a, double, (size_t)resamples + 1), *w = arena_array(a, double, first->n + 1u);
   uint32_t *count = arena_array(a, uint32_t, clusters + 1u);
@@ -114,7 +114,8 @@ int metrics_difference(const struct ranked *first, const struct ranked *second, 
 /* Wilson's interval for a share (Wilson 1927). */
 static void wilson(double share, double n, double *lo, double *hi) {
   const double z = 1.959964;
-  double centre = (share + z * z / (2 * n)) / (1 + z * z / n), half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n));
+  double centre = (share + z * z / (2 * n)) / (1 + z * z / n),
+         half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n));
   *lo = fmax(0, centre - half), *hi = fmin(1, centre + half);
 }
 

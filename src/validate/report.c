@@ -82,7 +82,8 @@ static void report_json(const struct validation *v, struct buf *out) {
   json_kv_c(&o, "version", v->model_dir_hash);
   json_kv_c(&o, "store", v->store_hash);
   json_kv_c(&o, "commit", v->commit);
-  json_kv_c(&o, "protocol", "held-out subjects only; baseline on the same training and tuning subjects; 95 % percentile bootstrap over subjects");
+  json_kv_c(&o, "protocol",
+            "held-out subjects only; baseline on the same training and tuning subjects; 95 % percentile bootstrap over subjects");
   json_kv_i64(&o, "bootstrap", v->bootstrap);
   json_kv_i64(&o, "seed", (int64_t)v->seed);
   json_kv_i64(&o, "n", v->n);
@@ -183,7 +184,8 @@ static void pictures(struct buf *b, const struct validation *v) {
   plot_init(&p, "Decision curve", "threshold probability", "net benefit");
   double most = v->model.all.prevalence;
   plot_range(&p, 0, 0.5, -0.2 * most, 1.1 * most);
-  for (int i = 0; i < 2; i++) plot_add(&p, PLOT_LINE, all[i]->name, all[i]->decision.x, all[i]->decision.y, NULL, (size_t)all[i]->decision.n);
+  for (int i = 0; i < 2; i++)
+    plot_add(&p, PLOT_LINE, all[i]->name, all[i]->decision.x, all[i]->decision.y, NULL, (size_t)all[i]->decision.n);
   plot_add(&p, PLOT_LINE, "treat all", v->treat_all.x, v->treat_all.y, NULL, (size_t)v->treat_all.n);
   picture(b, &p);
   buf_puts(b, "</div>");
@@ -238,27 +240,39 @@ static void further_tables(struct buf *b, const struct validation *v) {
     cell(b, &v->gaps[i].model_auroc), cell(b, &v->gaps[i].baseline_auroc);
   }
   buf_puts(b, "</table><h2>Leak checks</h2>");
-  if (v->n_leaks == 0) buf_puts(b, "<p>No event after the moment was used; no held-out life is a copy of a training life; no code before the moment gives the outcome away.</p>");
+  if (v->n_leaks == 0)
+    buf_puts(b,
+             "<p>No event after the moment was used; no held-out life is a copy of a training life; no code before the moment gives the "
+             "outcome away.</p>");
   for (int i = 0; i < v->n_leaks; i++) buf_puts(b, "<p class=bad>"), buf_html(b, str_c(v->leak[i])), buf_puts(b, "</p>");
 }
 
 static void report_html(const struct validation *v, struct buf *b) {
   buf_puts(b, "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'><title>");
   buf_html(b, str_c(v->task_title));
-  buf_puts(b, "</title><style>:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}"
-              "table{border-collapse:collapse;display:block;overflow-x:auto}td,th{padding:.25rem .7rem;text-align:left;border-bottom:1px solid #8884}td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"
-              "small{opacity:.7}.pictures{display:flex;flex-wrap:wrap;gap:1rem}.pictures svg{max-width:100%;height:auto}.good{color:#186a3b}.bad{color:#a02317}"
-              "@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#15181c}.good{color:#7bd29b}.bad{color:#ff9c8f}}</style><h1>");
+  buf_puts(b,
+           "</title><style>:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem "
+           "auto;padding:0 1rem;color:#1b1f24;background:#fff}"
+           "table{border-collapse:collapse;display:block;overflow-x:auto}td,th{padding:.25rem .7rem;text-align:left;border-bottom:1px "
+           "solid #8884}td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"
+           "small{opacity:.7}.pictures{display:flex;flex-wrap:wrap;gap:1rem}.pictures "
+           "svg{max-width:100%;height:auto}.good{color:#186a3b}.bad{color:#a02317}"
+           "@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#15181c}.good{color:#7bd29b}.bad{color:#ff9c8f}}</style><h1>");
   buf_html(b, str_c(v->task_title));
-  buf_printf(b, "</h1><p>%u held-out examples, %u with the outcome (%.1f %%), %u left out because their record ends before the horizon. Learned from %u examples with %u cases; "
-                "calibrated on %u with %u.</p>",
+  buf_printf(b,
+             "</h1><p>%u held-out examples, %u with the outcome (%.1f %%), %u left out because their record ends before the horizon. "
+             "Learned from %u examples with %u cases; "
+             "calibrated on %u with %u.</p>",
              v->n, v->events, 100 * v->model.all.prevalence, v->censored, v->train_n, v->train_events, v->tuning_n, v->tuning_events);
   verdict(b, v);
   main_table(b, v);
-  buf_printf(b, "<p><small>In brackets: 95 %% intervals, %d bootstrap resamples of patients, seed %llu.</small></p>", v->bootstrap, (unsigned long long)v->seed);
+  buf_printf(b, "<p><small>In brackets: 95 %% intervals, %d bootstrap resamples of patients, seed %llu.</small></p>", v->bootstrap,
+             (unsigned long long)v->seed);
   pictures(b, v);
   further_tables(b, v);
-  buf_printf(b, "<h2>Provenance</h2><table><tr><td>version<td><code>%s</code><tr><td>store<td><code>%s</code><tr><td>task<td><code>%s</code><tr><td>program commit<td><code>%s</code></table></html>\n",
+  buf_printf(b,
+             "<h2>Provenance</h2><table><tr><td>version<td><code>%s</code><tr><td>store<td><code>%s</code><tr><td>task<td><code>%s</"
+             "code><tr><td>program commit<td><code>%s</code></table></html>\n",
              v->model_dir_hash, v->store_hash, v->task_hash, v->commit);
 }
 

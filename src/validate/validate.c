@@ -182,7 +182,8 @@ static int source_subgroups(struct run *r, uint8_t *in, struct error *e) {
       struct timeline_view v = timeline_view(r->o->store, r->at[i].subject_index);
       uint32_t file = v.n ? v.origin_file[v.n - 1] : 0;
       in[i] = 0;
-      for (int k = s; k < n; k++) in[i] |= str_eq(sources[k].name, sources[s].name) && file >= sources[k].first && file - sources[k].first < sources[k].files;
+      for (int k = s; k < n; k++)
+        in[i] |= str_eq(sources[k].name, sources[s].name) && file >= sources[k].first && file - sources[k].first < sources[k].files;
     }
     char label[48];
     snprintf(label, sizeof label, "source %.*s", STR_ARG(sources[s].name));
@@ -264,7 +265,11 @@ static void leak(struct validation *v, const char *what) {
 static uint64_t life_hash(const struct timeline_view *v) {
   uint64_t h = v->n;
   for (uint32_t k = v->statics; k < v->n; k++) {
-    struct { int64_t t; uint32_t code; float value; } row = {v->time[k] - v->time[v->statics], v->code[k], v->value[k]};
+    struct {
+      int64_t t;
+      uint32_t code;
+      float value;
+    } row = {v->time[k] - v->time[v->statics], v->code[k], v->value[k]};
     if (isnan(row.value)) row.value = -0.0f;
     h = hash64(&row, sizeof row, h);
   }
@@ -296,7 +301,8 @@ static int same_lives(struct run *r, struct error *e) {
 static int giveaway_codes(struct run *r, struct error *e) {
   const struct timeline *t = r->o->store;
   uint32_t codes = timeline_codes(t);
-  uint32_t *with[2] = {arena_array(r->a, uint32_t, codes + 1u), arena_array(r->a, uint32_t, codes + 1u)}, *last = arena_array(r->a, uint32_t, codes + 1u);
+  uint32_t *with[2] = {arena_array(r->a, uint32_t, codes + 1u), arena_array(r->a, uint32_t, codes + 1u)},
+           *last = arena_array(r->a, uint32_t, codes + 1u);
   if (!with[0] || !with[1] || !last) return error_set(e, E_NOMEM, "out of memory");
   for (uint32_t i = 0; i < r->v->n; i++) {
     struct timeline_view v = timeline_view(t, r->at[i].subject_index);
@@ -309,7 +315,8 @@ static int giveaway_codes(struct run *r, struct error *e) {
   }
   double cases = r->v->events, controls = r->v->n - r->v->events;
   for (uint32_t c = 0; c < codes && cases >= 20; c++)
-    if (with[1][c] >= 0.5 * cases && with[0][c] <= 0.002 * controls) return leak(r->v, "a code stands before the moment in most cases and in no control"), OK;
+    if (with[1][c] >= 0.5 * cases && with[0][c] <= 0.002 * controls)
+      return leak(r->v, "a code stands before the moment in most cases and in no control"), OK;
   return OK;
 }
 

@@ -21,7 +21,9 @@ struct model;
 struct timeline;
 struct task;
 
-struct interval { double at, lo, hi; }; /* NaN = not available */
+struct interval {
+  double at, lo, hi;
+}; /* NaN = not available */
 #define CALIBRATION_BINS 10
 #define DECISION_POINTS 50
 #define CURVE_POINTS 201
@@ -30,30 +32,41 @@ struct metrics { /* of one predictor on one set */
   struct interval auroc, auprc, brier, slope, intercept, ece; /* calibration slope and intercept: logistic recalibration (Cox 1958) */
   double prevalence, auroc_delong_se;
 };
-struct curve { int n; double x[CURVE_POINTS], y[CURVE_POINTS]; };
-struct scored { /* a predictor's answers, in example order */
-  const char *name;  /* "model", "xgboost", "hazard" */
+struct curve {
+  int n;
+  double x[CURVE_POINTS], y[CURVE_POINTS];
+};
+struct scored {     /* a predictor's answers, in example order */
+  const char *name; /* "model", "xgboost", "hazard" */
   double *probability;
   struct metrics all;
-  struct curve roc, pr, calibration, decision; /* calibration: x mean predicted, y observed; decision: x threshold, y net benefit (Vickers & Elkin 2006) */
+  struct curve roc, pr, calibration,
+      decision; /* calibration: x mean predicted, y observed; decision: x threshold, y net benefit (Vickers & Elkin 2006) */
   double calibration_lo[CALIBRATION_BINS], calibration_hi[CALIBRATION_BINS];
   uint32_t calibration_n[CALIBRATION_BINS];
 };
-struct subgroup { char name[48]; struct metrics model, baseline; };
-struct gap_row { int64_t gap; uint32_t n, events; struct interval model_auroc, baseline_auroc; };
+struct subgroup {
+  char name[48];
+  struct metrics model, baseline;
+};
+struct gap_row {
+  int64_t gap;
+  uint32_t n, events;
+  struct interval model_auroc, baseline_auroc;
+};
 struct validation {
   char task[64], task_title[160], task_hash[65], model_dir_hash[65], store_hash[65], commit[48];
   uint32_t n, events, censored, train_n, train_events, tuning_n, tuning_events;
-  uint32_t *subject_index; /* (n) */
-  uint8_t *label;          /* (n) 0 or 1 */
+  uint32_t *subject_index;               /* (n) */
+  uint8_t *label;                        /* (n) 0 or 1 */
   struct scored model, baseline, hazard; /* hazard.name NULL if the target is no outcome of the hazard head */
   struct subgroup *subgroups;
   int n_subgroups;
   struct gap_row *gaps;
   int n_gaps;
-  struct curve treat_all;  /* decision curve of treating everybody */
+  struct curve treat_all;                          /* decision curve of treating everybody */
   double difference, difference_lo, difference_hi; /* AUROC model - baseline, paired bootstrap */
-  const char *leak[8];     /* findings of the leak checks, our own sentences */
+  const char *leak[8];                             /* findings of the leak checks, our own sentences */
   int n_leaks;
   int bootstrap;
   uint64_t seed;
@@ -63,10 +76,10 @@ struct validate_options {
   const struct model *model;
   const struct timeline *store;
   const struct task *task;
-  int bootstrap;      /* resamples; default 500 */
+  int bootstrap; /* resamples; default 500 */
   uint64_t seed;
   int threads;
-  int min_subgroup;   /* least n and least 5 events for a subgroup's figures; default 50 */
+  int min_subgroup; /* least n and least 5 events for a subgroup's figures; default 50 */
   const char *model_hash, *commit;
 };
 int validate_run(const struct validate_options *o, struct arena *a, struct validation *out, struct error *e) MUST_CHECK;
@@ -79,14 +92,17 @@ double metric_auroc(const double *score, const uint8_t *label, uint32_t n);
 double metric_auprc(const double *score, const uint8_t *label, uint32_t n); /* average precision, ties as one step */
 double metric_brier(const double *p, const uint8_t *label, uint32_t n);
 double metric_ece(const double *p, const uint8_t *label, uint32_t n, int bins); /* equal-count bins */
-int metric_recalibration(const double *p, const uint8_t *label, uint32_t n, double *intercept, double *slope); /* of logit p; <0 if not identified */
+int metric_recalibration(const double *p, const uint8_t *label, uint32_t n, double *intercept,
+                         double *slope); /* of logit p; <0 if not identified */
 double metric_delong(const double *score, const uint8_t *label, uint32_t n, double *se);
 double metric_net_benefit(const double *p, const uint8_t *label, uint32_t n, double threshold);
 
 /* baseline.c: XGBoost on token features, trained on the training split, rounds by early stopping on tuning. */
 struct baseline;
-int baseline_train(const struct timeline *store, const struct task *task, int threads, uint64_t seed, struct baseline **out, struct error *e) MUST_CHECK;
+int baseline_train(const struct timeline *store, const struct task *task, int threads, uint64_t seed, struct baseline **out,
+                   struct error *e) MUST_CHECK;
 struct task_example;
-int baseline_predict(const struct baseline *b, const struct timeline *store, const struct task_example *at, uint32_t n, double *probability, struct error *e) MUST_CHECK;
+int baseline_predict(const struct baseline *b, const struct timeline *store, const struct task_example *at, uint32_t n, double *probability,
+                     struct error *e) MUST_CHECK;
 void baseline_free(struct baseline *b);
 #endif

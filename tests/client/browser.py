@@ -17,12 +17,11 @@ class Browser:
         self.profile = tempfile.mkdtemp(prefix="vitae-browser-")
         read_theirs, write_ours = os.pipe()
         read_ours, write_theirs = os.pipe()
-        saved = [os.dup(f) if self._is_open(f) else None for f in (3, 4)]
         # Chromium reads commands on descriptor 3 and answers on 4
         high = [os.dup2(f, 50 + i, inheritable=False) for i, f in enumerate((read_theirs, write_theirs, write_ours, read_ours))]
         for f in (read_theirs, write_theirs, write_ours, read_ours):
             os.close(f)
-        self.to, self.of = os.fdopen(os.dup(high[2]), "wb", buffering=0), os.fdopen(os.dup(high[3]), "rb", buffering=0)
+        self.to, self.of = os.fdopen(high[2], "wb", buffering=0), os.fdopen(high[3], "rb", buffering=0)
 
         def place():
             os.dup2(50, 3), os.dup2(51, 4)
@@ -31,11 +30,7 @@ class Browser:
             [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
              "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={self.profile}", f"--window-size={self.size[0]},{self.size[1]}", "about:blank"],
             pass_fds=(3, 4), preexec_fn=place, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for f in high:
-            os.close(f)
-        for number, copy in zip((3, 4), saved):
-            if copy is not None:
-                os.dup2(copy, number), os.close(copy)
+        os.close(high[0]), os.close(high[1])
         self.buffer = b""
         target = next(t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page")
         self.session = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
@@ -44,14 +39,6 @@ class Browser:
         self.page("Emulation.setDeviceMetricsOverride", width=self.size[0], height=self.size[1], deviceScaleFactor=1, mobile=self.mobile)
         self.page("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if self.dark else "light"}])
         return self
-
-    @staticmethod
-    def _is_open(f):
-        try:
-            os.fstat(f)
-            return True
-        except OSError:
-            return False
 
     def __exit__(self, *_):
         self.process.terminate()

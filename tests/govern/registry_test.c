@@ -108,7 +108,8 @@ static void one_version_is_live(void **state) {
     add(r, f, id[k]);
     report(f, "death", true);
     assert_int_equal(registry_attach_report(r, id[k], f->report, NULL), OK);
-    for (int s = STATE_VALIDATED; s <= STATE_LIVE; s++) assert_int_equal(registry_promote(r, id[k], (enum version_state)s, "board", NULL), OK);
+    for (int s = STATE_VALIDATED; s <= STATE_LIVE; s++)
+      assert_int_equal(registry_promote(r, id[k], (enum version_state)s, "board", NULL), OK);
   }
   arena_init(&a, 0, 0);
   assert_int_equal(registry_list(r, &a, &v, &n, NULL), OK);
@@ -247,7 +248,8 @@ static void the_card_holds_the_figures(void **state) {
   struct str text;
   add(r, f, id);
   put(f->report, "report.json",
-      "{\"task\":\"death\",\"n\":321,\"events\":45,\"gate\":{\"passes\":true},\"predictors\":{\"model\":{\"metrics\":{\"auroc\":{\"at\":0.871,\"lo\":0.85,\"hi\":0.89}}}}}");
+      "{\"task\":\"death\",\"n\":321,\"events\":45,\"gate\":{\"passes\":true},\"predictors\":{\"model\":{\"metrics\":{\"auroc\":{\"at\":0."
+      "871,\"lo\":0.85,\"hi\":0.89}}}}}");
   assert_int_equal(registry_attach_report(r, id, f->report, NULL), OK);
   snprintf(path, sizeof path, "%s/card.html", f->dir);
   assert_int_equal(model_card_write(r, id, path, NULL), OK);
@@ -261,7 +263,12 @@ static void the_card_holds_the_figures(void **state) {
 
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {T(a_version_climbs_one_step_at_a_time), T(one_version_is_live), T(same_content_is_the_same_version), T(tampering_is_found),
-                                     T(killed_at_any_moment), T(sites_are_refused_by_name), T(the_card_holds_the_figures)};
+  const struct CMUnitTest tests[] = {T(a_version_climbs_one_step_at_a_time),
+                                     T(one_version_is_live),
+                                     T(same_content_is_the_same_version),
+                                     T(tampering_is_found),
+                                     T(killed_at_any_moment),
+                                     T(sites_are_refused_by_name),
+                                     T(the_card_holds_the_figures)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -224,8 +224,18 @@ static void test_overfits_eight_sequences(void **state) {
     memset(g, 0, n * sizeof *g);
     assert_int_equal(model_loss(m, w, &b, &o, g, &l, &e), OK);
     if (step == 0) first = l;
-    m->kernel->adamw(&(struct adamw){.n = n, .w = m->weight, .m = am, .v = av, .g = g, .lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.98f, .eps = 1e-8f, .grad_scale = 1,
-                                     .bias1 = (float)(1 - pow(0.9, step + 1)), .bias2 = (float)(1 - pow(0.98, step + 1))});
+    m->kernel->adamw(&(struct adamw){.n = n,
+                                     .w = m->weight,
+                                     .m = am,
+                                     .v = av,
+                                     .g = g,
+                                     .lr = 1e-2f,
+                                     .beta1 = 0.9f,
+                                     .beta2 = 0.98f,
+                                     .eps = 1e-8f,
+                                     .grad_scale = 1,
+                                     .bias1 = (float)(1 - pow(0.9, step + 1)),
+                                     .bias2 = (float)(1 - pow(0.98, step + 1))});
   }
   assert_true(first.rates - least_rates(&b) > 30);
   assert_true(l.rates - least_rates(&b) < 0.5); /* of 22 positions together */
@@ -268,8 +278,9 @@ static void test_columns_agree(void **state) {
 
 int main(void) {
   thread_fast_float();
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_norm_mlp_position), cmocka_unit_test(test_masks),
-                                     cmocka_unit_test(test_options),           cmocka_unit_test(test_dropout_same_mask),
-                                     cmocka_unit_test(test_far_rates),         cmocka_unit_test(test_columns_agree), cmocka_unit_test(test_overfits_eight_sequences)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_norm_mlp_position),       cmocka_unit_test(test_masks),     cmocka_unit_test(test_options),
+      cmocka_unit_test(test_dropout_same_mask),       cmocka_unit_test(test_far_rates), cmocka_unit_test(test_columns_agree),
+      cmocka_unit_test(test_overfits_eight_sequences)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,7 +67,7 @@ train_resumes_bit_for_bit() {
     hits=0
     for i in $(seq $((KILLS * 3))); do
       [ $hits -lt $(((KILLS + 1) / 2)) ] || break
-      if killed 1 $((whole / 2)) "$vitae" "${args[@]}" --name torn$threads --resume; then hits=$((hits + 1)); elif [ $status -ne 0 ]; then fail "kill $i: status $status: $(head -c 200 "$work/err")"; else break; fi
+      if killed 1 $((whole / 7 + 20)) "$vitae" "${args[@]}" --name torn$threads --resume; then hits=$((hits + 1)); elif [ $status -ne 0 ]; then fail "kill $i: status $status: $(head -c 200 "$work/err")"; else break; fi
       verified "$work/t"
       if [ -e "$work/t/models/runs/torn$threads/config.json" ]; then verified "$work/t/models/runs/torn$threads"; fi
     done

@@ -163,7 +163,8 @@ static void intervals_hold_the_point_and_widen_by_cluster(void **state) {
     uint8_t label = rng_uniform(&r) < score;
     for (int k = i; k < i + 10; k++) s[k] = score, y[k] = label, own[k] = (uint32_t)k, ten[k] = (uint32_t)k / 10;
   }
-  struct metrics naive = bootstrap(s, y, own, N, N, 2), right = bootstrap(s, y, ten, N / 10, N, 2), again = bootstrap(s, y, ten, N / 10, N, 1);
+  struct metrics naive = bootstrap(s, y, own, N, N, 2), right = bootstrap(s, y, ten, N / 10, N, 2),
+                 again = bootstrap(s, y, ten, N / 10, N, 1);
   assert_true(right.auroc.lo < right.auroc.at && right.auroc.at < right.auroc.hi);
   double ratio = (right.auroc.hi - right.auroc.lo) / (naive.auroc.hi - naive.auroc.lo);
   if (ratio < 2.2 || ratio > 4.5) fail_msg("clusters of ten should widen the interval about sqrt(10)-fold, not %.2f-fold", ratio);
@@ -188,7 +189,8 @@ static void curves_end_where_they_must(void **state) {
   for (int i = 1; i < s->roc.n; i++) assert_true(s->roc.x[i] >= s->roc.x[i - 1] && s->roc.y[i] >= s->roc.y[i - 1]);
   assert_int_equal(s->calibration.n, CALIBRATION_BINS);
   for (int i = 1; i < CALIBRATION_BINS; i++) assert_true(s->calibration.x[i] > s->calibration.x[i - 1]);
-  for (int i = 0; i < CALIBRATION_BINS; i++) assert_true(s->calibration_lo[i] <= s->calibration.y[i] && s->calibration.y[i] <= s->calibration_hi[i]);
+  for (int i = 0; i < CALIBRATION_BINS; i++)
+    assert_true(s->calibration_lo[i] <= s->calibration.y[i] && s->calibration.y[i] <= s->calibration_hi[i]);
   assert_int_equal(s->decision.n, DECISION_POINTS);
   arena_free(&a);
   free(s);
@@ -206,13 +208,10 @@ static void no_number_is_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(discrimination_equals_definition),
-                                     cmocka_unit_test(by_hand),
-                                     cmocka_unit_test(one_class_has_no_discrimination),
-                                     cmocka_unit_test(delong_equals_placement_values),
-                                     cmocka_unit_test(recalibration_finds_what_was_put_in),
-                                     cmocka_unit_test(intervals_hold_the_point_and_widen_by_cluster),
-                                     cmocka_unit_test(curves_end_where_they_must),
-                                     cmocka_unit_test(no_number_is_refused)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(discrimination_equals_definition),    cmocka_unit_test(by_hand),
+      cmocka_unit_test(one_class_has_no_discrimination),     cmocka_unit_test(delong_equals_placement_values),
+      cmocka_unit_test(recalibration_finds_what_was_put_in), cmocka_unit_test(intervals_hold_the_point_and_widen_by_cluster),
+      cmocka_unit_test(curves_end_where_they_must),          cmocka_unit_test(no_number_is_refused)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

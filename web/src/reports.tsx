@@ -4,7 +4,7 @@ import {Chart, onto} from './chart';
 import {fixed, n, percent, words} from './format';
 import {Problem, Waiting, useLoad} from './parts';
 
-const range = (i?: Interval) => (!i || i.at == null ? 'n/a' : i.lo == null || i.hi == null ? fixed(i.at) : `${fixed(i.at)} [${fixed(i.lo)}, ${fixed(i.hi)}]`);
+const range = (i?: Interval) => (!i || i.at == null ? 'n/a' : i.lo == null || i.hi == null ? fixed(i.at) : <>{fixed(i.at)} <small>[{fixed(i.lo)}, {fixed(i.hi)}]</small></>);
 const titles: Record<string, string> = {model: 'Model', xgboost: 'XGBoost', hazard: 'Hazard'};
 const colours: Record<string, string> = {model: '--c1', xgboost: '--c3', hazard: '--c5'};
 const grid = (lo: number, hi: number, k: number) => Array.from({length: k + 1}, (_, i) => lo + ((hi - lo) * i) / k);

@@ -1,0 +1,135 @@
+/* A server in a process of its own on a free port, and a small HTTP client over plain sockets that can also misbehave. */
+#ifndef TESTS_SERVE_HELPER_H
+#define TESTS_SERVE_HELPER_H
+#include "site_fixture.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#include "base/thread.h"
+#include "base/time.h"
+#include "serve/serve.h"
+
+struct running {
+  pid_t pid;
+  int port;
+  char log[128]; /* its stderr */
+};
+
+static inline void tell_port(void *ctx, int port) {
+  int fd = *(int *)ctx;
+  if (write(fd, &port, sizeof port) != (ssize_t)sizeof port) _exit(9);
+}
+
+static inline void server_start(struct running *r, const struct site_fixture *fx, struct serve_options o) {
+  int pipes[2];
+  snprintf(r->log, sizeof r->log, "%s/stderr", fx->dir);
+  assert_int_equal(pipe(pipes), 0);
+  r->pid = fork();
+  assert_true(r->pid >= 0);
+  if (r->pid == 0) {
+    struct error e = {0};
+    int log = open(r->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    dup2(log, 2);
+    close(pipes[0]);
+    cancel_set(0);
+    cancel_install();
+    o.site = fx->path;
+    if (!o.listen) o.listen = "127.0.0.1:0";
+    o.ready = tell_port, o.ctx = &pipes[1];
+    int rc = serve_run(&o, &e);
+    if (rc < 0) error_print(stderr, &e);
+    _exit(rc < 0 ? error_exit_status(rc) : 0);
+  }
+  close(pipes[1]);
+  r->port = 0;
+  if (read(pipes[0], &r->port, sizeof r->port) != (ssize_t)sizeof r->port) fail_msg("the server did not start; see %s", r->log);
+  close(pipes[0]);
+}
+
+static inline int server_wait(struct running *r) {
+  int status = 0;
+  if (waitpid(r->pid, &status, 0) != r->pid) return -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+static inline int server_stop(struct running *r) {
+  kill(r->pid, SIGTERM);
+  return server_wait(r);
+}
+
+static inline int dial(const struct running *r) {
+  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)r->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  struct timeval limit = {.tv_sec = 60};
+  assert_true(fd >= 0);
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+  return fd;
+}
+
+static inline void send_all(int fd, const char *p, size_t n) {
+  while (n) {
+    ssize_t k = send(fd, p, n, MSG_NOSIGNAL);
+    if (k <= 0) return; /* the server may have closed: the answer tells */
+    p += k, n -= (size_t)k;
+  }
+}
+
+struct reply {
+  int status;
+  struct buf all; /* head and body */
+  const char *body;
+};
+static inline void reply_free(struct reply *r) { buf_release(&r->all); }
+
+/* One answer, to the end of the connection (requests say "Connection: close"). */
+static inline struct reply receive(int fd) {
+  struct reply r = {0};
+  char piece[4096];
+  ssize_t k;
+  while ((k = recv(fd, piece, sizeof piece, 0)) > 0) buf_put(&r.all, piece, (size_t)k);
+  close(fd);
+  const char *text = buf_cstr(&r.all), *end = strstr(text, "\r\n\r\n");
+  if (sscanf(text, "HTTP/1.1 %d", &r.status) != 1) r.status = 0;
+  r.body = end ? end + 4 : "";
+  return r;
+}
+
+static inline struct reply ask(const struct running *s, const char *method, const char *target, const char *key, const char *body) {
+  struct buf b = {0};
+  buf_printf(&b, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", method, target);
+  if (key) buf_printf(&b, "Authorization: Bearer %s\r\n", key);
+  if (body) buf_printf(&b, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body));
+  buf_puts(&b, "\r\n");
+  if (body) buf_puts(&b, body);
+  int fd = dial(s);
+  send_all(fd, b.p, b.n);
+  buf_release(&b);
+  return receive(fd);
+}
+
+static inline int status_of(const struct running *s, const char *method, const char *target, const char *key, const char *body) {
+  struct reply r = ask(s, method, target, key, body);
+  int status = r.status;
+  reply_free(&r);
+  return status;
+}
+
+static inline int raw_status(const struct running *s, const char *bytes) {
+  int fd = dial(s);
+  send_all(fd, bytes, strlen(bytes));
+  struct reply r = receive(fd);
+  int status = r.status;
+  reply_free(&r);
+  return status;
+}
+
+static inline void make_keys(struct site_fixture *fx, char key[ROLES][64]) {
+  for (int role = ROLE_VIEWER; role < ROLES; role++) SITE_MUST(key_create(fx->path, (enum role)role, role_name[role], key[role], &fx->e));
+}
+#endif

@@ -1,0 +1,362 @@
+/* The server from outside: who may do what (from the routes table), limits, smuggling, what never leaves, draining. */
+#include "serve_helper.h"
+
+#include <pthread.h>
+
+static struct site_fixture site;
+static struct running server;
+static char key[ROLES][64];
+static char subject[32];
+#define EVENTS \
+  "{\"birth\":\"1950-01-01\",\"events\":[{\"time\":\"2020-01-01T08:00:00\",\"code\":\"LOINC//2160-0\",\"value\":1.2,\"unit\":\"mg/dL\"}]}"
+
+static int setup(void **state) {
+  (void)state;
+  struct site_fixture *fx = &site;
+  struct timeline *t;
+  char dir[128];
+  site_fixture_open(fx, 24);
+  make_keys(fx, key);
+  snprintf(dir, sizeof dir, "%s/timelines", site.path);
+  SITE_MUST(timeline_open(dir, &t, &fx->e));
+  snprintf(subject, sizeof subject, "%lld", (long long)timeline_view(t, 0).subject);
+  timeline_close(t);
+  server_start(&server, fx, (struct serve_options){.body_limit = 64 << 10});
+  return 0;
+}
+static int teardown(void **state) {
+  (void)state;
+  int status = server_stop(&server);
+  site_fixture_close(&site);
+  return status;
+}
+
+static void concrete(const char *pattern, char out[256]) {
+  const char *at = strchr(pattern, '{');
+  snprintf(out, 256, "%s", pattern);
+  if (!at) return;
+  const char *value = strncmp(at, "{id}", 4) == 0 ? subject : "death-1y";
+  snprintf(out, 256, "%.*s%s%s", (int)(at - pattern), pattern, value, strchr(at, '}') + 1);
+}
+
+/* Every route x nobody, a stranger, each role. */
+static void permissions_follow_the_table(void **state) {
+  (void)state;
+  int n, checked = 0;
+  const struct route *r = serve_routes(&n);
+  char stranger[64], target[256];
+  strcpy(stranger, key[ROLE_ADMIN]);
+  stranger[20] = stranger[20] == 'A' ? 'B' : 'A';
+  for (int i = 0; i < n; i++) {
+    const char *body = strcmp(r[i].method, "POST") == 0 ? EVENTS : NULL;
+    concrete(r[i].path, target);
+    for (int who = -1; who < ROLES; who++) {
+      const char *with = who == -1 ? stranger : who == ROLE_NONE ? NULL : key[who];
+      int want = r[i].role == ROLE_NONE ? 200 : who <= ROLE_NONE ? 401 : (enum role)who < r[i].role ? 403 : 200;
+      int got = status_of(&server, r[i].method, target, with, body);
+      if (got != want) fail_msg("%s %s as %d: %d, not %d", r[i].method, r[i].path, who, got, want);
+      checked++;
+    }
+  }
+  assert_int_equal(checked, n * (ROLES + 1));
+}
+
+static void keys_of_other_shapes_are_refused(void **state) {
+  (void)state;
+  const char *bad[] = {
+      "",          "x", "vitae_", "vitae_aaaaaaaa_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "vitae_aaaaaaaa_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'",
+      "Basic eDp5"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_int_equal(status_of(&server, "GET", "/v1/model", bad[i], NULL), 401);
+  struct buf b = {0};
+  buf_printf(&b, "GET /v1/model HTTP/1.1\r\nHost: h\r\nConnection: close\r\napi-key: %s\r\n\r\n", key[ROLE_VIEWER]);
+  assert_int_equal(raw_status(&server, buf_cstr(&b)), 200);
+  buf_release(&b);
+}
+
+static void unknown_paths_and_methods(void **state) {
+  (void)state;
+  const char *nowhere[] = {"/v1", "/v1/", "/v1/subjects/", "/v1/subjects/1/2", "/v1/reports/../../vitae.db", "//", "/V1/model"};
+  for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++)
+    assert_int_equal(status_of(&server, "GET", nowhere[i], key[ROLE_ADMIN], NULL), 404);
+  struct reply r = ask(&server, "DELETE", "/v1/predict", key[ROLE_ADMIN], NULL);
+  assert_int_equal(r.status, 405);
+  assert_non_null(strstr(r.all.p, "Allow: POST\r\n"));
+  reply_free(&r);
+  assert_int_equal(status_of(&server, "HEAD", "/livez", NULL, NULL), 200);
+  assert_int_equal(status_of(&server, "GET", "/v1/subjects/12", key[ROLE_ADMIN], NULL), 404);
+  assert_int_equal(status_of(&server, "GET", "/v1/subjects/abc", key[ROLE_ADMIN], NULL), 400);
+  assert_int_equal(status_of(&server, "GET", "/v1/reports/..%2f..%2fvitae.db", key[ROLE_ADMIN], NULL), 404);
+  assert_int_equal(status_of(&server, "GET", "/v1/reports/..", key[ROLE_ADMIN], NULL), 404);
+}
+
+static void answers_have_the_headers_of_a_careful_server(void **state) {
+  (void)state;
+  const char *targets[] = {"/", "/livez", "/nowhere", "/v1/cohort"};
+  for (int i = 0; i < 4; i++) {
+    struct reply r = ask(&server, "GET", targets[i], key[ROLE_CLINICIAN], NULL);
+    const char *want[] = {"Content-Security-Policy: default-src 'none'", "X-Content-Type-Options: nosniff", "X-Frame-Options: DENY",
+                          "Referrer-Policy: no-referrer", "Cache-Control: no-store"};
+    for (int k = 0; k < 5; k++) assert_non_null(strstr(r.all.p, want[k]));
+    assert_null(strstr(r.all.p, "Access-Control-"));
+    assert_null(strstr(r.all.p, "unsafe-"));
+    reply_free(&r);
+  }
+}
+
+static void smuggling_is_refused(void **state) {
+  (void)state;
+  const char *heads[] = {"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+                         "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+                         "Content-Length: 4\r\nContent-Length: 5\r\n",
+                         "Content-Length: 4\r\nContent-Length: 4\r\n",
+                         "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+                         "Transfer-Encoding: gzip\r\n",
+                         "Content-Length: +4\r\n",
+                         "Content-Length: 4\r\nHost: b\r\n"};
+  for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+    for (int post = 0; post < 2; post++) {
+      struct buf b = {0};
+      buf_printf(&b,
+                 "%s HTTP/1.1\r\nHost: a\r\n%sContent-Type: application/json\r\nAuthorization: Bearer %s\r\n\r\n0\r\n\r\nGET /v1/audit "
+                 "HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n\r\n",
+                 post ? "POST /v1/predict" : "GET /v1/cohort", heads[i], key[ROLE_CLINICIAN], key[ROLE_ADMIN]);
+      int fd = dial(&server);
+      send_all(fd, b.p, b.n);
+      struct reply r = receive(fd); /* one refusal, then the connection is closed: what follows is never read as a request */
+      if (r.status != 400) fail_msg("case %zu %d: %d", i, post, r.status);
+      if (strstr(r.body, "HTTP/1.1 2")) fail_msg("case %zu %d: the hidden request was answered", i, post);
+      assert_null(strstr(r.all.p, "\"head\""));
+      reply_free(&r);
+      buf_release(&b);
+    }
+}
+
+static void bodies_have_limits(void **state) {
+  (void)state;
+  size_t n = 80 << 10;
+  char *big = malloc(n + 1);
+  memset(big, ' ', n);
+  big[n] = 0;
+  assert_int_equal(status_of(&server, "POST", "/v1/predict", key[ROLE_CLINICIAN], big), 413);
+  struct buf b = {0};
+  buf_printf(&b,
+             "POST /v1/predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nContent-Type: "
+             "application/json\r\nAuthorization: Bearer %s\r\n\r\n%zx\r\n%s\r\n0\r\n\r\n",
+             key[ROLE_CLINICIAN], n, big);
+  assert_int_equal(raw_status(&server, buf_cstr(&b)), 413);
+  buf_clear(&b);
+  buf_printf(&b,
+             "POST /v1/predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nContent-Type: "
+             "application/json\r\nAuthorization: Bearer %s\r\n\r\n%zx\r\n%s\r\n0\r\n\r\n",
+             key[ROLE_CLINICIAN], strlen(EVENTS), EVENTS);
+  assert_int_equal(raw_status(&server, buf_cstr(&b)), 200); /* a chunked body of a fair size is fine */
+  buf_release(&b);
+  free(big);
+}
+
+static void bad_bodies_are_told_where(void **state) {
+  (void)state;
+  const struct {
+    const char *body, *says;
+    int status;
+  } cases[] = {{"{", "\"code\":\"input\"", 400},
+               {"[]", "\"field\":\"body\"", 400},
+               {"{}", "\"field\":\"body\"", 400},
+               {"{\"events\":[],\"futurs\":1}", "unknown member", 400},
+               {"{\"events\":[],\"futures\":-1}", "\"field\":\"futures\"", 400},
+               {"{\"events\":[],\"task\":7}", "\"field\":\"task\"", 400},
+               {"{\"events\":[]}", "no usable event", 400},
+               {"{\"events\":[{\"code\":\"LOINC//2160-0\",\"time\":\"2020-01-01\"}],\"task\":\"none-such\"}", "no task of that name", 404},
+               {"{\"bundle\":{\"resourceType\":\"Patient\"},\"events\":[]}", "one of them", 400}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct reply r = ask(&server, "POST", "/v1/predict", key[ROLE_CLINICIAN], cases[i].body);
+    if (r.status != cases[i].status || !strstr(r.body, cases[i].says)) fail_msg("case %zu: %d %s", i, r.status, r.body);
+    assert_null(strstr(r.body, "none-such"));
+    assert_null(strstr(r.body, "futurs"));
+    reply_free(&r);
+  }
+  assert_int_equal(
+      raw_status(&server,
+                 "POST /v1/predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}"),
+      415);
+}
+
+static void deep_nesting_is_refused(void **state) {
+  (void)state;
+  struct buf b = {0};
+  buf_puts(&b, "{\"bundle\":{\"a\":");
+  for (int i = 0; i < 500; i++) buf_putc(&b, '[');
+  for (int i = 0; i < 500; i++) buf_putc(&b, ']');
+  buf_puts(&b, "}}");
+  assert_int_equal(status_of(&server, "POST", "/v1/predict", key[ROLE_CLINICIAN], buf_cstr(&b)), 413);
+  buf_release(&b);
+  assert_int_equal(status_of(&server, "GET", "/livez", NULL, NULL), 200);
+}
+
+static void a_prediction_has_its_parts(void **state) {
+  (void)state;
+  char target[256];
+  snprintf(target, sizeof target, "/v1/subjects/%s/risk?task=death-1y&futures=20&explain=3&seed=4", subject);
+  struct reply a = ask(&server, "GET", target, key[ROLE_CLINICIAN], NULL), b = ask(&server, "GET", target, key[ROLE_CLINICIAN], NULL);
+  assert_int_equal(a.status, 200);
+  const char *want[] = {"\"probability\":", "\"sampled\":", "\"sampled_within\":", "\"contributions\":", "\"outcomes\":", "\"version\":"};
+  for (int i = 0; i < 6; i++)
+    if (!strstr(a.body, want[i])) fail_msg("%s is not in %s", want[i], a.body);
+  assert_non_null(strstr(a.body, site.version));
+  assert_string_equal(a.body, b.body); /* same seed, same answer */
+  assert_non_null(strstr(a.all.p, "Vitae-Audit: "));
+  reply_free(&a), reply_free(&b);
+  struct reply p = ask(&server, "POST", "/v1/predict?task=death-1y&futures=10", key[ROLE_CLINICIAN], EVENTS);
+  assert_int_equal(p.status, 200);
+  assert_non_null(strstr(p.body, "\"wall\":"));
+  assert_non_null(strstr(p.body, "\"count\":10"));
+  reply_free(&p);
+}
+
+static void the_cohort_pages_and_finds(void **state) {
+  (void)state;
+  struct reply r = ask(&server, "GET", "/v1/cohort?offset=20&limit=10", key[ROLE_CLINICIAN], NULL);
+  int rows = 0;
+  for (const char *p = r.body; (p = strstr(p, "\"subject\":")); p++) rows++;
+  assert_int_equal(rows, 4);
+  assert_non_null(strstr(r.body, "\"total\":24"));
+  reply_free(&r);
+  char target[128];
+  snprintf(target, sizeof target, "/v1/cohort?find=%s", subject);
+  r = ask(&server, "GET", target, key[ROLE_CLINICIAN], NULL);
+  assert_non_null(strstr(r.body, "\"total\":1}"));
+  reply_free(&r);
+  assert_int_equal(status_of(&server, "GET", "/v1/cohort?find=1%27OR", key[ROLE_CLINICIAN], NULL), 400);
+  assert_int_equal(status_of(&server, "GET", "/v1/cohort?limit=100000", key[ROLE_CLINICIAN], NULL), 400);
+  assert_int_equal(status_of(&server, "GET", "/v1/cohort?split=all", key[ROLE_CLINICIAN], NULL), 400);
+}
+
+struct client {
+  int ok, id;
+};
+static void *hammer(void *ctx) {
+  struct client *c = ctx;
+  for (int i = 0; i < 12; i++) {
+    struct reply r = (i + c->id) % 2 ? ask(&server, "POST", "/v1/predict", key[ROLE_CLINICIAN], EVENTS)
+                                     : ask(&server, "GET", "/v1/cohort", key[ROLE_CLINICIAN], NULL);
+    c->ok += r.status == 200;
+    reply_free(&r);
+  }
+  return NULL;
+}
+static void clients_at_once(void **state) {
+  (void)state;
+  pthread_t t[4];
+  struct client c[4] = {{0, 0}, {0, 1}, {0, 2}, {0, 3}};
+  for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&t[i], NULL, hammer, &c[i]), 0);
+  for (int i = 0; i < 4; i++) {
+    pthread_join(t[i], NULL);
+    assert_int_equal(c[i].ok, 12);
+  }
+}
+
+static void keep_alive_serves_many_requests(void **state) {
+  (void)state;
+  struct buf b = {0};
+  for (int i = 0; i < 3; i++)
+    buf_printf(&b, "GET /v1/model HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n%s\r\n", key[ROLE_VIEWER],
+               i == 2 ? "Connection: close\r\n" : "");
+  int fd = dial(&server), answers = 0;
+  send_all(fd, b.p, b.n);
+  struct reply r = receive(fd);
+  for (const char *p = r.all.p; p && (p = strstr(p, "HTTP/1.1 200")); p++) answers++;
+  assert_int_equal(answers, 3);
+  reply_free(&r);
+  buf_release(&b);
+}
+
+/* Nothing of a posted bundle that identifies comes out anywhere. */
+static bool file_has(const char *path, const char *needle) {
+  struct file_map m;
+  if (!file_exists(path)) return false;
+  assert_int_equal(file_map_open(path, &m, NULL), OK);
+  bool has = m.n && memmem(m.p, m.n, needle, strlen(needle));
+  file_map_close(&m);
+  return has;
+}
+static void identifiers_go_nowhere(void **state) {
+  (void)state;
+  struct buf bundle = {0};
+  site_bundle(7, &bundle);
+  const char *secrets[] = {SITE_CANARY_NAME, SITE_CANARY_MRN, "1937-03", "p7"};
+  struct reply good = ask(&server, "POST", "/v1/predict?explain=3&task=death-1y", key[ROLE_CLINICIAN], buf_cstr(&bundle));
+  assert_int_equal(good.status, 200);
+  assert_non_null(strstr(good.body, "\"names\":"));
+  char *broken = strdup(buf_cstr(&bundle));
+  broken[bundle.n - 3] = '!';
+  struct reply bad = ask(&server, "POST", "/v1/predict", key[ROLE_CLINICIAN], broken);
+  assert_int_equal(bad.status, 400);
+  struct reply tasked = ask(&server, "POST", "/v1/predict?task=" SITE_CANARY_NAME, key[ROLE_CLINICIAN], buf_cstr(&bundle));
+  assert_int_equal(tasked.status, 404);
+  struct reply path = ask(&server, "GET", "/v1/" SITE_CANARY_NAME, key[ROLE_CLINICIAN], NULL);
+  assert_int_equal(path.status, 404);
+  struct reply metrics = ask(&server, "GET", "/metrics", key[ROLE_VIEWER], NULL),
+               audit = ask(&server, "GET", "/v1/audit?limit=1000", key[ROLE_ADMIN], NULL);
+  assert_non_null(strstr(metrics.body, "vitae_model_seconds_bucket"));
+  struct reply *all[] = {&good, &bad, &tasked, &path, &metrics, &audit};
+  const char *files[] = {"site/vitae.db", "site/vitae.db-wal", "site/vitae.db-shm", "stderr"};
+  for (int k = 0; k < 3; k++) {
+    for (int i = 0; i < 6; i++) assert_null(strstr(all[i]->all.p, secrets[k]));
+    for (int i = 0; i < 4; i++) {
+      char at[256];
+      snprintf(at, sizeof at, "%s/%s", site.dir, files[i]);
+      if (file_has(at, secrets[k])) fail_msg("%s holds an identifier", files[i]);
+      for (int role = ROLE_VIEWER; role < ROLES; role++)
+        if (file_has(at, key[role])) fail_msg("%s holds a key", files[i]);
+    }
+  }
+  for (int i = 0; i < 6; i++) reply_free(all[i]);
+  free(broken);
+  buf_release(&bundle);
+}
+
+static void the_page_and_the_description_are_there(void **state) {
+  (void)state;
+  struct reply page = ask(&server, "GET", "/", NULL, NULL), api = ask(&server, "GET", "/openapi.json", NULL, NULL);
+  assert_non_null(strstr(page.body, "<!doctype html>"));
+  assert_null(strstr(page.body, "src=\"http"));
+  struct json_parser *jp;
+  struct json root;
+  int n;
+  const struct route *r = serve_routes(&n);
+  size_t size = strlen(api.body);
+  assert_int_equal(json_parser_new(&jp, NULL), OK);
+  assert_int_equal(json_parse(jp, api.body, size, size, &root, NULL), OK);
+  assert_int_equal(json_count(json_get(root, "paths")), n);
+  for (int i = 0; i < n; i++) assert_int_equal(json_kind(json_get(json_get(root, "paths"), r[i].path)), JSON_OBJECT);
+  json_parser_free(jp);
+  reply_free(&page), reply_free(&api);
+}
+
+/* Runs last: the chain that all the others have written holds. */
+static void the_chain_holds(void **state) {
+  (void)state;
+  uint64_t rows = 0;
+  struct error e = {0};
+  assert_int_equal(audit_verify(site.path, &rows, &e), OK);
+  assert_true(rows > 100);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(permissions_follow_the_table),
+                                     cmocka_unit_test(keys_of_other_shapes_are_refused),
+                                     cmocka_unit_test(unknown_paths_and_methods),
+                                     cmocka_unit_test(answers_have_the_headers_of_a_careful_server),
+                                     cmocka_unit_test(smuggling_is_refused),
+                                     cmocka_unit_test(bodies_have_limits),
+                                     cmocka_unit_test(bad_bodies_are_told_where),
+                                     cmocka_unit_test(deep_nesting_is_refused),
+                                     cmocka_unit_test(a_prediction_has_its_parts),
+                                     cmocka_unit_test(the_cohort_pages_and_finds),
+                                     cmocka_unit_test(clients_at_once),
+                                     cmocka_unit_test(keep_alive_serves_many_requests),
+                                     cmocka_unit_test(identifiers_go_nowhere),
+                                     cmocka_unit_test(the_page_and_the_description_are_there),
+                                     cmocka_unit_test(the_chain_holds)};
+  return cmocka_run_group_tests(tests, setup, teardown);
+}

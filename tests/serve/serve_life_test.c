@@ -1,0 +1,265 @@
+/* Starting, stopping, a full queue, clients that leave, a killed server; keys and the audit chain by themselves. */
+#include "serve_helper.h"
+
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+#include "serve/serve_private.h"
+
+static struct site_fixture site;
+static char key[ROLES][64];
+static char subject[32];
+
+static int setup(void **state) {
+  (void)state;
+  struct site_fixture *fx = &site;
+  struct timeline *t;
+  char dir[128];
+  site_fixture_open(fx, 12);
+  make_keys(fx, key);
+  snprintf(dir, sizeof dir, "%s/timelines", site.path);
+  SITE_MUST(timeline_open(dir, &t, &fx->e));
+  snprintf(subject, sizeof subject, "%lld", (long long)timeline_view(t, 0).subject);
+  timeline_close(t);
+  return 0;
+}
+static int teardown(void **state) {
+  (void)state;
+  site_fixture_close(&site);
+  return 0;
+}
+
+/* A request that keeps the model busy for a while, sent and not waited for. */
+static int send_slow(const struct running *r, int futures) {
+  char text[512];
+  int fd = dial(r), n = snprintf(text, sizeof text,
+                                 "GET /v1/subjects/%s/risk?task=death-1y&futures=%d&horizon_days=3650 HTTP/1.1\r\nHost: a\r\nConnection: "
+                                 "close\r\napi-key: %s\r\n\r\n",
+                                 subject, futures, key[ROLE_CLINICIAN]);
+  send_all(fd, text, (size_t)n);
+  return fd;
+}
+
+static long long metric(const struct running *r, const char *name) {
+  struct reply m = ask(r, "GET", "/metrics", key[ROLE_VIEWER], NULL);
+  char line[96];
+  snprintf(line, sizeof line, "\n%s ", name);
+  const char *at = strstr(m.body, line);
+  long long v = at ? atoll(at + strlen(line)) : -1;
+  reply_free(&m);
+  return v;
+}
+
+static void a_full_queue_says_come_back(void **state) {
+  (void)state;
+  struct running r;
+  server_start(&r, &site, (struct serve_options){.queue = 1});
+  assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_CLINICIAN], NULL), 200); /* the key is known from now on */
+  int fd[12], busy = 0, good = 0;
+  for (int i = 0; i < 12; i++) fd[i] = send_slow(&r, 2000);
+  for (int i = 0; i < 12; i++) {
+    struct reply a = receive(fd[i]);
+    good += a.status == 200;
+    if (a.status == 429) busy++, assert_non_null(strstr(a.all.p, "Retry-After: "));
+    reply_free(&a);
+  }
+  assert_int_equal(good + busy, 12);
+  assert_true(good >= 1);
+  assert_true(busy >= 1);
+  assert_int_equal(metric(&r, "vitae_model_rejected_total"), busy);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+static void who_leaves_is_not_worked_for(void **state) {
+  (void)state;
+  struct running r;
+  server_start(&r, &site, (struct serve_options){.queue = 32});
+  assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_CLINICIAN], NULL), 200);
+  int first = send_slow(&r, 2000), fd[8];
+  for (int i = 0; i < 8; i++) fd[i] = send_slow(&r, 2000);
+  while (metric(&r, "vitae_model_waiting") + metric(&r, "vitae_model_seconds_count") < 8) usleep(1000);
+  for (int i = 0; i < 8; i++) close(fd[i]);
+  struct reply a = receive(first);
+  assert_int_equal(a.status, 200);
+  reply_free(&a);
+  while (metric(&r, "vitae_model_waiting") > 0) usleep(10000);
+  assert_true(metric(&r, "vitae_model_dropped_total") >= 1);
+  assert_int_equal(status_of(&r, "GET", "/livez", NULL, NULL), 200);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+/* SIGTERM while answers are being made: they are finished, and the process ends well. */
+static void stopping_finishes_what_was_begun(void **state) {
+  (void)state;
+  struct running r;
+  server_start(&r, &site, (struct serve_options){0});
+  assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_CLINICIAN], NULL), 200);
+  int fd[3];
+  for (int i = 0; i < 3; i++) fd[i] = send_slow(&r, 1000);
+  while (metric(&r, "vitae_model_waiting") + metric(&r, "vitae_model_seconds_count") < 2) usleep(1000);
+  kill(r.pid, SIGTERM);
+  for (int i = 0; i < 3; i++) {
+    struct reply a = receive(fd[i]);
+    assert_true(a.status == 200 || a.status == 503); /* 503: its request was still unread when the stop came */
+    if (i == 0) assert_int_equal(a.status, 200);
+    reply_free(&a);
+  }
+  assert_int_equal(server_wait(&r), 0);
+}
+
+static void plain_http_stays_at_home(void **state) {
+  (void)state;
+  struct error e = {0};
+  assert_int_equal(serve_run(&(struct serve_options){.site = site.path, .listen = "0.0.0.0:0"}, &e), E_USAGE);
+  assert_int_equal(serve_run(&(struct serve_options){.site = site.path, .listen = "nonsense"}, &e), E_USAGE);
+  assert_int_equal(serve_run(&(struct serve_options){.site = site.path, .listen = "127.0.0.1:0", .tls_cert = "x"}, &e), E_USAGE);
+  assert_int_equal(serve_run(&(struct serve_options){.site = "/nonexistent", .listen = "127.0.0.1:0"}, &e), E_NOTFOUND);
+}
+
+/* kill -9 in the middle of work: whatever was answered is in the chain, and the chain holds and goes on. */
+static void a_killed_server_leaves_a_whole_chain(void **state) {
+  (void)state;
+  uint64_t before, after, later;
+  struct running r;
+  assert_int_equal(audit_verify(site.path, &before, NULL), OK);
+  server_start(&r, &site, (struct serve_options){0});
+  for (int i = 0; i < 20; i++) assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_VIEWER], NULL), 200);
+  int fd[4];
+  for (int i = 0; i < 4; i++) fd[i] = send_slow(&r, 500);
+  kill(r.pid, SIGKILL);
+  assert_int_equal(server_wait(&r), 128 + SIGKILL);
+  for (int i = 0; i < 4; i++) close(fd[i]);
+  assert_int_equal(audit_verify(site.path, &after, NULL), OK);
+  assert_true(after >= before + 20);
+  server_start(&r, &site, (struct serve_options){0});
+  assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_VIEWER], NULL), 200);
+  assert_int_equal(server_stop(&r), 0);
+  assert_int_equal(audit_verify(site.path, &later, NULL), OK);
+  assert_int_equal(later, after + 1);
+}
+
+/* ---- by themselves, in directories of their own ---- */
+
+static void fresh_dir(char dir[64]) {
+  strcpy(dir, "/tmp/vitae-db-XXXXXX");
+  assert_non_null(mkdtemp(dir));
+}
+static void sql(const char *dir, const char *text) {
+  char path[128];
+  sqlite3 *db;
+  snprintf(path, sizeof path, "%s/vitae.db", dir);
+  assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+  assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+  sqlite3_close(db);
+}
+
+static void write_rows(const char *dir, int n) {
+  struct audit *a;
+  struct audit_entry rows[16];
+  assert_true(n <= 16);
+  assert_int_equal(audit_open(dir, &a, NULL), OK);
+  for (int i = 0; i < n; i++)
+    rows[i] = (struct audit_entry){.time = 1000 + i,
+                                   .key = "abcdefgh",
+                                   .method = "GET",
+                                   .route = "/v1/x",
+                                   .version = "v",
+                                   .input = "i",
+                                   .output = "o",
+                                   .status = 200,
+                                   .latency_us = 5};
+  assert_int_equal(audit_write(a, rows, n, NULL), OK);
+  assert_int_equal(rows[n - 1].row, rows[0].row + n - 1);
+  audit_close(a);
+}
+
+static void every_kind_of_tampering_is_found(void **state) {
+  (void)state;
+  static const struct {
+    const char *sql;
+    int64_t row;
+  } cases[] = {
+      {"UPDATE audit SET status = 403 WHERE seq = 4", 4},
+      {"UPDATE audit SET time = time + 1 WHERE seq = 7", 7},
+      {"UPDATE audit SET key = 'zzzzzzzz' WHERE seq = 1", 1},
+      {"UPDATE audit SET key = key || 'x' WHERE seq = 2", 2},
+      {"UPDATE audit SET status = status + 4294967296 WHERE seq = 3", 3},
+      {"UPDATE audit SET route = '/v1/y' WHERE seq = 5", 5},
+      {"UPDATE audit SET method = 'GET' || char(10) || '/v1/x', route = 'v' WHERE seq = 6", 6},
+      {"UPDATE audit SET output = 'p' WHERE seq = 10", 10},
+      {"UPDATE audit SET hash = zeroblob(32) WHERE seq = 9", 9},
+      {"DELETE FROM audit WHERE seq = 5", 5},
+      {"DELETE FROM audit WHERE seq = 1", 1},
+      {"UPDATE audit SET seq = 99 WHERE seq = 10", 10},
+      {"INSERT INTO audit SELECT 11, time, key, method, route, version, input, output, status, latency, hash FROM audit WHERE seq = 10",
+       11}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char dir[64];
+    uint64_t rows;
+    struct error e = {0};
+    fresh_dir(dir);
+    write_rows(dir, 6);
+    write_rows(dir, 4);
+    assert_int_equal(audit_verify(dir, &rows, NULL), OK);
+    assert_int_equal(rows, 10);
+    sql(dir, cases[i].sql);
+    assert_int_equal(audit_verify(dir, &rows, &e), E_CORRUPT);
+    if (e.row != cases[i].row) fail_msg("case %zu: row %lld", i, (long long)e.row);
+    assert_int_equal(rows, cases[i].row - 1);
+    assert_int_equal(file_remove_tree(dir, NULL), OK);
+  }
+}
+
+static void keys_are_kept_as_hashes(void **state) {
+  (void)state;
+  char dir[64], k[64], path[128], id[KEY_ID + 1];
+  struct keys *keys;
+  enum role role;
+  struct error e = {0};
+  struct stat st;
+  fresh_dir(dir);
+  assert_int_equal(key_create(dir, ROLE_CLINICIAN, "ward 3", k, &e), OK);
+  assert_int_equal(strlen(k), KEY_LENGTH);
+  assert_int_equal(key_create(dir, ROLE_NONE, "", path, &e), E_USAGE);
+  snprintf(path, sizeof path, "%s/vitae.db", dir);
+  assert_int_equal(stat(path, &st), 0);
+  assert_int_equal(st.st_mode & 0777, 0600);
+  struct file_map m;
+  assert_int_equal(file_map_open(path, &m, NULL), OK);
+  assert_null(memmem(m.p, m.n, k + 15, 32)); /* the secret part */
+  assert_non_null(memmem(m.p, m.n, "$argon2id$", 10));
+  file_map_close(&m);
+  assert_int_equal(keys_open(dir, &keys, &e), OK);
+  for (int i = 0; i < 3; i++) { /* by Argon2, then from memory */
+    assert_int_equal(keys_check(keys, str_c(k), id, &role, NULL, &e), OK);
+    assert_int_equal(role, ROLE_CLINICIAN);
+    assert_int_equal(strncmp(id, k + 6, KEY_ID), 0);
+  }
+  for (size_t i = 0; i < KEY_LENGTH; i++) { /* any one letter changed */
+    char bad[64];
+    if (i > 14 && i < KEY_LENGTH - 2) continue; /* each costs an Argon2: the first and last letters of the secret will do */
+    strcpy(bad, k);
+    bad[i] = bad[i] == 'a' ? 'b' : 'a';
+    assert_int_equal(keys_check(keys, str_c(bad), id, &role, NULL, &e), E_DENIED);
+  }
+  keys_close(keys);
+  char name[KEY_ID + 1] = {0};
+  memcpy(name, k + 6, KEY_ID);
+  assert_int_equal(key_revoke(dir, name, &e), OK);
+  assert_int_equal(key_revoke(dir, name, &e), E_NOTFOUND);
+  assert_int_equal(keys_open(dir, &keys, &e), OK);
+  assert_int_equal(keys_check(keys, str_c(k), id, &role, NULL, &e), E_DENIED);
+  keys_close(keys);
+  assert_int_equal(file_remove_tree(dir, NULL), OK);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_kind_of_tampering_is_found),
+                                     cmocka_unit_test(keys_are_kept_as_hashes),
+                                     cmocka_unit_test(plain_http_stays_at_home),
+                                     cmocka_unit_test(a_full_queue_says_come_back),
+                                     cmocka_unit_test(who_leaves_is_not_worked_for),
+                                     cmocka_unit_test(stopping_finishes_what_was_begun),
+                                     cmocka_unit_test(a_killed_server_leaves_a_whole_chain)};
+  return cmocka_run_group_tests(tests, setup, teardown);
+}

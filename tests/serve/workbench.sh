@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# The workbench in a real browser: sign in by typing, cohort, a patient, the reports; by keyboard; both schemes; phone width.
+. "$(dirname "$0")/site.bash"
+if ! command -v chromium >/dev/null; then
+  [ -n "${CI:-}" ] && { bad workbench; exit 1; }
+  skip workbench; exit 0
+fi
+make_site && start_server || { bad workbench_starts; exit 1; }
+if ! curl -s "$url/" | grep -q 'id="app"'; then
+  [ -n "${CI:-}" ] && { bad workbench_is_built; exit 1; }
+  skip workbench; exit 0
+fi
+python3 - "$url" "$key" <<'PY'
+import sys
+sys.path.insert(0, "tests/client")
+from browser import Browser
+url, key = sys.argv[1:]
+failed = []
+def check(name, f):
+    try:
+        f()
+        print(f"[       OK ] {name}")
+    except Exception as e:
+        print(f"{name}: {e!r}\n[  FAILED  ] {name}")
+        failed.append(name)
+def expect(condition, words):
+    if not condition:
+        raise AssertionError(words)
+
+def walk(b, prefix):
+    def refused():
+        b.open(url + "/")
+        b.wait("document.activeElement && document.activeElement.type === 'password'")
+        b.type("vitae_wrong"), b.key("Enter")
+        b.wait("document.querySelector('#problem').textContent.includes('not valid')")
+        expect(b.evaluate("sessionStorage.length") == 0, "a refused key was kept")
+    def cohort():
+        b.evaluate("(() => { const i = document.querySelector('input'); i.value = ''; i.focus(); })()")
+        b.type(key), b.key("Enter")
+        b.wait("document.querySelectorAll('#cohort tbody tr').length === 50")
+        expect(b.evaluate("document.body.textContent.includes('of 160')"), "the count is missing")
+        expect(b.evaluate("localStorage.length") == 0 and b.evaluate("!document.cookie"), "the key is kept for longer than the tab")
+    def find():
+        wanted = b.evaluate("document.querySelectorAll('#cohort a')[3].textContent")
+        b.evaluate("document.querySelector('input[type=search]').focus()")
+        b.type(wanted)
+        b.wait(f"document.querySelectorAll('#cohort tbody tr').length === 1 && document.querySelector('#cohort a').textContent === '{wanted}'")
+        b.key("Enter")
+        b.wait("location.hash.startsWith('#/subject/')")
+    def patient():
+        b.wait("document.querySelector('.ways')")
+        expect(b.evaluate("document.querySelectorAll('.ways tbody tr').length") == 3, "not three ways to the number")
+        expect(b.evaluate("document.querySelectorAll('.why li').length") > 0, "no contributing events")
+        expect(b.evaluate("!!document.querySelector('.uplot canvas')"), "no risk curves")
+        b.evaluate("document.querySelector('.timeline canvas').focus()")
+        b.key("ArrowRight")
+        first = b.evaluate("document.querySelector('.detail').textContent")
+        b.key("ArrowRight")
+        expect(b.evaluate("document.querySelector('.detail').textContent") != first and "LOINC//" in first, "the arrow keys do not walk through events")
+        expect(b.evaluate("(() => { const c = document.querySelector('.timeline canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const s = new Set(); for (let i = 0; i < d.length; i += 4) s.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]); return s.size; })()") > 10, "the picture is empty")
+    def pages():
+        for page, words in (("wall", "Identifiers removed"), ("model", "parameters"), ("reports", "report")):
+            b.evaluate(f"location.hash = '#/{page}'")
+            b.wait(f"document.querySelector('main').textContent.includes('{words}')")
+    def narrow():
+        expect(b.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the window")
+    def quiet():
+        # a refused key is a 401, which the browser itself reports
+        expect(not [c for c in b.complaints() if "401" not in c], f"complaints: {b.complaints()}")
+    def out():
+        b.evaluate("document.querySelector('.who button').click()")
+        b.wait("document.querySelector('input[type=password]')")
+        expect(b.evaluate("sessionStorage.length") == 0, "signing out leaves the key")
+    for f in (refused, cohort, find, patient, narrow, pages, out, quiet):
+        check(f"{prefix}_{f.__name__}", f)
+
+with Browser(1280, 900) as b:
+    walk(b, "workbench_desktop_light")
+with Browser(390, 844, dark=True, mobile=True) as b:
+    walk(b, "workbench_phone_dark")
+sys.exit(1 if failed else 0)
+PY
+[ $? -eq 0 ] && [ $failures -eq 0 ]
