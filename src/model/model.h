@@ -132,9 +132,9 @@ struct train_options {
   int threads;   /* 0 = cores */
   double epochs; /* passes over the training positions; fractions allowed */
   double
-      seconds; /* 0 = none; else stop the schedule so that it ends in about this time (decided once, from the first steps' speed; makes a run depend on the machine) */
+      seconds; /* 0 = none; else the schedule ends in about this time: decided once, from the first steps' speed (so the run depends on the machine) */
   int batch_positions;                                 /* per optimiser step; default 4096 */
-  float lr, lr_min, decay, beta1, beta2, clip, warmup; /* warmup: share of all steps */
+  float lr, lr_min, decay, beta1, beta2, clip, warmup; /* lr: peak, of widths up to 96; times 96 / d beyond. warmup: share of all steps */
   const struct task *const *tasks;                     /* supervised heads trained with the trunk */
   int n_tasks;
   double task_weight; /* loss weight of the deep task heads */

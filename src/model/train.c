@@ -174,12 +174,14 @@ static void adamw_job(void *ctx, int worker, int workers) {
   }
 }
 
-static float learning_rate(const struct train_run *r) { /* linear warm-up, then cosine; until the length is decided, a slow start */
-  if (r->total_steps == 0) return r->o.lr * (float)(r->step + 1) / 100;
+/* Linear warm-up, then cosine; until the length is decided, a slow start. Wider models take smaller steps (after Yang et al. 2022). */
+static float learning_rate(const struct train_run *r) {
+  double narrow = fmin(1, 96.0 / r->m->config.d), peak = (double)r->o.lr * narrow, low = (double)r->o.lr_min * narrow;
+  if (r->total_steps == 0) return (float)(peak * (double)(r->step + 1) / 100);
   double total = (double)r->total_steps, warm = fmax(1, (double)r->o.warmup * total), s = (double)r->step;
-  if (s < warm) return (float)((double)r->o.lr * (s + 1) / warm);
-  double low = (double)r->o.lr_min, wave = 0.5 * (1 + cos(3.14159265358979323846 * fmin(1, (s - warm) / fmax(1, total - warm))));
-  return (float)(low + ((double)r->o.lr - low) * wave);
+  if (s < warm) return (float)(peak * (s + 1) / warm);
+  double wave = 0.5 * (1 + cos(3.14159265358979323846 * fmin(1, (s - warm) / fmax(1, total - warm))));
+  return (float)(low + (peak - low) * wave);
 }
 
 static int one_step(struct train_run *r, struct train_items *batch, struct loss_sums *sums, double *norm, struct error *e) {

@@ -86,7 +86,9 @@ static void contributions_json(const struct prediction *r, struct json_out *o) {
 
 void prediction_json(const struct prediction *r, struct json_out *o) {
   json_out_object(o);
-  json_kv_i64(o, "subject", r->subject);
+  char subject[24]; /* as text: 63 bits are more than a JSON number keeps in most readers */
+  snprintf(subject, sizeof subject, "%lld", (long long)r->subject);
+  json_kv_c(o, "subject", subject);
   kv_time(o, "time", r->time);
   json_kv_i64(o, "events", r->events);
   json_kv_i64(o, "unknown_codes", r->unknown_codes);

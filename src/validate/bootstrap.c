@@ -126,12 +126,12 @@ static void keep(struct curve *c, double x, double y) {
 /* ROC and precision-recall thinned to CURVE_POINTS along the ranking; calibration in bins of equal count; decision curve up to 0.5. */
 void curves_fill(const struct ranked *r, struct scored *s) {
   double cases = 0, controls = 0, yes = 0, no = 0, next = 0;
-  for (uint32_t i = 0; i < r->n; i++) r->label[i] ? cases++ : controls++;
+  for (uint32_t i = 0; i < r->n; i++) cases += r->label[i], controls += !r->label[i];
   s->roc.n = s->pr.n = s->calibration.n = s->decision.n = 0;
   if (cases == 0 || controls == 0) return;
   keep(&s->roc, 0, 0);
   for (uint32_t i = 0; i < r->n; i++) {
-    r->label[r->order[i]] ? yes++ : no++;
+    yes += r->label[r->order[i]], no += !r->label[r->order[i]];
     if (!r->last[i] || ((double)(i + 1) < next && i + 1 < r->n)) continue;
     next = (double)(i + 1) + r->n / (double)(CURVE_POINTS - 3);
     keep(&s->roc, no / controls, yes / cases);

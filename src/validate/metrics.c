@@ -204,6 +204,6 @@ double metric_delong(const double *score, const uint8_t *label, uint32_t n, doub
 double metric_net_benefit(const double *p, const uint8_t *label, uint32_t n, double threshold) {
   double yes = 0, no = 0;
   for (uint32_t i = 0; i < n; i++)
-    if (p[i] >= threshold) label[i] ? yes++ : no++;
+    if (p[i] >= threshold) yes += label[i], no += !label[i];
   return n ? (yes - no * threshold / (1 - threshold)) / n : NAN;
 }
