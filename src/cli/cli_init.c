@@ -33,7 +33,7 @@ static int run(struct cli *c, struct error *e) {
   arena_free(&a);
   TRY(rc);
   if (!c->json) {
-    printf("Made the site %s with policy %s (%s).\n", path, pol.name, pol.statement);
+    printf("Made the site %s with policy %s: %s\n", path, pol.name, pol.statement);
     printf("Its vault's key is in %s: keep a copy of it elsewhere, and nobody else's eyes on it.\n", vault);
     return OK;
   }

@@ -19,7 +19,7 @@ static const struct cli_option options[] = {
     {"seconds", CLI_NUMBER, "S", "choose the length so that training ends in about this time"},
     {"seed", CLI_INTEGER, "N", "same seed, machine and threads: the same bits (default 1)"},
     {"threads", CLI_INTEGER, "N", "default: all cores"},
-    {"lr", CLI_NUMBER, "X", "peak learning rate"},
+    {"lr", CLI_NUMBER, "X", "peak learning rate for a width up to 96, scaled by 96/width beyond (default 0.002)"},
     {"name", CLI_TEXT, "NAME", "run directory under models/runs (default: run)"},
     {"init", CLI_TEXT, "MODEL", "start from this checkpoint directory"},
     {"resume", CLI_FLAG, NULL, "go on where an interrupted run of this name stopped"},

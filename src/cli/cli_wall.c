@@ -18,8 +18,8 @@ static void html_page(const struct deid_policy *policy, const struct wall_summar
       "#ddd}td.n{text-align:right;font-variant-numeric:tabular-nums}"
       "@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#15181c}td,th{border-color:#444}}</style><h1>What the wall took "
       "out</h1>");
-  buf_printf(b, "<p>Source <b>%s</b>, store generation <b>%s</b>. Policy <b>%s</b> (%.16s…): %s.</p>", sum->source, generation,
-             policy->name, policy->hash, policy->statement);
+  buf_printf(b, "<p>Source <b>%s</b>, store generation <b>%s</b>. Policy <b>%s</b> (%.16s…): %s</p>", sum->source, generation, policy->name,
+             policy->hash, policy->statement);
   buf_printf(b,
              "<p>%llu records read, %llu events passed, %llu persons, %llu records rejected.</p><h2>Identifiers removed, by kind (45 CFR "
              "164.514(b)(2))</h2><table><tr><th>kind<th>removed",

@@ -176,8 +176,13 @@ static void pictures(struct buf *b, const struct validation *v) {
   picture(b, &p);
   plot_init(&p, "Calibration", "predicted", "observed");
   p.diagonal = true;
-  double half[CALIBRATION_BINS];
-  for (int k = 0; k < v->model.calibration.n; k++) half[k] = (v->model.calibration_hi[k] - v->model.calibration_lo[k]) / 2;
+  double half[CALIBRATION_BINS], top = 0.02;
+  for (int k = 0; k < v->model.calibration.n; k++) {
+    half[k] = (v->model.calibration_hi[k] - v->model.calibration_lo[k]) / 2;
+    top = fmax(top, fmax(v->model.calibration.x[k], v->model.calibration.y[k] + half[k]));
+  }
+  for (int k = 0; k < v->baseline.calibration.n; k++) top = fmax(top, fmax(v->baseline.calibration.x[k], v->baseline.calibration.y[k]));
+  plot_range(&p, 0, fmin(1, 1.05 * top), 0, fmin(1, 1.05 * top));
   plot_add(&p, PLOT_POINTS, "model", v->model.calibration.x, v->model.calibration.y, half, (size_t)v->model.calibration.n);
   plot_add(&p, PLOT_LINE, "xgboost", v->baseline.calibration.x, v->baseline.calibration.y, NULL, (size_t)v->baseline.calibration.n);
   picture(b, &p);
@@ -210,14 +215,17 @@ static void verdict(struct buf *b, const struct validation *v) {
 
 static void main_table(struct buf *b, const struct validation *v) {
   const struct scored *all[3] = {&v->model, &v->baseline, &v->hazard};
-  static const char *const what[3] = {"model (task head)", "XGBoost on tabular features", "model (closed-form hazard, no task training)"};
+  static const char *const what[3] = {"model", "XGBoost", "hazard"};
   buf_puts(b, "<table><tr><th>predictor<th>AUROC<th>AUPRC<th>Brier<th>slope<th>intercept<th>ECE");
   for (int i = 0; i < 3; i++) {
     if (!all[i]->name) continue;
     buf_printf(b, "<tr><td>%s", what[i]);
     metric_cells(b, &all[i]->all);
   }
-  buf_puts(b, "</table>");
+  buf_puts(b,
+           "</table><p><small>model: the task head, as shipped. XGBoost: gradient boosting on tabular features of the same moments. "
+           "hazard: the model's closed-form answer "
+           "for the outcome, without any training for this task.</small></p>");
 }
 
 static void further_tables(struct buf *b, const struct validation *v) {
