@@ -1,6 +1,8 @@
 #include "base/hash.h"
-
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
+#include <unistd.h>
 
 #include "base/file.h"
 
@@ -31,12 +33,28 @@ void sha256_of(const void *p, size_t n, uint8_t out[32]) {
   if (!EVP_Digest(n ? p : "", n, out, &length, EVP_sha256(), NULL) || length != 32) BUG("SHA-256");
 }
 
+/* Read, not mapped: a mapped file would count as resident memory while it is hashed. */
 int sha256_file(const char *path, uint8_t out[32], struct error *e) {
-  struct file_map m;
-  TRY(file_map_open(path, &m, e));
-  sha256_of(m.p, m.n, out);
-  file_map_close(&m);
-  return OK;
+  enum { PIECE = 1 << 20 };
+  struct sha256 sha;
+  int fd = open(path, O_RDONLY | O_CLOEXEC), rc = OK;
+  if (fd < 0) {
+    (void)error_set(e, errno == ENOENT ? E_NOTFOUND : E_IO, "a file cannot be read for its hash: %s", strerror(errno));
+    return e ? error_where(e, path, 0, NULL) : errno == ENOENT ? E_NOTFOUND : E_IO;
+  }
+  char *piece = mem_alloc(PIECE);
+  if (!piece) rc = error_set(e, E_NOMEM, "out of memory");
+  if (rc == OK) rc = sha256_init(&sha, e);
+  if (rc == OK) {
+    ssize_t n;
+    while ((n = read(fd, piece, PIECE)) > 0 || (n < 0 && errno == EINTR))
+      if (n > 0) sha256_add(&sha, piece, (size_t)n);
+    if (n < 0) rc = error_set(e, E_IO, "a file cannot be read for its hash: %s", strerror(errno));
+    sha256_end(&sha, out);
+  }
+  mem_free(piece);
+  close(fd);
+  return rc;
 }
 
 void hash_hex(const uint8_t *p, size_t n, char *out) {

@@ -78,27 +78,6 @@ static void take_progress(void *ctx, uint64_t done, uint64_t total) {
   if (cancel_requested()) in->failed = error_set(in->file_error, E_CANCELLED, "interrupted; the earlier generation stands as it was");
 }
 
-/* In pieces, not mapped: a mapped file counts as resident memory, and a source may be larger than the machine's. */
-static int hash_source(const char *path, uint8_t out[32], struct error *e) {
-  enum { PIECE = 1 << 20 };
-  struct sha256 sha;
-  int fd = open(path, O_RDONLY | O_CLOEXEC), rc = OK;
-  if (fd < 0) return error_set(e, E_IO, "a source file cannot be read again for its hash: %s", strerror(errno));
-  char *piece = mem_alloc(PIECE);
-  if (!piece) rc = error_set(e, E_NOMEM, "out of memory");
-  if (rc == OK) rc = sha256_init(&sha, e);
-  if (rc == OK) {
-    ssize_t n;
-    while ((n = read(fd, piece, PIECE)) > 0 || (n < 0 && errno == EINTR))
-      if (n > 0) sha256_add(&sha, piece, (size_t)n);
-    if (n < 0) rc = error_set(e, E_IO, "a source file cannot be read again for its hash: %s", strerror(errno));
-    sha256_end(&sha, out);
-  }
-  mem_free(piece);
-  close(fd);
-  return rc;
-}
-
 /* Lineage: the file's own hash, and a hash of its name (names can identify). */
 static void take_file(void *ctx, uint32_t index, const char *path) {
   struct ingest *in = ctx;
@@ -106,7 +85,7 @@ static void take_file(void *ctx, uint32_t index, const char *path) {
   uint8_t digest[32];
   char hex[65], name[65];
   const char *slash = strrchr(path, '/');
-  int rc = hash_source(path, digest, in->file_error);
+  int rc = sha256_file(path, digest, in->file_error);
   if (rc == OK) {
     hash_hex(digest, 32, hex);
     const char *base = slash ? slash + 1 : path;

@@ -246,7 +246,7 @@ static int categories(struct table_compile *c, struct json list, struct table_ru
 
 static int rule_parse(struct table_compile *c, struct json value, struct table_rule *r) {
   static const char *const shapes[] = {"code", "integer", "icd", "ndc"};
-  static const char *const keys[] = {"categories", "max_distinct", NULL};
+  static const char *const keys[] = {"categories", "max_distinct", "min_persons", NULL};
   if (json_kind(value) == JSON_STRING) {
     for (int i = 0; i < 4; i++)
       if (str_eqc(json_str(value), shapes[i])) {
@@ -262,6 +262,10 @@ static int rule_parse(struct table_compile *c, struct json value, struct table_r
   if (most < 1 || most > 1000000) return table_bad(c, "max_distinct", "expected 1 to 1,000,000");
   r->kind = RULE_DISTINCT;
   r->max_distinct = (uint64_t)most;
+  int64_t least = TABLE_MIN_PERSONS;
+  if (json_kind(json_get(value, "min_persons")) != JSON_NONE) TRY(json_want_i64(value, "min_persons", &least, c->e));
+  if (least < 1 || least > 1000000) return table_bad(c, "min_persons", "expected 1 to 1,000,000");
+  r->min_persons = (uint64_t)least;
   r->distinct = c->t->distinct_n++;
   return OK;
 }

@@ -30,11 +30,13 @@ enum {
 
 /* What a column must look like before a cell of it may stand in a code or a unit. */
 enum table_rule_kind { RULE_CODE, RULE_INTEGER, RULE_ICD, RULE_NDC, RULE_CATEGORIES, RULE_DISTINCT };
+/* A word of a "max_distinct" column passes only when it stands in rows of so many persons: a slip of one row is not a category. */
+#define TABLE_MIN_PERSONS 5
 struct table_rule {
   enum table_rule_kind kind;
   int column;   /* of the table; -1 for a rule without one */
   int distinct; /* RULE_DISTINCT: index of the run's set */
-  uint64_t max_distinct;
+  uint64_t max_distinct, min_persons;
   struct map categories; /* cell -> index into spelling */
   struct str *spelling;
 };

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <math.h>
 
+#include "base/hash.h"
 #include "base/file.h"
 #include "base/thread.h"
 #include "record/table_run.h"
@@ -356,7 +357,12 @@ static int distinct_row(struct table_reader *r, struct error *e) {
     struct str s = table_cell(r, rule->column);
     if (!s.p || d->over || s.n > TABLE_WORD) continue;
     bool is_new;
-    if (!map_put(&d->seen, s, &is_new)) return error_set(e, E_NOMEM, "distinct values of a column: out of memory");
+    uint64_t *seen = map_put(&d->seen, s, &is_new);
+    if (!seen) return error_set(e, E_NOMEM, "distinct values of a column: out of memory");
+    /* low half: persons so far (a person's rows mostly stand together; told apart from the one before), high half: the last person */
+    struct str person = table_choice_get(r, &r->t->subject);
+    uint64_t who = person.p ? hash64(person.p, person.n, 0) >> 32 : 0;
+    if (is_new || *seen >> 32 != who) *seen = who << 32 | ((*seen & UINT32_MAX) + ((*seen & UINT32_MAX) < UINT32_MAX));
     d->over = d->seen.count > rule->max_distinct;
   }
   return OK;

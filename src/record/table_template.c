@@ -162,7 +162,8 @@ bool table_rule_allows(struct table_reader *r, const struct table_rule *rule, st
       memcpy(out, rule->spelling[at].p, *n);
       return true;
     case RULE_DISTINCT:
-      if (!r->distinct || r->distinct[rule->distinct].over || cell.n > TABLE_WORD || !map_get(&r->distinct[rule->distinct].seen, cell, &at))
+      if (!r->distinct || r->distinct[rule->distinct].over || cell.n > TABLE_WORD ||
+          !map_get(&r->distinct[rule->distinct].seen, cell, &at) || (at & UINT32_MAX) < rule->min_persons)
         return false;
       spelled(cell, out, n);
       return true;

@@ -95,11 +95,11 @@ static void want_mimic(void) {
 
 TEST(mimic4) {
   mimic_tables();
-  run_shipped("mimic4", temp_dir);
+  run_few("mimic4", temp_dir);
   want_mimic();
   /* all files in one directory, as some releases lie */
   shell("mv %s/* %s/* %s/", temp_path("hosp"), temp_path("icu"), temp_dir);
-  run_shipped("mimic4", temp_dir);
+  run_few("mimic4", temp_dir);
   want_mimic();
 }
 
@@ -130,7 +130,7 @@ TEST(eicu) {
             "vitalperiodicid,patientunitstayid,observationoffset,temperature,sao2,heartrate,respiration,cvp,etco2,systemicsystolic,"
             "systemicdiastolic,systemicmean,pasystolic,padiastolic,pamean,st1,st2,st3,icp\n1,141168,5,,93,140,,,,,,,,,,,,,\n");
   shell("gzip %s", temp_path("lab.csv"));
-  run_shipped("eicu", temp_dir);
+  run_few("eicu", temp_dir);
   assert_int_equal(got.rejects, 1); /* a laboratory row of a stay that is not in patient.csv has no subject */
   assert_true(refused("lab.subject", 4));
   assert_int_equal(got.kinds[RECORD_BIRTH], 2);

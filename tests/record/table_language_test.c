@@ -53,11 +53,21 @@ TEST(shapes_and_categories) {
 TEST(max_distinct_is_all_or_nothing) {
   temp_text("t.csv", "id,few,many\np,red wine,a\np,blue,b\np,red wine,c\n");
   run_ok(
-      one("\"time\":null,\"allow\":{\"few\":{\"max_distinct\":2},\"many\":{\"max_distinct\":2}},\"events\":[{\"code\":\"F//"
+      one("\"time\":null,\"allow\":{\"few\":{\"max_distinct\":2,\"min_persons\":1},\"many\":{\"max_distinct\":2,\"min_persons\":1}},"
+          "\"events\":[{\"code\":\"F//"
           "{few}\"},{\"code\":\"M//{many}\"}]"));
   assert_int_equal(count("F//red_wine"), 2);
   assert_int_equal(count("F//blue"), 1);
   assert_int_equal(count("M//OTHER"), 3); /* not even the first two: they may be names */
+}
+
+/* A word that was mistyped for a few persons is no category, and may be a name. */
+TEST(a_word_of_few_persons_does_not_pass) {
+  temp_text("t.csv", "id,kind\na,red\nb,red\nc,red\nd,red\ne,red\na,slip\na,slip\na,slip\na,slip\na,slip\nb,slip\n");
+  run_ok(one("\"time\":null,\"allow\":{\"kind\":{\"max_distinct\":9}},\"events\":[{\"code\":\"K//{kind}\"}]"));
+  assert_int_equal(count("K//red"), 5);
+  assert_int_equal(count("K//slip"), 0);
+  assert_int_equal(count("K//OTHER"), 6);
 }
 
 TEST(alternatives_of_a_code) {
@@ -351,6 +361,7 @@ int main(void) {
                                      T(a_code_part_that_its_rule_refuses_is_other),
                                      T(shapes_and_categories),
                                      T(max_distinct_is_all_or_nothing),
+                                     T(a_word_of_few_persons_does_not_pass),
                                      T(alternatives_of_a_code),
                                      T(times_offsets_and_formats),
                                      T(oracle_style_dates),

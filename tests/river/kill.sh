@@ -3,7 +3,7 @@
 # was killed again and again and resumed ends with the same bits as a run that nobody disturbed.
 . "$(dirname "$0")/../../scripts/testlib.sh"
 KILLS=${KILLS:-20}
-RANDOM=${SEED:-$$}; echo "    seed: SEED=$RANDOM KILLS=$KILLS"
+seed=${SEED:-$$} RANDOM=${SEED:-$$}; echo "    SEED=$seed KILLS=$KILLS"
 
 # persons and lives made here: training needs no data set
 make_persons() { python3 - "$1" "$2" <<'P'
