@@ -180,7 +180,7 @@ out:
   if (in.bar.active) progress_end(&in.bar, "stopped");
   if (in.quarantine) {
     fclose(in.quarantine);
-    if (in.rejected == 0 || !finished) remove(list);
+    if (in.rejected == 0) remove(list);
     if (in.rejected && finished) snprintf(sum->quarantine, sizeof sum->quarantine, "%s", list);
   }
   if (in.wall) deid_close(in.wall);

@@ -122,6 +122,7 @@ int site_find(const struct site *s, const char *kind, const char *name, char out
     if ((size_t)snprintf(out, 4096, "%s/%s%s", dir, name, suffix) < 4096 && file_exists(out)) return OK;
     nearest(dir, name, best);
   }
-  if (best[0]) return error_set(e, E_NOTFOUND, "there is no %s \"%s\"; did you mean \"%s\"?", kind, name, best);
-  return error_set(e, E_NOTFOUND, "there is no %s \"%s\"", kind, name);
+  const char *one = strcmp(kind, "tasks") == 0 ? "task" : kind;
+  if (best[0]) return error_set(e, E_NOTFOUND, "there is no %s \"%s\"; did you mean \"%s\"?", one, name, best);
+  return error_set(e, E_NOTFOUND, "there is no %s \"%s\"", one, name);
 }

@@ -86,7 +86,7 @@ double ranked_brier(const struct ranked *r, const double *w) {
 
 /* Expected calibration error over bins of equal weight, in order of the prediction. */
 double ranked_ece(const struct ranked *r, const double *w, int bins) {
-  double total = 0, sum = 0, bin = 0, predicted = 0, observed = 0;
+  double total = 0, sum = 0, predicted = 0, observed = 0;
   for (uint32_t i = 0; i < r->n; i++) total += weight(w, i);
   if (total <= 0) return NAN;
   double filled = 0;
@@ -94,10 +94,10 @@ double ranked_ece(const struct ranked *r, const double *w, int bins) {
   for (uint32_t i = 0; i < r->n; i++) {
     uint32_t k = r->order[i];
     double x = weight(w, k);
-    bin += x, predicted += x * r->score[k], observed += x * r->label[k], filled += x;
+    predicted += x * r->score[k], observed += x * r->label[k], filled += x;
     if (filled >= total * done / bins - 1e-9 || i + 1 == r->n) {
       sum += fabs(predicted - observed);
-      bin = predicted = observed = 0;
+      predicted = observed = 0;
       while (done < bins && filled >= total * done / bins - 1e-9) done++;
     }
   }
