@@ -24,9 +24,9 @@ USES_govern   := validate predict model token kernel timeline deid record base
 USES_serve    := govern validate predict model token kernel timeline deid record base
 USES_cli      := serve govern validate predict model token kernel timeline deid record base
 
-PACKAGES := simdjson zlib libisal libzstd libcrypto libsodium sqlite3 libmicrohttpd
+PACKAGES := simdjson zlib libisal libzstd libcrypto libsodium sqlite3 libmicrohttpd libhs libpcre2-8 htslib libopenjp2 libseccomp
 PKG_C    := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
-PKG_L    := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lxgboost -lm -ldl -lpthread -lstdc++
+PKG_L    := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldcmjpeg -ldcmjpls -ldcmdata -loflog -lofstd -lijg8 -lijg12 -lijg16 -ltesseract -lxgboost -lm -ldl -lpthread -lstdc++
 
 WARN  := -Wall -Wextra -Wshadow -Wvla -Wpointer-arith -Wwrite-strings -Wundef -Wformat=2 -Wno-format-nonliteral -Werror $(if $(findstring clang,$(CC)),-Wno-unknown-warning-option) -Wno-format-truncation
 WARNC := -Wmissing-prototypes -Wstrict-prototypes

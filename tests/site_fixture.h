@@ -97,7 +97,7 @@ static inline void site_ingest(struct site_fixture *fx, int people) {
   SITE_MUST(timeline_writer_open(
       dir, &(struct timeline_options){.split = SPLIT_ALL_TRAIN, .policy_name = str_c(pol.name), .policy_hash = str_c(pol.hash)}, &w,
       &fx->e));
-  SITE_MUST(deid_open(&pol, vault, "fhir", &(struct event_sink){w, timeline_append}, &wall, &fx->e));
+  SITE_MUST(deid_open(&pol, vault, "fhir", &(struct event_sink){.ctx = w, .event = timeline_append}, &wall, &fx->e));
   SITE_MUST(json_parser_new(&jp, &fx->e));
   struct record_sink sink = {wall, deid_take, site_no_reject, NULL, NULL};
   for (int i = 0; i < people; i++) {

@@ -137,7 +137,7 @@ static int run_through(struct cli *c, const struct site *s, const char *kind, st
   if (rc < 0) return rc;
   struct buf manifest = {0};
   bool finished = false;
-  struct event_sink out = {in.writer, timeline_append};
+  struct event_sink out = {.ctx = in.writer, .event = timeline_append};
   TRY_OUT(deid_open(policy, vault, source, &out, &in.wall, e));
   char stamp[32];
   snprintf(stamp, sizeof stamp, "%lld.jsonl", (long long)(time_now() / 1000));

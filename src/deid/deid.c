@@ -28,6 +28,9 @@ struct str event_unit(const struct event *ev) {
 struct str event_text(const struct event *ev) {
   return ev->text;
 }
+struct str event_blob(const struct event *ev) {
+  return ev->blob;
+}
 uint32_t event_origin_file(const struct event *ev) { return ev->origin_file; }
 uint64_t event_origin_row(const struct event *ev) { return ev->origin_row; }
 

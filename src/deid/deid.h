@@ -60,6 +60,29 @@ int vault_find(const struct vault *v, const char *source, struct str person, int
  * pseudonym is handed back so that the caller can remove that subject from the stores. E_NOTFOUND if unknown. */
 int vault_erase(struct vault *v, const char *source, struct str person, int64_t *pseudonym, struct error *e) MUST_CHECK;
 
+/* A person's identifiers from every source, kept in the vault alone (encrypted): for links between sources, for scrubbing the person's
+ * texts, and for the audit that looks for them afterwards. The same (kind, ns, value) twice is one. */
+struct vault_identifier {
+  int kind; /* enum identifier_kind */
+  struct str ns, value;
+};
+/* Learns from one RECORD_IDENTIFIER / RECORD_BIRTH record (others are ignored); makes the person if need be. Persons are linked when the
+ * identifier's namespace is one that vault_link_namespaces was told to trust and the value is already somebody's. Two persons who both
+ * have events already are never merged: the conflict is counted. Fits record_sink.record through deid_learn. */
+int vault_learn(struct vault *v, const char *source, const struct record *r, struct error *e) MUST_CHECK;
+int vault_link_namespaces(struct vault *v, const struct str *ns, int n, struct error *e) MUST_CHECK;
+/* Says that two keys are the same person: an identity table's row. E_MISMATCH if both have events already. */
+int vault_link(struct vault *v, const char *source_a, struct str person_a, const char *source_b, struct str person_b,
+               struct error *e) MUST_CHECK;
+/* All identifiers of a pseudonym / of everybody; strings are valid until the vault changes. */
+int vault_identifiers(const struct vault *v, int64_t pseudonym, int (*each)(void *ctx, const struct vault_identifier *id, struct error *e),
+                      void *ctx, struct error *e) MUST_CHECK;
+int vault_all_identifiers(const struct vault *v,
+                          int (*each)(void *ctx, int64_t pseudonym, const struct vault_identifier *id, struct error *e), void *ctx,
+                          struct error *e) MUST_CHECK;
+/* 32 secret bytes of the person for `purpose` ("surrogates", "dicom-uid"), the same as long as the vault lives; E_NOTFOUND. */
+int vault_secret(const struct vault *v, int64_t pseudonym, const char *purpose, uint8_t out[32], struct error *e) MUST_CHECK;
+
 struct deid;
 int deid_open(const struct deid_policy *policy, struct vault *vault, const char *source, const struct event_sink *out, struct deid **wall,
               struct error *e) MUST_CHECK;

@@ -16,11 +16,16 @@ struct str event_display(const struct event *ev); /* the code's description, or 
 float event_value(const struct event *ev);        /* NaN = none */
 struct str event_unit(const struct event *ev);
 struct str event_text(const struct event *ev);      /* de-identified text; STR_NONE unless a scrubber let it through */
+struct str event_blob(const struct event *ev);      /* 64 hexadecimal digits (SHA-256) of a de-identified blob; STR_NONE = none */
 uint32_t event_origin_file(const struct event *ev); /* lineage: source file number of the run, row in it; no PHI */
 uint64_t event_origin_row(const struct event *ev);
 
 struct event_sink {
   void *ctx;
   int (*event)(void *ctx, const struct event *ev, struct error *e); /* < 0 stops the run */
+  /* Takes over a finished, de-identified temporary file and says its SHA-256 in hexadecimal (hex[64] = 0). NULL: this sink has no place for
+   * blobs, so images and genomes are dropped and counted. Called before the event that names the blob. */
+  int (*blob)(void *ctx, const char *temporary, char hex[65], struct error *e);
+  const char *blob_dir; /* where such temporary files are to be made: the same file system as the blobs */
 };
 #endif

@@ -5,7 +5,7 @@
 
 struct event {
   int64_t subject, time;
-  struct str code, display, unit, text;
+  struct str code, display, unit, text, blob;
   float value;
   uint32_t origin_file;
   uint64_t origin_row;

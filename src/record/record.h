@@ -54,6 +54,17 @@ struct record_time {
   int offset_minutes;
 };
 
+/* Something large that belongs to an event: the file as it came, identified. The wall cleans it (deid/dicom_*, deid/vcf_*) and hands on
+ * a blob; without a cleaner it is dropped and counted. */
+enum record_object_kind { OBJECT_DICOM, OBJECT_GENOME };
+struct record_object {
+  enum record_object_kind kind;
+  const char *path;     /* the source file; NULL if only bytes */
+  const uint8_t *bytes; /* the whole of it, or NULL when it is to be streamed from path */
+  size_t n;
+  const char *member; /* OBJECT_GENOME: the sample's column name */
+};
+
 struct record {
   enum record_kind kind;
   struct str person;  /* the source's own key of the person, e.g. "Patient/123": the vault maps (source, person) to a pseudonym */
@@ -64,10 +75,12 @@ struct record {
   struct str unit; /* UCUM where the source has it */
   struct str text; /* free text; or, for RECORD_IDENTIFIER, the identifier itself */
   enum identifier_kind identifier;
-  struct str postcode, country; /* with IDENTIFIER_GEOGRAPHY: the wall may keep 3 digits of a US code */
-  const char *path;             /* element path in the schema's words ("Patient.address.line"); a literal or interned string */
-  uint32_t file;                /* index into the run's list of source files */
-  uint64_t row;                 /* 1-based line, row or resource number */
+  struct str ns; /* RECORD_IDENTIFIER: who issued it, e.g. Identifier.system or DICOM's issuer; STR_NONE if the source does not say */
+  const struct record_object *object; /* NULL: none */
+  struct str postcode, country;       /* with IDENTIFIER_GEOGRAPHY: the wall may keep 3 digits of a US code */
+  const char *path;                   /* element path in the schema's words ("Patient.address.line"); a literal or interned string */
+  uint32_t file;                      /* index into the run's list of source files */
+  uint64_t row;                       /* 1-based line, row or resource number */
 };
 
 /* Why a record was not taken. Never holds a value. */

@@ -198,7 +198,7 @@ static int session_open(const vitae_engine *en, vitae_session *s, struct error *
 
 /* FHIR passes the wall as an open source (codes must fit their system's shape), an event list as a declared one; a session is one of the two. */
 static int open_wall(vitae_session *s, bool fhir, struct error *e) {
-  struct event_sink out = {s->timeline, timeline_memory_append};
+  struct event_sink out = {.ctx = s->timeline, .event = timeline_memory_append};
   if (s->wall && s->kind_fhir != fhir) return error_set(e, E_USAGE, "a session takes FHIR or an event list, not both");
   if (s->wall) return OK;
   s->kind_fhir = fhir;

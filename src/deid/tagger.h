@@ -1,0 +1,49 @@
+/* A small learned tagger of identifiers in text: linear-chain, hashed features, any language. Trained by its own trainer here.
+ *
+ *     struct tagger *t;  TRY(tagger_load("policy/text-en.tagger", &t, e));
+ *     TRY(tagger_find(t, text, &spans, e));             // adds spans with TEXT_BY_TAGGER; spans are whole tokens
+ *     tagger_free(t);
+ *
+ *     TRY(tagger_train(examples, n, &options, "out.tagger", &report, e));   // same examples, options, seed: the same bytes
+ *
+ * The file is described in tagger.c's head (magic, version, labels, options, weights, checksum); every length in it is hostile.
+ * A loaded tagger is immutable and may be shared by threads.
+ */
+#ifndef DEID_TAGGER_H
+#define DEID_TAGGER_H
+#include "base/error.h"
+#include "base/str.h"
+#include "deid/text.h"
+
+struct tagger;
+struct tagger_span { /* in an example: bytes, half open; label is the data set's own word ("NOMBRE_SUJETO_ASISTENCIA", "PERSON") */
+  uint32_t start, end;
+  struct str label;
+};
+struct tagger_example {
+  struct str text;
+  const struct tagger_span *spans; /* sorted, without overlap */
+  uint32_t n;
+};
+struct tagger_options {
+  int epochs;
+  uint64_t seed;
+  uint32_t bits;         /* log2 of the feature table's slots */
+  const char *lists;     /* directory or file of word lists used as features, NULL = none */
+  struct str labels_map; /* JSON object: data set's word -> text label name; absent: every word is a label of its own mapped to OTHER */
+};
+struct tagger_report {
+  uint64_t tokens, features;
+  double accuracy, seconds;
+};
+int tagger_train(const struct tagger_example *examples, uint32_t n, const struct tagger_options *o, const char *path,
+                 struct tagger_report *report, struct error *e) MUST_CHECK;
+int tagger_load(const char *path, struct tagger **out, struct error *e) MUST_CHECK;
+int tagger_load_bytes(const uint8_t *p, size_t n, struct tagger **out, struct error *e) MUST_CHECK; /* pure; fuzzed */
+void tagger_free(struct tagger *t);
+/* Adds spans; out->at[i].label is an enum text_label. */
+int tagger_find(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) MUST_CHECK;
+/* The same with the data set's own words, for scoring: label index -> tagger_label. */
+int tagger_find_own(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) MUST_CHECK;
+const char *tagger_label(const struct tagger *t, int label);
+#endif
