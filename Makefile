@@ -36,7 +36,8 @@ SANFLAGS := $(if $(SAN),$(SANFLAGS_$(SAN)))
 COVFLAGS := $(if $(COVERAGE),--coverage -fprofile-update=atomic)
 COMMON := $(OPT) -g -fno-math-errno -fno-trapping-math -ffp-contract=off -fno-strict-aliasing -fstack-protector-strong -D_GNU_SOURCE \
           -DVITAE_VERSION='"$(VERSION)"' -Isrc -Iinclude $(SANFLAGS) $(COVFLAGS) $(WARN) $(PKG_C)
-CFLAGS_   := -std=c11 $(COMMON) $(WARNC) $(CFLAGS)
+# hidden: no name of ours takes the place of one inside a library (htslib has a pool_free too)
+CFLAGS_   := -std=c11 -fvisibility=hidden $(COMMON) $(WARNC) $(CFLAGS)
 # simdjson's header does not survive UBSan's vptr check without the C++ runtime of the sanitizer
 CXXFLAGS_ := -std=c++17 $(COMMON) $(if $(SAN),-fno-sanitize=vptr) $(CXXFLAGS)
 LDFLAGS_  := $(SANFLAGS) $(COVFLAGS) $(LDFLAGS)
@@ -81,7 +82,7 @@ $(foreach m,$(filter-out cli,$(MODULES)),$(eval $(call module_rules,$(m))))
 libs_of = $(foreach m,$(1) $(USES_$(1)),$(call lib,$(m)))
 $(BUILD)/vitae: $(call objs,cli) $(foreach m,$(USES_cli),$(call lib,$(m)))
 	$(say) LD $@
-	$(Q)$(CC) $(LDFLAGS_) $(call objs,cli) -Wl,--start-group $(foreach m,$(USES_cli),$(call lib,$(m))) -Wl,--end-group $(PKG_L) -rdynamic -o $@
+	$(Q)$(CC) $(LDFLAGS_) $(call objs,cli) -Wl,--start-group $(foreach m,$(USES_cli),$(call lib,$(m))) -Wl,--end-group $(PKG_L) -o $@
 
 # Tests: tests/MODULE/*_test.c, one cmocka program each, linked with its module and those upstream of it only.
 TESTS := $(sort $(wildcard tests/*/*_test.c))

@@ -54,6 +54,13 @@ $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIBS)
 	$(say) FUZZ $<
 	$(Q)$(CC) $(CFLAGS_) -Itests -Wno-missing-prototypes -Wno-unused-but-set-variable -fsanitize=fuzzer $(LDFLAGS_) $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(PKG_L) -o $@
 
+# The shipped tagger, learned again from its recipe: the same bytes as policy/text-en.tagger
+tagger: $(BUILD)/vitae ## learn policy/text-en.tagger again from its recipe
+	@mkdir -p $(BUILD)/tagger/deid-presidio-research
+	@for a in $(DATA)/deid-presidio-research/*.tar.xz; do tar xJf $$a -C $(BUILD)/tagger/deid-presidio-research; done
+	$(BUILD)/vitae tagger train policy/text-en.recipe.json --format recipe --data $(BUILD)/tagger --out policy/text-en.tagger
+.PHONY: tagger
+
 BENCHES := $(patsubst bench/run-%,%,$(wildcard bench/run-*))
 bench: $(addprefix bench-,$(BENCHES)) ## every benchmark, each beside its peer
 $(addprefix bench-,$(BENCHES)): bench-%: all

@@ -1,4 +1,4 @@
-/* vitae ingest SITE --from fhir|csv|omop|meds PATH: reader -> wall -> store. The only place where the three meet on disk. */
+/* vitae ingest SITE --from fhir|csv|omop|meds|vcf|dicom PATH: reader -> wall -> store. The only place where the three meet on disk. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -11,16 +11,19 @@
 #include "base/thread.h"
 #include "base/time.h"
 #include "cli/cli_commands.h"
+#include "cli/cli_forgotten.h"
+#include "cli/cli_identity.h"
 #include "cli/cli_site.h"
 #include "cli/cli_wall.h"
 #include "deid/deid.h"
 #include "deid/event.h"
 #include "govern/site.h"
+#include "record/dicom.h"
 #include "record/record.h"
 #include "timeline/timeline.h"
 
 static const struct cli_option options[] = {
-    {"from", CLI_TEXT, "KIND", "fhir, csv (with --mapping), omop, or meds"},
+    {"from", CLI_TEXT, "KIND", "fhir, csv (with --mapping), omop, meds, vcf, or dicom"},
     {"mapping", CLI_TEXT, "MAPPING", "mapping of a CSV set: physionet2012, mimic4, eicu, omop54, diabetes130 …, or a file"},
     {"source", CLI_TEXT, "NAME",
      "name of the source in the vault (default: the kind or the mapping's name); persons of one source share keys"},
@@ -36,6 +39,7 @@ struct ingest {
   FILE *quarantine;
   const struct deid_policy *policy;
   struct error *file_error;
+  struct wall_summary *sum;
   uint64_t rejected, next_note;
   int failed; /* of the file callback, which cannot return one */
 };
@@ -78,20 +82,35 @@ static void take_progress(void *ctx, uint64_t done, uint64_t total) {
   if (cancel_requested()) in->failed = error_set(in->file_error, E_CANCELLED, "interrupted; the earlier generation stands as it was");
 }
 
+/* What went in, for the statement. `name`: SHA-256 of the base name. */
+static void take_input(struct wall_summary *sum, const uint8_t name[32], const uint8_t bytes[32]) {
+  uint8_t all[96];
+  char hex[2][65];
+  memcpy(all, sum->inputs_hash, 32);
+  memcpy(all + 32, bytes, 32);
+  memcpy(all + 64, name, 32);
+  sha256_of(all, sizeof all, sum->inputs_hash);
+  if (sum->inputs_n++ >= WALL_INPUTS) return;
+  hash_hex(name, 32, hex[0]);
+  hash_hex(bytes, 32, hex[1]);
+  buf_printf(&sum->inputs, "%s{\"name_sha256\":\"%s\",\"sha256\":\"%s\"}", sum->inputs_n > 1 ? "," : "", hex[0], hex[1]);
+}
+
 /* Lineage: the file's own hash, and a hash of its name (names can identify). */
 static void take_file(void *ctx, uint32_t index, const char *path) {
   struct ingest *in = ctx;
   if (in->failed < 0) return;
-  uint8_t digest[32];
+  uint8_t bytes[32], digest[32];
   char hex[65], name[65];
   const char *slash = strrchr(path, '/');
-  int rc = sha256_file(path, digest, in->file_error);
+  int rc = sha256_file(path, bytes, in->file_error);
   if (rc == OK) {
-    hash_hex(digest, 32, hex);
+    hash_hex(bytes, 32, hex);
     const char *base = slash ? slash + 1 : path;
     sha256_of(base, strlen(base), digest);
     hash_hex(digest, 8, name);
     rc = timeline_writer_source(in->writer, index, name, hex, in->file_error);
+    take_input(in->sum, digest, bytes);
   }
   if (rc < 0) in->failed = rc;
 }
@@ -100,7 +119,24 @@ static int read_source(const char *kind, struct table_mapping *mapping, const ch
                        struct record_stats *stats, struct error *e) {
   if (strcmp(kind, "fhir") == 0) return fhir_read(&(struct fhir_options){0}, path, sink, stats, e);
   if (strcmp(kind, "meds") == 0) return meds_read(path, sink, stats, e);
+  if (strcmp(kind, "dicom") == 0) return dicom_read(path, sink, stats, e);
+  if (strcmp(kind, "vcf") == 0) {
+    char fields[4096];
+    TRY(file_join(fields, sizeof fields, file_data_dir(), "policy/vcf-fields.json", e));
+    return genome_read(path, fields, sink, stats, e);
+  }
   return table_read(mapping, path, sink, stats, e);
+}
+
+/* The pass before: who the persons are, so that a link or a name is known before the first event that it concerns. */
+static void no_reject(void *ctx UNUSED, const struct record_reject *r UNUSED) {}
+
+static int learn_source(struct ingest *in, const char *kind, struct table_mapping *mapping, const char *path, struct error *e) {
+  struct record_sink sink = {in->wall, deid_learn, no_reject, NULL, NULL};
+  struct record_stats stats = {0};
+  if (strcmp(kind, "fhir") == 0) return fhir_read(&(struct fhir_options){.identities = true}, path, &sink, &stats, e);
+  if (mapping && table_mapping_identifies(mapping)) return table_read_identities(mapping, path, &sink, &stats, e);
+  return OK;
 }
 
 static int split_rule(const char *name, enum split_rule *out, struct error *e) {
@@ -127,7 +163,7 @@ static void writing(void *ctx, uint64_t done, uint64_t total) {
 static int run_through(struct cli *c, const struct site *s, const char *kind, struct table_mapping *mapping,
                        const struct deid_policy *policy, struct vault *vault, struct wall_summary *sum, struct error *e) {
   char dir[4096], list[4096];
-  struct ingest in = {.policy = policy, .file_error = e};
+  struct ingest in = {.policy = policy, .file_error = e, .sum = sum};
   struct timeline_options to = {.policy_name = str_c(policy->name), .policy_hash = str_c(policy->hash), .split_seed = 20120101};
   TRY(split_rule(cli_text(c, "split", "auto"), &to.split, e));
   const char *source = cli_text(c, "source", mapping ? table_mapping_name(mapping) : kind);
@@ -137,7 +173,8 @@ static int run_through(struct cli *c, const struct site *s, const char *kind, st
   if (rc < 0) return rc;
   struct buf manifest = {0};
   bool finished = false;
-  struct event_sink out = {.ctx = in.writer, .event = timeline_append};
+  struct event_sink out = {
+      .ctx = in.writer, .event = timeline_append, .blob = timeline_writer_blob, .blob_dir = timeline_writer_blob_dir(in.writer)};
   TRY_OUT(deid_open(policy, vault, source, &out, &in.wall, e));
   char stamp[32];
   snprintf(stamp, sizeof stamp, "%lld.jsonl", (long long)(time_now() / 1000));
@@ -151,11 +188,16 @@ static int run_through(struct cli *c, const struct site *s, const char *kind, st
   struct record_sink sink = {&in, take_record, take_reject, take_progress, take_file};
   double began = time_monotonic();
   progress_start(&in.bar, "ingest", 0, PROGRESS_BYTES);
+  TRY_OUT(learn_source(&in, kind, mapping, c->arg[1], e));
   TRY_OUT(read_source(kind, mapping, c->arg[1], &sink, &sum->stats, e));
   TRY_OUT(in.failed);
   TRY_OUT(deid_finish(in.wall, e));
   progress_end(&in.bar, "read");
   deid_counts(in.wall, &sum->counts);
+  if (sum->counts.events == 0 && sum->counts.objects_refused) {
+    rc = error_set(e, E_DENIED, "policy %s lets no genome out: a genome identifies its person (docs/deid.md); nothing was stored", policy->name);
+    goto out;
+  }
   if (sum->counts.events == 0) {
     rc = error_set(e, E_INPUT, "nothing in that path became an event (%llu records rejected, see the quarantine list); nothing was stored",
                    (unsigned long long)in.rejected);
@@ -193,9 +235,12 @@ static int run(struct cli *c, struct error *e) {
   struct site s;
   TRY(site_open(c->arg[0], &s, e));
   const char *kind = cli_text(c, "from", NULL), *name = cli_text(c, "mapping", NULL);
-  if (!kind) return error_set(e, E_USAGE, "--from says what the files are: fhir, csv, omop or meds");
+  if (!kind) return error_set(e, E_USAGE, "--from says what the files are: fhir, csv, omop, meds, vcf or dicom");
   bool omop = strcmp(kind, "omop") == 0, csv = omop || strcmp(kind, "csv") == 0;
-  if (!csv && strcmp(kind, "fhir") != 0 && strcmp(kind, "meds") != 0) return error_set(e, E_USAGE, "--from is fhir, csv, omop or meds");
+  static const char *const others[] = {"fhir", "meds", "vcf", "dicom"};
+  bool known = csv;
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++) known = known || strcmp(kind, others[i]) == 0;
+  if (!known) return error_set(e, E_USAGE, "--from is fhir, csv, omop, meds, vcf or dicom");
   if (csv && !omop && !name)
     return error_set(e, E_USAGE, "--from csv wants --mapping: physionet2012, mimic4, eicu, omop54, diabetes130 or a file");
   if (!file_exists(c->arg[1])) return error_set(e, E_NOTFOUND, "there is nothing at %s", c->arg[1]);
@@ -214,9 +259,11 @@ static int run(struct cli *c, struct error *e) {
     TRY_OUT(site_find(&s, "mapping", name ? name : "omop54", file, e));
     TRY_OUT(table_mapping_load(file, &mapping, e));
   }
+  TRY_OUT(forgotten_unfinished(&s, e));
   TRY_OUT(cli_passphrase(c, &a, &phrase, e));
   TRY_OUT(site_path(&s, file, "vault", NULL));
   TRY_OUT(vault_open(file, phrase, &vault, e));
+  TRY_OUT(cli_identity(&s, vault, e));
   rc = run_through(c, &s, kind, mapping, &policy, vault, &sum, e);
   /* names of files inside a directory may carry a patient's name: say the path that was typed */
   if (rc < 0 && e && e->file[0] && file_is_dir(c->arg[1])) error_where(e, c->arg[1], 0, NULL);
@@ -226,6 +273,7 @@ out:
   if (vault) vault_close(vault);
   table_mapping_free(mapping);
   buf_release(&sum.manifest);
+  buf_release(&sum.inputs);
   arena_free(&a);
   return rc;
 }

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/time.h"
 #include "cli/cli_commands.h"
+#include "cli/cli_identity.h"
 #include "cli/cli_site.h"
 #include "deid/deid.h"
 #include "govern/site.h"
@@ -30,6 +31,7 @@ static int run(struct cli *c, struct error *e) {
   if (rc == OK) rc = site_open(path, &s, e);
   if (rc == OK) rc = site_path(&s, vault, "vault", NULL);
   if (rc == OK) rc = vault_create(vault, phrase, e);
+  if (rc == OK) rc = cli_identity_init(&s, e);
   arena_free(&a);
   TRY(rc);
   if (!c->json) {

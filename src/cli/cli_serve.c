@@ -1,4 +1,5 @@
 /* vitae serve SITE, vitae key SITE */
+#include "base/progress.h"
 #include "cli/cli_commands.h"
 #include "govern/site.h"
 #include "serve/serve.h"
@@ -11,7 +12,11 @@ static const struct cli_option serve_options_table[] = {{"listen", CLI_TEXT, "HO
                                                         {"queue", CLI_INTEGER, "N", "requests that may wait (default 64); beyond: 429"},
                                                         {0}};
 static const struct cli_option key_options[] = {
-    {"role", CLI_TEXT, "ROLE", "viewer, clinician (default) or admin"}, {"label", CLI_TEXT, "WORDS", "what the key is for"}, {0}};
+    {"role", CLI_TEXT, "ROLE", "viewer, clinician (default) or admin"},
+    {"label", CLI_TEXT, "WORDS", "what the key is for"},
+    {"list", CLI_FLAG, NULL, "list the keys instead: ids, roles, labels, never a key"},
+    {"revoke", CLI_TEXT, "ID", "make a key invalid instead (a running server refuses it within a minute)"},
+    {0}};
 
 static void ready(void *ctx, int port) {
   const struct serve_options *o = ctx;
@@ -36,12 +41,50 @@ static int run_serve(struct cli *c, struct error *e) {
   return serve_run(&o, e);
 }
 
+static int list_keys(struct cli *c, const char *site, struct error *e) {
+  struct buf b = {0};
+  struct json_out o;
+  struct json root, item;
+  struct json_parser *jp = NULL;
+  json_out_init(&o, &b, false);
+  int rc = key_list(site, &o, e);
+  if (rc == OK && c->json) rc = cli_print_json(&b, e);
+  if (rc == OK && !c->json) {
+    buf_reserve(&b, 64);
+    rc = json_parser_new(&jp, e);
+    if (rc == OK) rc = json_parse(jp, b.p, b.n, b.cap, &root, e);
+    struct table t;
+    table_init(&t, 5, "id", "role", "label", "made", "revoked");
+    if (rc == OK)
+      for (struct json_iter it = json_items(root); json_next(&it, &item);) {
+        static const char *const name[5] = {"id", "role", "label", "created", "revoked"};
+        char cell[5][256];
+        for (int i = 0; i < 5; i++) snprintf(cell[i], sizeof cell[i], "%.*s", STR_ARG(json_str(json_get(item, name[i]))));
+        table_row(&t, cell[0], cell[1], cell[2], cell[3], cell[4]);
+      }
+    if (rc == OK) table_print(&t, stdout);
+    table_release(&t);
+  }
+  json_parser_free(jp);
+  buf_release(&b);
+  return rc;
+}
+
 static int run_key(struct cli *c, struct error *e) {
   struct site s;
   char key[64];
   const char *name = cli_text(c, "role", "clinician");
   enum role role = ROLE_VIEWER;
   TRY(site_open(c->arg[0], &s, e));
+  const char *revoke = cli_text(c, "revoke", NULL);
+  if (revoke || cli_flag(c, "list")) {
+    if (cli_text(c, "role", NULL) || cli_text(c, "label", NULL) || (revoke && cli_flag(c, "list")))
+      return error_set(e, E_USAGE, "a key is made, listed or revoked: one of them");
+    if (!revoke) return list_keys(c, s.path, e);
+    TRY(key_revoke(s.path, revoke, e));
+    printf(c->json ? "{\"revoked\":\"%s\"}\n" : "Key %s is revoked.\n", revoke);
+    return OK;
+  }
   while (role < ROLES && strcmp(role_name[role], name) != 0) role++;
   if (role == ROLES) return error_set(e, E_USAGE, "--role is viewer, clinician or admin");
   TRY(key_create(s.path, role, cli_text(c, "label", ""), key, e));
@@ -53,5 +96,5 @@ static int run_key(struct cli *c, struct error *e) {
 }
 
 const struct command command_serve = {"serve", "SITE", "answer over HTTP: the workbench and the API", serve_options_table, 1, 1, run_serve};
-const struct command command_key = {"key", "SITE", "make an API key; it is printed once and stored only as a hash", key_options, 1,
-                                    1,     run_key};
+const struct command command_key = {
+    "key", "SITE", "make an API key (printed once, stored only as a hash), list keys, revoke one", key_options, 1, 1, run_key};

@@ -1,5 +1,7 @@
 #include "cli/cli_site.h"
 
+#include "cli/cli_forgotten.h"
+
 #include <string.h>
 
 #include "base/file.h"
@@ -25,6 +27,7 @@ int cli_passphrase(const struct cli *c, struct arena *a, char **out, struct erro
 int cli_store(const struct site *s, struct timeline **out, struct error *e) {
   char dir[4096];
   TRY(site_path(s, dir, "timelines", NULL));
+  TRY(forgotten_unfinished(s, e));
   int rc = timeline_open(dir, out, e);
   if (rc == E_NOTFOUND)
     return error_set(e, E_NOTFOUND, "this site has no timelines yet; bring records in with: vitae ingest %s --from fhir PATH", s->path);

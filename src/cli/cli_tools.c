@@ -1,4 +1,4 @@
-/* vitae tasks, export, verify, about, completion */
+/* vitae tasks, export, about, completion */
 #include <string.h>
 
 #include "base/duckdb.h"
@@ -11,7 +11,6 @@
 #include "govern/site.h"
 #include "kernel/kernel.h"
 #include "model/model.h"
-#include "serve/serve.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 
@@ -128,50 +127,6 @@ static int run_export(struct cli *c, struct error *e) {
   return rc;
 }
 
-struct findings {
-  uint64_t n;
-  FILE *to; /* standard error under --json, where standard output holds one object */
-};
-
-static void finding(void *ctx, const char *what) {
-  struct findings *f = ctx;
-  f->n++;
-  fprintf(f->to, "  %s\n", what);
-}
-
-/* A site, a store or a generation, or a checkpoint: whatever the path holds is re-read and re-checked. */
-static int run_verify(struct cli *c, struct error *e) {
-  const char *path = c->arg[0];
-  char at[4096];
-  uint64_t rows = 0;
-  struct findings found = {0, c->json ? stderr : stdout};
-  TRY(file_join(at, sizeof at, path, "config.json", e));
-  if (file_exists(at)) {
-    TRY(model_verify(path, finding, &found, e));
-  } else {
-    TRY(file_join(at, sizeof at, path, "vitae.json", e));
-    if (!file_exists(at)) {
-      TRY(timeline_verify(path, finding, &found, e));
-    } else {
-      struct site s;
-      TRY(site_open(path, &s, e));
-      TRY(site_path(&s, at, "timelines", "CURRENT", NULL));
-      if (file_exists(at)) {
-        TRY(site_path(&s, at, "timelines", NULL));
-        TRY(timeline_verify(at, finding, &found, e));
-      }
-      TRY(registry_verify(path, finding, &found, e));
-      TRY(site_path(&s, at, "vitae.db", NULL));
-      if (file_exists(at)) TRY(audit_verify(path, &rows, e));
-    }
-  }
-  if (found.n)
-    return error_set(e, E_CORRUPT, "%llu findings, listed%s", (unsigned long long)found.n, c->json ? " on standard error" : " above");
-  if (c->json) return say_path("verified", path, e);
-  printf("%s: every byte, hash and signature is as it should be\n", path);
-  return OK;
-}
-
 static int run_about(struct cli *c, struct error *e) {
   struct error none = {0};
   const char *duck = duck_available(&none) == OK ? "found" : "not found: Parquet is off (MEDS can be read as CSV); see docs/operations.md";
@@ -214,8 +169,6 @@ const struct command command_tasks = {"tasks", "SITE",   "list the tasks and how
                                       1,       run_tasks};
 const struct command command_export = {
     "export", "SITE --format FORMAT --to DIR", "write timelines as MEDS, or a model as safetensors", export_options, 1, 1, run_export};
-const struct command command_verify = {"verify", "PATH",    "re-read a site, store or checkpoint and check every byte", no_options, 1,
-                                       1,        run_verify};
 const struct command command_about = {"about", "",       "what this machine offers: kernels, threads, optional parts", no_options, 0,
                                       0,       run_about};
 const struct command command_completion = {"completion", "", "print a bash completion script", no_options, 0, 0, run_completion};

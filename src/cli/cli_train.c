@@ -5,6 +5,7 @@
 #include "base/progress.h"
 #include "base/time.h"
 #include "cli/cli_commands.h"
+#include "cli/cli_forgotten.h"
 #include "cli/cli_site.h"
 #include "govern/govern.h"
 #include "govern/site.h"
@@ -20,11 +21,13 @@ static const struct cli_option options[] = {
     {"seed", CLI_INTEGER, "N", "same seed, machine and threads: the same bits (default 1)"},
     {"threads", CLI_INTEGER, "N", "default: all cores"},
     {"lr", CLI_NUMBER, "X", "peak learning rate for a width up to 96, scaled by 96/width beyond (default 0.002)"},
-    {"name", CLI_TEXT, "NAME", "run directory under models/runs (default: run)"},
+    {"name", CLI_TEXT, "NAME", "run directory under models/runs, new unless --resume or --force (default: run-1, run-2, ...)"},
+    {"force", CLI_FLAG, NULL, "train anew where a run of this name stands; its checkpoint is lost"},
     {"init", CLI_TEXT, "MODEL", "start from this checkpoint directory"},
     {"resume", CLI_FLAG, NULL, "go on where an interrupted run of this name stopped"},
     {"save-every", CLI_NUMBER, "S", "seconds between checkpoints (default 30)"},
     {"column", CLI_TEXT, "COLUMN", "kernel column: ref, avx2, avx512, avx512bf16, amx (default: the best here)"},
+    {"canaries", CLI_INTEGER, "N", "made-up lives trained on, to measure how well single lives are remembered (default 0, most 240)"},
     {"bf16", CLI_FLAG, NULL, "matrix products in bfloat16 where the processor has it"},
     {0}};
 
@@ -92,6 +95,7 @@ static int make_version(const struct site *s, const struct timeline *t, const ch
   json_parser_free(jp);
   arena_free(&a);
   TRY(rc);
+  TRY(seen_write(s, t, e)); /* before the version: who was trained on must be known of every version */
   TRY(registry_open(s->path, &r, e));
   rc = registry_add(r, dir, &info, id, e);
   registry_close(r);
@@ -130,6 +134,30 @@ static int say(struct cli *c, const struct train_result *r, const char *dir, con
   return rc;
 }
 
+/* Without a name: the first run-N that is not there; with --resume: the last one that is. An earlier run is never overwritten unasked. */
+static int run_dir(struct cli *c, const struct site *s, char dir[4096], struct error *e) {
+  const char *name = cli_text(c, "name", NULL);
+  bool resume = cli_flag(c, "resume"), force = cli_flag(c, "force");
+  if (resume && force) return error_set(e, E_USAGE, "--resume goes on, --force begins anew: one of them");
+  if (name) {
+    TRY(site_path(s, dir, "models", "runs", name, NULL));
+    if (!resume && !force && file_is_dir(dir))
+      return error_set(e, E_USAGE, "there is a run of this name; go on with --resume, or train anew with --force");
+    return OK;
+  }
+  if (force) return error_set(e, E_USAGE, "--force wants --name: which run to replace");
+  char before[4096] = "";
+  for (int i = 1; i < 1000000; i++) {
+    char number[32];
+    snprintf(number, sizeof number, "run-%d", i);
+    TRY(site_path(s, dir, "models", "runs", number, NULL));
+    if (!file_is_dir(dir)) break;
+    memcpy(before, dir, sizeof before);
+  }
+  if (resume && before[0]) memcpy(dir, before, sizeof before);
+  return OK;
+}
+
 static int train(struct cli *c, const struct site *s, const struct timeline *t, struct arena *a, struct error *e) {
   struct train_options o;
   struct train_result result;
@@ -138,7 +166,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   int n = 0, rc;
   train_defaults(&o);
   TRY(model_preset(cli_text(c, "size", "small"), &o.config, e));
-  TRY(site_path(s, dir, "models", "runs", cli_text(c, "name", "run"), NULL));
+  TRY(run_dir(c, s, dir, e));
   o.dir = dir;
   o.resume = cli_flag(c, "resume");
   o.seed = (uint64_t)cli_integer(c, "seed", 1);
@@ -149,6 +177,9 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   o.save_every = cli_number(c, "save-every", o.save_every);
   o.column = cli_text(c, "column", NULL);
   o.bf16 = cli_flag(c, "bf16");
+  int64_t canaries = cli_integer(c, "canaries", 0);
+  if (canaries < 0 || canaries > 240) return error_set(e, E_USAGE, "--canaries is 0 to 240");
+  o.canaries = (int)canaries;
   if (cli_text(c, "init", NULL)) snprintf(init, sizeof init, "%s", cli_text(c, "init", NULL)), o.init = init;
   if (o.epochs <= 0 || o.threads < 0 || o.lr <= 0) return error_set(e, E_USAGE, "--epochs and --lr are above 0, --threads is not negative");
   TRY_OUT(choose_tasks(c, s, t, a, &tasks, &n, e));

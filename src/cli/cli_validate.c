@@ -11,11 +11,14 @@
 #include "model/model.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
+#include "validate/memorisation.h"
 #include "validate/validate.h"
 
 static const struct cli_option options[] = {
     {"task", CLI_MANY, "TASK", "what to validate; default: every task that the model has a head for"},
     {"model", CLI_TEXT, "VERSION", "version, its first letters, its state, or a checkpoint directory (default: the newest)"},
+    {"reference", CLI_TEXT, "VERSION",
+     "earlier checkpoint of the same run: calibrates membership inference (default: the codes' frequencies)"},
     {"bootstrap", CLI_INTEGER, "N", "resamples for the intervals (default 500)"},
     {"seed", CLI_INTEGER, "N", "of the resamples (default 1)"},
     {"threads", CLI_INTEGER, "N", "default: all cores"},
@@ -25,7 +28,8 @@ struct job {
   const struct site *site;
   const struct timeline *store;
   const struct model *model;
-  const char *id;
+  const char *id, *dir;
+  struct memorisation *memorisation;
   struct registry *registry;
   struct table *table;
   struct json_out *json;
@@ -66,6 +70,8 @@ static void object(struct json_out *o, const struct validation *v, const char *d
   json_kv_f64(o, "difference_hi", v->difference_hi);
   json_kv_f64(o, "seconds", v->seconds);
   json_kv_c(o, "report", dir);
+  json_out_key(o, "memorisation");
+  memorisation_json(v->memorisation, o);
   struct buf reasons = {0};
   json_kv_bool(o, "gate", validate_gate(v, &reasons));
   json_kv_c(o, "gate_reasons", buf_cstr(&reasons));
@@ -88,7 +94,8 @@ static int one(struct cli *c, struct job *j, const char *name, struct error *e) 
                                .threads = (int)cli_integer(c, "threads", 0),
                                .min_subgroup = 50,
                                .model_hash = j->id,
-                               .commit = cli_commit()};
+                               .commit = cli_commit(),
+                               .memorisation = j->memorisation};
   int rc;
   TRY_OUT(validate_run(&o, &a, &v, e));
   snprintf(leaf, sizeof leaf, "%s-%.12s", task_name(task), j->id[0] ? j->id : "checkpoint");
@@ -133,6 +140,34 @@ static int all_tasks(struct cli *c, struct job *j, struct error *e) {
   return done ? OK : error_set(e, E_INPUT, "no task could be validated on the held-out patients");
 }
 
+/* Once for all tasks: it is the trunk that would remember. Limits: the site's policy/gates.json, else the program's. */
+static int remembers(struct cli *c, struct job *j, struct arena *a, struct memorisation *out, struct error *e) {
+  struct memorisation_options o = {.model = j->model,
+                                   .store = j->store,
+                                   .model_dir = j->dir,
+                                   .seed = (uint64_t)cli_integer(c, "seed", 1),
+                                   .threads = (int)cli_integer(c, "threads", 0)};
+  const char *name = cli_text(c, "reference", NULL);
+  struct model *reference = NULL;
+  struct progress bar;
+  char path[4096], id[65];
+  TRY(site_find(j->site, "policy", "gates", path, e));
+  TRY(memorisation_limits_load(path, &o.limits, e));
+  if (name) TRY(cli_model(j->site, name, &reference, path, id, e));
+  o.reference = reference;
+  progress_start(&bar, "memorisation", 1, PROGRESS_COUNT);
+  int rc = memorisation_run(&o, a, out, e);
+  progress_end(&bar, rc == OK ? "done" : "stopped");
+  if (reference) model_free(reference);
+  if (rc == OK && !c->json) {
+    struct buf line = {0};
+    memorisation_line(out, &line);
+    printf("Memorisation: %s\n", buf_cstr(&line));
+    buf_release(&line);
+  }
+  return rc;
+}
+
 static int run(struct cli *c, struct error *e) {
   struct site s;
   struct job j = {.site = &s};
@@ -142,15 +177,19 @@ static int run(struct cli *c, struct error *e) {
   struct buf b = {0};
   struct json_out o;
   char dir[4096], id[65];
+  struct arena a;
+  struct memorisation memorisation;
   TRY(site_open(c->arg[0], &s, e));
   TRY(cli_store(&s, &store, e));
   int rc;
+  arena_init(&a, 0, 0);
   table_init(&table, 7, "task", "predictor", "n / events", "AUROC", "AUPRC", "Brier", "slope");
   json_out_init(&o, &b, false);
   json_out_array(&o);
   TRY_OUT(cli_model(&s, cli_text(c, "model", NULL), &model, dir, id, e));
   TRY_OUT(registry_open(s.path, &j.registry, e));
-  j.store = store, j.model = model, j.id = id, j.table = &table, j.json = &o;
+  j.store = store, j.model = model, j.id = id, j.dir = dir, j.table = &table, j.json = &o, j.memorisation = &memorisation;
+  TRY_OUT(remembers(c, &j, &a, &memorisation, e));
   TRY_OUT(all_tasks(c, &j, e));
   json_out_end(&o);
   if (c->json)
@@ -158,6 +197,7 @@ static int run(struct cli *c, struct error *e) {
   else
     printf("\nHeld-out patients only; intervals: 95 %%, bootstrap over patients\n"), table_print(&table, stdout);
 out:
+  arena_free(&a);
   table_release(&table);
   buf_release(&b);
   if (j.registry) registry_close(j.registry);

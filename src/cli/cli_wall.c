@@ -1,40 +1,37 @@
 #include "cli/cli_wall.h"
 
 #include "base/file.h"
-#include "base/plot.h"
 #include "base/progress.h"
+#include "base/time.h"
+#include "cli/cli_page.h"
 #include "cli/cli_site.h"
 #include "govern/site.h"
+#include "govern/wall_chain.h"
 #include "timeline/timeline.h"
+#include "validate/risk.h"
 
-static void html_page(const struct deid_policy *policy, const struct wall_summary *sum, const char *generation, struct buf *b) {
+static void html_page(const struct deid_policy *policy, const struct wall_summary *sum, const char *generation, const struct risk *risk,
+                      struct buf *b) {
   const struct deid_counts *n = &sum->counts;
-  double x[IDENTIFIER_KINDS], y[IDENTIFIER_KINDS];
-  buf_puts(
-      b,
-      "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>The wall</title><style>"
-      "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}"
-      "table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:left;border-bottom:1px solid "
-      "#ddd}td.n{text-align:right;font-variant-numeric:tabular-nums}"
-      "@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#15181c}td,th{border-color:#444}}</style><h1>What the wall took "
-      "out</h1>");
-  buf_printf(b, "<p>Source <b>%s</b>, store generation <b>%s</b>. Policy <b>%s</b> (%.16s…): %s</p>", sum->source, generation, policy->name,
-             policy->hash, policy->statement);
-  buf_printf(b,
-             "<p>%llu records read, %llu events passed, %llu persons, %llu records rejected.</p><h2>Identifiers removed, by kind (45 CFR "
-             "164.514(b)(2))</h2><table><tr><th>kind<th>removed",
-             (unsigned long long)n->records, (unsigned long long)n->events, (unsigned long long)n->persons,
-             (unsigned long long)sum->stats.rejected);
+  uint64_t most = 1;
+  page_begin(b, "What the wall took out");
+  buf_puts(b, "<p>Source <b>");
+  buf_html(b, str_c(sum->source));
+  buf_printf(b, "</b>, store generation <b>%s</b>. Policy <b>%s</b> (%.16s…): %s</p><p>", generation, policy->name, policy->hash,
+             policy->statement);
+  page_count(b, n->records), buf_puts(b, " records read, ");
+  page_count(b, n->events), buf_puts(b, " events passed, ");
+  page_count(b, n->persons), buf_puts(b, " persons, ");
+  page_count(b, sum->stats.rejected);
+  buf_puts(b,
+           " records rejected.</p><h2>Identifiers removed, by kind (45 CFR 164.514(b)(2))</h2><table><tr><th>kind<th class=n>removed<th>");
+  for (int k = 0; k < IDENTIFIER_KINDS; k++) most = n->removed[k] > most ? n->removed[k] : most;
   for (int k = 0; k < IDENTIFIER_KINDS; k++) {
-    buf_printf(b, "<tr><td>%s<td class=n>%llu", deid_identifier_name(k), (unsigned long long)n->removed[k]);
-    x[k] = k + 1, y[k] = (double)n->removed[k];
+    buf_printf(b, "<tr><td>%s<td class=n>", deid_identifier_name(k));
+    page_count(b, n->removed[k]);
+    page_bar(b, (double)n->removed[k] / (double)most);
   }
   buf_puts(b, "</table>");
-  struct plot p;
-  plot_init(&p, "Identifiers removed, by row of the table above", "row", "removed");
-  plot_add(&p, PLOT_BARS, "", x, y, NULL, IDENTIFIER_KINDS);
-  plot_svg(&p, 640, 280, b);
-  plot_release(&p);
   buf_printf(b,
              "<h2>Changed on the way</h2><table><tr><td>dates changed<td class=n>%llu<tr><td>ages over the cap<td "
              "class=n>%llu<tr><td>3-digit ZIP kept<td class=n>%llu"
@@ -43,10 +40,13 @@ static void html_page(const struct deid_policy *policy, const struct wall_summar
              (unsigned long long)n->dates_changed, (unsigned long long)n->ages_capped, (unsigned long long)n->zips_kept,
              (unsigned long long)n->zips_cleared, (unsigned long long)n->text_dropped, (unsigned long long)n->elements_dropped);
   buf_puts(b,
-           "<h2>What remains at risk</h2><p>Codes, values and intervals remain: a rare combination of them can single a person out for "
+           "<h1>What remains at risk</h1><p>Codes, values and intervals remain: a rare combination of them can single a person out for "
            "somebody who knows "
            "it already. Shifted dates are not Safe Harbor: they need an expert's determination (164.514(b)(1)) or a data use "
-           "agreement.</p></html>\n");
+           "agreement.</p>");
+  if (n->genomes) buf_printf(b, "<p><b>%llu genomes passed.</b> %s</p>", (unsigned long long)n->genomes, deid_genome_statement());
+  risk_html(risk, b);
+  page_end(b);
 }
 
 static void print_table(const struct deid_policy *policy, const struct wall_summary *sum, const char *generation, uint64_t persons,
@@ -63,12 +63,15 @@ static void print_table(const struct deid_policy *policy, const struct wall_summ
   ROW("records read", n->records);
   ROW("events passed", n->events);
   ROW("persons", n->persons);
+  if (n->linked) ROW("keys linked to a known person", n->linked);
+  if (n->link_conflicts) ROW("links refused (see linking in the report)", n->link_conflicts);
   for (int k = 0; k < IDENTIFIER_KINDS; k++)
     if (n->removed[k]) {
       char label[64];
       snprintf(label, sizeof label, "removed: %s", deid_identifier_name(k));
       ROW(label, n->removed[k]);
     }
+  if (n->objects) ROW("images and genomes passed", n->objects);
   ROW("dates changed", n->dates_changed);
   if (n->ages_capped) ROW("ages capped", n->ages_capped);
   ROW("elements dropped", n->elements_dropped);
@@ -76,48 +79,134 @@ static void print_table(const struct deid_policy *policy, const struct wall_summ
 #undef ROW
   table_print(&t, stdout);
   table_release(&t);
+  if (n->genomes) printf("%llu genomes passed. %s\n", (unsigned long long)n->genomes, deid_genome_statement());
   printf("The store's generation %s holds %llu persons and %llu events.\n", generation, (unsigned long long)persons,
          (unsigned long long)events);
   if (sum->quarantine[0]) printf("Rejected records are listed (file, row, field, reason) in %s\n", sum->quarantine);
 }
 
-int wall_report(struct cli *c, const struct site *s, const struct deid_policy *policy, const struct wall_summary *sum, struct error *e) {
+/* What is true of the generation: read from the store itself. */
+struct wall_store {
+  char generation[32], hash[65];
+  uint64_t persons, events;
+  struct risk *risk;
+};
+enum { RISK_WORK = 50000000 }; /* an ingest does not wait for more; vitae audit --risk does */
+
+static int look(const struct site *s, struct wall_store *out, struct error *e) {
   struct timeline *t;
+  struct risk_options o;
+  char path[4096];
+  TRY(site_find(s, "policy", "risk", path, e));
+  TRY(risk_options_load(path, &o, e));
+  int rc = cli_store(s, &t, e);
+  if (rc == OK) {
+    snprintf(out->generation, sizeof out->generation, "%s", timeline_generation(t));
+    snprintf(out->hash, sizeof out->hash, "%s", timeline_hash(t));
+    out->persons = timeline_subjects(t), out->events = timeline_events(t);
+    o.work = RISK_WORK;
+    rc = risk_compute(t, &o, &out->risk, e);
+    timeline_close(t);
+  }
+  risk_options_free(&o);
+  return rc;
+}
+
+/* Hashes of the source files and of their names: what went in, without saying what it is called. */
+static void inputs(struct wall_summary *sum, struct json_out *o) {
+  char hex[65];
+  struct buf list = {0};
+  hash_hex(sum->inputs_hash, 32, hex);
+  json_kv_i64(o, "input_files", (int64_t)sum->inputs_n);
+  json_kv_c(o, "inputs_sha256", hex);
+  buf_printf(&list, "[%s]", buf_cstr(&sum->inputs));
+  json_out_key(o, "inputs");
+  json_out_raw(o, (struct str){list.p, list.n});
+  o->to->failed = o->to->failed || list.failed || sum->inputs.failed;
+  buf_release(&list);
+}
+
+static void statement_head(const struct wall_store *store, const struct wall_link *link, const char *source, struct json_out *o) {
+  char now[32];
+  json_out_object(o);
+  json_kv_i64(o, "format", WALL_CHAIN_FORMAT);
+  json_kv_c(o, "source", source);
+  json_kv_c(o, "generation", store->generation);
+  json_kv_c(o, "store", store->hash);
+  json_kv_c(o, "previous", link->previous);
+  json_kv_c(o, "signer", link->signer);
+  time_format(time_now() / TIME_SECOND * TIME_SECOND, now);
+  json_kv_c(o, "time", now);
+  json_kv_c(o, "program", VITAE_VERSION);
+  json_kv_c(o, "commit", cli_commit());
+}
+
+int wall_statement(const struct site *s, const char *what, struct error *e) {
+  struct wall_store store = {0};
+  struct wall_link link;
+  struct timeline *t;
+  struct buf b = {0};
+  struct json_out o;
   TRY(cli_store(s, &t, e));
-  char generation[32], file[4096], name[64];
-  snprintf(generation, sizeof generation, "%s", timeline_generation(t));
-  uint64_t persons = timeline_subjects(t), events = timeline_events(t);
+  snprintf(store.generation, sizeof store.generation, "%s", timeline_generation(t));
+  snprintf(store.hash, sizeof store.hash, "%s", timeline_hash(t));
   timeline_close(t);
+  TRY(wall_chain_head(s->path, &link, e));
+  json_out_init(&o, &b, false);
+  statement_head(&store, &link, what, &o);
+  json_out_end(&o);
+  int rc = buf_check(&b, e);
+  if (rc == OK) rc = wall_chain_add(s->path, store.generation, (struct str){b.p, b.n}, e);
+  buf_release(&b);
+  return rc;
+}
+
+static void statement(const struct wall_store *store, const struct wall_link *link, struct wall_summary *sum, const struct buf *page,
+                      struct json_out *o) {
+  uint8_t digest[32];
+  char hex[65];
+  statement_head(store, link, sum->source, o);
+  inputs(sum, o);
+  json_kv_i64(o, "files", (int64_t)sum->stats.files);
+  json_kv_i64(o, "bytes", (int64_t)sum->stats.bytes);
+  json_kv_i64(o, "rejected", (int64_t)sum->stats.rejected);
+  json_kv_f64(o, "seconds", sum->seconds);
+  json_kv_i64(o, "store_persons", (int64_t)store->persons);
+  json_kv_i64(o, "store_events", (int64_t)store->events);
+  json_out_key(o, "wall");
+  json_out_raw(o, (struct str){sum->manifest.p, sum->manifest.n});
+  json_out_key(o, "risk");
+  risk_json(store->risk, o);
+  sha256_of(page->p, page->n, digest);
+  hash_hex(digest, 32, hex);
+  json_kv_c(o, "page", hex);
+  json_out_end(o);
+}
+
+int wall_report(struct cli *c, const struct site *s, const struct deid_policy *policy, struct wall_summary *sum, struct error *e) {
+  struct wall_store store = {0};
+  struct wall_link link;
+  char file[4096], name[64];
   struct buf html = {0}, json = {0};
   struct json_out o;
   int rc;
-  json_out_init(&o, &json, false);
-  json_out_object(&o);
-  json_kv_c(&o, "source", sum->source);
-  json_kv_c(&o, "generation", generation);
-  json_kv_i64(&o, "files", (int64_t)sum->stats.files);
-  json_kv_i64(&o, "bytes", (int64_t)sum->stats.bytes);
-  json_kv_i64(&o, "rejected", (int64_t)sum->stats.rejected);
-  json_kv_f64(&o, "seconds", sum->seconds);
-  json_kv_i64(&o, "store_persons", (int64_t)persons);
-  json_kv_i64(&o, "store_events", (int64_t)events);
-  json_out_key(&o, "wall");
-  json_out_raw(&o, (struct str){sum->manifest.p, sum->manifest.n});
-  json_out_end(&o);
-  html_page(policy, sum, generation, &html);
-  TRY_OUT(buf_check(&json, e));
+  TRY_OUT(look(s, &store, e));
+  TRY_OUT(wall_chain_head(s->path, &link, e));
+  html_page(policy, sum, store.generation, store.risk, &html);
   TRY_OUT(buf_check(&html, e));
-  snprintf(name, sizeof name, "wall-%s.json", generation);
-  TRY_OUT(site_path(s, file, "reports", name, NULL));
-  TRY_OUT(file_write_atomic(file, json.p, json.n, 0644, e));
-  snprintf(name, sizeof name, "wall-%s.html", generation);
+  json_out_init(&o, &json, false);
+  statement(&store, &link, sum, &html, &o);
+  TRY_OUT(buf_check(&json, e));
+  snprintf(name, sizeof name, "wall-%s.html", store.generation);
   TRY_OUT(site_path(s, file, "reports", name, NULL));
   TRY_OUT(file_write_atomic(file, html.p, html.n, 0644, e));
+  TRY_OUT(wall_chain_add(s->path, store.generation, (struct str){json.p, json.n}, e));
   if (c->json)
     rc = cli_print_json(&json, e);
   else
-    print_table(policy, sum, generation, persons, events), printf("Report: %s\n", file);
+    print_table(policy, sum, store.generation, store.persons, store.events), printf("Report: %s\n", file);
 out:
+  risk_free(store.risk);
   buf_release(&html);
   buf_release(&json);
   return rc;

@@ -1,18 +1,27 @@
-/* What an ingest says afterwards: the wall report (reports/wall-GENERATION.{json,html}) and a table of counts. */
+/* What an ingest says afterwards: a signed statement (reports/wall-GENERATION.{json,sig}, see govern/wall_chain.h), its page with the
+ * risk that remains (.html), and a table of counts. */
 #ifndef CLI_WALL_H
 #define CLI_WALL_H
+#include "base/hash.h"
 #include "cli/cli.h"
 #include "deid/deid.h"
 #include "record/record.h"
 
 struct site;
+enum { WALL_INPUTS = 2000 };
 struct wall_summary {
   struct record_stats stats;
   struct deid_counts counts;
   struct buf manifest; /* JSON object by deid_manifest */
+  struct buf inputs;   /* JSON objects of the first WALL_INPUTS source files: SHA-256 of the name and of the bytes, with commas between */
+  uint8_t
+      inputs_hash[32]; /* over all source files: h = SHA-256(h, SHA-256 of the bytes, SHA-256 of the name), hashes as bytes; h = 0 before */
+  uint64_t inputs_n;
   double seconds;
   char source[64], quarantine[4096];
 };
-int wall_report(struct cli *c, const struct site *s, const struct deid_policy *policy, const struct wall_summary *sum,
+/* A signed statement for a generation that no ingest made: `what` did ("forget"). The chain stays whole. */
+int wall_statement(const struct site *s, const char *what, struct error *e) MUST_CHECK;
+int wall_report(struct cli *c, const struct site *s, const struct deid_policy *policy, struct wall_summary *sum,
                 struct error *e) MUST_CHECK;
 #endif

@@ -7,6 +7,8 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "deid/deid_date.h"
+#include "deid/deid_object.h"
+#include "deid/deid_text.h"
 #include "deid/event_make.h"
 #include "deid/wall.h"
 #include "deid/zip3.h"
@@ -50,7 +52,7 @@ static int load_rules(struct deid *w, struct error *e) {
 
 static int policy_check(const struct deid_policy *p, struct error *e) {
   bool sound = p->dates <= DEID_DATES_KEEP && (p->dates != DEID_DATES_SHIFT || (p->shift_days_max >= 1 && p->shift_days_max <= 36500)) &&
-               p->age_cap >= 0 && p->zip3_n >= 0 && p->zip3_n <= 1024 && p->sentinel_n >= 0 && p->sentinel_n <= 8;
+               (p->random_pseudonyms || p->dates == DEID_DATES_SHIFT) && p->age_cap >= 0 && p->zip3_n >= 0 && p->zip3_n <= 1024 && p->sentinel_n >= 0 && p->sentinel_n <= 8;
   return sound ? OK : error_set(e, E_USAGE, "de-identification policy out of range");
 }
 
@@ -63,6 +65,7 @@ int deid_open(const struct deid_policy *policy, struct vault *vault, const char 
   memset(w, 0, sizeof *w);
   w->policy = *policy;
   w->vault = vault;
+  vault->keyed = !policy->random_pseudonyms;
   w->out = *out;
   map_init(&w->codes, CODES_MEMORY);
   map_init(&w->paths, PATHS_MEMORY);
@@ -80,6 +83,8 @@ int deid_open(const struct deid_policy *policy, struct vault *vault, const char 
 
 void deid_close(struct deid *w) {
   if (!w) return;
+  object_close(w);
+  deid_text_close(w);
   code_rules_free(w->rules);
   map_release(&w->codes);
   map_release(&w->paths);
@@ -144,33 +149,26 @@ static int drop(struct deid *w, const struct record *r, enum drop why, struct er
 
 /* ---- the person ---- */
 
-static void own_add(struct deid *w, struct str s) {
-  s = str_trim(s);
-  if (s.n >= OWN_LEAST) w->own[w->own_n++ % OWN_IDENTIFIERS] = vault_hash(w->vault, s.p, s.n, 0);
-}
+/* Codes, units and numbers are compared with what the vault knows of this person. */
+static bool own_has(const struct deid *w, struct str s) { return s.n >= OWN_LEAST && vault_has_value(w->vault, w->person, s); }
 
-/* The person's key, or what follows its last slash ("Patient/123"): compared as it is, so that a change of person costs nothing. */
-static bool own_key(const struct identity *id, struct str s) {
-  if (s.n > id->key_n || memcmp(id->key + id->key_n - s.n, s.p, s.n) != 0) return false;
-  return s.n == id->key_n || id->key[id->key_n - s.n - 1] == '/';
-}
-
-static bool own_has(const struct deid *w, struct str s) {
-  if (s.n < OWN_LEAST) return false;
-  if (own_key(w->current, s)) return true;
-  uint64_t h = w->own_n ? vault_hash(w->vault, s.p, s.n, 0) : 0;
-  for (uint32_t i = 0; i < w->own_n && i < OWN_IDENTIFIERS; i++)
-    if (w->own[i] == h) return true;
-  return false;
-}
-
-/* The person's own identifiers are remembered while their records follow one another, as they do in a bundle. */
-static int person_of(struct deid *w, const struct record *r, struct error *e) {
-  const struct identity *c = w->current;
-  if (c && c->key_n == r->person.n && !(c->flags & IDENTITY_ERASED) && memcmp(c->key, r->person.p, c->key_n) == 0) return OK;
-  TRY(vault_person(w->vault, w->source, r->person, &w->person, e));
+/* The person of a record; kept while records of one key follow one another. False: forgotten, and not to come back. */
+static int person_of(struct deid *w, const struct record *r, bool *usable, struct error *e) {
+  *usable = true;
+  if (w->current && w->changes == w->vault->changes && str_eq(w->key, r->person)) return OK;
+  w->current = NULL;
+  if (!vault_known(w->vault, w->source, r->person, &w->person)) {
+    *usable = !vault_gone(w->vault, w->source, r->person);
+    if (!*usable) return OK;
+    TRY(vault_person(w->vault, w->source, r->person, &w->person, e));
+  }
   w->current = vault_identity(w->vault, w->person);
-  w->own_n = 0;
+  w->changes = w->vault->changes;
+  w->key = STR_NONE;
+  for (uint32_t i = w->current->keys; i; i = vault_entry(&w->vault->keys, i - 1)->next) {
+    struct vault_text t = vault_text(w->vault, vault_entry(&w->vault->keys, i - 1));
+    if (t.space == w->source && str_eq(t.value, r->person)) w->key = t.value; /* the vault's own copy: it stays where it is */
+  }
   return OK;
 }
 
@@ -178,7 +176,7 @@ static bool person_usable(const struct record *r) { return r->person.n > 0 && r-
 
 static void touch(struct deid *w) {
   if (!(w->current->flags & IDENTITY_TOUCHED)) w->counts.persons++;
-  w->current->flags |= IDENTITY_TOUCHED;
+  w->current->flags |= IDENTITY_TOUCHED | IDENTITY_EMITTED;
 }
 
 /* ---- codes, descriptions, units, values ---- */
@@ -342,16 +340,36 @@ static int take_time(struct deid *w, const struct record *r, struct event *ev, b
   return drop(w, r, why, e);
 }
 
+/* An image's event stays without its image; a genome's says nothing but that there is one. */
+static int take_object(struct deid *w, const struct record *r, char blob[65], struct event *ev, bool *passes, struct error *e) {
+  enum drop why;
+  TRY(object_take(w, r, blob, &why, e));
+  *passes = why == DROPS || r->object->kind != OBJECT_GENOME;
+  if (why == DROPS) ev->blob = (struct str){blob, 64};
+  return why == DROPS ? OK : drop(w, r, why, e);
+}
+
+static int drop_both(struct deid *w, const struct record *r, enum drop why, struct error *e) {
+  TRY(drop(w, r, DROP_TEXT, e));
+  return drop(w, r, why, e);
+}
+
 static int take_event(struct deid *w, const struct record *r, struct error *e) {
   struct code_entry *c;
   bool passes;
-  if (r->text.n) TRY(drop(w, r, DROP_TEXT, e));
+  bool text = r->text.n > 0 && w->policy.text != DEID_TEXT_DROP;
+  if (r->text.n && (!text || r->code.n == 0)) TRY(drop(w, r, DROP_TEXT, e));
   if (r->code.n == 0 && r->text.n) return OK;
   enum drop why = code_check(w, r->code, &c);
   if (why == DROPS && own_value(w, r->value)) why = DROP_OWN;
-  if (why != DROPS) return drop(w, r, why, e);
+  if (why != DROPS) return text ? drop_both(w, r, why, e) : drop(w, r, why, e);
   struct event ev = event_of(w, r, r->code);
   TRY(take_time(w, r, &ev, &passes, e));
+  if (!passes) return text ? drop(w, r, DROP_TEXT, e) : OK;
+  if (text) TRY(deid_text_scrub(w, r, &ev.text, e));
+  if (text && !ev.text.n) TRY(drop(w, r, DROP_TEXT, e));
+  char blob[65];
+  if (r->object) TRY(take_object(w, r, blob, &ev, &passes, e));
   if (!passes) return OK;
   TRY(measure(w, r, c, &ev, e));
   ev.display = display_of(w, c, r->display);
@@ -363,8 +381,7 @@ static int take_birth(struct deid *w, const struct record *r, struct error *e) {
   if (r->time.us == TIME_STATIC) return drop(w, r, DROP_TIMELESS, e);
   if (!deid_day(r->time.us, &day)) return drop(w, r, DROP_CALENDAR, e);
   if (deid_sentinel(&w->policy, day)) return drop(w, r, DROP_SENTINEL, e);
-  w->current->birth = day;
-  w->current->birth_precision = (uint8_t)r->time.precision;
+  vault_learn_birth(w->current, day, (uint8_t)r->time.precision);
   w->counts.removed[IDENTIFIER_DATE]++;
   touch(w);
   return OK;
@@ -396,10 +413,13 @@ static int take_identifier(struct deid *w, const struct record *r, struct error 
   bool known = (unsigned)r->identifier < IDENTIFIER_KINDS;
   w->counts.removed[known ? r->identifier : IDENTIFIER_OTHER]++;
   if (!person_usable(r)) return OK;
-  TRY(person_of(w, r, e));
-  if (r->identifier == IDENTIFIER_GEOGRAPHY) return take_zip(w, r, e);
-  if (r->identifier != IDENTIFIER_DATE) own_add(w, r->text);
-  return OK;
+  bool usable;
+  TRY(person_of(w, r, &usable, e));
+  if (!usable) return OK;
+  TRY(vault_learn_identifier(w->vault, &w->person, r, e)); /* may find that this is a person whom another source knows */
+  w->current = vault_identity(w->vault, w->person);
+  w->changes = w->vault->changes;
+  return r->identifier == IDENTIFIER_GEOGRAPHY ? take_zip(w, r, e) : OK;
 }
 
 int deid_take(void *wall, const struct record *r, struct error *e) {
@@ -408,11 +428,31 @@ int deid_take(void *wall, const struct record *r, struct error *e) {
   if (r->kind == RECORD_DROPPED) return drop(w, r, DROP_ELEMENT, e);
   if (r->kind == RECORD_IDENTIFIER) return take_identifier(w, r, e);
   if (!person_usable(r)) return drop(w, r, DROP_PERSON, e);
-  TRY(person_of(w, r, e));
+  bool usable;
+  TRY(person_of(w, r, &usable, e));
+  if (!usable) return drop(w, r, DROP_FORGOTTEN, e);
   /* a birth that comes as an ordinary event must not go round the age rule */
   if (r->kind == RECORD_BIRTH || str_eqc(r->code, "MEDS_BIRTH")) return take_birth(w, r, e);
   if (r->kind == RECORD_DEATH) return take_death(w, r, e);
   return take_event(w, r, e);
+}
+
+int deid_learn(void *wall, const struct record *r, struct error *e) {
+  struct deid *w = wall;
+  int32_t day;
+  bool usable;
+  if ((r->kind != RECORD_IDENTIFIER && r->kind != RECORD_BIRTH) || !person_usable(r)) return OK;
+  if (r->kind == RECORD_BIRTH && (r->time.us == TIME_STATIC || !deid_day(r->time.us, &day) || deid_sentinel(&w->policy, day))) return OK;
+  TRY(person_of(w, r, &usable, e));
+  if (!usable) return OK;
+  if (r->kind == RECORD_BIRTH) {
+    vault_learn_birth(w->current, day, (uint8_t)r->time.precision);
+    return OK;
+  }
+  TRY(vault_learn_identifier(w->vault, &w->person, r, e));
+  w->current = vault_identity(w->vault, w->person);
+  w->changes = w->vault->changes;
+  return OK;
 }
 
 /* ---- births ---- */

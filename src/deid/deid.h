@@ -22,6 +22,7 @@ struct event_sink;
 struct json_out;
 
 enum deid_dates { DEID_DATES_YEAR, DEID_DATES_SHIFT, DEID_DATES_KEEP };
+enum deid_text { DEID_TEXT_DROP, DEID_TEXT_TAG, DEID_TEXT_SURROGATE };
 struct deid_policy { /* read from policy/NAME.json; `hash` (SHA-256 over the file and the tables it names) is stamped on every output */
   char name[32];     /* "safe-harbor", "expert", "limited" */
   char hash[65];
@@ -38,8 +39,14 @@ struct deid_policy { /* read from policy/NAME.json; `hash` (SHA-256 over the fil
   int32_t sentinel[8]; /* days since 1970 of dates that stand for "unknown" */
   int sentinel_n;
   int display_persons;   /* a code's description from outside passes once this many persons had the very same one (1..8) */
+  bool keep_genomes;           /* "genomes": "keep"; absent or "refuse": none passes (docs/deid.md) */
+  char genome_fields[4096];    /* table of what may stay in a VCF file; empty = the one beside the program */
+  char dicom_path[4096];       /* the policy itself, where it has a "dicom" object (dicom_profile.h); empty: no image passes */
   char codes_path[4096]; /* table of code systems and their shapes; read by deid_open, which checks it against codes_hash */
   char codes_hash[65];
+  enum deid_text text;  /* what becomes of free text; a policy that does not say drops it */
+  char text_path[4096]; /* the configuration of the text scrubber; `hash` covers it and all that it names */
+  char text_hash[65];
 };
 int deid_policy_load(const char *path, struct deid_policy *out, struct error *e) MUST_CHECK;
 
@@ -74,20 +81,66 @@ int vault_link_namespaces(struct vault *v, const struct str *ns, int n, struct e
 /* Says that two keys are the same person: an identity table's row. E_MISMATCH if both have events already. */
 int vault_link(struct vault *v, const char *source_a, struct str person_a, const char *source_b, struct str person_b,
                struct error *e) MUST_CHECK;
-/* All identifiers of a pseudonym / of everybody; strings are valid until the vault changes. */
+/* More of what the site trusts (identity.json), each before the first record. An alias makes another name stand for a trusted name space:
+ * an identifier's own ns, or a source's name, whose keys are then values of that name space. Values that never link are fillers such as
+ * UNKNOWN. Two keys of one source are linked by identifiers only after vault_link_within_source(v, true). */
+int vault_link_alias(struct vault *v, struct str name, struct str ns, struct error *e) MUST_CHECK;
+int vault_link_never(struct vault *v, struct str value, struct error *e) MUST_CHECK;
+void vault_link_within_source(struct vault *v, bool yes);
+struct vault_links { /* what linking did since the vault was opened: for reports, without values */
+  uint64_t linked, conflicts;
+  uint64_t births_differ; /* linked all the same, but born in different years: a number that was given twice? */
+  uint64_t unkept;        /* identifiers too long, or too many of one person */
+  struct {
+    struct str source, other;
+    const char *why;
+    uint64_t n;
+  } conflict[64];
+  int conflict_n;
+};
+void vault_link_counts(const struct vault *v, struct vault_links *out);
+
+/* All identifiers of a pseudonym / of everybody; strings are valid until the vault changes. The person's keys come too, as
+ * IDENTIFIER_OTHER with the source as ns; whether a value is long enough to be looked for is the caller's to say. */
 int vault_identifiers(const struct vault *v, int64_t pseudonym, int (*each)(void *ctx, const struct vault_identifier *id, struct error *e),
                       void *ctx, struct error *e) MUST_CHECK;
 int vault_all_identifiers(const struct vault *v,
                           int (*each)(void *ctx, int64_t pseudonym, const struct vault_identifier *id, struct error *e), void *ctx,
                           struct error *e) MUST_CHECK;
-/* 32 secret bytes of the person for `purpose` ("surrogates", "dicom-uid"), the same as long as the vault lives; E_NOTFOUND. */
+/* 32 secret bytes of the person for `purpose` ("surrogates", "dicom-uid"), the same as long as the vault lives, also after a rotation
+ * of its key; E_NOTFOUND. Pseudonym 0: of the vault as a whole. */
 int vault_secret(const struct vault *v, int64_t pseudonym, const char *purpose, uint8_t out[32], struct error *e) MUST_CHECK;
+
+/* Erases the person of a pseudonym as vault_erase does, under all keys; unless it `may_return`, keyed hashes of the keys stay, so that
+ * no later ingest brings the person back. E_NOTFOUND. */
+int vault_forget(struct vault *v, int64_t pseudonym, bool may_return, struct error *e) MUST_CHECK;
+/* A new key file, or a passphrase from now on (NULL = key file). Stores the vault; a crash leaves the old key and map or the new ones. */
+int vault_rotate(struct vault *v, const char *passphrase, struct error *e) MUST_CHECK;
+bool vault_uses_passphrase(const char *dir); /* false also if there is no vault */
+struct vault_person_key {
+  struct str source, key;
+  int64_t pseudonym;
+  int32_t shift_days; /* 0 = not drawn */
+  bool has_events;
+};
+/* Every key of every person. Strings are valid until the vault changes. */
+int vault_persons_each(const struct vault *v, int (*each)(void *ctx, const struct vault_person_key *k, struct error *e), void *ctx,
+                       struct error *e) MUST_CHECK;
+struct vault_counts {
+  uint64_t persons, keys, identifiers, linked /* of several keys */, with_events, with_birth, sources, forgotten_keys, memory;
+};
+void vault_stats(const struct vault *v, struct vault_counts *out);
+/* Encrypts and decrypts a file for somebody else, by a passphrase of its own (Argon2id, secretstream): the honest broker's list. */
+int vault_seal_file(const char *path, const char *passphrase, struct str text, struct error *e) MUST_CHECK;
+int vault_unseal_file(const char *path, const char *passphrase, struct arena *a, struct str *text, struct error *e) MUST_CHECK;
 
 struct deid;
 int deid_open(const struct deid_policy *policy, struct vault *vault, const char *source, const struct event_sink *out, struct deid **wall,
               struct error *e) MUST_CHECK;
 /* Takes one record; emits zero or more events. The signature fits record_sink.record. */
 int deid_take(void *wall, const struct record *r, struct error *e);
+/* The pass before: learns identifiers and births, emits nothing. Same signature. */
+int deid_learn(void *wall, const struct record *r, struct error *e);
 int deid_finish(struct deid *wall, struct error *e) MUST_CHECK;
 /* Writes one JSON object: policy name and hash, persons, events out, removed counts by identifier kind (18 + free text), by
  * transformation (shifted, truncated, capped, generalised, dropped), unknown elements by path with counts. No values. */
@@ -95,10 +148,14 @@ void deid_manifest(const struct deid *wall, struct json_out *o);
 struct deid_counts {
   uint64_t records, events, removed[32]; /* by enum identifier_kind */
   uint64_t dates_changed, ages_capped, zips_kept, zips_cleared, text_dropped, elements_dropped, persons;
+  uint64_t objects, genomes; /* images and genomes that became blobs; genomes among them */
+  uint64_t objects_refused;  /* by the policy */
+  uint64_t linked, link_conflicts; /* keys that became one person's; persons who share a trusted identifier and stay two */
   uint64_t codes_dropped, units_dropped, displays_held, times_dropped,
       own_identifiers; /* parts of elements_dropped, but for units and displays */
 };
 void deid_counts(const struct deid *wall, struct deid_counts *out);
+const char *deid_genome_statement(void);      /* what every report says where a genome passed */
 const char *deid_identifier_name(int kind); /* "names", "geography", … for reports */
 void deid_close(struct deid *wall);
 #endif

@@ -7,6 +7,8 @@
 #include "base/json.h"
 #include "base/time.h"
 #include "deid/deid.h"
+#include "deid/dicom_profile.h"
+#include "deid/text.h"
 
 enum { TABLE_LIMIT = 4 << 20 };
 
@@ -88,6 +90,36 @@ static int sentinels(struct json root, struct deid_policy *p, struct error *e) {
   return OK;
 }
 
+/* A genome is never de-identified by what is taken out around it: it passes only where a policy says so in as many words. */
+static int genomes(struct json root, const char *path, struct deid_policy *p, struct error *e) {
+  char word[256];
+  if (json_kind(json_get(root, "genomes")) == JSON_NONE) return OK;
+  TRY(text(root, "genomes", word, sizeof word, e));
+  p->keep_genomes = strcmp(word, "keep") == 0;
+  if (!p->keep_genomes && strcmp(word, "refuse") != 0) return bad(e, "genomes", "expected keep or refuse");
+  if (!p->keep_genomes) return OK;
+  TRY(text(root, "genome_fields", word, sizeof word, e));
+  return beside(path, word, p->genome_fields, sizeof p->genome_fields, e);
+}
+
+/* "text": drop (the default), tag or surrogate; "text_config": a file beside the policy */
+static int text_fields(struct json root, const char *path, struct deid_policy *p, struct error *e) {
+  char word[256];
+  p->text = DEID_TEXT_DROP;
+  if (json_kind(json_get(root, "text")) == JSON_NONE) return OK;
+  TRY(text(root, "text", word, sizeof word, e));
+  if (!strcmp(word, "drop")) return OK;
+  if (!strcmp(word, "tag"))
+    p->text = DEID_TEXT_TAG;
+  else if (!strcmp(word, "surrogate"))
+    p->text = DEID_TEXT_SURROGATE;
+  else
+    return bad(e, "text", "expected drop, tag or surrogate");
+  TRY(text(root, "text_config", word, sizeof word, e));
+  TRY(beside(path, word, p->text_path, sizeof p->text_path, e));
+  return text_config_hash(p->text_path, p->text_hash, e);
+}
+
 static int fields(struct json root, const char *path, struct deid_policy *p, char zip3_path[4096], struct error *e) {
   char word[256];
   TRY(text(root, "name", p->name, sizeof p->name, e));
@@ -105,13 +137,18 @@ static int fields(struct json root, const char *path, struct deid_policy *p, cha
   TRY(number(root, "age_cap", 0, 150, &p->age_cap, e));
   TRY(number(root, "display_persons", 1, 8, &p->display_persons, e));
   TRY(text(root, "pseudonyms", word, sizeof word, e));
-  if (strcmp(word, "random") != 0) return bad(e, "pseudonyms", "only random pseudonyms exist");
-  p->random_pseudonyms = true;
+  p->random_pseudonyms = strcmp(word, "random") == 0;
+  if (!p->random_pseudonyms && strcmp(word, "keyed") != 0) return bad(e, "pseudonyms", "expected random or keyed");
+  /* 45 CFR 164.514(c): a code must not be derived from the person's data; Safe Harbor has no room for a keyed function of the key */
+  if (!p->random_pseudonyms && p->dates != DEID_DATES_SHIFT)
+    return bad(e, "pseudonyms", "keyed pseudonyms go with shifted dates and an expert's determination only");
   if (!json_bool(json_get(root, "keep_zip3"), &p->keep_zip3)) return bad(e, "keep_zip3", "expected true or false");
+  TRY(genomes(root, path, p, e));
   TRY(text(root, "codes", word, sizeof word, e));
   TRY(beside(path, word, p->codes_path, sizeof p->codes_path, e));
   TRY(text(root, "zip3", word, sizeof word, e));
   TRY(beside(path, word, zip3_path, 4096, e));
+  TRY(text_fields(root, path, p, e));
   return sentinels(root, p, e);
 }
 
@@ -122,6 +159,25 @@ static int stamp(const char *path, const char *zip3_path, struct deid_policy *p,
   TRY(sha256_file(zip3_path, digest[1], e));
   TRY(sha256_file(p->codes_path, digest[2], e));
   sha256_of(digest, sizeof digest, all);
+  if (p->genome_fields[0]) { /* only where genomes pass, so that other policies keep the hash of their three files */
+    memcpy(digest[0], all, sizeof all);
+    TRY(sha256_file(p->genome_fields, digest[1], e));
+    sha256_of(digest, 2 * sizeof *digest, all);
+  }
+  if (p->text_path[0]) { /* likewise for texts */
+    memcpy(digest[0], all, sizeof all);
+    sha256_of(p->text_hash, 64, digest[1]);
+    sha256_of(digest, 2 * sizeof *digest, all);
+  }
+  char dicom[65];
+  TRY(dicom_profile_hash(path, dicom, e));
+  if (dicom[0]) { /* likewise for images */
+    if (strlen(path) >= sizeof p->dicom_path) return error_set(e, E_LIMIT, "path too long");
+    strcpy(p->dicom_path, path);
+    memcpy(digest[0], all, sizeof all);
+    sha256_of(dicom, 64, digest[1]);
+    sha256_of(digest, 2 * sizeof *digest, all);
+  }
   hash_hex(all, 32, p->hash);
   hash_hex(digest[2], 32, p->codes_hash);
   p->hash[64] = p->codes_hash[64] = 0;

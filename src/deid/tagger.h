@@ -28,12 +28,23 @@ struct tagger_example {
 struct tagger_options {
   int epochs;
   uint64_t seed;
-  uint32_t bits;         /* log2 of the feature table's slots */
-  const char *lists;     /* directory or file of word lists used as features, NULL = none */
-  struct str labels_map; /* JSON object: data set's word -> text label name; absent: every word is a label of its own mapped to OTHER */
+  const char *lists;             /* directory or file of word lists used as features, NULL = none */
+  const char *const *list_files; /* or several, ended by NULL */
+  /* JSON object: data set's word -> text label name, or "OURS:NAME" for several labels of one kind; absent: every word is a label of
+   * its own mapped to OTHER */
+  struct str labels_map;
+  /* zero stands for the default of each */
+  bool merge;         /* the labels are those of the map, not the data set's words; a word mapped to "" or not named is no entity */
+  uint32_t scheme;    /* 4 = BIOES (default), 2 = BIO: half the tags, faster */
+  uint32_t min_count; /* features seen less often are left out; default 2 */
+  double decay, rate; /* L2 strength; first step of AdaGrad */
+  double dropout;     /* share of features hidden from each step: texts unlike the examples fare better */
+  double lean;        /* taken from the score of "no entity": finds more, and more wrongly */
+  double least;       /* weights nearer to zero are not written: smaller files */
+  uint64_t templates; /* bit k: feature template k of tagger_features.c */
 };
 struct tagger_report {
-  uint64_t tokens, features;
+  uint64_t tokens, features, crossing; /* crossing: spans whose edges are inside a token */
   double accuracy, seconds;
 };
 int tagger_train(const struct tagger_example *examples, uint32_t n, const struct tagger_options *o, const char *path,
@@ -45,5 +56,6 @@ void tagger_free(struct tagger *t);
 int tagger_find(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) MUST_CHECK;
 /* The same with the data set's own words, for scoring: label index -> tagger_label. */
 int tagger_find_own(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) MUST_CHECK;
-const char *tagger_label(const struct tagger *t, int label);
+const char *tagger_label(const struct tagger *t, int label); /* NULL beyond the last */
+int tagger_label_kind(const struct tagger *t, int label);    /* enum text_label */
 #endif

@@ -65,20 +65,25 @@ struct text_person {
   uint8_t seed[32];    /* secret of the person: surrogates are drawn from it, so they are the same in all the person's documents */
   struct str language; /* "en", "es", STR_NONE = any */
   bool day_first;      /* 03/04/2020 is the third of April */
+  bool keep_ages;      /* ages over 89 stay as they are */
 };
 enum text_mode { TEXT_TAG, TEXT_SURROGATE };
 struct text_result {
-  struct str text;           /* in the work's arena, valid until its next call */
+  struct str text;           /* owned by the work, valid until its next call */
   struct text_spans spans;   /* in the ORIGINAL text; owned by the work */
   const uint32_t *new_start; /* spans.n: where each span's replacement starts in `text` */
   uint32_t residual;         /* what the second scan still found */
   uint32_t label_n[TEXT_LABELS];
+  uint32_t finder_n[5]; /* by bit of enum text_finder */
+  uint32_t masked;      /* dates that could not be read and became a tag */
 };
 
 struct text_scrubber;
 struct text_work;
 int text_scrubber_open(const char *config, struct text_scrubber **out, struct error *e) MUST_CHECK;
 void text_scrubber_close(struct text_scrubber *s);
+/* The hash that a scrubber of this configuration would have: reads all files, compiles nothing. */
+int text_config_hash(const char *config, char hex[65], struct error *e) MUST_CHECK;
 const char *text_scrubber_hash(const struct text_scrubber *s); /* SHA-256 over the configuration and all that it names */
 int text_work_new(const struct text_scrubber *s, struct text_work **out, struct error *e) MUST_CHECK;
 void text_work_free(struct text_work *w); /* wipes */

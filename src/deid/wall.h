@@ -6,6 +6,7 @@
 #include "deid/deid.h"
 #include "deid/event.h"
 #include "deid/vault_rows.h"
+#include "deid/vcf_clean.h"
 #include "record/record.h"
 
 /* Why a part of a record did not pass. Order = names in deid_manifest.c. */
@@ -21,6 +22,10 @@ enum drop {
   DROP_SPAN,     /* so long before the person's last event that it would show an age over the cap */
   DROP_TIMELESS, /* a death without a time */
   DROP_PERSON,   /* no usable person key */
+  DROP_FORGOTTEN, /* a person who was forgotten: vitae forget */
+  DROP_OBJECT,   /* image or genome where nothing can take blobs */
+  DROP_OBJECT_POLICY,  /* the policy does not let it out */
+  DROP_OBJECT_DAMAGED, /* it cannot be cleaned */
   DROPS
 };
 
@@ -42,7 +47,7 @@ struct code_entry {
   bool age;
 };
 
-enum { OWN_IDENTIFIERS = 64, OWN_LEAST = 5, PATHS_LIMIT = 4096 };
+enum { OWN_LEAST = 5, PATHS_LIMIT = 4096 };
 struct deid {
   struct deid_policy policy;
   struct vault *vault;
@@ -52,8 +57,8 @@ struct deid {
   bool open;                     /* an open source: see code_rules.h */
   uint32_t person;               /* row of the person of the last record */
   struct identity *current;      /* NULL before the first */
-  uint64_t own[OWN_IDENTIFIERS]; /* hashes of the current person's identifiers, a ring */
-  uint32_t own_n;
+  struct str key;                /* the key under which that person came, in the vault's memory */
+  uint64_t changes;              /* of the vault, when that person was found */
   struct map codes; /* code -> index into entries */
   struct code_entry *entries;
   uint32_t entry_n, entry_cap;
@@ -62,5 +67,15 @@ struct deid {
   uint32_t path_n, path_cap;
   struct deid_counts counts;
   uint64_t drops[DROPS], births, spans_left;
+  struct vcf_rules *vcf_rules; /* loaded for the first genome */
+  struct vcf_split *genomes; /* of the VCF file of the last genome; see vcf_clean.h */
+  uint64_t object_n, objects; /* objects seen; objects that became blobs */
+  struct vcf_counts genome;
+  struct deid_texts *texts; /* made for the first text that may pass; see deid_text.h */
+  struct dicom_wall *dicom; /* what cleaning images needs; made for the first one */
 };
+int dicom_object(struct deid *w, const struct record *r, const char *to, struct error *e) MUST_CHECK;
+void dicom_object_close(struct deid *w);
+struct json_out;
+void dicom_object_manifest(const struct deid *w, struct json_out *o); /* counts, if an image came */
 #endif

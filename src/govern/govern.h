@@ -30,7 +30,7 @@ struct version_info {
 struct version {
   char id[65]; /* SHA-256 over the sorted (name, hash) list of its files */
   enum version_state state;
-  char created[32];
+  char created[32], store_hash[65];
   char report_hash[65]; /* "" = none attached */
   int tasks;            /* reports attached, one a task */
   int passing;          /* of these, how many pass their gate; promotion wants at least one, and serving offers only these tasks */

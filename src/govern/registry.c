@@ -393,6 +393,7 @@ int registry_list(struct registry *r, struct arena *a, struct version **out, int
     memcpy(v->id, rows[i].id, 65);
     v->state = rows[i].state;
     snprintf(v->created, sizeof v->created, "%s", m.info.created);
+    snprintf(v->store_hash, sizeof v->store_hash, "%s", m.info.store_hash);
     v->tasks = m.n_reports;
     v->passing = passing(&m);
     if (m.n_reports) snprintf(v->report_hash, sizeof v->report_hash, "%s", m.reports[0].hash);
@@ -447,15 +448,41 @@ out:
   return rc;
 }
 
-static int may_move(const struct manifest *m, enum version_state from, enum version_state to, struct error *e) {
+/* What the reports say against the version, in their own words (figures and our sentences; no data). */
+static void refusals(struct registry *r, const char *id, const struct manifest *m, struct buf *out) {
+  for (int i = 0; i < m->n_reports; i++) {
+    char dir[4096], path[4200];
+    struct arena a;
+    struct json root;
+    arena_init(&a, 256u << 20, 0);
+    if (registry_path(r, dir, "models", "versions", id, NULL) == OK &&
+        (size_t)snprintf(path, sizeof path, "%s/reports/%s-report.json", dir, m->reports[i].task) < sizeof path &&
+        json_load(&a, path, &root, NULL) == OK) {
+      struct str why = json_str(json_get(json_get(root, "gate"), "reasons"));
+      if (why.n) buf_printf(out, "%s%s: %.*s", out->n ? " | " : "", m->reports[i].task, STR_ARG(why));
+    }
+    arena_free(&a);
+  }
+}
+
+static int no_pass(struct registry *r, const char *id, const struct manifest *m, struct error *e) {
+  struct buf why = {0};
+  refusals(r, id, m, &why);
+  (void)!error_set(e, E_DENIED, "no report of this version passes its gate%s%.240s", why.n ? ": " : " (see the reports for the reasons)",
+                   buf_cstr(&why));
+  buf_release(&why);
+  return E_DENIED;
+}
+
+static int may_move(struct registry *r, const char *id, const struct manifest *m, enum version_state from, enum version_state to,
+                    struct error *e) {
   if (to == STATE_RETIRED) return from == STATE_RETIRED ? error_set(e, E_USAGE, "the version is retired already") : OK;
   if (from == STATE_RETIRED) return error_set(e, E_DENIED, "a retired version stays retired");
   if (to != from + 1 && !(from == STATE_LIVE && to == STATE_SHADOW))
     return error_set(e, E_DENIED, "a version moves one step at a time: it is %s, so the next is %s", version_state_name[from],
                      from == STATE_LIVE ? "shadow or retired" : version_state_name[from + 1]);
   if (m->n_reports == 0) return error_set(e, E_DENIED, "the version has no report; make one with: vitae validate");
-  if (passing(m) == 0) return error_set(e, E_DENIED, "no report of this version passes its gate (see the reports for the reasons)");
-  return OK;
+  return passing(m) == 0 ? no_pass(r, id, m, e) : OK;
 }
 
 int registry_promote(struct registry *r, const char *id, enum version_state to, const char *actor, struct error *e) {
@@ -468,7 +495,7 @@ int registry_promote(struct registry *r, const char *id, enum version_state to, 
   if (rc == OK) rc = read_states(r, &a, &rows, &n, e);
   while (rc == OK && at < n && strcmp(rows[at].id, id) != 0) at++;
   if (rc == OK && at == n) rc = error_set(e, E_NOTFOUND, "the version is not in the registry");
-  if (rc == OK) rc = may_move(&m, rows[at].state, to, e);
+  if (rc == OK) rc = may_move(r, id, &m, rows[at].state, to, e);
   bool *changed = rc == OK ? arena_array(&a, bool, (size_t)n) : NULL;
   if (rc == OK && !changed) rc = error_set(e, E_NOMEM, "out of memory");
   if (rc == OK) {

@@ -1,6 +1,7 @@
 /* A site: a directory, like a git repository, that holds everything of one hospital (docs/operations.md).
  *
  *     vitae.json      format version, name, created, default policy
+ *     identity.json   which identifiers link persons of several sources; forgotten.json: pseudonyms that belong to nobody any more
  *     vault/          0700: keys, identity map (encrypted), quarantine lists (they name source files)
  *     timelines/      the store, by generation           models/    runs/, versions/, states.json
  *     reports/        validation and wall reports        inbox/     feedback files waiting for ingest

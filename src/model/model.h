@@ -94,6 +94,16 @@ void model_rates_rows(const struct model *m, struct model_workspace *w, int rows
 void model_hazard(const struct model *m, struct model_workspace *w, const float *hidden, float *log_hazard);
 void model_value(const struct model *m, struct model_workspace *w, const float *hidden, uint32_t code,
                  float *probability); /* over the code's knots */
+/* Log-likelihood of each sequence of a batch that was packed with its targets; runs the forward pass.
+ * out[b->sequences]. */
+struct model_likelihood {
+  double code;  /* sum over events: log softmax of the rates at the event's code */
+  double wait;  /* sum over instants: log density of the wait, per day */
+  double value; /* sum over events with a value: log probability of its knots */
+  uint32_t events, instants, values;
+};
+int model_likelihood(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_likelihood *out,
+                     struct error *e) MUST_CHECK;
 /* P(outcome within days | hidden) from log_hazard (outcomes, bins) of one outcome: 1 - exp(-integral) */
 double hazard_probability(const float *log_hazard /* bins */, double days);
 
@@ -146,6 +156,7 @@ struct train_options {
   bool bf16;
   float weight_time, weight_value, weight_hazard; /* of the parts of the loss, beside the codes' cross-entropy */
   float dropout;                                  /* < 0: the configuration's */
+  int canaries; /* made-up lives added to the training data; how well each is remembered is measured at the end (canaries.json) */
 };
 void train_defaults(struct train_options *o);
 struct train_result {

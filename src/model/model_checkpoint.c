@@ -125,6 +125,7 @@ static int put_all(const struct model *m, struct writing *w, const struct checkp
     TRY(put_tensors(m, w, "optimizer.safetensors", (const float *const[]){x->adam_m, x->adam_v}, (const char *const[]){"m.", "v."}, 2, e));
   if (x && x->training_jsonl.p) TRY(put(w, "training.jsonl", x->training_jsonl, e));
   if (x && x->loss_svg.p) TRY(put(w, "loss.svg", x->loss_svg, e));
+  if (x && x->canaries_json.p) TRY(put(w, "canaries.json", x->canaries_json, e));
   TRY(buf_check(&w->sums, e));
   char path[4096];
   TRY(file_join(path, sizeof path, w->temp, "SHA256SUMS", e));

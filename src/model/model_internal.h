@@ -43,7 +43,7 @@ struct model_task {
   uint32_t columns;
   double wide_bias, l2;
   double blend_deep, blend_wide, blend_bias;
-  bool blend_fitted; /* on tuning patients; otherwise fixed weights, for want of positives */
+  bool blend_fitted; /* on tuning patients; otherwise drawn towards equal weights, for want of examples of one kind */
   uint32_t n, yes, tuning_n, tuning_yes;
   double tuning_auroc, tuning_auroc_deep, tuning_auroc_wide; /* NaN if there were too few */
 };
@@ -201,7 +201,7 @@ bool task_name_ok(const char *name);
 struct checkpoint_extra { /* what a run keeps beside the model; NULL / STR_NONE = not written */
   const float *adam_m, *adam_v;
   struct str run_json; /* an object: the run's fixed choices and its cursor */
-  struct str training_jsonl, loss_svg;
+  struct str training_jsonl, loss_svg, canaries_json;
 };
 int checkpoint_write(const struct model *m, const char *dir, const struct checkpoint_extra *x, struct error *e) MUST_CHECK;
 int checkpoint_read_optimizer(const struct model *m, const char *dir, float *adam_m, float *adam_v, struct error *e) MUST_CHECK;

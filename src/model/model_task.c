@@ -396,27 +396,51 @@ static bool solve3(double h[3][3], const double g[3], const bool *on, double out
   return true;
 }
 
-/* Newton for logit p = a deep + b wide + c with a light pull of a and b towards `prior`; free[i] = may move. */
-static void newton3(const double *deep, const double *wide, const uint8_t *y, uint32_t n, const bool *can_move, double prior, double v[3]) {
+struct
+    blend { /* minimise the log loss of logit p = a deep + b wide + c, a and b drawn towards `prior` (a normal prior of precision `pull`) */
+  const double *deep, *wide;
+  const uint8_t *y;
+  uint32_t n;
+  double prior, pull;
+};
+
+static double blend_value(const struct blend *f, const double v[3]) {
+  double loss = 0.5e-3 * v[2] * v[2];
+  for (int r = 0; r < 2; r++) loss += 0.5 * f->pull * (v[r] - f->prior) * (v[r] - f->prior);
+  for (uint32_t i = 0; i < f->n; i++) loss += log_loss(v[0] * f->deep[i] + v[1] * (f->wide ? f->wide[i] : 0) + v[2], f->y[i]);
+  return loss;
+}
+
+static void blend_slope(const struct blend *f, const double v[3], double g[3], double h[3][3]) {
+  for (uint32_t i = 0; i < f->n; i++) {
+    double x[3] = {f->deep[i], f->wide ? f->wide[i] : 0, 1}, z = v[0] * x[0] + v[1] * x[1] + v[2], p = 1 / (1 + exp(-z));
+    for (int r = 0; r < 3; r++) {
+      g[r] += (p - f->y[i]) * x[r];
+      for (int c = 0; c < 3; c++) h[r][c] += (p * (1 - p) + 1e-9) * x[r] * x[c];
+    }
+  }
+  for (int r = 0; r < 3; r++) {
+    double pull = r < 2 ? f->pull : 1e-3;
+    g[r] += pull * (v[r] - (r < 2 ? f->prior : 0));
+    h[r][r] += pull;
+  }
+}
+
+/* Newton with halved steps: whole ones swing to and fro where a part shouts. can_move[i]: the others stay as they are. */
+static void newton3(const struct blend *f, const bool *can_move, double v[3]) {
+  double value = blend_value(f, v);
   for (int it = 0; it < 50; it++) {
-    double g[3] = {0}, h[3][3] = {{0}}, step[3], most = 0;
-    for (uint32_t i = 0; i < n; i++) {
-      double x[3] = {deep[i], wide ? wide[i] : 0, 1}, z = v[0] * x[0] + v[1] * x[1] + v[2], p = 1 / (1 + exp(-z));
-      for (int r = 0; r < 3; r++) {
-        g[r] += (p - y[i]) * x[r];
-        for (int c = 0; c < 3; c++) h[r][c] += (p * (1 - p) + 1e-9) * x[r] * x[c];
-      }
-    }
-    for (int r = 0; r < 3; r++) {
-      double pull = r < 2 ? 2.0 : 1e-3;
-      g[r] += pull * (v[r] - (r < 2 ? prior : 0));
-      h[r][r] += pull;
-    }
+    double g[3] = {0}, h[3][3] = {{0}}, step[3], next[3], most = 0, size = 1, now = value;
+    blend_slope(f, v, g, h);
     if (!solve3(h, g, can_move, step)) return;
-    for (int r = 0; r < 3; r++) {
-      double s = fmax(-2, fmin(2, step[r]));
-      if (can_move[r]) v[r] -= s, most = fmax(most, fabs(s));
+    for (int tries = 0; tries < 40; tries++, size *= 0.5) {
+      for (int r = 0; r < 3; r++) next[r] = v[r] - (can_move[r] ? size * fmax(-2, fmin(2, step[r])) : 0);
+      now = blend_value(f, next);
+      if (now <= value) break;
     }
+    if (!(now <= value)) return;
+    for (int r = 0; r < 3; r++) most = fmax(most, fabs(next[r] - v[r])), v[r] = next[r];
+    value = now;
     if (most < 1e-9) return;
   }
 }
@@ -445,16 +469,22 @@ double auroc(const double *score, const uint8_t *y, uint32_t n) {
   return pos > 0 && pos < n ? (rank_sum - pos * (pos + 1) / 2) / (pos * (n - pos)) : NAN;
 }
 
+/* Twenty tuning examples of the rarer kind say how much each part is worth; the fewer there are, the more it stays at equal weights. */
+#define BLEND_ENOUGH 20
+#define BLEND_PULL 2.0
+
 void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, uint32_t n) {
   uint32_t yes = 0;
   for (uint32_t i = 0; i < n; i++) yes += y[i];
   t->tuning_n = n, t->tuning_yes = yes;
-  t->blend_fitted = yes >= 20 && n - yes >= 20;
+  uint32_t rarer = yes < n - yes ? yes : n - yes;
+  t->blend_fitted = rarer >= BLEND_ENOUGH;
   double prior = wide ? 0.5 : 1, v[3] = {prior, wide ? 0.5 : 0, 0};
-  bool can_move[3] = {t->blend_fitted, t->blend_fitted && wide, true};
-  if (yes > 0 && yes < n) newton3(deep, wide, y, n, can_move, prior, v);
+  struct blend f = {deep, wide, y, n, prior, t->blend_fitted ? BLEND_PULL : BLEND_PULL * BLEND_ENOUGH / fmax(1, rarer)};
+  bool can_move[3] = {true, wide != NULL, true};
+  if (rarer > 0) newton3(&f, can_move, v);
   for (int r = 0; r < 2; r++) /* a part that only harms is left out; then the other is fitted alone */
-    if (v[r] < 0) v[r] = 0, can_move[r] = false, newton3(deep, wide, y, n, can_move, prior, v);
+    if (v[r] < 0) v[r] = 0, can_move[r] = false, newton3(&f, can_move, v);
   t->blend_deep = fmax(v[0], 0), t->blend_wide = fmax(v[1], 0), t->blend_bias = v[2];
 }
 
@@ -516,7 +546,9 @@ int model_task_write(const struct model_task *t, struct buf *json, struct error 
   json_kv_f64(&o, "wide", t->blend_wide);
   json_kv_f64(&o, "bias", t->blend_bias);
   json_kv_bool(&o, "fitted", t->blend_fitted);
-  json_kv_c(&o, "how", t->blend_fitted ? "fitted on the tuning split" : "fixed weights: fewer than 20 tuning examples of one kind");
+  json_kv_c(&o, "how",
+            t->blend_fitted ? "fitted on the tuning split"
+                            : "fitted on the tuning split, drawn towards equal weights: fewer than 20 tuning examples of one kind");
   json_out_end(&o);
   json_out_key(&o, "examples");
   json_out_object(&o);

@@ -366,12 +366,14 @@ static void close_run(struct train_run *r) {
   mem_free(r->share);
   train_data_close(&r->data);
   buf_release(&r->jsonl);
+  buf_release(&r->canaries_json);
   model_free(r->m);
 }
 
 static int check_options(const struct train_options *o, struct error *e) {
   if (!o->dir || o->n_tasks < 0 || o->n_tasks > 64 || o->threads < 0 || o->batch_positions < 1 || o->batch_positions > 1 << 24)
     return error_set(e, E_USAGE, "training needs a run directory, at most 64 tasks, and a batch of at least one position");
+  if (o->canaries < 0 || o->canaries > 240) return error_set(e, E_USAGE, "canaries are 0 to 240");
   if (!(o->epochs > 0) || !(o->lr > 0) || !(o->clip > 0) || !(o->dropout < 1) || !(o->warmup >= 0 && o->warmup <= 1) ||
       !(o->beta1 >= 0 && o->beta1 < 1) || !(o->beta2 >= 0 && o->beta2 < 1) || !(o->decay >= 0) || !(o->task_weight >= 0) ||
       !(o->task_epochs >= 0))
@@ -427,6 +429,7 @@ int model_train(const struct train_options *o, const struct timeline *store, str
   }
   if (rc >= 0) rc = train_tuning_loss(&r, &out->tuning_loss, e);
   if (rc >= 0) rc = train_heads(&r, e);
+  if (rc >= 0 && r.o.canaries) rc = train_canaries_measure(&r, e);
   if (rc >= 0) {
     r.done = true;
     rc = train_checkpoint(&r, e);

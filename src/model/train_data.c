@@ -46,11 +46,19 @@ static int add_windows(const struct train_data *d, const struct timeline_view *v
   return OK;
 }
 
+struct timeline_view train_view(const struct train_data *d, uint32_t subject) {
+  uint32_t n = timeline_subjects(d->store);
+  return subject < n ? timeline_view(d->store, subject) : d->canaries.view[subject - n];
+}
+
 int train_lives(const struct train_data *d, enum split split, struct train_items *out, struct error *e) {
-  for (uint32_t i = 0; i < timeline_subjects(d->store); i++) {
+  uint32_t n = timeline_subjects(d->store);
+  for (uint32_t i = 0; i < n; i++) {
     struct timeline_view v = timeline_view(d->store, i);
     if (v.split == split) TRY(add_windows(d, &v, i, out, e));
   }
+  for (int i = 0; split == SPLIT_TRAIN && i < d->canaries.n; i++)
+    for (int k = 0; k < d->canaries.repeats[i]; k++) TRY(add_windows(d, &d->canaries.view[i], n + (uint32_t)i, out, e));
   return OK;
 }
 
@@ -81,6 +89,7 @@ int train_data_open(const struct train_options *o, const struct model *m, const 
   *d = (struct train_data){.store = store, .vocabulary = m->vocabulary, .seed = seed, .epoch_number = -1, .tasks = o->n_tasks};
   d->pack = (struct token_options){.pack = (enum token_pack_mode)m->config.pack, .context = m->config.context, .want_targets = true};
   TRY(token_map_new(m->vocabulary, store, &d->map, e));
+  if (o->canaries) TRY(train_canaries_make(d, o->canaries, e));
   TRY(train_lives(d, SPLIT_TRAIN, &d->lives, e));
   if (d->lives.n == 0) return error_set(e, E_INPUT, "no training subject has a timed event");
   d->examples = mem_alloc(((size_t)o->n_tasks + 1) * sizeof *d->examples);
@@ -101,6 +110,7 @@ void train_data_close(struct train_data *d) {
   mem_free(d->epoch.at);
   for (int t = 0; d->examples && t < d->tasks; t++) mem_free(d->examples[t].at);
   mem_free(d->examples);
+  train_canaries_free(&d->canaries);
   *d = (struct train_data){0};
 }
 
@@ -156,7 +166,8 @@ int train_data_epoch(struct train_data *d, int64_t epoch, struct error *e) {
   }
   for (size_t i = 0; rc >= 0 && i < d->lives.n; i++) { /* an example that is nearly the whole life teaches what the life would */
     const struct train_item *l = &d->lives.at[i];
-    if (!covered[l->subject] || l->events < timeline_view(d->store, l->subject).n) rc = train_items_add(&d->epoch, l, e);
+    if (l->subject >= subjects || !covered[l->subject] || l->events < timeline_view(d->store, l->subject).n)
+      rc = train_items_add(&d->epoch, l, e);
   }
   mem_free(covered);
   TRY(rc);
@@ -166,6 +177,6 @@ int train_data_epoch(struct train_data *d, int64_t epoch, struct error *e) {
 }
 
 int train_pack(const struct train_data *d, const struct train_item *item, struct token_batch *b, struct error *e) {
-  struct timeline_view v = timeline_view(d->store, item->subject);
+  struct timeline_view v = train_view(d, item->subject);
   return token_pack(d->vocabulary, d->map, &v, item->subject, item->events, item->now, &d->pack, b, e);
 }

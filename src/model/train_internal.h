@@ -19,6 +19,14 @@ struct train_items {
   struct train_item *at;
   size_t n, cap;
 };
+/* Canaries (Carlini et al. 2019): lives of random codes, values and waits that exist nowhere else, trained on like anybody's. They are
+ * views made here and never part of a store; canary i stands in for the subject of index timeline_subjects(store) + i. */
+struct train_canaries {
+  struct timeline_view *view;
+  int *repeats; /* how often an epoch holds it */
+  int n;
+  struct arena arena;
+};
 /* What an epoch is made of: every training life once in windows of the context's length, and a share of the labelled
  * examples of each task (at most two of each label and person), in an order that seed and epoch decide. */
 struct train_data {
@@ -28,6 +36,7 @@ struct train_data {
   struct token_options pack;
   uint64_t seed;
   int tasks;
+  struct train_canaries canaries;
   struct train_items lives, *examples; /* examples: (tasks) */
   struct train_items epoch;
   int64_t epoch_number; /* of what `epoch` holds; -1 = nothing yet */
@@ -39,6 +48,7 @@ void train_data_close(struct train_data *d);
 int train_data_epoch(struct train_data *d, int64_t epoch, struct error *e) MUST_CHECK;
 int train_lives(const struct train_data *d, enum split split, struct train_items *out, struct error *e) MUST_CHECK;
 int train_pack(const struct train_data *d, const struct train_item *item, struct token_batch *b, struct error *e) MUST_CHECK;
+struct timeline_view train_view(const struct train_data *d, uint32_t subject); /* a life of the store, or a canary */
 int train_items_add(struct train_items *l, const struct train_item *item, struct error *e) MUST_CHECK;
 
 struct train_worker { /* one thread's own things */
@@ -65,7 +75,7 @@ struct train_run {        /* fixed choices, cursor and state of a run: what a ch
   int workers;
   struct train_worker *worker;
   float *adam_m, *adam_v;
-  struct buf jsonl;
+  struct buf jsonl, canaries_json;
   struct train_items *share; /* (workers) items of this step */
   struct loss_sums recent[50];
   float clip_scale, lr_now;
@@ -80,6 +90,11 @@ void train_log_step(struct train_run *r, const struct loss_sums *s, double norm,
 int train_checkpoint(struct train_run *r, struct error *e) MUST_CHECK;
 double train_objective(const struct train_options *o, const struct loss_sums *s);
 void loss_sums_add(struct loss_sums *to, const struct loss_sums *from);
+
+/* train_canary.c */
+int train_canaries_make(struct train_data *d, int count, struct error *e) MUST_CHECK; /* the same ones for the same seed and vocabulary */
+void train_canaries_free(struct train_canaries *c);
+int train_canaries_measure(struct train_run *r, struct error *e) MUST_CHECK; /* into r->canaries_json */
 
 /* train_heads.c: wide parts and blends, when the trunk is trained */
 int train_heads(struct train_run *r, struct error *e) MUST_CHECK;

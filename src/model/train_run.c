@@ -55,6 +55,7 @@ int train_run_json(const struct train_run *r, struct buf *out, struct error *e) 
     if (kept[i].kind == KEPT_DOUBLE) json_out_f64(&o, *(const double *)(const void *)p);
     if (kept[i].kind == KEPT_INT) json_out_i64(&o, *(const int *)(const void *)p);
   }
+  if (r->o.canaries) json_kv_i64(&o, "canaries", r->o.canaries);
   json_kv_i64(&o, "total_steps", r->total_steps);
   json_kv_i64(&o, "step", r->step);
   json_kv_i64(&o, "epoch", r->epoch);
@@ -90,6 +91,9 @@ static int read_record(struct train_run *r, struct json j, struct error *e) {
     if (kept[i].kind == KEPT_DOUBLE) *(double *)(void *)p = v;
     if (kept[i].kind == KEPT_INT) *(int *)(void *)p = (int)v;
   }
+  int64_t canaries = 0;
+  if (json_kind(json_get(j, "canaries")) != JSON_NONE) TRY(read_count(j, "canaries", &canaries, e));
+  r->o.canaries = canaries > 240 ? 240 : (int)canaries;
   TRY(read_count(j, "total_steps", &r->total_steps, e));
   TRY(read_count(j, "step", &r->step, e));
   TRY(read_count(j, "epoch", &r->epoch, e));
@@ -192,7 +196,8 @@ int train_checkpoint(struct train_run *r, struct error *e) {
                                  .adam_v = r->adam_v,
                                  .run_json = {run.p, run.n},
                                  .training_jsonl = {r->jsonl.p, r->jsonl.n},
-                                 .loss_svg = {svg.p, svg.n}};
+                                 .loss_svg = {svg.p, svg.n},
+                                 .canaries_json = {r->canaries_json.p, r->canaries_json.n}};
     rc = checkpoint_write(r->m, r->o.dir, &x, e);
   }
   buf_release(&run);

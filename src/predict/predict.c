@@ -195,6 +195,7 @@ int predict_lives(struct predictor *p, const struct question *q, const struct li
   token_batch_clear(&p->batch);
   for (uint32_t i = 0; i < n; i++) {
     if (p->batch.positions + p->pack.context > p->positions) {
+      if (predict_cancelled(p)) return error_set(e, E_CANCELLED, "the one who asked has left");
       TRY(flush(p, q, life + done, out + done, e));
       done = i;
     }
@@ -291,27 +292,56 @@ static int answer(struct predictor *p, const struct question *q, const struct li
   struct answer x;
   struct futures f = {0};
   double horizon = o->horizon_days > 0 ? o->horizon_days : o->task ? q->horizon_days : DEFAULT_HORIZON_DAYS;
-  TRY(predict_lives(p, q, life, 1, &x, e));
-  r->probability = x.shipped;
-  r->deep = x.score.deep;
-  r->wide = x.score.wide;
-  r->hazard = x.hazard;
-  r->agreement = q->head ? fabs(predict_logit(x.shipped) - predict_logit(x.hazard)) : NAN;
-  if (o->futures > 0) {
+  bool asked = !r->refusal;
+  if (asked) {
+    TRY(predict_lives(p, q, life, 1, &x, e));
+    r->probability = x.shipped;
+    r->deep = x.score.deep;
+    r->wide = x.score.wide;
+    r->hazard = x.hazard;
+    r->agreement = q->head ? fabs(predict_logit(x.shipped) - predict_logit(x.hazard)) : NAN;
+  }
+  if (o->futures > 0 && !r->dead) {
     TRY(predict_sample(p, life, o->futures, horizon, o->seed, a, &f, e));
     r->futures = f.count;
     r->cut = f.cut;
     r->sampled_days = horizon;
-    if (q->targets) r->sampled = share_with(&f, q->target, q->competing, q->gap_days, horizon);
-    if (q->targets) r->sampled_se = standard_error(r->sampled, f.count);
+    if (q->targets && asked) r->sampled = share_with(&f, q->target, q->competing, q->gap_days, horizon);
+    if (q->targets && asked) r->sampled_se = standard_error(r->sampled, f.count);
   }
   token_batch_clear(&p->batch); /* the hazards of the last position, for the list of outcomes */
   TRY(token_pack(p->v, p->map, life->view, life->index, life->events, life->now, &p->pack, &p->batch, e));
   TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
   model_hazard(p->m, p->w, model_hidden(p->w) + (size_t)(p->batch.positions - 1) * (size_t)model_config(p->m)->d, p->log_hazard);
   r->time = p->batch.time[p->batch.positions - 1];
-  TRY(fill_outcomes(p, life, o->outcomes, &f, horizon, a, r, e));
+  if (!r->dead) TRY(fill_outcomes(p, life, o->outcomes, &f, horizon, a, r, e));
   if (o->explain > 0 && !isnan(r->probability)) TRY(predict_explain(p, q, life, o->explain, a, r, e));
+  return OK;
+}
+
+static bool is_dead(const struct predictor *p, const struct life *life) {
+  for (uint32_t k = 0; k < life->events; k++) {
+    struct str code = timeline_code_name(p->store, life->view->code[k]);
+    if (str_eqc(code, "MEDS_DEATH") || str_starts(code, STR("MEDS_DEATH//"))) return true;
+  }
+  return false;
+}
+
+/* Is there a question at all? A task's own words (docs/task.md) decide whom it is about. */
+static int check_applies(const struct predictor *p, const struct life *life, const struct task *task, struct prediction *r,
+                         struct error *e) {
+  static const char *const why[] = {[TASK_APPLIES] = NULL,
+                                    [TASK_DEAD] = "dead",
+                                    [TASK_NO_TRIGGER] = "trigger not met",
+                                    [TASK_PRIOR] = "excluded: prior occurrence",
+                                    [TASK_WINDOW] = "excluded: a window of the task does not hold"};
+  struct task_binding *b;
+  int64_t now = life->now != INT64_MIN ? life->now : life->events > life->view->statics ? life->view->time[life->events - 1] : INT64_MIN;
+  r->dead = is_dead(p, life);
+  if (!task) return OK;
+  TRY(task_bind(task, p->store, &b, e));
+  r->refusal = why[r->dead ? TASK_DEAD : task_applies(b, life->view, life->events, now)];
+  task_binding_free(b);
   return OK;
 }
 
@@ -323,14 +353,25 @@ int predict(struct predictor *p, uint32_t subject_index, const struct predict_op
   struct life life = {
       .view = &view, .index = subject_index, .events = predict_prefix(&view, o->time), .now = o->time == INT64_MAX ? INT64_MIN : o->time};
   struct question q;
-  *out = (struct prediction){.subject = view.subject, .probability = NAN, .sampled = NAN, .sampled_se = NAN, .method = "exact removal"};
+  *out = (struct prediction){.subject = view.subject,
+                             .probability = NAN,
+                             .deep = NAN,
+                             .wide = NAN,
+                             .hazard = NAN,
+                             .sampled = NAN,
+                             .sampled_se = NAN,
+                             .agreement = NAN,
+                             .method = "exact removal"};
+  TRY(check_applies(p, &life, o->task, out, e));
   TRY(question_open(p, o->task, &q, e));
   if (o->task) {
     out->has_task = true;
     snprintf(out->task, sizeof out->task, "%s", task_name(o->task));
   }
   count_events(p, &life, out);
+  p->cancelled = o->cancelled, p->cancel_ctx = o->cancel_ctx;
   int rc = answer(p, &q, &life, o, a, out, e);
+  p->cancelled = NULL;
   question_close(&q);
   return rc;
 }

@@ -31,6 +31,8 @@ struct predict_options {
   int explain;             /* number of contributing events; 0 = none */
   int outcomes;            /* number of most likely outcomes listed; 0 = 10 */
   uint64_t seed;
+  bool (*cancelled)(void *ctx); /* asked between steps of long work (or NULL): true ends it with E_CANCELLED */
+  void *cancel_ctx;
 };
 struct predict_outcome {
   struct str code, display;
@@ -48,11 +50,13 @@ struct predict_contribution {
 struct prediction {
   int64_t subject, time;
   uint32_t events; /* used */
+  bool dead;       /* the record holds the death: there is nothing to foretell, and no outcomes are listed */
   bool has_task;
   char task[64];
-  double probability; /* (1) the shipped answer */
-  double deep, wide;  /* its parts, logits */
-  double hazard;      /* (2) closed form for the task's target within its horizon; NaN if the target is no outcome of the hazard head */
+  const char *refusal; /* NULL: the task applies; else why not ("dead", "trigger not met", …): then there is no probability */
+  double probability;  /* (1) the shipped answer */
+  double deep, wide;   /* its parts, logits */
+  double hazard;       /* (2) closed form for the task's target within its horizon; NaN if the target is no outcome of the hazard head */
   double sampled, sampled_se; /* (3) */
   double agreement;           /* |logit(1) - logit(2)|, NaN if (2) is absent: large = say so */
   int futures;
@@ -78,6 +82,21 @@ void prediction_print(const struct prediction *r, int width, bool colour, struct
 struct task_example;
 int predict_examples(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
                      uint32_t n, int threads, double *probability, double *hazard, struct error *e) MUST_CHECK;
+/* How likely the model finds whole lives (their latest context's length), for the memorisation gates: sums over the events of life i. */
+struct predict_likelihood {
+  double code, wait, value; /* log-likelihoods: of the codes among all codes, of the waits (per day), of the values */
+  uint32_t events, instants, values;
+};
+int predict_likelihoods(const struct model *m, const struct timeline *store, const uint32_t *subject, uint32_t n, int threads,
+                        struct predict_likelihood *out, struct error *e) MUST_CHECK;
+/* What a code of a store is to the model: its vocabulary entry's id (0 = unknown), in how many training persons, whether it only says when
+ * somebody was born. */
+struct predict_code {
+  uint32_t id, persons;
+  bool birth;
+};
+int predict_codes(const struct model *m, const struct timeline *store, struct predict_code *out, struct error *e) MUST_CHECK;
+const char *predict_vocabulary_hash(const struct model *m);
 /* Sampled futures on their own, for tests and the workbench: one path per future. */
 struct future_event {
   double days;

@@ -138,6 +138,10 @@ static int run_streams(struct sampler *s, struct stream *t, int n, const float *
   model_cache_rewind(s->cache);
   for (int k = 0; k < s->steps && live && rc == OK; k++) {
     int next[PREDICT_STREAMS], m = 0;
+    if (k % 8 == 0 && predict_cancelled(p)) {
+      rc = error_set(e, E_CANCELLED, "the one who asked has left");
+      break;
+    }
     token_batch_clear(&p->batch);
     for (int i = 0; i < live && rc == OK; i++) {
       rc = step(s, &t[who[i]], who[i], hidden + (size_t)i * d, e);

@@ -23,7 +23,10 @@ struct predictor {
   const struct model_task *features_of;
   struct feature_set *features; /* of that head, bound to this store */
   float *row;
+  bool (*cancelled)(void *ctx); /* of the question at hand */
+  void *cancel_ctx;
 };
+static inline bool predict_cancelled(const struct predictor *p) { return p->cancelled && p->cancelled(p->cancel_ctx); }
 
 /* What is asked, resolved against the model's vocabulary: a request's store need not hold the target's codes. */
 struct question {

@@ -25,6 +25,12 @@ static void task_json(const struct prediction *r, struct json_out *o) {
   json_out_key(o, "task");
   json_out_object(o);
   json_kv_c(o, "name", r->task);
+  json_kv_bool(o, "applies", !r->refusal);
+  if (r->refusal) {
+    json_kv_c(o, "reason", r->refusal);
+    json_out_end(o);
+    return;
+  }
   kv_number(o, "probability", r->probability);
   kv_number(o, "deep_logit", r->deep);
   kv_number(o, "wide_logit", r->wide);
@@ -92,6 +98,7 @@ void prediction_json(const struct prediction *r, struct json_out *o) {
   kv_time(o, "time", r->time);
   json_kv_i64(o, "events", r->events);
   json_kv_i64(o, "unknown_codes", r->unknown_codes);
+  json_kv_bool(o, "dead", r->dead);
   if (r->has_task) task_json(r, o);
   if (r->futures) {
     json_out_key(o, "futures");
@@ -150,6 +157,10 @@ static void name(struct buf *b, struct str display, struct str code, int width) 
 
 static void print_task(const struct prediction *r, bool colour, struct buf *b) {
   heading(b, colour, r->task);
+  if (r->refusal) {
+    buf_printf(b, "  does not apply: %s\n", r->refusal);
+    return;
+  }
   if (isnan(r->probability)) {
     buf_puts(b, "  no answer: this model has no head for the task, and its target is no outcome that can still come first\n");
     return;

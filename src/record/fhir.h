@@ -123,7 +123,7 @@ struct fhir {
   const struct shape *shape;
   struct str person;
   struct json contained;
-  bool has_contained, in_bundle;
+  bool has_contained, in_bundle, identities;
   struct arena scratch, document, run, bundle;             /* item, file, job, bundle lifetimes; all wiped */
   struct map run_medications, bundle_medications, aliases; /* id -> struct medication *; fullUrl id -> struct str * */
   uint64_t bytes_done, bytes_total, progress_at;
@@ -155,6 +155,7 @@ bool fhir_reference_id(struct str reference, struct str *type, struct str *id);
 int fhir_subject(struct fhir *f, const struct taken *t) MUST_CHECK;
 int fhir_identifiers(struct fhir *f, struct json list, enum identifier_kind otherwise, const char *path) MUST_CHECK;
 int fhir_identify(struct fhir *f, enum identifier_kind kind, struct json text, const char *path) MUST_CHECK;
+int fhir_identify_in(struct fhir *f, enum identifier_kind kind, struct json text, struct str ns, const char *path) MUST_CHECK;
 struct quantity {
   double value;
   struct str unit;
@@ -166,7 +167,7 @@ int fhir_text_of(struct fhir *f, struct json attachment, const char *path, struc
 bool fhir_base64(struct str s, char *out, size_t *n); /* out has room for s.n * 3 / 4 + 3 */
 
 /* handlers */
-fhir_handler fhir_take_patient, fhir_take_device, fhir_take_encounter, fhir_take_condition, fhir_take_observation, fhir_take_plain,
+fhir_handler fhir_take_patient, fhir_take_related, fhir_take_device, fhir_take_encounter, fhir_take_condition, fhir_take_observation, fhir_take_plain,
     fhir_take_medication_use, fhir_take_report, fhir_take_document_reference, fhir_take_imaging;
 /* Keeps a Medication for references to it. */
 int fhir_keep_medication(struct fhir *f, struct json resource, struct str full_url, bool bundle) MUST_CHECK;

@@ -207,6 +207,22 @@ int fhir_take_patient(struct fhir *f, const struct taken *t) {
   return OK;
 }
 
+/* A relative: what names them identifies the patient whose relative they are (45 CFR 164.514(b)(2)(i)). */
+int fhir_take_related(struct fhir *f, const struct taken *t) {
+  static const struct paths paths = {"RelatedPerson.name",         "RelatedPerson.telecom",          "RelatedPerson.address.line",
+                                     "RelatedPerson.address.city", "RelatedPerson.address.district", "RelatedPerson.address.postalCode",
+                                     "RelatedPerson.address.text", "RelatedPerson.address",          "RelatedPerson.address.state"};
+  struct record photo = {
+      .kind = RECORD_IDENTIFIER, .identifier = IDENTIFIER_PHOTO, .value = NAN, .time.us = TIME_STATIC, .path = "RelatedPerson.photo"};
+  if (has(t, SLOT_A)) TRY(each(f, t->v[SLOT_A], &paths, paths.name, take_name));
+  if (has(t, SLOT_B)) TRY(each(f, t->v[SLOT_B], &paths, paths.telecom, take_telecom));
+  if (has(t, SLOT_D)) TRY(each(f, t->v[SLOT_D], &paths, paths.address, take_address));
+  struct json_iter it = fhir_list(f, t, SLOT_F);
+  struct json v;
+  while (json_next(&it, &v)) TRY(fhir_emit(f, &photo));
+  return OK;
+}
+
 static int take_udi(struct fhir *f, struct json v, const struct paths *p UNUSED) {
   static const char *const names[] = {"deviceIdentifier", "carrierHRF", "carrierAIDC"};
   static const char *const paths[] = {"Device.udiCarrier.deviceIdentifier", "Device.udiCarrier.carrierHRF",

@@ -43,6 +43,23 @@ static const struct element patient_elements[] = {
     DROP(Patient, contained),
     TAKE(Patient, extension, SLOT_H),
 };
+static struct lookup related_names;
+static const struct element related_elements[] = {
+    RESOURCE(RelatedPerson),
+    DROP(RelatedPerson, extension),
+    DROP(RelatedPerson, contained),
+    IGNORE(RelatedPerson, active),
+    TAKE(RelatedPerson, patient, SLOT_SUBJECT),
+    DROP(RelatedPerson, relationship),
+    TAKE(RelatedPerson, name, SLOT_A),
+    TAKE(RelatedPerson, telecom, SLOT_B),
+    DROP(RelatedPerson, gender),
+    DROP(RelatedPerson, birthDate),
+    TAKE(RelatedPerson, address, SLOT_D),
+    TAKE(RelatedPerson, photo, SLOT_F),
+    DROP(RelatedPerson, period),
+    DROP(RelatedPerson, communication),
+};
 static struct lookup encounter_names;
 static const struct element encounter_elements[] = {
     SUBJECT(Encounter),
@@ -473,6 +490,8 @@ static const char *const in_error[] = {"entered-in-error", NULL};
   }
 static const struct shape shapes[] = {
     {"Patient", "Patient.?", patient_elements, COUNT(patient_elements), &patient_names, NULL, NULL, NULL, NULL, "", fhir_take_patient},
+    {"RelatedPerson", "RelatedPerson.?", related_elements, COUNT(related_elements), &related_names, NULL, "RelatedPerson.patient", NULL,
+     NULL, "", fhir_take_related},
     CLINICAL(Observation, observation, no_result, subject, code, effective, "", fhir_take_observation),
     CLINICAL(Encounter, encounter, not_held, subject, class, period, "", fhir_take_encounter),
     CLINICAL(Condition, condition, not_so, subject, code, onset, "", fhir_take_condition),
@@ -590,7 +609,6 @@ static const char *const others[] = {
     "Provenance",
     "Questionnaire",
     "QuestionnaireResponse",
-    "RelatedPerson",
     "RequestGroup",
     "ResearchDefinition",
     "ResearchElementDefinition",

@@ -255,10 +255,14 @@ int fhir_subject(struct fhir *f, const struct taken *t) {
 /* ---- identifiers ---- */
 
 int fhir_identify(struct fhir *f, enum identifier_kind kind, struct json text, const char *path) {
+  return fhir_identify_in(f, kind, text, STR_NONE, path);
+}
+
+int fhir_identify_in(struct fhir *f, enum identifier_kind kind, struct json text, struct str ns, const char *path) {
   struct str s = json_str(text);
   if (!s.p) return fhir_reject(f, path, "not a string");
   if (!s.n) return OK;
-  struct record r = {.kind = RECORD_IDENTIFIER, .identifier = kind, .text = s, .value = NAN, .time.us = TIME_STATIC, .path = path};
+  struct record r = {.kind = RECORD_IDENTIFIER, .identifier = kind, .text = s, .ns = ns, .value = NAN, .time.us = TIME_STATIC, .path = path};
   return fhir_emit(f, &r);
 }
 
@@ -275,7 +279,9 @@ static int one_identifier(struct fhir *f, struct json v, enum identifier_kind ot
     while (kind == IDENTIFIER_OTHER && json_next(&it, &coding)) kind = fhir_identifier_kind(json_str(json_get(coding, "code")), STR_NONE);
   }
   if (kind == IDENTIFIER_OTHER) kind = fhir_identifier_kind(STR_NONE, system);
-  return fhir_identify(f, kind == IDENTIFIER_OTHER ? otherwise : kind, t.v[SLOT_B], path);
+  /* the mother's record number is no number of the child: without its name space it links nobody */
+  if (f->shape && f->shape->handler == fhir_take_related) system = STR_NONE;
+  return fhir_identify_in(f, kind == IDENTIFIER_OTHER ? otherwise : kind, t.v[SLOT_B], system, path);
 }
 
 int fhir_identifiers(struct fhir *f, struct json list, enum identifier_kind otherwise, const char *path) {

@@ -107,7 +107,7 @@ struct record_stats {
  * fhir_read streams: memory is bounded by the largest single resource line or bundle. */
 struct fhir_options {
   size_t line_limit;           /* largest resource line or bundle taken; default 64 MiB */
-  const char *directory_order; /* reserved: NULL */
+  bool identities; /* only what tells who persons are: of all resources Patient and RelatedPerson alone, and lines of others are hardly looked at */
 };
 int fhir_read(const struct fhir_options *o, const char *path, const struct record_sink *sink, struct record_stats *stats,
               struct error *e) MUST_CHECK;
@@ -125,12 +125,23 @@ struct table_mapping; /* parsed mapping file */
 int table_mapping_load(const char *path, struct table_mapping **out, struct error *e) MUST_CHECK;
 void table_mapping_free(struct table_mapping *m);
 const char *table_mapping_name(const struct table_mapping *m);
+/* Does the mapping name identifiers? Then table_read_identities hands over these and births alone, for a pass before the others. */
+bool table_mapping_identifies(const struct table_mapping *m);
+int table_read_identities(const struct table_mapping *m, const char *path, const struct record_sink *sink, struct record_stats *stats,
+                          struct error *e) MUST_CHECK;
 int table_read(const struct table_mapping *m, const char *path, const struct record_sink *sink, struct record_stats *stats,
                struct error *e) MUST_CHECK;
 
 /* MEDS (0.3/0.4 and the old `value` column): Parquet through the optional DuckDB library (E_UNAVAILABLE without it, with a
  * sentence that says how to get it), or CSV with the same columns. `path` = a file or a directory with data/ and metadata/. */
 int meds_read(const char *path, const struct record_sink *sink, struct record_stats *stats, struct error *e) MUST_CHECK;
+
+/* VCF (plain, gzip, bgzip) and BCF: a file, or a directory whose *.vcf, *.vcf.gz, *.vcf.bgz, *.bcf are taken. For each sample one
+ * RECORD_EVENT "GENOME//VCF" (with "//GRCh38" … where the header tells the assembly), static, person = the sample's name, object = the
+ * file; before it the identifiers that the header holds. A file is read once from end to end before any of it is handed on: one that
+ * is cut or malformed anywhere is rejected whole. `fields` = policy/vcf-fields.json, which names the assemblies. */
+/* Not "vcf_read": htslib exports that name. */
+int genome_read(const char *path, const char *fields, const struct record_sink *sink, struct record_stats *stats, struct error *e) MUST_CHECK;
 
 /* What a run's source is called in the vault's namespace: "fhir", "meds", or the mapping's name. */
 #endif

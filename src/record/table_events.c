@@ -178,13 +178,13 @@ static int event_templates(struct table_compile *c, struct json j, struct table_
   struct {
     const char *key;
     struct table_template *to;
-  } plain[] = {{"value", &ev->value}, {"text", &ev->text}, {"postcode", &ev->postcode}, {"country", &ev->country}};
+  } plain[] = {{"value", &ev->value}, {"text", &ev->text}, {"postcode", &ev->postcode}, {"country", &ev->country}, {"ns", &ev->ns}};
   struct {
     const char *key;
     struct table_choice *to;
     enum table_purpose purpose;
   } choice[] = {{"code", &ev->code, PURPOSE_CODE}, {"unit", &ev->unit, PURPOSE_UNIT}, {"display", &ev->display, PURPOSE_DISPLAY}};
-  for (int i = 0; i < 4; i++) {
+  for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
     struct json v = json_get(j, plain[i].key);
     if (json_kind(v) != JSON_NONE) TRY(table_compile_template(c, v, plain[i].key, PURPOSE_DATA, plain[i].to));
   }
@@ -192,6 +192,7 @@ static int event_templates(struct table_compile *c, struct json j, struct table_
     struct json v = json_get(j, choice[i].key);
     if (json_kind(v) != JSON_NONE) TRY(table_compile_choice(c, v, choice[i].key, choice[i].purpose, choice[i].to));
   }
+  if (ev->kind != RECORD_IDENTIFIER && ev->ns.n) return table_bad(c, "ns", "only an identifier has a name space");
   if (ev->kind == RECORD_EVENT && ev->code.n == 0) return table_bad(c, "code", "an event needs a code");
   return OK;
 }
@@ -213,7 +214,7 @@ static int wide_cells_have_rules(struct table_compile *c, const struct table_eve
 
 static int event_one(struct table_compile *c, struct json j, struct table_event *ev) {
   static const char *const keys[] = {"kind",    "identifier", "when",  "code", "display", "unit",    "value",  "text", "postcode",
-                                     "country", "values",     "scale", "time", "require", "columns", "except", "note", NULL};
+                                     "country", "values",     "scale", "time", "require", "columns", "except", "note", "ns", NULL};
   TRY(table_known_keys(c, j, keys));
   TRY(event_kind(c, j, ev));
   TRY(event_wide(c, j, ev));

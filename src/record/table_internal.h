@@ -107,7 +107,7 @@ struct table_event {
   struct table_when *when;
   int when_n;
   struct table_choice code, display, unit;
-  struct table_template value, text, postcode, country;
+  struct table_template value, text, postcode, country, ns;
   struct map values; /* text of a value -> index into `numbers` */
   double *numbers;
   int numbers_n;

@@ -84,8 +84,9 @@ static int take_texts(struct table_reader *r, const struct table_event *ev, stru
   rec->postcode = table_template_get(r, &ev->postcode);
   rec->country = table_template_get(r, &ev->country);
   rec->display = table_choice_get(r, &ev->display);
-  struct str *const all[] = {&rec->text, &rec->postcode, &rec->country, &rec->display};
-  for (int i = 0; i < 4; i++) {
+  rec->ns = table_template_get(r, &ev->ns);
+  struct str *const all[] = {&rec->text, &rec->postcode, &rec->country, &rec->display, &rec->ns};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     if (!all[i]->p) continue;
     if (memchr(all[i]->p, 0, all[i]->n)) return E_INPUT;
     *all[i] = utf8(r, *all[i]);
@@ -211,6 +212,7 @@ static int take_row(struct table_reader *r, struct error *e) {
   }
   size_t mark = r->scratch_n;
   for (int i = 0; i < t->event_n; i++) {
+    if (r->identities && t->event[i].kind != RECORD_IDENTIFIER && t->event[i].kind != RECORD_BIRTH) continue;
     TRY(take_event(r, &t->event[i], person, e));
     r->scratch_n = mark;
   }
@@ -376,7 +378,7 @@ static void distinct_release(struct table_reader *r) {
 
 /* A column with "max_distinct" is read twice: its cells may stand in codes only if there are few different ones in all. */
 static int distinct_scan(struct table_reader *r, const struct str *paths, size_t n, struct error *e) {
-  if (r->t->distinct_n == 0) return OK;
+  if (r->t->distinct_n == 0 || r->identities) return OK;
   r->distinct = mem_alloc((size_t)r->t->distinct_n * sizeof *r->distinct);
   if (!r->distinct) return error_set(e, E_NOMEM, "out of memory");
   for (int i = 0; i < r->t->distinct_n; i++) {
@@ -431,8 +433,16 @@ static int read_files(struct table_reader *r, const struct str *paths, size_t n,
   return error_set(e, E_INPUT, "table %s: no file has the columns that the mapping names", r->t->path_row);
 }
 
+/* Tables without identifiers and births are read in a pass for these only to know who the known subjects are. */
+static bool identifies(const struct table_spec *t) {
+  for (int i = 0; i < t->event_n; i++)
+    if (t->event[i].kind == RECORD_IDENTIFIER || t->event[i].kind == RECORD_BIRTH) return true;
+  return false;
+}
+
 static int read_table(struct table_reader *r, const struct str *paths, size_t n, struct error *e) {
   if (n == 0) return OK;
+  if (r->identities && !identifies(r->t) && (r->t->known_subjects || !r->m->any_known)) return OK;
   int rc = read_files(r, paths, n, e);
   distinct_release(r);
   return rc;
@@ -546,14 +556,22 @@ static int run(struct table_reader *r, const char *path, struct error *e) {
   return OK;
 }
 
-int table_read(const struct table_mapping *m, const char *path, const struct record_sink *sink, struct record_stats *stats,
-               struct error *e) {
+bool table_mapping_identifies(const struct table_mapping *m) {
+  for (int i = 0; i < m->table_n; i++)
+    for (int k = 0; k < m->table[i].event_n; k++)
+      if (m->table[i].event[k].kind == RECORD_IDENTIFIER) return true;
+  return false;
+}
+
+static int read_all(const struct table_mapping *m, const char *path, const struct record_sink *sink, struct record_stats *stats,
+                    bool identities, struct error *e) {
   struct record_stats own = {0};
   struct table_reader *r = mem_alloc(sizeof *r);
   if (!r) return error_set(e, E_NOMEM, "table reader: out of memory");
   memset(r, 0, sizeof *r);
   r->m = m;
   r->sink = sink;
+  r->identities = identities;
   r->stats = stats ? stats : &own;
   arena_init(&r->a, 0, ARENA_WIPE);
   arena_init(&r->file_a, 256 << 20, ARENA_WIPE);
@@ -566,4 +584,14 @@ int table_read(const struct table_mapping *m, const char *path, const struct rec
   mem_wipe(r, sizeof *r);
   mem_free(r);
   return rc;
+}
+
+int table_read(const struct table_mapping *m, const char *path, const struct record_sink *sink, struct record_stats *stats,
+               struct error *e) {
+  return read_all(m, path, sink, stats, false, e);
+}
+
+int table_read_identities(const struct table_mapping *m, const char *path, const struct record_sink *sink, struct record_stats *stats,
+                          struct error *e) {
+  return read_all(m, path, sink, stats, true, e);
 }

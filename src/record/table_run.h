@@ -62,7 +62,7 @@ struct table_reader {
   size_t scratch_n;
   struct table_time_memo memo;
   struct table_distinct *distinct;
-  bool columns_reported;
+  bool columns_reported, identities; /* identities: births and identifiers alone, nothing rejected */
   uint64_t bytes_done, bytes_total, rows_seen;
 };
 

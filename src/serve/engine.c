@@ -40,6 +40,8 @@ struct vitae_session {
   struct record_stats stats;
   struct deid_counts counts;
   bool sealed, kind_fhir;
+  bool (*cancelled)(void *ctx);
+  void *cancel_ctx;
 };
 
 const char *vitae_version(void) { return VITAE_VERSION; }
@@ -228,6 +230,8 @@ void vitae_session_close(vitae_session *s) {
   mem_free(s);
 }
 
+void session_cancel(vitae_session *s, bool (*cancelled)(void *ctx), void *ctx) { s->cancelled = cancelled, s->cancel_ctx = ctx; }
+
 static void count_reject(void *ctx, const struct record_reject *r) { (void)ctx, (void)r; /* record_stats counts them */ }
 
 static int add(vitae_session *s, const char *bytes, size_t n, bool fhir, struct error *e) {
@@ -283,7 +287,9 @@ static int answer(vitae_session *s, const vitae_query *q, struct json_out *o, st
                                     .horizon_days = q->horizon_days,
                                     .explain = q->explain,
                                     .outcomes = q->outcomes,
-                                    .seed = q->seed ? q->seed : 1};
+                                    .seed = q->seed ? q->seed : 1,
+                                    .cancelled = s->cancelled,
+                                    .cancel_ctx = s->cancel_ctx};
   if (q->futures < 0 || q->futures > 10000 || q->explain < 0 || q->explain > 200 || q->outcomes < 0 || q->outcomes > 1000 ||
       !(q->horizon_days >= 0) || q->horizon_days > 36525)
     return error_set(e, E_INPUT, "futures is 0 to 10000, explain 0 to 200, outcomes 0 to 1000, horizon_days 0 to 36525");

@@ -41,8 +41,14 @@ const struct route *serve_routes(int *n);
 
 /* serve_keys.c */
 int key_create(const char *site, enum role role, const char *label, char out[64],
-               struct error *e) MUST_CHECK;                                   /* prints nothing; the key is only ever in `out` */
+               struct error *e) MUST_CHECK; /* prints nothing; the key is only ever in `out` */
+/* Every key ever made, oldest first: an array of {id, role, label, created, revoked (null = valid)}; times as text. Hashes stay in vitae.db. */
+struct json_out;
+int key_list(const char *site, struct json_out *o, struct error *e) MUST_CHECK;
 int key_revoke(const char *site, const char *id, struct error *e) MUST_CHECK; /* id: the part between the underscores; E_NOTFOUND */
 /* serve_audit.c */
+/* One row of the chain for something done at the command line: what ("vault lookup"), 64 hexadecimal digits for what was asked and for
+ * what came of it ("" = none), and a status as HTTP has them. Durable on return. */
+int audit_note(const char *site, const char *what, const char *input, const char *output, int status, struct error *e) MUST_CHECK;
 int audit_verify(const char *site, uint64_t *rows, struct error *e) MUST_CHECK; /* E_CORRUPT names the first bad row */
 #endif

@@ -3,6 +3,7 @@
  * last rows were cut off shows only against a head that was noted elsewhere (GET /v1/audit gives it). */
 #include <sqlite3.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/time.h"
@@ -103,6 +104,18 @@ int audit_write(struct audit *a, struct audit_entry *rows, int n, struct error *
   }
   if (rc == OK) rc = db_exec(a->db, "COMMIT", e);
   if (rc < 0) (void)sqlite3_exec(a->db, "ROLLBACK", NULL, NULL, NULL);
+  return rc;
+}
+
+int audit_note(const char *site, const char *what, const char *input, const char *output, int status, struct error *e) {
+  struct audit *a;
+  struct audit_entry row = {.time = time_now(), .method = "CLI", .route = what, .version = "", .status = status};
+  TRY(audit_open(site, &a, e));
+  snprintf(row.key, sizeof row.key, "u%u", (unsigned)getuid());
+  snprintf(row.input, sizeof row.input, "%s", input);
+  snprintf(row.output, sizeof row.output, "%s", output);
+  int rc = audit_write(a, &row, 1, e);
+  audit_close(a);
   return rc;
 }
 

@@ -90,6 +90,42 @@ int key_revoke(const char *site, const char *id, struct error *e) {
   return rc;
 }
 
+static void list_time(struct json_out *o, const char *name, sqlite3_stmt *row, int column) {
+  char text[32];
+  json_out_key(o, name);
+  if (sqlite3_column_type(row, column) == SQLITE_NULL) {
+    json_out_null(o);
+    return;
+  }
+  time_format(sqlite3_column_int64(row, column), text);
+  json_out_c(o, text);
+}
+
+int key_list(const char *site, struct json_out *o, struct error *e) {
+  static const char *const name[3] = {"id", "role", "label"};
+  sqlite3 *db;
+  sqlite3_stmt *rows;
+  int step = SQLITE_DONE;
+  TRY(db_open(site, &db, e));
+  int rc = db_prepare(db, "SELECT id, role, label, created, revoked FROM keys ORDER BY created, id", &rows, e);
+  json_out_array(o);
+  while (rc == OK && (step = sqlite3_step(rows)) == SQLITE_ROW) {
+    json_out_object(o);
+    for (int i = 0; i < 3; i++) {
+      const char *text = (const char *)sqlite3_column_text(rows, i);
+      json_kv_c(o, name[i], text ? text : "");
+    }
+    list_time(o, "created", rows, 3);
+    list_time(o, "revoked", rows, 4);
+    json_out_end(o);
+  }
+  json_out_end(o);
+  if (rc == OK && step != SQLITE_DONE) rc = db_error(db, e, "listing the keys");
+  if (rc == OK || step != SQLITE_DONE) sqlite3_finalize(rows);
+  sqlite3_close(db);
+  return rc;
+}
+
 int keys_open(const char *site, struct keys **out, struct error *e) {
   TRY(sodium_ready(e));
   struct keys *k = mem_alloc(sizeof *k);

@@ -47,6 +47,8 @@ int ask_query(const struct call *c, struct ask *a, struct error *e) {
 
 /* ---- a subject of the store ---- */
 
+static bool left(void *call) { return call_client_left(call); }
+
 static int risk(struct call *c, struct error *e) {
   struct ask a = {0};
   struct predictor *p;
@@ -63,7 +65,9 @@ static int risk(struct call *c, struct error *e) {
                               .explain = (int)a.explain,
                               .outcomes = (int)a.outcomes,
                               .horizon_days = a.horizon_days,
-                              .seed = a.seed ? (uint64_t)a.seed : 1};
+                              .seed = a.seed ? (uint64_t)a.seed : 1,
+                              .cancelled = left,
+                              .cancel_ctx = c};
   if (a.task[0] && !(o.task = engine_task(c->server->engine, a.task))) {
     (void)error_set(e, E_NOTFOUND, "this version offers no task of that name; GET /v1/tasks lists those it offers");
     return error_where(e, NULL, 0, "task");
@@ -260,7 +264,7 @@ void answer_predict(struct call *c) {
   else if (vitae_session_open(c->server->engine, &s, &ve) < 0)
     call_vitae_error(c, &ve);
   else
-    answer_session_of(c, s, doc, fhir, &a);
+    session_cancel(s, left, c), answer_session_of(c, s, doc, fhir, &a);
   vitae_session_close(s);
   if (b.p) mem_wipe(b.p, b.cap);
   buf_release(&b);

@@ -34,6 +34,7 @@ void *worker_main(void *server) {
       double began = time_monotonic();
       route_at(c->route)->answer(c);
       histogram_add(&s->n.worker, time_monotonic() - began);
+      if (c->status == 499) atomic_fetch_add(&s->n.dropped, 1), c->close = true;
     }
     call_finish(c);
   }
@@ -86,7 +87,8 @@ void metrics_text(struct server *s, struct buf *b) {
   one(b, "vitae_requests_in_flight", "gauge", "Requests begun and not yet answered.", (uint64_t)atomic_load(&n->in_flight));
   one(b, "vitae_model_waiting", "gauge", "Requests waiting for the model.", (uint64_t)atomic_load(&n->waiting));
   one(b, "vitae_model_rejected_total", "counter", "Requests refused because too many were waiting.", atomic_load(&n->rejected));
-  one(b, "vitae_model_dropped_total", "counter", "Requests dropped because their client left while they waited.", atomic_load(&n->dropped));
+  one(b, "vitae_model_dropped_total", "counter", "Requests dropped because their client left before the answer was made.",
+      atomic_load(&n->dropped));
   one(b, "vitae_keys_refused_total", "counter", "Requests without a valid key.", atomic_load(&n->refused_keys));
   one(b, "vitae_audit_rows_total", "counter", "Audit rows committed by this process.", atomic_load(&n->audit_rows));
   one(b, "vitae_audit_failures_total", "counter", "Answers withheld because the audit could not be written.",

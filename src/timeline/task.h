@@ -51,6 +51,10 @@ struct task_example {
 /* Labels one life for one gap. Appends to out[0..cap); returns how many, or a negative code. E_LIMIT if cap is too small. */
 int task_label(const struct task_binding *b, const struct timeline_view *v, uint32_t subject_index, int gap, struct task_example *out,
                int cap, struct error *e) MUST_CHECK;
+/* May the task be asked about a life whose first `events` events are known, at `moment`? Death, the target where only new onsets count,
+ * and the windows as for labels; a code trigger must have come (its offset need not have passed), an age trigger wants an age in its range. */
+enum task_applies { TASK_APPLIES, TASK_DEAD, TASK_NO_TRIGGER, TASK_PRIOR, TASK_WINDOW };
+enum task_applies task_applies(const struct task_binding *b, const struct timeline_view *v, uint32_t events, int64_t moment);
 /* Whole store, one split (or SPLITS for all). */
 struct task_examples {
   struct task_example *at;

@@ -240,6 +240,30 @@ int task_label(const struct task_binding *b, const struct timeline_view *v, uint
   return rc < 0 ? rc : c.n;
 }
 
+/* ---- a question about the present ---- */
+
+static bool triggered(const struct life *l, int64_t moment) {
+  const struct task *t = l->t;
+  if (t->trigger == TRIGGER_END) return l->end != INT64_MIN;
+  if (t->trigger == TRIGGER_EVERY)
+    return l->birth != INT64_MIN && l->begin != TASK_EVER && moment >= later(l->birth, t->from) && moment <= later(l->birth, t->to);
+  for (uint32_t k = l->v->statics; k < l->v->n; k++)
+    if ((marks(l, k) & BIT(MARK_TRIGGER)) && value_passes(&t->trigger_value, l->v->value[k])) return true;
+  return false;
+}
+
+enum task_applies task_applies(const struct task_binding *b, const struct timeline_view *v, uint32_t events, int64_t moment) {
+  struct timeline_view known = *v;
+  known.n = events;
+  struct life l = life_of(b, &known);
+  if (l.death != TASK_EVER) return TASK_DEAD;
+  if (l.t->new_onset && l.first_target != TASK_EVER) return TASK_PRIOR;
+  if (!triggered(&l, moment)) return TASK_NO_TRIGGER;
+  for (uint32_t i = 0; i < l.t->windows; i++)
+    if (!window_holds(&l, i, moment, events)) return TASK_WINDOW;
+  return TASK_APPLIES;
+}
+
 /* ---- a store ---- */
 
 struct growing {

@@ -53,14 +53,18 @@ struct str timeline_unit_name(const struct timeline *t, uint16_t unit);
 const char *timeline_hash(const struct timeline *t);       /* hex SHA-256 of manifest.json: names this generation everywhere */
 const char *timeline_generation(const struct timeline *t); /* "gen-000002" */
 struct str timeline_text(const struct timeline *t, uint32_t index,
-                         uint32_t k);                                  /* text of event k of subject index, STR_NONE; valid until close */
+                         uint32_t k); /* text of event k of subject index, STR_NONE; valid until close */
+/* The blob (image, genome) of event k of subject index: its SHA-256 in hexadecimal; false = none. And where its file lies: blob.h. */
+bool timeline_blob(const struct timeline *t, uint32_t index, uint32_t k, char hex[65]);
+uint64_t timeline_blobs(const struct timeline *t); /* events that have one */
+int timeline_blob_path(const struct timeline *t, const char *hex, char out[4096], struct error *e) MUST_CHECK;
 uint64_t timeline_code_count(const struct timeline *t, uint32_t code); /* how many events have it */
 /* Opening checks structure, not every byte. A life whose columns turn out to be damaged is viewed as empty (n = 0) and this
  * becomes true: ask it at the end of a job that must not miss anybody. timeline_verify reads everything. */
 bool timeline_damaged(const struct timeline *t);
 
 /* Writing. Memory stays under `memory_limit` for any number of events: events spill to partitions by subject hash, sorted one at a time.
- * One writer at a time (E_BUSY otherwise). Two equal events (time, code, value, unit, text) are one, whatever their origins: the
+ * One writer at a time (E_BUSY otherwise). Two equal events (time, code, value, unit, text, blob) are one, whatever their origins: the
  * lowest origin stays, so ingesting an export twice changes nothing. Of MEDS_BIRTH the one appended last stays. A run over a
  * memory_limit below 2 MiB takes 2 MiB. E_LIMIT: one subject alone, or the dictionary, does not fit its share of it. */
 struct timeline_writer;
@@ -74,6 +78,9 @@ struct timeline_options {
 };
 int timeline_writer_open(const char *dir, const struct timeline_options *o, struct timeline_writer **out, struct error *e) MUST_CHECK;
 int timeline_append(void *writer, const struct event *ev, struct error *e); /* fits event_sink.event */
+/* The pair for event_sink.blob and event_sink.blob_dir. What is left in that directory goes when the writer does. */
+int timeline_writer_blob(void *writer, const char *temporary, char hex[65], struct error *e);
+const char *timeline_writer_blob_dir(const struct timeline_writer *w);
 int timeline_writer_source(struct timeline_writer *w, uint32_t index, const char *name, const char *sha256,
                            struct error *e) MUST_CHECK; /* lineage: file number, base name hash only (names can identify) */
 /* Sorts, merges with the current generation, writes gen-N+1, fsyncs, moves CURRENT. `extra` = JSON object text for the manifest (wall manifest).
@@ -88,8 +95,22 @@ int timeline_memory_append(void *timeline, const struct event *ev, struct error 
 int timeline_memory_seal(struct timeline *t,
                          struct error *e) MUST_CHECK; /* sorts; then timeline_view works. Append and seal again: earlier views end */
 
-/* vitae verify: re-reads every byte: checksums, order, bounds, dictionary, splits, counts. Prints nothing; findings go to the callback. */
+/* vitae verify: re-reads every byte: checksums, order, bounds, dictionary, splits, counts, blobs. Prints nothing; findings go to the
+ * callback. Blobs that no generation names are told there too, as a note that is no failure. */
 int timeline_verify(const char *dir, void (*finding)(void *, const char *what), void *ctx, struct error *e) MUST_CHECK;
+/* Erasure: writes a generation without these subjects (and without codes, units and sources that only they had), moves CURRENT, removes the
+ * earlier generations that hold any of them, and the blobs that nobody names any more. Done already is OK. A crash leaves the store before, or
+ * after with some of the removing still to do: call it again. Whoever has an earlier generation open keeps seeing it until it closes. */
+struct timeline_forgotten {
+  uint32_t found;       /* subjects that the current generation held */
+  uint32_t generations; /* removed */
+  uint64_t blobs;       /* removed, by the writer's end or here */
+  char generation[32];  /* the current one, afterwards; "" = there is no store */
+};
+int timeline_forget(const char *dir, const int64_t *subjects, uint32_t n, struct timeline_forgotten *out, struct error *e) MUST_CHECK;
+/* Calls `found` for each of the subjects that a generation on disk holds, whichever generation. */
+int timeline_search(const char *dir, const int64_t *subjects, uint32_t n, void (*found)(void *ctx, const char *generation, int64_t subject),
+                    void *ctx, struct error *e) MUST_CHECK;
 /* Which source the files of a store came from: event k's origin_file lies in [first, first + files) of its source. */
 struct timeline_source {
   struct str name;

@@ -1,5 +1,7 @@
 /* Finishing, last part: the dictionary file, the manifest, and the move of CURRENT. */
 #include "base/json.h"
+#include "base/log.h"
+#include "timeline/blob.h"
 #include "timeline/timeline_writer.h"
 
 static int write_codes(struct timeline_writer *w, struct merged *m, const char *dir, struct error *e) {
@@ -131,6 +133,7 @@ static void write_manifest(const struct timeline_writer *w, const struct merged 
   json_kv_i64(&o, "subjects", (int64_t)m->subjects);
   json_kv_i64(&o, "events", (int64_t)m->events);
   json_kv_i64(&o, "texts", (int64_t)m->texts);
+  json_kv_i64(&o, "blobs", (int64_t)m->blobs);
   json_kv_i64(&o, "codes", m->codes);
   json_kv_i64(&o, "units", m->units);
   write_policy(w, &o);
@@ -199,6 +202,9 @@ int commit_generation(struct timeline_writer *w, struct merged *m, const char *g
   int n = snprintf(pointer, sizeof pointer, "%s\n", name);
   TRY(file_write_atomic(path, pointer, (size_t)n, 0644, e));
   writer_prune(w->dir, generation);
+  uint64_t removed;
+  struct error ignored = {0}; /* the new generation stands; orphans are listed by verify and tried again by the next writer */
+  if (blob_prune(w->dir, &removed, &ignored) < 0) log_failure(LOG_WARN, &ignored);
   return OK;
 }
 
@@ -212,7 +218,7 @@ int timeline_writer_finish(struct timeline_writer *w, struct str extra, void (*p
   arena_init(&m->arena, 0, 0);
   partition_path(w, "gen", dir);
   int rc = file_mkdirs(dir, 0755, e);
-  if (rc == OK) rc = merge_dictionaries(w, m, e);
+  if (rc == OK) rc = w->exclude_n ? forget_dictionaries(w, m, e) : merge_dictionaries(w, m, e);
   if (rc == OK) rc = merge_events(w, m, dir, progress, ctx, e);
   if (rc == OK) rc = commit_generation(w, m, dir, extra, e);
   arena_free(&m->arena);

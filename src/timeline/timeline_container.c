@@ -12,13 +12,12 @@ struct header {
 };
 _Static_assert(sizeof(struct header) == 64 && sizeof(struct section) == 32, "on-disk layout");
 
-const struct container_kind container_shard = {"VITAETLS", SHARD_SECTIONS, {8, 8, 4, 1, 8, 4, 4, 2, 4, 4, 8, 16, 16, 1}};
-const struct container_kind container_codes = {"VITAETLC", DICTIONARY_SECTIONS, {8, 1, 8, 1, 8, 8, 1}};
+const struct container_kind container_shard = {
+    "VITAETLS", SHARD_SECTIONS, S_BLOB_EVENT, {8, 8, 4, 1, 8, 4, 4, 2, 4, 4, 8, 16, 16, 1, 8, 32}};
+const struct container_kind container_codes = {"VITAETLC", DICTIONARY_SECTIONS, DICTIONARY_SECTIONS, {8, 1, 8, 1, 8, 8, 1}};
 
 static uint64_t aligned(uint64_t n) { return (n + SECTION_ALIGN - 1) & ~(uint64_t)(SECTION_ALIGN - 1); }
-static uint64_t first_offset(const struct container_kind *kind) {
-  return aligned(sizeof(struct header) + kind->sections * sizeof(struct section));
-}
+static uint64_t first_offset(uint32_t sections) { return aligned(sizeof(struct header) + sections * sizeof(struct section)); }
 
 uint64_t section_hash(const void *p, uint64_t n) {
   const uint8_t *at = p;
@@ -30,7 +29,7 @@ uint64_t section_hash(const void *p, uint64_t n) {
 /* Elements each section must have, given the header's counts; UINT64_MAX = as many as its bytes say. */
 static uint64_t expected(const struct container_kind *kind, int section, const uint64_t rows[3]) {
   enum { FREE = -1 };
-  static const int8_t shard[SHARD_SECTIONS] = {0, 3, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, FREE, FREE};
+  static const int8_t shard[SHARD_SECTIONS] = {0, 3, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, FREE, FREE, FREE, FREE};
   static const int8_t codes[DICTIONARY_SECTIONS] = {3, FREE, 3, FREE, 0, 4, FREE};
   int which = kind == &container_shard ? shard[section] : codes[section];
   return which == FREE ? UINT64_MAX : which < 3 ? rows[which] : rows[which - 3] + 1;
@@ -39,8 +38,8 @@ static uint64_t expected(const struct container_kind *kind, int section, const u
 static int corrupt(struct error *e, const char *what) { return error_set(e, E_CORRUPT, "%s", what); }
 
 static int check_table(struct container *c, const struct container_kind *kind, struct error *e) {
-  uint64_t at = first_offset(kind);
-  for (uint32_t i = 0; i < kind->sections; i++) {
+  uint64_t at = first_offset(c->sections);
+  for (uint32_t i = 0; i < c->sections; i++) {
     const struct section *s = &c->section[i];
     uint64_t want = expected(kind, (int)i, c->rows);
     if (s->kind != i + 1 || s->width != kind->width[i] || s->offset != at) return corrupt(e, "section table out of order");
@@ -54,15 +53,17 @@ static int check_table(struct container *c, const struct container_kind *kind, s
 
 static int check_header(struct container *c, const struct container_kind *kind, struct error *e) {
   struct header h;
-  size_t table = kind->sections * sizeof(struct section);
+  size_t table;
   if (c->map.n < sizeof h) return corrupt(e, "shorter than its header");
   memcpy(&h, c->map.p, sizeof h);
   if (memcmp(h.magic, kind->magic, 8) != 0) return corrupt(e, "is no file of a timeline store (magic)");
   if (h.version > TIMELINE_FORMAT_VERSION) /* before the checksum: only magic and version are promised to stay where they are */
     return error_set(e, E_VERSION, "written by format version %u; this program reads up to %u", h.version, TIMELINE_FORMAT_VERSION);
   if (h.header_hash != hash64(&h, offsetof(struct header, header_hash), 0)) return corrupt(e, "header checksum");
-  if (h.version == 0 || h.sections != kind->sections) return corrupt(e, "header fields");
-  if (h.file_bytes != c->map.n || c->map.n < first_offset(kind)) return corrupt(e, "file is cut or has grown");
+  c->sections = h.version == 1 ? kind->sections_1 : kind->sections;
+  table = c->sections * sizeof(struct section);
+  if (h.version == 0 || h.sections != c->sections) return corrupt(e, "header fields");
+  if (h.file_bytes != c->map.n || c->map.n < first_offset(c->sections)) return corrupt(e, "file is cut or has grown");
   if (h.rows[0] > UINT32_MAX - 1 || h.rows[1] > UINT64_MAX / 64 || h.rows[2] > h.rows[1]) return corrupt(e, "header counts");
   if (h.table_hash != hash64(c->map.p + sizeof h, table, 0)) return corrupt(e, "section table checksum");
   memcpy(c->rows, h.rows, sizeof c->rows);
@@ -86,13 +87,13 @@ void container_close(struct container *c) {
   *c = (struct container){0};
 }
 
-int container_check(const struct container *c, const struct container_kind *kind, struct error *e) {
-  uint64_t end = sizeof(struct header) + kind->sections * sizeof(struct section);
-  for (uint32_t i = 0; i <= kind->sections; i++) {
-    uint64_t next = i < kind->sections ? c->section[i].offset : c->map.n;
+int container_check(const struct container *c, struct error *e) {
+  uint64_t end = sizeof(struct header) + c->sections * sizeof(struct section);
+  for (uint32_t i = 0; i <= c->sections; i++) {
+    uint64_t next = i < c->sections ? c->section[i].offset : c->map.n;
     for (; end < next; end++)
       if (c->map.p[end]) return error_set(e, E_CORRUPT, "padding before section %u is not zero", i + 1);
-    if (i == kind->sections) break;
+    if (i == c->sections) break;
     if (section_hash(c->map.p + next, c->section[i].bytes) != c->section[i].hash)
       return error_set(e, E_CORRUPT, "checksum of section %u", i + 1);
     end = next + c->section[i].bytes;
@@ -202,7 +203,7 @@ static int write_zeros(int fd, uint64_t from, uint64_t to) {
 static int write_file(struct container_writer *w, int fd, uint8_t *chunk, const uint64_t rows[3], uint64_t *bytes) {
   struct header h = {.version = TIMELINE_FORMAT_VERSION, .sections = w->kind->sections};
   struct section table[SECTIONS_MAX];
-  uint64_t at = first_offset(w->kind);
+  uint64_t at = first_offset(w->kind->sections);
   size_t table_bytes = w->kind->sections * sizeof *table;
   memcpy(h.magic, w->kind->magic, 8);
   memcpy(h.rows, rows, sizeof h.rows);

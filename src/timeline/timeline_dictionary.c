@@ -32,7 +32,7 @@ static int check(const struct dictionary *d, struct error *e) {
 int dictionary_open(const char *path, struct dictionary *d, struct error *e) {
   *d = (struct dictionary){0};
   TRY(container_open(path, &container_codes, &d->c, e));
-  int rc = container_check(&d->c, &container_codes, e);
+  int rc = container_check(&d->c, e);
   d->codes = (uint32_t)d->c.rows[0];
   d->units = (uint32_t)d->c.rows[1];
   d->name_start = container_at(&d->c, D_NAME_START);

@@ -81,6 +81,7 @@ static int interpret(struct arena *a, struct json root, struct manifest *m, stru
   TRY(count(root, "subjects", UINT32_MAX - 1, &m->subjects, e));
   TRY(count(root, "events", INT64_MAX, &m->events, e));
   TRY(count(root, "texts", INT64_MAX, &m->texts, e));
+  if (version > 1) TRY(count(root, "blobs", INT64_MAX, &m->blobs, e));
   TRY(count(root, "codes", UINT32_MAX - 1, &m->codes, e));
   TRY(count(root, "units", 65536, &m->units, e));
   TRY(read_split(json_get(root, "split"), m, e));

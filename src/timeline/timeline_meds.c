@@ -29,6 +29,8 @@ static void put_event(const struct walk *w, const struct timeline_view *v, struc
   else
     ((float *)out->data[3])[row] = v->value[k];
   duck_put_text(out, 4, row, timeline_text(w->t, w->subject, k));
+  char blob[65];
+  if (timeline_blobs(w->t)) duck_put_text(out, 6, row, timeline_blob(w->t, w->subject, k, blob) ? (struct str){blob, 64} : STR_NONE);
   duck_put_text(out, 5, row, v->unit[k] == UNIT_NONE ? STR_NONE : timeline_unit_name(w->t, v->unit[k]));
 }
 
@@ -99,6 +101,7 @@ static int write_dataset(const char *dir, const struct timeline *t, struct error
   json_out_key(&o, "other_extension_columns");
   json_out_array(&o);
   json_out_c(&o, "unit");
+  if (timeline_blobs(t)) json_out_c(&o, "blob");
   json_out_end(&o);
   json_out_end(&o);
   buf_putc(&text, '\n');
@@ -110,9 +113,10 @@ static int write_dataset(const char *dir, const struct timeline *t, struct error
 
 static int write_events(const struct timeline *t, struct duck *d, const char *dir, struct error *e) {
   static const struct duck_column columns[] = {{"subject_id", DUCK_I64},    {"time", DUCK_TIMESTAMP},  {"code", DUCK_TEXT},
-                                               {"numeric_value", DUCK_F32}, {"text_value", DUCK_TEXT}, {"unit", DUCK_TEXT}};
+                                               {"numeric_value", DUCK_F32}, {"text_value", DUCK_TEXT}, {"unit", DUCK_TEXT},
+                                               {"blob", DUCK_TEXT}};
   struct walk w = {.t = t};
-  TRY(duck_register(d, "vitae_events", columns, 6, fill_events, &w, e));
+  TRY(duck_register(d, "vitae_events", columns, timeline_blobs(t) ? 7 : 6, fill_events, &w, e));
   for (int s = 0; s < SPLITS; s++) {
     char name[64], path[4096];
     w = (struct walk){.t = t, .split = (enum split)s};

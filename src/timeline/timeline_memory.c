@@ -17,9 +17,10 @@ struct memory {
   uint32_t display_cap;
   struct arrival *arrival;
   uint32_t n, cap;
-  bool texts;
-  void *columns;    /* one block behind all column pointers of the shard */
-  struct str *text; /* by event, if any event has text */
+  bool texts, blobs;
+  void *columns;        /* one block behind all column pointers of the shard */
+  struct str *text;     /* by event, if any event has text */
+  const uint8_t **blob; /* likewise */
 };
 
 int timeline_memory_new(struct timeline **out, struct error *e) {
@@ -56,6 +57,7 @@ void memory_free(struct memory *m) {
   mem_free(m->arrival);
   mem_free(m->columns);
   mem_free(m->text);
+  mem_free(m->blob);
   mem_free(m);
 }
 
@@ -71,6 +73,7 @@ struct str memory_unit_name(const struct memory *m, uint32_t unit) {
 struct str memory_text(const struct memory *m, uint64_t event) {
   return m->text ? m->text[event] : STR_NONE;
 }
+const uint8_t *memory_blob(const struct memory *m, uint64_t event) { return m->blob ? m->blob[event] : NULL; }
 uint32_t memory_codes(const struct memory *m) { return m->codes.count; }
 bool memory_code_find(const struct memory *m, struct str name, uint32_t *code) { return intern_find(&m->codes, name, code); }
 
@@ -91,11 +94,16 @@ static int put_display(struct memory *m, uint32_t code, struct str display, stru
   return OK;
 }
 
-static int put_text(struct memory *m, struct item *item, struct str text, struct error *e) {
-  item->text = arena_strndup(&m->arena, text.p, text.n);
-  if (!item->text) return error_set(e, E_NOMEM, "no memory for texts");
+static int put_text(struct memory *m, struct item *item, struct str text, struct str blob, struct error *e) {
+  uint8_t *p = arena_alloc(&m->arena, text.n + BLOB_BYTES, 1);
+  if (!p) return error_set(e, E_NOMEM, "no memory for texts");
+  if (text.n) memcpy(p, text.p, text.n);
+  if (blob.n && hash_unhex(blob, p + text.n, BLOB_BYTES, NULL) < 0) return error_set(e, E_INPUT, "name of a blob is no SHA-256");
+  item->text = (const char *)p;
   item->text_n = (uint32_t)text.n;
-  m->texts = true;
+  item->blob = blob.n > 0;
+  m->texts |= text.n > 0;
+  m->blobs |= blob.n > 0;
   return OK;
 }
 
@@ -112,7 +120,7 @@ static struct arrival *grow(struct memory *m) {
 
 int timeline_memory_append(void *timeline, const struct event *ev, struct error *e) {
   struct memory *m = ((struct timeline *)timeline)->memory;
-  struct str code = event_code(ev), unit = event_unit(ev), text = event_text(ev), display = event_display(ev);
+  struct str code = event_code(ev), unit = event_unit(ev), text = event_text(ev), display = event_display(ev), blob = event_blob(ev);
   uint64_t row = event_origin_row(ev);
   BUG_IF(!m);
   if (event_subject(ev) <= 0) return error_set(e, E_INPUT, "event without a subject");
@@ -130,7 +138,7 @@ int timeline_memory_append(void *timeline, const struct event *ev, struct error 
     if (++a->item.unit > UINT16_MAX) return error_set(e, E_LIMIT, "more than %d units", UINT16_MAX);
   }
   if (display.n) TRY(put_display(m, a->item.code, display, e));
-  if (text.n) TRY(put_text(m, &a->item, text, e));
+  if (text.n || blob.n) TRY(put_text(m, &a->item, text, blob, e));
   m->n++;
   return OK;
 }
@@ -198,6 +206,7 @@ struct sealing {
   uint16_t *unit;
   uint8_t *split, *block;
   struct str *text;
+  const uint8_t **blob;
   uint32_t subjects, events;
 };
 
@@ -206,7 +215,9 @@ static int lay_out(struct sealing *z, const struct memory *m, struct error *e) {
   z->block = mem_alloc(n * (8 + 4 + 4 + 4 + 4 + 2 + 8 + 8 + 4 + 1) + 8);
   z->items = mem_alloc(2 * n * sizeof *z->items);
   z->text = m->texts ? mem_alloc(n * sizeof *z->text) : NULL;
-  if (!z->block || !z->items || (m->texts && !z->text)) return error_set(e, E_NOMEM, "no memory to sort a timeline");
+  z->blob = m->blobs ? mem_alloc(n * sizeof *z->blob) : NULL;
+  if (!z->block || !z->items || (m->texts && !z->text) || (m->blobs && !z->blob))
+    return error_set(e, E_NOMEM, "no memory to sort a timeline");
   uint8_t *p = z->block;
   z->start = (uint64_t *)(void *)p, p += 8 * (n + 1);
   z->time = (int64_t *)(void *)p, p += 8 * n;
@@ -235,6 +246,7 @@ static void put_life(struct sealing *z, int64_t subject, uint32_t n, uint32_t bi
     z->file[at + i] = x->file;
     z->row[at + i] = x->row;
     if (z->text) z->text[at + i] = x->text_n ? (struct str){x->text, x->text_n} : STR_NONE;
+    if (z->blob) z->blob[at + i] = item_blob(x);
   }
   z->subject[z->subjects] = subject;
   z->statics[z->subjects] = statics;
@@ -265,8 +277,10 @@ static void install(struct timeline *t, struct sealing *z) {
   struct shard *s = t->shard;
   mem_free(m->columns);
   mem_free(m->text);
+  mem_free(m->blob);
   m->columns = z->block;
   m->text = z->text;
+  m->blob = z->blob;
   *s = (struct shard){.subjects = z->subjects,
                       .events = z->events,
                       .subject = z->subject,
@@ -298,6 +312,7 @@ int timeline_memory_seal(struct timeline *t, struct error *e) {
   } else {
     mem_free(z.block);
     mem_free(z.text);
+    mem_free(z.blob);
   }
   mem_free(z.items);
   mem_free(z.order);

@@ -112,7 +112,7 @@ struct merger {
   struct container_writer out;
   bool open;
   uint64_t rows[3]; /* of the open shard */
-  uint64_t blocks, text_bytes;
+  uint64_t blocks, text_bytes, blobs;
   struct buf raw, packed; /* text block being filled */
   uint32_t next_old;      /* next subject of the previous generation */
   struct file_map text;   /* the run's texts */
@@ -132,7 +132,7 @@ static int open_shard(struct merger *g, struct error *e) {
   TRY(container_writer_open(&g->out, path, &container_shard, g->w->options.memory_limit / 32, e));
   g->open = true;
   memset(g->rows, 0, sizeof g->rows);
-  g->blocks = g->text_bytes = 0;
+  g->blocks = g->text_bytes = g->blobs = 0;
   return OK;
 }
 
@@ -162,6 +162,12 @@ static int put_text(struct merger *g, uint64_t event, const char *p, uint32_t n,
   return OK;
 }
 
+static void put_blob(struct merger *g, uint64_t event, const uint8_t *digest) {
+  container_put(&g->out, S_BLOB_EVENT, &event, sizeof event);
+  container_put(&g->out, S_BLOB_DIGEST, digest, BLOB_BYTES);
+  g->blobs++;
+}
+
 static int close_shard(struct merger *g, struct error *e) {
   uint64_t bytes;
   TRY(flush_text(g, e));
@@ -179,6 +185,7 @@ static int close_shard(struct merger *g, struct error *e) {
   g->m->subjects += g->rows[0];
   g->m->events += g->rows[1];
   g->m->texts += g->rows[2];
+  g->m->blobs += g->blobs;
   return container_digest(path, f->sha256, e);
 }
 
@@ -222,6 +229,7 @@ static int put_items(struct merger *g, int64_t subject, enum split split, const 
       c.row[i] = x->row;
       g->m->count[x->code]++;
       if (x->text_n) TRY(put_text(g, first + at + i, x->text, x->text_n, e));
+      if (x->blob) put_blob(g, first + at + i, item_blob(x));
     }
     container_put(&g->out, S_TIME, c.time, k * sizeof *c.time);
     container_put(&g->out, S_CODE, c.code, k * sizeof *c.code);
@@ -308,6 +316,10 @@ static int copy_old(struct merger *g, uint32_t index, struct error *e) {
     container_put(&g->out, S_CODE, code, k * sizeof *code);
     container_put(&g->out, S_UNIT, unit, k * sizeof *unit);
   }
+  const struct shard *s = old_shard(g, index);
+  uint64_t start = s->start[index - s->first];
+  for (uint64_t b = shard_blob_from(s, start); b < s->blobs && s->blob_event[b] < start + v.n; b++)
+    put_blob(g, first + s->blob_event[b] - start, s->blob_digest[b]);
   return old_texts(g, index, &v, copy_text, &first, e);
 }
 
@@ -315,8 +327,13 @@ static int copy_old(struct merger *g, uint32_t index, struct error *e) {
 static int copy_old_until(struct merger *g, uint64_t hash, bool inclusive, struct error *e) {
   const struct timeline *t = g->w->previous;
   while (t && g->next_old < t->subjects) {
-    uint64_t h = subject_hash(timeline_view(t, g->next_old).subject);
+    int64_t subject = timeline_view(t, g->next_old).subject;
+    uint64_t h = subject_hash(subject);
     if (inclusive ? h > hash : h >= hash) break;
+    if (g->w->exclude_n && writer_excludes(g->w, subject)) {
+      g->next_old++;
+      continue;
+    }
     TRY(copy_old(g, g->next_old++, e));
   }
   return OK;
@@ -327,6 +344,22 @@ static int keep_text(struct merger *g, void *ctx, uint32_t k, const char *p, uin
   items[k].text = arena_strndup(&g->life, p, n);
   items[k].text_n = n;
   return items[k].text ? OK : error_set(e, E_NOMEM, "no memory for texts");
+}
+
+/* The digest stands behind the text, wherever that came from. */
+static int keep_blobs(struct merger *g, uint32_t index, const struct timeline_view *v, struct item *items, struct error *e) {
+  const struct shard *s = old_shard(g, index);
+  uint64_t start = s->start[index - s->first];
+  for (uint64_t b = shard_blob_from(s, start); b < s->blobs && s->blob_event[b] < start + v->n; b++) {
+    struct item *x = &items[s->blob_event[b] - start];
+    char *p = arena_alloc(&g->life, x->text_n + BLOB_BYTES, 1);
+    if (!p) return error_set(e, E_NOMEM, "no memory for digests of blobs");
+    if (x->text_n) memcpy(p, x->text, x->text_n);
+    memcpy(p + x->text_n, s->blob_digest[b], BLOB_BYTES);
+    x->text = p;
+    x->blob = 1;
+  }
+  return OK;
 }
 
 static int want_items(struct merger *g, uint64_t n, struct error *e) {
@@ -357,7 +390,8 @@ static int gather_old(struct merger *g, uint32_t index, uint64_t more, uint32_t 
   arena_reset(&g->life);
   *n = v.n;
   *split = v.split;
-  return old_texts(g, index, &v, keep_text, g->items, e);
+  TRY(old_texts(g, index, &v, keep_text, g->items, e));
+  return keep_blobs(g, index, &v, g->items, e);
 }
 
 /* One subject of the run: its `n` events by index, and whatever the previous generation knows of it. */
@@ -381,7 +415,8 @@ static int merge_subject(struct merger *g, const struct spilled *events, const u
                                        .file = g->m->file_new[s->file],
                                        .row = s->row,
                                        .text_n = s->text_n,
-                                       .text = s->text_n ? (const char *)g->text.p + s->text_at : NULL,
+                                       .blob = s->blob,
+                                       .text = s->text_n || s->blob ? (const char *)g->text.p + s->text_at : NULL,
                                        .seq = have + i};
   }
   uint32_t kept = items_order(g->items, have + n, g->items + g->item_cap, g->birth);
@@ -601,7 +636,7 @@ static int map_texts(struct merger *g, struct error *e) {
 /* Damage in the previous generation must not be copied under fresh checksums. */
 static int check_previous(const struct timeline *t, struct error *e) {
   for (uint32_t i = 0; t && i < t->shards; i++)
-    if (container_check(&t->shard[i].c, &container_shard, e) < 0)
+    if (container_check(&t->shard[i].c, e) < 0)
       return error_set(e, E_CORRUPT, "shard %u of the previous generation is damaged: run vitae verify", i);
   return OK;
 }

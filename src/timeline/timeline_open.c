@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "timeline/blob.h"
 #include "timeline/timeline_store.h"
 
 int generation_parse(const char *name, uint64_t *n) {
@@ -61,10 +62,12 @@ static int open_shards(struct timeline *t, const struct manifest *m, struct erro
     t->shard[i].first = (uint32_t)subjects;
     subjects += t->shard[i].subjects;
     t->events += t->shard[i].events;
+    t->blobs += t->shard[i].blobs;
     if (subjects > UINT32_MAX - 1) return error_set(e, E_LIMIT, "more subjects than this program takes");
   }
   t->subjects = (uint32_t)subjects;
-  if (subjects != m->subjects || t->events != m->events || t->dictionary.codes != m->codes || t->dictionary.units != m->units) {
+  if (subjects != m->subjects || t->events != m->events || t->blobs != m->blobs || t->dictionary.codes != m->codes ||
+      t->dictionary.units != m->units) {
     error_set(e, E_CORRUPT, "counts of the manifest and of the files differ");
     return error_where(e, t->dir, 0, NULL);
   }
@@ -256,4 +259,30 @@ struct str timeline_text(const struct timeline *t, uint32_t index, uint32_t k) {
       high = mid;
   }
   return low < s->texts && s->text_event[low] == event ? unpacked_text(t, s, s->place[low]) : STR_NONE;
+}
+
+bool timeline_blob(const struct timeline *t, uint32_t index, uint32_t k, char hex[65]) {
+  if (index >= t->subjects) return false;
+  const struct shard *s = shard_of(t, index);
+  if (k >= timeline_view(t, index).n) return false;
+  uint64_t event = s->start[index - s->first] + k, at = 0;
+  const uint8_t *digest = t->memory ? memory_blob(t->memory, event) : NULL;
+  if (!t->memory && (at = shard_blob_from(s, event)) < s->blobs && s->blob_event[at] == event) digest = s->blob_digest[at];
+  if (digest) hash_hex(digest, BLOB_BYTES, hex);
+  return digest;
+}
+
+uint64_t timeline_blobs(const struct timeline *t) {
+  if (!t->memory) return t->blobs;
+  uint64_t n = 0;
+  for (uint64_t i = 0; i < t->events; i++) n += memory_blob(t->memory, i) != NULL;
+  return n;
+}
+
+/* Blobs lie beside the generations. */
+int timeline_blob_path(const struct timeline *t, const char *hex, char out[4096], struct error *e) {
+  char beside[4096];
+  if (t->memory) return error_set(e, E_NOTFOUND, "a timeline in memory has no files");
+  TRY(file_join(beside, sizeof beside, t->dir, "..", e));
+  return blob_path(beside, str_c(hex), out, e);
 }

@@ -211,6 +211,8 @@ static void put_event(const struct life *l, uint32_t index, uint32_t k, int widt
     put_clean(out, code, 48);
     if (colour) buf_puts(out, "\x1b[0m");
   }
+  char blob[65];
+  if (timeline_blob(l->t, index, k, blob)) buf_printf(out, "  [blob %.12s]", blob);
   buf_putc(out, '\n');
   if (text.n) {
     buf_puts(out, "           | ");
@@ -255,7 +257,8 @@ void timeline_print(const struct timeline *t, uint32_t index, int width, bool co
   }
 }
 
-static void json_event(const struct life *l, uint32_t k, struct json_out *o) {
+static void json_event(const struct life *l, uint32_t index, uint32_t k, struct json_out *o) {
+  char blob[65];
   struct str display = timeline_code_display(l->t, l->v.code[k]), unit = timeline_unit_name(l->t, l->v.unit[k]);
   json_out_object(o);
   json_out_key(o, "t");
@@ -270,6 +273,7 @@ static void json_event(const struct life *l, uint32_t k, struct json_out *o) {
     json_out_f32(o, l->v.value[k]);
   }
   if (unit.n) json_kv_str(o, "unit", unit);
+  if (timeline_blob(l->t, index, k, blob)) json_kv_c(o, "blob", blob);
   json_out_end(o);
 }
 
@@ -291,8 +295,8 @@ void timeline_json(const struct timeline *t, uint32_t index, uint32_t limit, str
   json_kv_i64(o, "earlier", from - l.v.statics);
   json_out_key(o, "events");
   json_out_array(o);
-  for (uint32_t k = 0; k < l.v.statics; k++) json_event(&l, k, o);
-  for (uint32_t k = from; k < l.v.n; k++) json_event(&l, k, o);
+  for (uint32_t k = 0; k < l.v.statics; k++) json_event(&l, index, k, o);
+  for (uint32_t k = from; k < l.v.n; k++) json_event(&l, index, k, o);
   json_out_end(o);
   json_out_end(o);
 }

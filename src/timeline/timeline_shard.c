@@ -25,6 +25,14 @@ int shard_open(const char *path, struct shard *s, struct error *e) {
   s->place = container_at(c, S_TEXT_PLACE);
   s->block = container_at(c, S_TEXT_BLOCK);
   s->text_data = container_at(c, S_TEXT_DATA);
+  s->blob_event = container_at(c, S_BLOB_EVENT);
+  s->blob_digest = container_at(c, S_BLOB_DIGEST);
+  s->blobs = c->section[S_BLOB_EVENT].bytes / sizeof *s->blob_event;
+  if (s->blobs != c->section[S_BLOB_DIGEST].bytes / BLOB_BYTES || s->blobs > s->events) {
+    shard_close(s);
+    error_set(e, E_CORRUPT, "columns of blobs differ in length");
+    return error_where(e, path, 0, NULL);
+  }
   if (s->blocks) {
     s->unpacked = mem_alloc(s->blocks * sizeof *s->unpacked);
     if (!s->unpacked) {
@@ -41,6 +49,18 @@ void shard_close(struct shard *s) {
   mem_free(s->unpacked);
   container_close(&s->c);
   *s = (struct shard){0};
+}
+
+uint64_t shard_blob_from(const struct shard *s, uint64_t event) {
+  uint64_t low = 0, high = s->blobs;
+  while (low < high) {
+    uint64_t mid = low + (high - low) / 2;
+    if (s->blob_event[mid] < event)
+      low = mid + 1;
+    else
+      high = mid;
+  }
+  return low;
 }
 
 int shard_unpack(const struct shard *s, uint64_t block, char *to, struct error *e) {

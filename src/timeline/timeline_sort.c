@@ -20,8 +20,10 @@ static int compare_what(const struct item *a, const struct item *b) {
   if (a->code != b->code) return a->code < b->code ? -1 : 1;
   if (a->value_key != b->value_key) return a->value_key < b->value_key ? -1 : 1;
   if (a->unit != b->unit) return a->unit < b->unit ? -1 : 1;
-  if (a->text_n | b->text_n) return str_cmp((struct str){a->text, a->text_n}, (struct str){b->text, b->text_n});
-  return 0;
+  if (!a->text && !b->text) return 0;
+  int text = str_cmp((struct str){a->text, a->text_n}, (struct str){b->text, b->text_n});
+  if (text || !(a->blob | b->blob)) return text;
+  return a->blob != b->blob ? (a->blob ? 1 : -1) : memcmp(item_blob(a), item_blob(b), BLOB_BYTES);
 }
 
 int item_compare(const struct item *a, const struct item *b) {

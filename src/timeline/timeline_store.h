@@ -15,18 +15,19 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the store is little-endian and mapped as it lies");
 
-#define TIMELINE_FORMAT_VERSION 1u
+#define TIMELINE_FORMAT_VERSION 2u /* 1: shards have no blobs; still read */
 #define TIMELINE_BIRTH "MEDS_BIRTH"
 enum {
   SECTION_ALIGN = 64,
   SECTION_CHUNK = 1 << 20, /* section checksums are chained over pieces of this size */
-  SECTIONS_MAX = 14,
+  SECTIONS_MAX = 16,
   PARTITIONS = 256,
   SHARDS_MAX = PARTITIONS,
   TEXT_BLOCK = 64 << 10, /* texts are packed into zstd frames of about this many bytes */
   TEXT_MAX = 16 << 20,   /* longest text of one event */
   NAME_MAX_BYTES = 4096, /* longest code or unit */
-  DISPLAY_MAX_BYTES = 512
+  DISPLAY_MAX_BYTES = 512,
+  BLOB_BYTES = 32 /* SHA-256 of a blob */
 };
 #define SHARD_EVENTS (8u << 20) /* a shard is closed at the first partition edge after this many events */
 
@@ -46,12 +47,14 @@ enum {
   S_TEXT_PLACE,
   S_TEXT_BLOCK,
   S_TEXT_DATA,
+  S_BLOB_EVENT,
+  S_BLOB_DIGEST,
   SHARD_SECTIONS
 };
 enum { D_NAME_START, D_NAMES, D_DISPLAY_START, D_DISPLAYS, D_COUNT, D_UNIT_START, D_UNITS, DICTIONARY_SECTIONS };
 struct container_kind {
   char magic[9];
-  uint32_t sections;
+  uint32_t sections, sections_1; /* sections_1: how many of them a file of version 1 has */
   uint8_t width[SECTIONS_MAX];
 };
 extern const struct container_kind container_shard, container_codes;
@@ -62,14 +65,15 @@ struct section { /* as on disk */
 };
 struct container {
   struct file_map map;
-  uint64_t rows[3]; /* shard: subjects, events, texts; codes: codes, units, 0 */
+  uint32_t sections; /* in the file; those that an older version lacks are empty */
+  uint64_t rows[3];  /* shard: subjects, events, texts; codes: codes, units, 0 */
   struct section section[SECTIONS_MAX];
 };
 int container_open(const char *path, const struct container_kind *kind, struct container *c, struct error *e) MUST_CHECK;
 void container_close(struct container *c);
 static inline const void *container_at(const struct container *c, int section) { return c->map.p + c->section[section].offset; }
 /* Reads every byte: padding and section checksums. E_CORRUPT with the section's number in the message. */
-int container_check(const struct container *c, const struct container_kind *kind, struct error *e) MUST_CHECK;
+int container_check(const struct container *c, struct error *e) MUST_CHECK;
 uint64_t section_hash(const void *p, uint64_t n);
 
 /* A column while it grows: a fixed buffer that overflows into a file beside the target. Errors are sticky in `code` (-errno). */
@@ -116,7 +120,7 @@ struct text_block {
 struct shard {
   struct container c;
   uint32_t subjects, first; /* first: index of its first subject in the store */
-  uint64_t events, texts, blocks;
+  uint64_t events, texts, blocks, blobs;
   const int64_t *subject, *time;
   const uint64_t *start;
   const uint32_t *statics, *code, *file, *row;
@@ -126,6 +130,8 @@ struct shard {
   const uint64_t *text_event;
   const struct text_place *place;
   const struct text_block *block;
+  const uint64_t *blob_event; /* ascending */
+  const uint8_t (*blob_digest)[BLOB_BYTES];
   char **unpacked; /* blocks decompressed so far, made on first use under the timeline's lock */
 };
 struct memory; /* what an in-memory timeline owns */
@@ -133,7 +139,7 @@ struct timeline {
   struct dictionary dictionary;
   struct shard *shard;
   uint32_t shards, subjects;
-  uint64_t events;
+  uint64_t events, blobs;
   struct memory *memory; /* NULL for a store */
   void *lock;            /* pthread_mutex_t for `unpacked` */
   bool damaged;
@@ -142,6 +148,8 @@ struct timeline {
 /* Opens shard files into t->shard; the manifest says how many. */
 int shard_open(const char *path, struct shard *s, struct error *e) MUST_CHECK;
 void shard_close(struct shard *s);
+/* Index into blob_event of the first blob at or after `event`; `blobs` if none. */
+uint64_t shard_blob_from(const struct shard *s, uint64_t event);
 int shard_text(const struct shard *s, uint64_t k, struct buf *out, struct error *e) MUST_CHECK; /* k-th text, unpacked afresh */
 int shard_unpack(const struct shard *s, uint64_t block, char *to, struct error *e) MUST_CHECK;
 
@@ -149,6 +157,7 @@ struct str memory_code_name(const struct memory *m, uint32_t code);
 struct str memory_code_display(const struct memory *m, uint32_t code);
 struct str memory_unit_name(const struct memory *m, uint32_t unit);
 struct str memory_text(const struct memory *m, uint64_t event);
+const uint8_t *memory_blob(const struct memory *m, uint64_t event);
 uint32_t memory_codes(const struct memory *m);
 bool memory_code_find(const struct memory *m, struct str name, uint32_t *code);
 void memory_free(struct memory *m);
@@ -157,10 +166,11 @@ void memory_free(struct memory *m);
 struct item {
   int64_t time;
   uint32_t code, value_key; /* value_key: the float's bits mapped so that unsigned order is numeric order, NaN = 0 */
-  uint32_t unit, file, row, text_n;
-  const char *text;
-  uint32_t seq; /* order of arrival: decides which birth was emitted last */
+  uint32_t unit, file, row, text_n : 31, blob : 1;
+  const char *text; /* text_n bytes and then, if `blob`, the BLOB_BYTES of its digest */
+  uint32_t seq;     /* order of arrival: decides which birth was emitted last */
 };
+static inline const uint8_t *item_blob(const struct item *x) { return x->blob ? (const uint8_t *)x->text + x->text_n : NULL; }
 uint32_t value_key(float v);
 float value_of(uint32_t key);
 /* Subjects stand in the store in the order of this number: a bijection, so there are no ties; its top 8 bits are the partition. */
@@ -179,7 +189,7 @@ struct manifest_file {
   uint8_t sha256[32];
 };
 struct manifest {
-  uint64_t generation, subjects, events, texts, codes, units, splits[SPLITS], split_seed;
+  uint64_t generation, subjects, events, texts, blobs, codes, units, splits[SPLITS], split_seed;
   uint32_t shards, sources, files;
   struct manifest_file *file;
   struct str *source_sha, *source_name; /* hex, or "" */
@@ -189,5 +199,6 @@ int manifest_read(struct arena *a, const char *generation_dir, struct manifest *
 /* "timelines/" -> the directory of its current generation; a generation stays itself. */
 int timeline_resolve(const char *dir, char *out, size_t size, struct error *e) MUST_CHECK;
 #define generation_name(n, out) snprintf(out, sizeof(out), "gen-%06llu", (unsigned long long)(n))
-int generation_parse(const char *name, uint64_t *n); /* "gen-000001" -> 1, else E_INPUT */
+int blob_named(const char *dir, struct map *into, struct error *e) MUST_CHECK; /* digests that any generation in dir names */
+int generation_parse(const char *name, uint64_t *n);                           /* "gen-000001" -> 1, else E_INPUT */
 #endif

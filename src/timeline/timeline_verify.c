@@ -1,4 +1,5 @@
 /* vitae verify on a store: reads every byte and checks every promise of FORMAT.md. */
+#include "timeline/blob.h"
 #include "timeline/timeline_store.h"
 
 enum { FINDINGS_MAX = 200 };
@@ -7,8 +8,9 @@ struct verifier {
   void *ctx;
   uint32_t found;
   const struct manifest *m;
+  const char *dir; /* of the timelines, where the blobs are */
   struct dictionary d;
-  uint64_t subjects, events, texts, splits[SPLITS], *count;
+  uint64_t subjects, events, texts, blobs, splits[SPLITS], *count;
   uint64_t last_hash;
   bool any;
   uint32_t birth;
@@ -40,8 +42,9 @@ static void check_digest(struct verifier *v, const char *dir, const struct manif
   if (memcmp(sha, f->sha256, sizeof sha) != 0) report(v, "%s: SHA-256 differs from the manifest", name);
 }
 
-/* Texts of one life are compared only where everything else ties; without text the item compares equal there. */
-static struct item item_at(const struct shard *s, uint64_t k, struct str text) {
+/* Texts and blobs of one life are compared only where everything else ties; without them the item compares equal there.
+ * `text` has the digest behind it if `blob`. */
+static struct item item_at(const struct shard *s, uint64_t k, struct str text, bool blob) {
   return (struct item){.time = s->time[k],
                        .code = s->code[k],
                        .value_key = value_key(s->value[k]),
@@ -49,10 +52,12 @@ static struct item item_at(const struct shard *s, uint64_t k, struct str text) {
                        .file = s->file[k],
                        .row = s->row[k],
                        .text = text.p,
-                       .text_n = (uint32_t)text.n};
+                       .text_n = (uint32_t)(text.n - (blob ? BLOB_BYTES : 0)),
+                       .blob = blob};
 }
 
-static struct str text_of(const struct shard *s, uint64_t event, struct buf *b) {
+/* Text and digest of an event, as item_at wants them. */
+static struct item item_whole(const struct shard *s, uint64_t event, struct buf *b) {
   uint64_t low = 0, high = s->texts;
   while (low < high) {
     uint64_t mid = low + (high - low) / 2;
@@ -62,8 +67,11 @@ static struct str text_of(const struct shard *s, uint64_t event, struct buf *b) 
       high = mid;
   }
   buf_clear(b);
-  if (low == s->texts || s->text_event[low] != event || shard_text(s, low, b, NULL) < 0) return STR_NONE;
-  return (struct str){b->p, b->n};
+  if (low < s->texts && s->text_event[low] == event && shard_text(s, low, b, NULL) < 0) buf_clear(b);
+  uint64_t at = shard_blob_from(s, event);
+  bool blob = at < s->blobs && s->blob_event[at] == event;
+  if (blob) buf_put(b, s->blob_digest[at], BLOB_BYTES);
+  return item_at(s, event, b->n ? (struct str){b->p, b->n} : STR_NONE, blob && !b->failed);
 }
 
 static bool canonical(float value) {
@@ -83,11 +91,11 @@ static void check_life(struct verifier *v, const char *file, const struct shard 
     statics += s->time[k] == TIME_STATIC;
     births += s->code[k] == v->birth;
     if (k == start) continue;
-    struct item x = item_at(s, k - 1, STR_NONE), y = item_at(s, k, STR_NONE);
+    struct item x = item_at(s, k - 1, STR_NONE, false), y = item_at(s, k, STR_NONE, false);
     bool tie = item_same(&x, &y);
-    if (tie && s->texts) {
-      x = item_at(s, k - 1, text_of(s, k - 1, a));
-      y = item_at(s, k, text_of(s, k, b));
+    if (tie && (s->texts || s->blobs)) {
+      x = item_whole(s, k - 1, a);
+      y = item_whole(s, k, b);
     }
     if (item_compare(&x, &y) > 0) report(v, "%s: event %llu is out of order", file, (unsigned long long)k);
     if (tie && item_same(&x, &y)) report(v, "%s: event %llu is a duplicate", file, (unsigned long long)k);
@@ -143,6 +151,19 @@ static void check_texts(struct verifier *v, const char *file, const struct shard
   if (s->blocks && (block + 1 != s->blocks || used != s->block[block].raw)) report(v, "%s: text that belongs to no event", file);
 }
 
+static void check_blobs(struct verifier *v, const char *file, const struct shard *s) {
+  for (uint64_t i = 0; i < s->blobs; i++) {
+    char hex[65], path[4096];
+    if (s->blob_event[i] >= s->events || (i && s->blob_event[i] <= s->blob_event[i - 1])) {
+      report(v, "%s: blob %llu is out of order or out of bounds", file, (unsigned long long)i);
+      return;
+    }
+    hash_hex(s->blob_digest[i], BLOB_BYTES, hex);
+    if (blob_path(v->dir, (struct str){hex, 64}, path, NULL) < 0 || !file_exists(path))
+      report(v, "%s: event %llu: its blob %.12s... is not there", file, (unsigned long long)s->blob_event[i], hex);
+  }
+}
+
 static void check_shard(struct verifier *v, const char *dir, uint32_t index) {
   char path[4096], name[32];
   struct shard s;
@@ -152,23 +173,69 @@ static void check_shard(struct verifier *v, const char *dir, uint32_t index) {
     report_error(v, name, &e);
     return;
   }
-  if (container_check(&s.c, &container_shard, &e) < 0) report_error(v, name, &e);
+  if (container_check(&s.c, &e) < 0) report_error(v, name, &e);
   check_subjects(v, name, &s);
   check_texts(v, name, &s);
+  check_blobs(v, name, &s);
   v->subjects += s.subjects;
   v->events += s.events;
   v->texts += s.texts;
+  v->blobs += s.blobs;
   shard_close(&s);
 }
 
 static void check_counts(struct verifier *v) {
   const struct manifest *m = v->m;
-  if (v->subjects != m->subjects || v->events != m->events || v->texts != m->texts || v->d.codes != m->codes || v->d.units != m->units)
+  if (v->subjects != m->subjects || v->events != m->events || v->texts != m->texts || v->blobs != m->blobs || v->d.codes != m->codes ||
+      v->d.units != m->units)
     report(v, "manifest.json: counts differ from the files");
   for (int i = 0; i < SPLITS; i++)
     if (v->splits[i] != m->splits[i]) report(v, "manifest.json: split counts differ from the shards");
   for (uint32_t i = 0; i < v->d.codes; i++)
     if (v->count[i] != v->d.count[i]) report(v, "codes: count of code %u differs from the shards", i);
+}
+
+struct orphans {
+  struct verifier *v;
+  struct map named;
+  bool told; /* whether `named` is whole: it is not while some other generation is damaged */
+};
+
+static int check_blob(void *ctx, const char *hex, const char *path, struct error *e) {
+  struct orphans *o = ctx;
+  struct error inner = {0};
+  uint8_t digest[BLOB_BYTES];
+  uint64_t flags;
+  char line[160];
+  (void)path, (void)e;
+  if (!hex) {
+    report(o->v, "blobs: a file that is no blob");
+    return OK;
+  }
+  if (blob_check(o->v->dir, (struct str){hex, 64}, &inner) < 0) {
+    snprintf(line, sizeof line, "blob %.12s...", hex);
+    report_error(o->v, line, &inner);
+  }
+  if (!o->told || hash_unhex(str_c(hex), digest, BLOB_BYTES, NULL) < 0 ||
+      map_get(&o->named, (struct str){(const char *)digest, BLOB_BYTES}, &flags))
+    return OK;
+  snprintf(line, sizeof line, "note: blob %.12s... is named by no generation (the next ingest removes it)", hex);
+  if (o->v->finding) o->v->finding(o->v->ctx, line);
+  return OK;
+}
+
+/* Every blob there is has the bytes of its name; those that nobody names are told, and are no failure: a killed writer leaves them. */
+static int check_blob_dir(struct verifier *v, struct error *e) {
+  struct orphans o = {.v = v};
+  struct error ignored = {0};
+  char blobs[4096];
+  TRY(file_join(blobs, sizeof blobs, v->dir, "blobs", e));
+  if (!file_is_dir(blobs)) return OK;
+  map_init(&o.named, 0);
+  o.told = blob_named(v->dir, &o.named, &ignored) == OK;
+  int rc = blob_each(v->dir, check_blob, &o, e);
+  map_release(&o.named);
+  return rc;
 }
 
 static int verify_generation(struct verifier *v, const char *dir, struct error *e) {
@@ -186,7 +253,7 @@ static int verify_generation(struct verifier *v, const char *dir, struct error *
   if (!dictionary_find(&v->d, STR(TIMELINE_BIRTH), &v->birth)) v->birth = UINT32_MAX;
   for (uint32_t i = 0; i < v->m->shards; i++) check_shard(v, dir, i);
   check_counts(v);
-  return OK;
+  return check_blob_dir(v, e);
 }
 
 int timeline_verify(const char *dir, void (*finding)(void *, const char *what), void *ctx, struct error *e) {
@@ -194,7 +261,10 @@ int timeline_verify(const char *dir, void (*finding)(void *, const char *what), 
   struct arena a;
   struct manifest m;
   struct verifier v = {.finding = finding, .ctx = ctx, .m = &m};
+  char beside[4096];
   TRY(timeline_resolve(dir, generation, sizeof generation, e));
+  TRY(file_join(beside, sizeof beside, generation, "..", e));
+  v.dir = beside;
   arena_init(&a, 0, 0);
   int rc = manifest_read(&a, generation, &m, e);
   if (rc == OK) {

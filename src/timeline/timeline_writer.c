@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "deid/event.h"
+#include "timeline/blob.h"
 #include "timeline/timeline_writer.h"
 
 enum { MEMORY_DEFAULT = 192 << 20, MEMORY_LEAST = 2 << 20, TEXT_BUFFER = 64 << 10, SOURCES_MAX = 1 << 24 };
@@ -277,13 +278,15 @@ static int put_source(struct timeline_writer *w, uint32_t index, struct error *e
 
 int timeline_append(void *writer, const struct event *ev, struct error *e) {
   struct timeline_writer *w = writer;
-  struct str code = event_code(ev), unit = event_unit(ev), text = event_text(ev), display = event_display(ev);
+  struct str code = event_code(ev), unit = event_unit(ev), text = event_text(ev), display = event_display(ev), blob = event_blob(ev);
   struct spilled s = {.subject = event_subject(ev), .time = event_time(ev), .value = event_value(ev), .file = event_origin_file(ev)};
   uint64_t row = event_origin_row(ev);
   if (w->broken) return error_set(e, w->broken, "an earlier failure stopped this writer");
   if (s.subject <= 0) return error_set(e, E_INPUT, "event without a subject");
   if (code.n == 0 || code.n > NAME_MAX_BYTES) return error_set(e, E_INPUT, "code empty or longer than %d bytes", NAME_MAX_BYTES);
   if (unit.n > NAME_MAX_BYTES || text.n > TEXT_MAX) return error_set(e, E_INPUT, "unit or text too long");
+  uint8_t digest[BLOB_BYTES];
+  if (blob.n && hash_unhex(blob, digest, BLOB_BYTES, NULL) < 0) return error_set(e, E_INPUT, "name of a blob is no SHA-256");
   s.row = row < UINT32_MAX ? (uint32_t)row : UINT32_MAX;
   TRY(intern_put(&w->codes, code, &s.code, e));
   if (display.n) TRY(put_display(w, s.code, display, e));
@@ -292,10 +295,10 @@ int timeline_append(void *writer, const struct event *ev, struct error *e) {
     if (++s.unit > UINT16_MAX) return error_set(e, E_LIMIT, "more than %d units", UINT16_MAX);
   }
   TRY(put_source(w, s.file, e));
-  if (text.n) {
-    TRY(put_text(w, text, &s.text_at, e));
-    s.text_n = (uint32_t)text.n;
-  }
+  if (text.n || blob.n) TRY(put_text(w, text, &s.text_at, e));
+  if (blob.n) TRY(put_text(w, (struct str){(const char *)digest, BLOB_BYTES}, &(uint64_t){0}, e));
+  s.text_n = (uint32_t)text.n;
+  s.blob = blob.n > 0;
   uint32_t p = (uint32_t)(subject_hash(s.subject) >> 56);
   struct partition *part = &w->partition[p];
   if (part->fill == w->each) TRY(flush_partition(w, p, e));
@@ -303,6 +306,14 @@ int timeline_append(void *writer, const struct event *ev, struct error *e) {
   w->events++;
   return OK;
 }
+
+int timeline_writer_blob(void *writer, const char *temporary, char hex[65], struct error *e) {
+  struct timeline_writer *w = writer;
+  if (w->broken) return error_set(e, w->broken, "an earlier failure stopped this writer");
+  return blob_put(w->dir, temporary, hex, e);
+}
+
+const char *timeline_writer_blob_dir(const struct timeline_writer *w) { return w->work; }
 
 int timeline_writer_source(struct timeline_writer *w, uint32_t index, const char *name, const char *sha256, struct error *e) {
   uint8_t digest[32];

@@ -10,8 +10,8 @@
 
 struct spilled { /* one event on its way to a partition; process-private, never outlives the run */
   int64_t subject, time;
-  uint64_t text_at; /* in the text spill */
-  uint32_t code, file, row, text_n;
+  uint64_t text_at;                                /* in the text spill */
+  uint32_t code, file, row, text_n : 31, blob : 1; /* blob: the digest lies behind the text */
   float value;
   uint32_t unit; /* 0 = none, else interned id + 1 */
 };
@@ -45,6 +45,8 @@ struct timeline_writer {
   uint64_t text_written; /* in the file; the next text's place is text_written + text_fill */
   struct source *source;
   uint32_t sources, source_cap; /* sources: highest index seen + 1 */
+  const int64_t *exclude;       /* sorted: subjects of the previous generation that do not go over (timeline_forget.c) */
+  uint32_t exclude_n;
 };
 
 /* What merging hands to the commit. */
@@ -57,12 +59,15 @@ struct merged {
   uint64_t *count;                   /* events by code */
   struct source *added;              /* sources this run adds */
   uint32_t sources_added;
-  uint64_t subjects, events, texts, splits[SPLITS];
+  uint64_t subjects, events, texts, blobs, splits[SPLITS];
   uint32_t shards, files;
   struct manifest_file file[SHARDS_MAX + 1];
   struct arena arena;
 };
 int merge_dictionaries(struct timeline_writer *w, struct merged *m, struct error *e) MUST_CHECK;
+/* In place of merge_dictionaries when subjects are left out: codes, units and sources that only they had go too. */
+int forget_dictionaries(struct timeline_writer *w, struct merged *m, struct error *e) MUST_CHECK;
+bool writer_excludes(const struct timeline_writer *w, int64_t subject);
 int merge_events(struct timeline_writer *w, struct merged *m, const char *generation_dir, void (*progress)(void *, uint64_t, uint64_t),
                  void *ctx, struct error *e) MUST_CHECK;
 int commit_generation(struct timeline_writer *w, struct merged *m, const char *generation_dir, struct str extra,

@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/plot.h"
 #include "base/time.h"
-#include "validate/validate.h"
+#include "validate/memorisation.h"
 
 /* ---- JSON ---- */
 
@@ -134,6 +134,10 @@ static void report_json(const struct validation *v, struct buf *out) {
   json_out_array(&o);
   for (int i = 0; i < v->n_leaks; i++) json_out_c(&o, v->leak[i]);
   json_out_end(&o);
+  if (v->memorisation) {
+    json_out_key(&o, "memorisation");
+    memorisation_json(v->memorisation, &o);
+  }
   json_kv_f64(&o, "seconds", v->seconds);
   json_out_end(&o);
   buf_putc(out, '\n');
@@ -278,6 +282,7 @@ static void report_html(const struct validation *v, struct buf *b) {
              (unsigned long long)v->seed);
   pictures(b, v);
   further_tables(b, v);
+  if (v->memorisation) memorisation_html(v->memorisation, b);
   buf_printf(b,
              "<h2>Provenance</h2><table><tr><td>version<td><code>%s</code><tr><td>store<td><code>%s</code><tr><td>task<td><code>%s</"
              "code><tr><td>program commit<td><code>%s</code></table></html>\n",

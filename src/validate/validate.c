@@ -14,6 +14,7 @@
 #include "predict/predict.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
+#include "validate/memorisation.h"
 #include "validate/metrics.h"
 
 struct run {
@@ -331,6 +332,7 @@ int validate_run(const struct validate_options *o, struct arena *a, struct valid
   if (o->model_hash) snprintf(out->model_dir_hash, sizeof out->model_dir_hash, "%s", o->model_hash);
   if (o->commit) snprintf(out->commit, sizeof out->commit, "%s", o->commit);
   out->bootstrap = o->bootstrap, out->seed = o->seed;
+  out->memorisation = o->memorisation;
   int rc = pool_new(&r.pool, o->threads, e);
   if (rc < 0) return rc;
   char label[48];
@@ -368,5 +370,6 @@ bool validate_gate(const struct validation *v, struct buf *reasons) {
   if (!(m->slope.at >= 0.5 && m->slope.at <= 2)) REFUSE("calibration slope outside 0.5 to 2");
   for (int i = 0; i < v->n_leaks; i++) REFUSE("leak check: %s", v->leak[i]);
 #undef REFUSE
+  if (v->memorisation) ok &= memorisation_gate(v->memorisation, reasons);
   return ok;
 }

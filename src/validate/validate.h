@@ -20,6 +20,7 @@
 struct model;
 struct timeline;
 struct task;
+struct memorisation;
 
 struct interval {
   double at, lo, hi;
@@ -70,6 +71,8 @@ struct validation {
   int n_leaks;
   int bootstrap;
   uint64_t seed;
+  const struct memorisation
+      *memorisation; /* of the model, borrowed (memorisation.h); NULL = not measured, and the gate says nothing of it */
   double seconds;
 };
 struct validate_options {
@@ -81,10 +84,12 @@ struct validate_options {
   int threads;
   int min_subgroup; /* least n and least 5 events for a subgroup's figures; default 50 */
   const char *model_hash, *commit;
+  const struct memorisation *memorisation;
 };
 int validate_run(const struct validate_options *o, struct arena *a, struct validation *out, struct error *e) MUST_CHECK;
 int validate_report_write(const struct validation *v, const char *dir, struct error *e) MUST_CHECK;
-/* Gate for promotion: passes when AUROC's lower bound > 0.5, n and events suffice, calibration slope within [0.5, 2], no leak findings; reasons as text. */
+/* Gate for promotion: passes when AUROC's lower bound > 0.5, n and events suffice, calibration slope within [0.5, 2], no leak findings,
+ * memorisation within its limits; reasons as text. */
 bool validate_gate(const struct validation *v, struct buf *reasons);
 
 /* metrics.c, pure: labels 0/1, scores any real; ties handled. */

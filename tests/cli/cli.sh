@@ -137,6 +137,18 @@ json_keeps_the_rest_off_standard_output() {
   run "$vitae" verify "$work/j" --json; status_is 0; is_json
   run "$vitae" completion --json; status_is 0
 }
-run_cases help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked what_is_no_site_is_refused \
+keys_are_made_listed_and_revoked() {
+  local key id
+  run "$vitae" init "$work/keys"; run "$vitae" key "$work/keys" --list --json; status_is 0; json_is "j" "[]"
+  run "$vitae" key "$work/keys" --role clinician --label "ward 3"; status_is 0; key=$(cat "$work/out"); id=$(echo "$key" | cut -d_ -f2)
+  run "$vitae" key "$work/keys" --list --json; status_is 0; is_json; json_is "[(k['id'], k['role'], k['label'], k['revoked']) for k in j]" "[('$id', 'clinician', 'ward 3', None)]"
+  run "$vitae" key "$work/keys" --list; status_is 0; out_has "$id"; out_has "ward 3"; nothing_says "$key"; nothing_says "argon2"
+  run "$vitae" key "$work/keys" --revoke "$id"; status_is 0; out_has "revoked"
+  run "$vitae" key "$work/keys" --revoke "$id"; status_is 66
+  run "$vitae" key "$work/keys" --list --json; json_is "[k['revoked'] is None for k in j]" "[False]"
+  run "$vitae" key "$work/keys" --list --role admin; status_is 64
+  run "$vitae" key "$work/keys" --list --revoke "$id"; status_is 64
+}
+run_cases keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked what_is_no_site_is_refused \
   init_refuses_twice_and_wrong_words a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \
   about_names_what_is_there_and_what_is_not json_keeps_the_rest_off_standard_output

@@ -82,6 +82,62 @@ static void ten_known_pairs_reveal_nothing(void **state UNUSED) {
   assert_true(fabs(r) < 4 / sqrt((double)n));
 }
 
+/* Persons linked over three sources: whoever knows ten of them knows their dates in every source, and those dates agree; nobody else's
+ * shift follows from it. Half of the vaults make keyed pseudonyms, which are a function of key and secret: the shifts are not. */
+static void links_and_keyed_pseudonyms_reveal_nothing(void **state UNUSED) {
+  static const char *const source[] = {"fhir", "omop54", "csv"};
+  static int32_t shift[VAULTS][KNOWN + OTHERS], seen[3];
+  static int64_t subject[3];
+  int copied = 0, linear = 0, across = 0, nearest = 0, torn = 0;
+  const char ns[] = "urn:mrn";
+  for (int n = 0; n < VAULTS; n++) {
+    struct deid_policy p = policy_of("expert");
+    struct vault *v;
+    struct str trusted = STR(ns);
+    static int64_t who[KNOWN + OTHERS];
+    p.shift_days_max = MAX;
+    p.random_pseudonyms = n % 2;
+    assert_int_equal(vault_open_memory(&v, NULL), OK);
+    assert_int_equal(vault_link_namespaces(v, &trusted, 1, NULL), OK);
+    for (int s = 0; s < 3; s++) {
+      struct fixture f = {.vault = v};
+      struct event_sink sink = {.ctx = &f.keep, .event = keep_event};
+      char person[40], number[40];
+      assert_int_equal(deid_open(&p, v, source[s], &sink, &f.wall, &f.e), OK);
+      for (int i = 0; i < KNOWN + OTHERS; i++) {
+        snprintf(person, sizeof person, "%s/%d", source[s], s == 1 ? KNOWN + OTHERS - i : i);
+        snprintf(number, sizeof number, "%d", 70001 + i);
+        struct record id = record_identifier(person, IDENTIFIER_MRN, number);
+        id.ns = trusted;
+        take(&f, id);
+        take(&f, record_event(person, "LOINC//2160-0", "2020-06-15T12:00:00"));
+        seen[s] = (int32_t)((f.keep.at[i].time - at("2020-06-15T12:00:00").us) / TIME_DAY);
+        subject[s] = f.keep.at[i].subject;
+        if (s == 0) shift[n][i] = seen[0], who[i] = subject[0];
+        torn += s && (seen[s] != shift[n][i] || subject[s] != who[i]);
+      }
+      deid_close(f.wall);
+      keep_free(&f.keep);
+    }
+    assert_int_equal(vault_persons(v), KNOWN + OTHERS);
+    linear += linear_hits(shift[n]);
+    for (int i = KNOWN; i < KNOWN + OTHERS; i++) {
+      int near = 0;
+      for (int k = 1; k < KNOWN; k++)
+        if (llabs(who[k] / 4 - who[i] / 4) < llabs(who[near] / 4 - who[i] / 4)) near = k;
+      nearest += shift[n][near] == shift[n][i];
+      copied += shift[n][i % KNOWN] == shift[n][i];
+      if (n) across += shift[n - 1][i] == shift[n][i];
+    }
+    vault_close(v);
+  }
+  print_message("linked persons, hits of %d guesses: nearest %d, copied %d, linear %d, other vault %d (chance %d)\n", VAULTS * OTHERS,
+                nearest, copied, linear, across, VAULTS * OTHERS / (2 * MAX));
+  int limit = 200 + 5 * 14;
+  assert_int_equal(torn, 0);
+  assert_true(nearest < limit && copied < limit && linear < limit && across < limit);
+}
+
 /* The published tool's shift under a random key: the same attacker must win there, or the test proves nothing. */
 static void the_same_attack_breaks_a_linear_key(void **state UNUSED) {
   struct rng r;
@@ -93,6 +149,7 @@ static void the_same_attack_breaks_a_linear_key(void **state UNUSED) {
     for (int i = 0; i < KNOWN + OTHERS; i++) shift[i] = (a * weight(i) + b) % 101 - 50;
     hits += linear_hits(shift);
   }
+  print_message("linear key, hits of %d guesses: linear %d (chance %d)\n", 20 * OTHERS, hits, 20 * OTHERS / (2 * MAX));
   assert_int_equal(hits, 20 * OTHERS);
 }
 
@@ -113,6 +170,7 @@ static void pseudonyms_say_nothing_of_order(void **state UNUSED) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(ten_known_pairs_reveal_nothing),
+      cmocka_unit_test(links_and_keyed_pseudonyms_reveal_nothing),
       cmocka_unit_test(the_same_attack_breaks_a_linear_key),
       cmocka_unit_test(pseudonyms_say_nothing_of_order),
   };

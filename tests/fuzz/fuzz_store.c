@@ -37,6 +37,7 @@ static void make_store(void) {
     ev.unit = i % 2 ? STR("mg") : STR_NONE;
     ev.text = i % 7 ? STR_NONE : STR("a text, a longer text, a text again");
     ev.display = STR("display");
+    if (i % 11 == 0) ev.blob = STR("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     if (timeline_append(w, &ev, NULL) < 0) abort();
   }
   if (timeline_writer_finish(w, STR_NONE, NULL, NULL, NULL) < 0) abort();
@@ -53,10 +54,10 @@ struct section {
   uint64_t offset, bytes, hash;
 };
 static void reseal(uint8_t *p, size_t length) {
-  struct section s[14];
+  struct section s[16];
   uint32_t n;
   memcpy(&n, p + 12, 4);
-  if (n > 14) n = 14;
+  if (n > 16) n = 16;
   memcpy(s, p + 64, n * sizeof *s);
   for (uint32_t i = 0; i < n; i++)
     if (s[i].offset <= length && s[i].bytes <= length - s[i].offset) s[i].hash = s[i].bytes ? hash64(p + s[i].offset, s[i].bytes, 0) : 0;
@@ -85,6 +86,8 @@ static void use(void) {
       for (uint32_t k = 0; k < v.n; k++) {
         BUG_IF(v.code[k] >= timeline_codes(t));
         struct str text = timeline_text(t, i, k);
+        char blob[65];
+        sum += timeline_blob(t, i, k, blob);
         for (size_t b = 0; b < text.n; b++) sum += (uint8_t)text.p[b];
         sum += (uint64_t)v.time[k] + v.origin_row[k] + timeline_unit_name(t, v.unit[k]).n;
       }

@@ -62,7 +62,8 @@ static void add(struct registry *r, const struct fixture *f, char id[65]) {
 }
 static void report(const struct fixture *f, const char *task, bool passes) {
   char text[256];
-  snprintf(text, sizeof text, "{\"task\":\"%s\",\"n\":100,\"events\":20,\"gate\":{\"passes\":%s}}", task, passes ? "true" : "false");
+  snprintf(text, sizeof text, "{\"task\":\"%s\",\"n\":100,\"events\":20,\"gate\":{\"passes\":%s,\"reasons\":\"%s\"}}", task,
+           passes ? "true" : "false", passes ? "" : "memorisation: too much");
   put(f->report, "report.json", text);
   put(f->report, "report.html", "<html>");
 }
@@ -82,7 +83,9 @@ static void a_version_climbs_one_step_at_a_time(void **state) {
   assert_int_equal(registry_promote(r, id, STATE_VALIDATED, "board", NULL), E_DENIED); /* no report */
   report(f, "death", false);
   assert_int_equal(registry_attach_report(r, id, f->report, NULL), OK);
-  assert_int_equal(registry_promote(r, id, STATE_VALIDATED, "board", NULL), E_DENIED); /* it fails its gate */
+  struct error why = {0};
+  assert_int_equal(registry_promote(r, id, STATE_VALIDATED, "board", &why), E_DENIED); /* it fails its gate, and says what for */
+  assert_non_null(strstr(why.message, "death: memorisation: too much"));
   report(f, "death", true);
   assert_int_equal(registry_attach_report(r, id, f->report, NULL), OK);
   assert_int_equal(registry_promote(r, id, STATE_LIVE, "board", NULL), E_DENIED); /* not in one leap */

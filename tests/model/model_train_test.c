@@ -188,8 +188,64 @@ static void test_wrong_use(void **state) {
   assert_int_equal(model_train(&o, x.store, &r, &e), E_USAGE);
 }
 
+/* Few tuning cases: the blend is drawn towards equal weights but not nailed to them. A deep part that shouts nonsense must lose against a
+ * wide part that is right, more so with every case, and the answer on fresh people must be better ordered than by fixed weights. */
+static double blend_world(struct rng *r, uint32_t n, double *deep, double *wide, uint8_t *y) {
+  uint32_t yes = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    wide[i] = 1.2 * rng_normal(r) - 1.5;
+    deep[i] = 4 * rng_normal(r);
+    yes += y[i] = rng_uniform(r) < 1 / (1 + exp(-wide[i]));
+  }
+  return yes;
+}
+
+static double blend_auroc(double a, double b, uint32_t n, const double *deep, const double *wide, const uint8_t *y) {
+  double *z = calloc(n, sizeof *z);
+  for (uint32_t i = 0; i < n; i++) z[i] = a * deep[i] + b * wide[i];
+  double out = auroc(z, y, n);
+  free(z);
+  return out;
+}
+
+static void test_few_cases_shrink_the_blend(void **state) {
+  (void)state;
+  enum { FRESH = 4000 };
+  static double deep[FRESH], wide[FRESH], few_deep[400], few_wide[400];
+  static uint8_t y[FRESH], few_y[400];
+  struct rng r;
+  double last = 0.5;
+  rng_init(&r, 4, 4);
+  blend_world(&r, FRESH, deep, wide, y);
+  blend_world(&r, 400, few_deep, few_wide, few_y);
+  for (uint32_t wanted = 1; wanted <= 16; wanted *= 4) {
+    struct model_task t = {0};
+    double d[400], w[400];
+    uint8_t label[400];
+    uint32_t n = 0, yes = 0;
+    for (uint32_t i = 0; i < 400; i++) { /* all controls, so many cases */
+      if (few_y[i] && yes == wanted) continue;
+      yes += few_y[i];
+      d[n] = few_deep[i], w[n] = few_wide[i], label[n++] = few_y[i];
+    }
+    blend_fit(&t, d, w, label, n);
+    assert_false(t.blend_fitted);
+    assert_int_equal(t.tuning_yes, wanted);
+    assert_true(t.blend_deep < last);
+    last = t.blend_deep;
+    assert_true(blend_auroc(t.blend_deep, t.blend_wide, FRESH, deep, wide, y) > blend_auroc(0.5, 0.5, FRESH, deep, wide, y));
+  }
+  struct model_task all = {0}, none = {0};
+  blend_fit(&all, few_deep, few_wide, few_y, 400);
+  assert_true(all.blend_fitted && all.blend_deep < 0.1 && all.blend_wide > 4 * all.blend_deep);
+  memset(few_y, 0, sizeof few_y); /* nobody: nothing can be learned */
+  blend_fit(&none, few_deep, few_wide, few_y, 400);
+  assert_true(!none.blend_fitted && none.blend_deep == 0.5 && none.blend_wide == 0.5 && none.blend_bias == 0);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_seed_same_bits),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_few_cases_shrink_the_blend),
+                                     cmocka_unit_test(test_same_seed_same_bits),
                                      cmocka_unit_test(test_learns),
                                      cmocka_unit_test(test_resume_same_bits),
                                      cmocka_unit_test(test_seconds_decide_length),

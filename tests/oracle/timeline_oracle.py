@@ -2,7 +2,7 @@
 """An independent, slow reader of a timeline store, written from src/timeline/FORMAT.md alone (Python standard library, zstd
 command for texts). Checks what the page promises and prints every event as one line:
 
-    subject TAB split TAB time TAB code TAB value bits TAB unit TAB source TAB row TAB text
+    subject TAB split TAB time TAB code TAB value bits TAB unit TAB source TAB row TAB blob TAB text
 
 Usage: timeline_oracle.py DIR        exit status 0: fine; 1: a promise is broken (which one goes to stderr)
 """
@@ -71,12 +71,15 @@ def up(n):
     return (n + 63) // 64 * 64
 
 
-def sections(b, magic, widths, name):
+def sections(b, magic, widths, name, first=None):
     need(b[:8] == magic, name + ' magic')
     version, count, length = struct.unpack_from('<IIQ', b, 8)
     counts = struct.unpack_from('<3Q', b, 24)
     table_hash, header_hash = struct.unpack_from('<2Q', b, 48)
-    need(version == 1 and count == len(widths) and length == len(b), name + ' header')
+    need(version in (1, 2), name + ' version')
+    if version == 1 and first:
+        widths = widths[:first]
+    need(count == len(widths) and length == len(b), name + ' header')
     need(hash64(b[:56]) == header_hash, name + ' header hash')
     table = b[64:64 + 32 * count]
     need(hash64(table) == table_hash, name + ' table hash')
@@ -123,6 +126,21 @@ def texts_of(s):
     return text
 
 
+def blobs_of(s, events):
+    if len(s) < 16:
+        return {}
+    at, digest = array(s[14], 'Q'), [s[15][i:i + 32] for i in range(0, len(s[15]), 32)]
+    need(ascending(at) and len(at) == len(digest) and all(a < events for a in at), 'blob columns')
+    return dict(zip(at, digest))
+
+
+def check_blobs(where, named):
+    for digest in named:
+        name = digest.hex()
+        b = open(os.path.join(where, 'blobs', name[:2], name), 'rb').read()
+        need(hashlib.sha256(b).digest() == digest, 'bytes of a blob')
+
+
 def value_order(bits):
     if bits == 0x7FC00000:
         return -1
@@ -130,10 +148,10 @@ def value_order(bits):
 
 
 def read_shard(b, name, code, unit, sources, state, out):
-    (subjects, events, texts), s = sections(b, b'VITAETLS', [8, 8, 4, 1, 8, 4, 4, 2, 4, 4, 8, 16, 16, 1], name)
+    (subjects, events, texts), s = sections(b, b'VITAETLS', [8, 8, 4, 1, 8, 4, 4, 2, 4, 4, 8, 16, 16, 1, 8, 32], name, 14)
     subject, start, statics, split = array(s[0], 'q'), array(s[1], 'Q'), array(s[2], 'I'), s[3]
     time, codes, bits, units, files, rows = (array(s[4 + i], letter) for i, letter in enumerate('qIIHII'))
-    text = texts_of(s)
+    text, blob = texts_of(s), blobs_of(s, events)
     need(len(subject) == len(statics) == len(split) == subjects and len(start) == subjects + 1 and len(text) == texts, name + ' subject counts')
     need(len(time) == len(codes) == len(bits) == len(units) == len(files) == len(rows) == events, name + ' event counts')
     need(start[0] == 0 and start[-1] == events and ascending(start), name + ' starts')
@@ -145,20 +163,22 @@ def read_shard(b, name, code, unit, sources, state, out):
         last = None
         static = births = 0
         for k in range(start[i], start[i + 1]):
-            t = text.get(k, b'')
+            t, o = text.get(k, b''), blob.get(k, b'')
             need(files[k] < sources, name + ' source')
             need(bits[k] == 0x7FC00000 or (bits[k] & 0x7FFFFFFF) <= 0x7F800000, name + ' NaN')
-            what = (time[k], codes[k], value_order(bits[k]), units[k], t)
+            what = (time[k], codes[k], value_order(bits[k]), units[k], t, o)
             key = what + (files[k], rows[k])
-            need(last is None or (key > last and what != last[:5]), '%s event %d: order or duplicate' % (name, k))
+            need(last is None or (key > last and what != last[:6]), '%s event %d: order or duplicate' % (name, k))
             last = key
             static += time[k] == -1 << 63
             births += code[codes[k]] == b'MEDS_BIRTH'
             state['count'][codes[k]] += 1
-            out.write(b'%d\t%d\t%d\t%s\t%08x\t%s\t%d\t%d\t%s\n' % (who, split[i], time[k], code[codes[k]], bits[k], unit[units[k]], files[k], rows[k], t))
+            out.write(b'%d\t%d\t%d\t%s\t%08x\t%s\t%d\t%d\t%s\t%s\n' % (who, split[i], time[k], code[codes[k]], bits[k], unit[units[k]], files[k], rows[k], o.hex().encode(), t))
         need(static == statics[i] and births <= 1, name + ' statics or births')
     state['events'] += events
     state['texts'] += texts
+    state['blobs'] |= set(blob.values())
+    state['with_blob'] += len(blob)
 
 
 def main():
@@ -168,7 +188,7 @@ def main():
         need(re.fullmatch(r'gen-[0-9]{6,}\n', current), 'CURRENT')
         where = os.path.join(where, current.strip())
     m = json.load(open(os.path.join(where, 'manifest.json'), encoding='utf-8'))
-    need(m['format'] == 'vitae-timelines' and m['version'] == 1, 'manifest version')
+    need(m['format'] == 'vitae-timelines' and m['version'] in (1, 2), 'manifest version')
     data = {}
     for i, f in enumerate(m['files']):
         need(f['name'] == ('codes' if i == 0 else 'shard-%03d' % (i - 1)), 'file names')
@@ -178,12 +198,14 @@ def main():
     code, display, unit = names(array(d[0], 'Q'), d[1]), names(array(d[2], 'Q'), d[3]), names(array(d[5], 'Q'), d[6])
     need(ascending(code) and ascending(unit) and unit[0] == b'' and b'' not in code and len(display) == len(code), 'dictionary order')
     need(counts == (len(code), len(unit), 0) and (m['codes'], m['units']) == counts[:2], 'dictionary counts')
-    state = {'place': -1, 'split': [0, 0, 0], 'count': [0] * len(code), 'events': 0, 'texts': 0}
+    state = {'place': -1, 'split': [0, 0, 0], 'count': [0] * len(code), 'events': 0, 'texts': 0, 'blobs': set(), 'with_blob': 0}
     for f in m['files'][1:]:
         read_shard(data[f['name']], f['name'], code, unit, len(m['sources']), state, sys.stdout.buffer)
     need(list(array(d[4], 'Q')) == state['count'], 'counts by code')
     need([m['split'][k] for k in ('train', 'tuning', 'held_out')] == state['split'] and sum(state['split']) == m['subjects'], 'split counts')
     need((m['events'], m['texts']) == (state['events'], state['texts']), 'manifest counts')
+    need(m.get('blobs', 0) == state['with_blob'], 'manifest count of blobs')
+    check_blobs(os.path.join(where, '..'), state['blobs'])
     need(m['runs'][-1]['generation'] == m['generation'], 'runs')
 
 

@@ -179,7 +179,7 @@ static void test_hazards(void **state) {
   assert_true(seen_death);
   assert_true(r.probability == r.hazard && isnan(r.deep) && isnan(r.agreement)); /* no head: the hazard answers */
   run(&f, f.store, dead, (struct predict_options){.task = f.task, .time = INT64_MAX, .outcomes = 1000}, &a, &r);
-  assert_true(isnan(r.hazard) && r.outcome[r.outcomes - 1].before); /* a first death after death is no question */
+  assert_true(isnan(r.hazard) && r.dead && r.outcomes == 0); /* a first death after death is no question */
   float flat[HAZARD_BINS], steep[HAZARD_BINS];
   for (int k = 0; k < HAZARD_BINS; k++) flat[k] = logf(0.01f), steep[k] = -6.0f + (float)k;
   double last = 0;
@@ -287,14 +287,15 @@ static void test_edges(void **state) {
   MUST(predict(p, 0, &(struct predict_options){.task = f.task, .time = DAY(-100000), .futures = 5, .explain = 5}, &a, &r,
                &f.e)); /* before birth: statics only */
   assert_int_equal(r.events, 1);
-  assert_true(r.probability > 0 && r.probability < 1);
-  MUST(predict(p, 0, &(struct predict_options){.time = INT64_MAX}, &a, &r, &f.e));
+  assert_true(isnan(r.probability) && r.refusal && r.outcomes > 0); /* no record, no last event to ask at */
+  uint32_t living = (uint32_t)fixture_index(&f, 4);
+  MUST(predict(p, living, &(struct predict_options){.time = INT64_MAX}, &a, &r, &f.e));
   assert_true(!r.has_task && isnan(r.probability) && r.outcomes > 0);
   predictor_free(p);
   struct arena small;
   arena_init(&small, 64, 0);
   MUST(predictor_new(f.m, f.store, &p, &f.e));
-  assert_int_equal(predict(p, 0, &(struct predict_options){.time = INT64_MAX}, &small, &r, &f.e), E_NOMEM);
+  assert_int_equal(predict(p, living, &(struct predict_options){.time = INT64_MAX}, &small, &r, &f.e), E_NOMEM);
   predictor_free(p);
   arena_free(&small);
   for (long n = 1;; n++) { /* every allocation may fail; the predictor stays usable */
@@ -313,8 +314,80 @@ static void test_edges(void **state) {
   fixture_close(&f);
 }
 
+/* Where a task does not apply there is a reason and no number; to the dead nothing is foretold. */
+static void ask(struct fixture *f, const char *task, uint32_t s, int64_t time, struct arena *a, struct prediction *r) {
+  task_free(f->task);
+  fixture_task(f, task);
+  run(f, f->store, s, (struct predict_options){.task = f->task, .time = time, .futures = 5, .explain = 3}, a, r);
+}
+
+static void test_a_task_may_not_apply(void **state) {
+  (void)state;
+  static const char *const never =
+      "{\"name\":\"x\",\"title\":\"x\",\"trigger\":{\"code\":[\"NEVER\"],\"which\":\"first\"},\"target\":{\"any\":[\"DX//"
+      "5\"]},\"horizon\":\"1y\"}";
+  static const char *const onset =
+      "{\"name\":\"x\",\"title\":\"x\",\"trigger\":{\"end\":true},\"target\":{\"any\":[\"DX//5\"]},\"horizon\":\"1y\",\"new_onset\":true}";
+  static const char *const window =
+      "{\"name\":\"x\",\"title\":\"x\",\"trigger\":{\"end\":true},\"require\":[{\"any\":[\"NEVER\"],\"from\":\"-1y\",\"to\":\"0d\",\"min\":"
+      "1}],"
+      "\"target\":{\"any\":[\"DX//5\"]},\"horizon\":\"1y\"}";
+  static const char *const old =
+      "{\"name\":\"x\",\"title\":\"x\",\"trigger\":{\"every\":\"1y\",\"from\":\"70y\"},\"target\":{\"any\":[\"DX//"
+      "5\"]},\"horizon\":\"1y\"}";
+  static const char *const plain =
+      "{\"name\":\"x\",\"title\":\"x\",\"trigger\":{\"code\":[\"LAB//1\"],\"which\":\"first\",\"offset\":\"9y\"},\"target\":{\"any\":[\"DX/"
+      "/5\"]},"
+      "\"horizon\":\"1y\"}";
+  struct fixture f;
+  struct arena a;
+  struct prediction r;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 60);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  uint32_t living = (uint32_t)fixture_index(&f, 4), dead = (uint32_t)fixture_index(&f, 6);
+  ask(&f, DEATH_TASK, living, INT64_MAX, &a, &r);
+  assert_true(!r.refusal && !r.dead && !isnan(r.probability) && r.outcomes > 0 && r.contributions > 0);
+  ask(&f, plain, living, INT64_MAX, &a, &r);
+  assert_null(r.refusal); /* the trigger has come, though its nine years have not passed */
+  const struct {
+    const char *task, *why;
+  } cases[] = {{never, "trigger not met"},
+               {old, "trigger not met"},
+               {onset, "excluded: prior occurrence"},
+               {window, "excluded: a window of the task does not hold"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    ask(&f, cases[i].task, living, INT64_MAX, &a, &r);
+    assert_string_equal(r.refusal, cases[i].why);
+    assert_true(isnan(r.probability) && isnan(r.hazard) && isnan(r.sampled) && isnan(r.deep) && isnan(r.wide));
+    assert_true(!r.dead && r.outcomes > 0 && r.futures == 5 && r.contributions == 0);
+  }
+  struct timeline_view v = timeline_view(f.store, dead);
+  ask(&f, DEATH_TASK, dead, INT64_MAX, &a, &r);
+  assert_string_equal(r.refusal, "dead");
+  assert_true(r.dead && r.outcomes == 0 && r.futures == 0 && r.contributions == 0 && isnan(r.probability));
+  struct buf b = {0};
+  struct json_out o;
+  json_out_init(&o, &b, false);
+  prediction_json(&r, &o);
+  assert_non_null(strstr(buf_cstr(&b), "\"applies\":false,\"reason\":\"dead\"}"));
+  assert_null(strstr(buf_cstr(&b), "probability"));
+  buf_clear(&b);
+  prediction_print(&r, 80, false, &b);
+  assert_non_null(strstr(buf_cstr(&b), "does not apply: dead"));
+  buf_release(&b);
+  run(&f, f.store, dead, (struct predict_options){.time = INT64_MAX}, &a, &r); /* without a task too */
+  assert_true(r.dead && r.outcomes == 0);
+  ask(&f, DEATH_TASK, dead, v.time[v.n - 1] - 1, &a, &r); /* a moment before */
+  assert_true(!r.dead && !r.refusal && r.outcomes > 0);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_nothing_after_the_moment),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_task_may_not_apply),
+                                     cmocka_unit_test(test_nothing_after_the_moment),
                                      cmocka_unit_test(test_explanation_is_removal),
                                      cmocka_unit_test(test_long_explanation),
                                      cmocka_unit_test(test_hazards),

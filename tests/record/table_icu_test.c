@@ -54,6 +54,18 @@ static void mimic_tables(void) {
   temp_text("icu/outputevents.csv",
             "subject_id,hadm_id,stay_id,caregiver_id,charttime,storetime,itemid,value,valueuom\n10,100,5,9,2180-05-07 03:00:00,2180-05-07 "
             "03:10:00,226559,250,ml\n");
+  temp_text(
+      "hosp/emar.csv",
+      "subject_id,hadm_id,emar_id,emar_seq,poe_id,pharmacy_id,enter_provider_id,charttime,medication,event_txt,scheduletime,storetime\n"
+      "10,100,10-1,1,10-2,1,P9,2180-05-07 01:10:00,Furosemide,Administered,2180-05-07 01:00:00,2180-05-07 01:12:00\n"
+      "10,100,10-2,2,10-2,1,P9,2180-05-07 09:10:00,Furosemide,Not Given per Mrs Smith,2180-05-07 09:00:00,2180-05-07 09:12:00\n"
+      "10,100,10-3,3,10-3,,,2180-05-07 10:00:00,,Flushed,2180-05-07 10:00:00,2180-05-07 10:00:00\n");
+  temp_text("icu/procedureevents.csv",
+            "subject_id,hadm_id,stay_id,caregiver_id,starttime,endtime,storetime,itemid,value,valueuom,location,locationcategory,orderid,"
+            "linkorderid,ordercategoryname,ordercategorydescription,patientweight,isopenbag,continueinnextdept,statusdescription,"
+            "ORIGINALAMOUNT,ORIGINALRATE\n"
+            "10,100,5,9,2180-05-07 05:00:00,2180-05-07 06:30:00,2180-05-07 06:31:00,226559,90,min,John Smith,,1,1,Procedures,"
+            "ContinuousProcess,80,1,0,FinishedRunning,90,1\n");
   shell("gzip %s", temp_path("icu/chartevents.csv"));
 }
 
@@ -90,6 +102,13 @@ static void want_mimic(void) {
   want_at("INPUT_START//221749", 0, "2180-05-07T02:00:00", 0.5);
   want_at("INPUT_END//221749", 0, "2180-05-07T04:00:00", 2.5);
   want_at("OUTPUT//226559", 0, "2180-05-07T03:00:00", 250);
+  want_at("MEDICATION//Furosemide//Administered", 0, "2180-05-07T01:10:00", NAN);
+  want_at("MEDICATION//UNKNOWN//Flushed", 0, "2180-05-07T10:00:00", NAN);
+  assert_int_equal(count("MEDICATION//Furosemide//Not_Given"), 0); /* words that are not on the list are not taken, nor shortened */
+  want_at("PROCEDURE_START//226559", 0, "2180-05-07T05:00:00", NAN);
+  want_at("PROCEDURE_END//226559", 0, "2180-05-07T06:30:00", 90);
+  assert_string_equal(nth("PROCEDURE_END//226559", 0)->display, "Foley");
+  assert_string_equal(nth("PROCEDURE_END//226559", 0)->unit, "min");
   for (size_t i = 0; i < got.n; i++) assert_null(strstr(got.record[i].code, "Smith"));
 }
 
@@ -129,9 +148,29 @@ TEST(eicu) {
   temp_text("vitalperiodic.csv",
             "vitalperiodicid,patientunitstayid,observationoffset,temperature,sao2,heartrate,respiration,cvp,etco2,systemicsystolic,"
             "systemicdiastolic,systemicmean,pasystolic,padiastolic,pamean,st1,st2,st3,icp\n1,141168,5,,93,140,,,,,,,,,,,,,\n");
+  temp_text("medication.csv",
+            "medicationid,patientunitstayid,drugorderoffset,drugstartoffset,drugivadmixture,drugordercancelled,drugname,drughiclseqno,"
+            "dosage,routeadmin,frequency,loadingdose,prn,drugstopoffset,gtc\n"
+            "1,141168,10,60,No,No,METOPROLOL TARTRATE 25 MG PO TABS,2102,25 3,PO,Q12H,,No,2390,0\n"
+            "2,141168,10,90,No,Yes,ASPIRIN,1820,81 3,PO,Daily,,No,2390,0\n3,141168,10,120,No,No,Heparin flush,,,IV,,,No,2390,0\n");
+  temp_text("treatment.csv",
+            "treatmentid,patientunitstayid,treatmentoffset,treatmentstring,activeupondischarge\n"
+            "1,141168,30,cardiovascular|arrhythmias|antiarrhythmics,True\n");
+  temp_text("infusiondrug.csv",
+            "infusiondrugid,patientunitstayid,infusionoffset,drugname,drugrate,infusionrate,drugamount,volumeoffluid,patientweight\n"
+            "1,141168,45,Diltiazem (mg/hr),10,10,125,125,84.3\n2,141168,50,Diltiazem (mg/hr),OFF,,,,\n");
+  temp_text("intakeOutput.csv",
+            "intakeoutputid,patientunitstayid,intakeoutputoffset,intaketotal,outputtotal,dialysistotal,nettotal,intakeoutputentryoffset,"
+            "cellpath,celllabel,cellvaluenumeric,cellvaluetext\n"
+            "1,141168,240,0,300,0,-300,241,flowsheet|Output (ml)|Urine,Urine,300,300\n");
+  temp_text("vitalAperiodic.csv",
+            "vitalaperiodicid,patientunitstayid,observationoffset,noninvasivesystolic,noninvasivediastolic,noninvasivemean,paop,"
+            "cardiacoutput,cardiacinput,svr,svri,pvr,pvri\n1,141168,15,118,61,82,,,,,,,\n");
   shell("gzip %s", temp_path("lab.csv"));
   run_few("eicu", temp_dir);
-  assert_int_equal(got.rejects, 1); /* a laboratory row of a stay that is not in patient.csv has no subject */
+  assert_int_equal(got.rejects,
+                   2); /* a laboratory row of a stay that is not in patient.csv has no subject; a pump that is "OFF" has no rate */
+  assert_true(refused("infusiondrug.drugrate", 3));
   assert_true(refused("lab.subject", 4));
   assert_int_equal(got.kinds[RECORD_BIRTH], 2);
   assert_string_equal(kind_nth(RECORD_BIRTH, 0)->time, "1945-01-01T00:00:00");
@@ -149,6 +188,16 @@ TEST(eicu) {
   assert_int_equal(count("EICU//DIAGNOSIS//burns/trauma_x"), 1);
   want_at("VITAL//heartrate", 0, "2015-01-01T00:05:00", 140);
   assert_int_equal(count("VITAL//temperature"), 0);
+  want_at("HICL//2102", 0, "2015-01-01T01:00:00", NAN);
+  assert_int_equal(count("HICL//1820"), 0); /* a cancelled order */
+  want_at("DRUG//Heparin_flush", 0, "2015-01-01T02:00:00", NAN);
+  assert_int_equal(count("EICU//TREATMENT//cardiovascular_arrhythmias_antiarrhythmics"), 1);
+  want_at("INFUSION//Diltiazem__mg/hr_", 0, "2015-01-01T00:45:00", 10);
+  assert_int_equal(count("INFUSION//Diltiazem__mg/hr_"), 1);
+  want_at("EICU//IO//Urine", 0, "2015-01-01T04:00:00", 300);
+  want_at("VITAL//noninvasivesystolic", 0, "2015-01-01T00:15:00", 118);
+  want_at("VITAL//noninvasivemean", 0, "2015-01-01T00:15:00", 82);
+  assert_int_equal(count("VITAL//paop"), 0);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, temp_make, temp_remove)

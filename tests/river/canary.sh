@@ -70,6 +70,8 @@ river() { # policy: init, ingest, show, train, predict, validate, export; then t
   run "$vitae" export "$s" --format safetensors --to "$s/weights"; status_is 0
   run "$vitae" export "$s" --format meds --to "$s/meds"; no_crash
   run "$vitae" verify "$s"; status_is 0
+  run "$vitae" audit "$s"; status_is 0; out_has "No identifier was found"
+  cp "$first" "$s/reports/leak.json"; run "$vitae" audit "$s"; status_is 77; rm "$s/reports/leak.json"; run "$vitae" audit "$s"; status_is 0
   run "$vitae" versions "$s" --json; version=$(json "j[0]['version']")
   [ "$1" = expert ] && served "$s" "$version"
   # the path that was typed may be said again (it is not in the records); nothing else

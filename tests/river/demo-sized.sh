@@ -63,6 +63,8 @@ a_model_is_trained_proved_and_promoted() {
   json_is "j[0]['task']" in-hospital-death
   json_is "j[0]['auroc_lo'] <= j[0]['auroc'] <= j[0]['auroc_hi'] and 0.5 < j[0]['auroc_lo'] and 0.5 < j[0]['baseline_auroc'] < 1" True
   json_is "j[0]['gate']" True
+  json_is "[j[0]['memorisation'][k]['measured'] for k in ('membership','exposure','generation')]" "[True, False, True]"
+  json_is "j[0]['memorisation']['membership']['plain']['auc']['at'] < 0.6" True
   local dir; dir=$(json "j[0]['report']"); [ -s "$dir/report.html" ] || fail "no report.html"
   python3 -m json.tool "$dir/report.json" > /dev/null || fail "report.json is no JSON"
   if grep -qE 'src="?https?:|href="?https?:' "$dir/report.html"; then fail "the report reaches out of the building"; fi
@@ -75,7 +77,10 @@ a_model_is_trained_proved_and_promoted() {
 a_patient_is_predicted_three_ways() {
   whole_river_is_ready || return
   local icu; run "$vitae" show "$site" --limit 1000000
-  icu=$(awk '$NF == "held_out" && $2+0 > 100 {print $1; exit}' "$work/out")
+  for icu in $(awk '$NF == "held_out" && $2+0 > 100 {print $1}' "$work/out"); do # the first who lives
+    run "$vitae" predict "$site" --subject "$icu" --explain 0 --json; [ "$(json "j['dead']")" = True ] || break
+  done
+  run "$vitae" show "$site" --limit 1000000
   run "$vitae" predict "$site" --subject "$icu" --task in-hospital-death --at "$(awk -v s="$icu" '$1 == s {print $3}' "$work/out")" --json; no_crash
   for extra in "" "--task in-hospital-death --futures 20 --explain 4"; do
     run "$vitae" predict "$site" --subject "$icu" --seed 2 $extra --json; status_is 0; is_json; json_is "j['subject']" "$icu"
@@ -87,18 +92,31 @@ a_patient_is_predicted_three_ways() {
   run "$vitae" predict "$site" --subject "$icu" --seed 2 $extra --json; cmp -s "$work/out" "$work/first" || fail "the same seed gives another prediction"
   run "$vitae" predict "$site" --subject "$icu" --task in-hospital-death --model live; status_is 0; out_has "not instead of it"
   run "$vitae" predict "$site" --subject 12; status_is 66
+  local late # somebody whose record holds the death: no number, no outcomes, and the reason
+  run "$vitae" show "$site" --limit 1000000; cp "$work/out" "$work/all"
+  for late in $(awk '$2+0 > 100 {print $1}' "$work/all" | head -200); do
+    run "$vitae" predict "$site" --subject "$late" --explain 0 --task in-hospital-death --json; [ "$(json "j['dead']")" = True ] && break
+  done
+  json_is "(j['task']['applies'], j['task'].get('reason'), 'probability' in j['task'], j['outcomes'])" "(False, 'dead', False, [])"
+  run "$vitae" predict "$site" --subject "$late" --task in-hospital-death; status_is 0; out_has "does not apply: dead"
 }
 
 the_same_seed_gives_the_same_bits() {
   whole_river_is_ready || return
   local hash threads
   for threads in 1 2; do
-    run "$vitae" train "$site" --size tiny --epochs 0.2 --seed 9 --threads $threads --name a; status_is 0; hash=$(sha "$site/models/runs/a/model.safetensors")
-    run "$vitae" train "$site" --size tiny --epochs 0.2 --seed 9 --threads $threads --name b; status_is 0
+    run "$vitae" train "$site" --size tiny --epochs 0.2 --seed 9 --threads $threads --name a --force; status_is 0; hash=$(sha "$site/models/runs/a/model.safetensors")
+    run "$vitae" train "$site" --size tiny --epochs 0.2 --seed 9 --threads $threads --name b --force; status_is 0
     same "$(sha "$site/models/runs/b/model.safetensors")" "$hash" "models of one seed, $threads threads"
   done
   run "$vitae" train "$site" --size tiny --epochs 0.2 --seed 10 --threads 2 --name c; status_is 0
   [ "$(sha "$site/models/runs/c/model.safetensors")" != "$hash" ] || fail "another seed gives the same model"
+  run "$vitae" train "$site" --size tiny --epochs 0.2 --name c; status_is 64; err_has "--resume"; err_has "--force"
+  [ "$(sha "$site/models/runs/c/model.safetensors")" != "$hash" ] || fail "a refused run wrote something"
+  [ -d "$site/models/runs/run-1" ] || fail "a run without a name is not run-1"
+  run "$vitae" train "$site" --size tiny --epochs 0.1 --canaries 6 --threads 2 --json; status_is 0; json_is "j['run'].endswith('/run-2')" True
+  [ -s "$site/models/runs/run-2/canaries.json" ] || fail "no canaries.json"
+  run "$vitae" verify "$site/models/runs/run-2"; status_is 0
 }
 
 models_and_timelines_go_out() {

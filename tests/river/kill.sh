@@ -100,7 +100,7 @@ promote_survives_kills() {
     run "$vitae" versions "$work/t" --json; status_is 0; now=$(json "[v['state'] for v in j if v['version']=='$id'][0]")
     [ "$now" = draft ] || [ "$now" = retired ] || fail "kill $i: state $now after $before"
     if [ "$now" = retired ]; then
-      run "$vitae" train "$work/t" --size tiny --epochs 0.01 --seed $((100 + i)) --threads 1 --name p; status_is 0
+      run "$vitae" train "$work/t" --size tiny --epochs 0.01 --seed $((100 + i)) --threads 1 --name p --force; status_is 0
       run "$vitae" versions "$work/t" --json; id=$(json "[v['version'] for v in j if v['state']=='draft'][0]")
     fi
   done

@@ -31,7 +31,7 @@ PY
  "target": {"any": ["MEDS_DEATH"]}, "horizon": "2y", "gap": ["0d"], "censor": "negative"}
 JSON
     "$vitae" ingest "$site" "$work/export" --from fhir >>"$work/log" 2>&1 &&
-    "$vitae" train "$site" --size tiny --task death-soon --epochs 20 --threads 2 >>"$work/log" 2>&1 && "$vitae" key "$site" --role clinician --label test >"$work/key" &&
+    "$vitae" train "$site" --size tiny --name run --task death-soon --epochs 20 --threads 2 >>"$work/log" 2>&1 && "$vitae" key "$site" --role clinician --label test >"$work/key" &&
     "$vitae" key "$site" --role admin --label test >"$work/admin" || { cat "$work/log"; return 1; }
   key=$(cat "$work/key") admin=$(cat "$work/admin")
 }

@@ -28,10 +28,10 @@ def expect(condition, words):
         raise AssertionError(words)
 
 dead = []
-def outcomes_to_come(subject):
+def living(subject):
     request = urllib.request.Request(f"{url}/v1/subjects/{subject}/risk", headers={"Authorization": f"Bearer {key}"})
     with urllib.request.urlopen(request) as answer:
-        return any(not o["before"] for o in json.load(answer)["prediction"]["outcomes"])
+        return not json.load(answer)["prediction"]["dead"]
 
 def walk(b, prefix):
     def refused():
@@ -49,7 +49,7 @@ def walk(b, prefix):
     def find():
         # pseudonyms are drawn anew for every site: the fourth row may be anybody, so take the first one who is alive, and one who is not
         rows = [r for r in b.evaluate("[...document.querySelectorAll('#cohort a')].map((a) => a.textContent)")]
-        alive = [outcomes_to_come(r) for r in rows]
+        alive = [living(r) for r in rows]
         expect(any(alive) and not all(alive), "the cohort's first page lacks the living or the dead")
         wanted = rows[alive.index(True)]
         dead.append(rows[alive.index(False)])
@@ -71,7 +71,9 @@ def walk(b, prefix):
         expect(b.evaluate("(() => { const c = document.querySelector('.timeline canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const s = new Set(); for (let i = 0; i < d.length; i += 4) s.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]); return s.size; })()") > 10, "the picture is empty")
     def late():
         b.evaluate(f"location.hash = '#/subject/{dead[-1]}'")
-        b.wait("document.querySelector('main').textContent.includes('No outcome that has not happened before')")
+        b.wait("document.querySelector('main').textContent.includes('there is nothing to foretell')")
+        expect(b.evaluate("document.querySelector('main').textContent.includes('Does not apply')"), "the question is answered for somebody who is dead")
+        expect(not b.evaluate("!!document.querySelector('.ways')"), "ways to a number that there is none of")
         expect(not b.evaluate("!!document.querySelector('.uplot canvas')"), "risk curves of somebody whose record ends in death")
     def pages():
         for page, words in (("wall", "Identifiers removed"), ("model", "parameters"), ("reports", "report")):

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/random.h"
 #include "deid/event_make.h"
+#include "timeline/blob.h"
 #include "timeline/timeline.h"
 
 #define OKAY(call)                                                            \
@@ -60,10 +61,12 @@ static inline void ignore_finding(void *ctx, const char *what) {
 /* One event of a store as a line of text, in the form that tests/oracle/timeline_oracle.py prints too. */
 static inline void dump_event(const struct timeline *t, const struct timeline_view *v, uint32_t index, uint32_t k, struct buf *out) {
   uint32_t bits;
+  char blob[65] = "";
   struct str unit = timeline_unit_name(t, v->unit[k]), code = timeline_code_name(t, v->code[k]), text = timeline_text(t, index, k);
   memcpy(&bits, &v->value[k], 4);
-  buf_printf(out, "%lld\t%d\t%lld\t%.*s\t%08x\t%.*s\t%u\t%u\t%.*s\n", (long long)v->subject, (int)v->split, (long long)v->time[k],
-             STR_ARG(code), bits, (int)unit.n, unit.n ? unit.p : "", v->origin_file[k], v->origin_row[k], (int)text.n,
+  if (!timeline_blob(t, index, k, blob)) blob[0] = 0;
+  buf_printf(out, "%lld\t%d\t%lld\t%.*s\t%08x\t%.*s\t%u\t%u\t%s\t%.*s\n", (long long)v->subject, (int)v->split, (long long)v->time[k],
+             STR_ARG(code), bits, (int)unit.n, unit.n ? unit.p : "", v->origin_file[k], v->origin_row[k], blob, (int)text.n,
              text.n ? text.p : "");
 }
 static inline void dump_store(const char *dir, struct buf *out) {
@@ -75,6 +78,19 @@ static inline void dump_store(const char *dir, struct buf *out) {
   }
   assert_false(timeline_damaged(t));
   timeline_close(t);
+}
+
+/* Puts BLOBS small blobs into a store's directory and says their names. */
+enum { BLOBS = 4 };
+static inline void put_blobs(const char *dir, char hex[BLOBS][65]) {
+  for (int i = 0; i < BLOBS; i++) {
+    char path[128], text[64];
+    int n = snprintf(text, sizeof text, "the %d. blob of a test", i);
+    snprintf(path, sizeof path, "%s/blob.tmp", dir);
+    OKAY(file_write_atomic(path, text, (size_t)n, 0600, e));
+    OKAY(blob_put(dir, path, hex[i], e));
+    assert_false(file_exists(path));
+  }
 }
 
 /* Random events: few subjects, codes, times, values, so that ties and duplicates are frequent. Strings live in static tables. */

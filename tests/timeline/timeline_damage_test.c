@@ -10,7 +10,12 @@ static void small_store(const char *dir) {
   struct event v[60];
   struct rng r;
   rng_init(&r, 8, 8);
-  for (int i = 0; i < 60; i++) v[i] = random_event(&r, 6);
+  static char blob[BLOBS][65];
+  put_blobs(dir, blob);
+  for (int i = 0; i < 60; i++) {
+    v[i] = random_event(&r, 6);
+    if (i % 7 == 0) v[i].blob = str_c(blob[i % BLOBS]);
+  }
   struct timeline_options o = {.policy_name = STR("expert"), .policy_hash = STR("00ff")};
   OKAY(write_events(dir, &o, v, 60, e));
 }
@@ -30,6 +35,8 @@ static void use_everything(const struct timeline *t) {
     struct timeline_view v = timeline_view(t, i);
     for (uint32_t k = 0; k < v.n; k++) {
       assert_true(v.code[k] < timeline_codes(t));
+      char blob[65];
+      sum += timeline_blob(t, i, k, blob);
       struct str text = timeline_text(t, i, k), unit = timeline_unit_name(t, v.unit[k]), name = timeline_code_name(t, v.code[k]);
       for (size_t b = 0; b < text.n; b++) sum += (uint8_t)text.p[b];
       for (size_t b = 0; b < unit.n; b++) sum += (uint8_t)unit.p[b];
@@ -117,7 +124,7 @@ struct section {
   uint64_t offset, bytes, hash;
 };
 static void reseal(char *p) {
-  struct section s[14];
+  struct section s[16];
   uint32_t n;
   memcpy(&n, p + 12, 4);
   memcpy(s, p + 64, n * sizeof *s);
@@ -147,7 +154,7 @@ static void hostile_columns(void **state) {
     char *bad = malloc(good.n);
     memcpy(bad, good.p, good.n);
     for (uint32_t k = 0; k <= rng_below(&r, 3); k++) {
-      size_t from = (round & 1) ? 512 : 320, at = from + rng_below(&r, (uint32_t)(good.n - from));
+      size_t from = (round & 1) ? 576 : 320, at = from + rng_below(&r, (uint32_t)(good.n - from));
       bad[at] = rng_below(&r, 2) ? (char)0xFF : (char)rng_u32(&r);
     }
     reseal(bad);
@@ -176,7 +183,7 @@ static void patch(const char *path, size_t at, const void *p, size_t n) {
 static void newer_version_is_refused_by_name(void **state) {
   (void)state;
   char dir[64], path[128];
-  uint32_t two = 2, one = 1;
+  uint32_t three = 3, two = 2;
   struct timeline *t;
   struct error err = {0};
   temp_dir(dir);
@@ -184,10 +191,10 @@ static void newer_version_is_refused_by_name(void **state) {
   static const char *const names[] = {"codes", "shard-000"};
   for (int i = 0; i < 2; i++) {
     snprintf(path, sizeof path, "%s/gen-000001/%s", dir, names[i]);
-    patch(path, 8, &two, 4);
+    patch(path, 8, &three, 4);
     assert_int_equal(timeline_open(dir, &t, &err), E_VERSION);
-    assert_non_null(strstr(err.message, "version 2"));
-    patch(path, 8, &one, 4);
+    assert_non_null(strstr(err.message, "version 3"));
+    patch(path, 8, &two, 4);
   }
   snprintf(path, sizeof path, "%s/gen-000001/manifest.json", dir);
   struct arena a;
@@ -196,7 +203,7 @@ static void newer_version_is_refused_by_name(void **state) {
   OKAY(file_read(&a, path, 1 << 20, &json, e));
   char *at = strstr(json.p, "\"version\":");
   assert_non_null(at);
-  at = strchr(at, '1');
+  at = strchr(at, '2');
   patch(path, (size_t)(at - json.p), "9", 1);
   memset(&err, 0, sizeof err);
   assert_int_equal(timeline_open(dir, &t, &err), E_VERSION);

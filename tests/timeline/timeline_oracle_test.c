@@ -39,9 +39,14 @@ static void oracle_agrees(void **state) {
   enum { N = 1500 };
   static struct event v[N];
   rng_init(&r, 3, 3);
+  char blob[BLOBS][65];
   temp_dir(dir);
-  for (int generation = 0; generation < 3; generation++) {
-    for (int i = 0; i < N; i++) v[i] = random_event(&r, 60);
+  for (int generation = 0; generation < 4; generation++) {
+    put_blobs(dir, blob);
+    for (int i = 0; i < N; i++) {
+      v[i] = random_event(&r, 60);
+      if (generation && rng_below(&r, 6) == 0) v[i].blob = str_c(blob[rng_below(&r, BLOBS)]);
+    }
     struct timeline_options o = {.split_seed = 0xFEDCBA9876543210u};
     OKAY(write_events(dir, &o, v, N, e));
     compare(dir);

@@ -28,7 +28,8 @@ static int compare_same(const struct event *a, const struct event *b) {
   int c = compare_str(a->code, b->code);
   if (!c) c = compare_value(a->value, b->value);
   if (!c) c = compare_str(a->unit, b->unit);
-  return c ? c : compare_str(a->text, b->text);
+  if (!c) c = compare_str(a->text, b->text);
+  return c ? c : compare_str(a->blob, b->blob);
 }
 static int compare_kept(const void *x, const void *y) {
   const struct kept *a = x, *b = y;
@@ -64,8 +65,9 @@ static size_t model_dump(struct kept *all, size_t n, const int *split_of_subject
     all[left++] = v[i];
     uint32_t bits = 0x7FC00000;
     if (!isnan(ev->value)) memcpy(&bits, &ev->value, 4);
-    buf_printf(out, "%lld\t%d\t%lld\t%.*s\t%08x\t%.*s\t%u\t%u\t%.*s\n", (long long)ev->subject, split_of_subject[(ev->subject - 1) / 7919],
-               (long long)ev->time, STR_ARG(ev->code), bits, STR_ARG(ev->unit), v[i].file, (uint32_t)ev->origin_row, STR_ARG(ev->text));
+    buf_printf(out, "%lld\t%d\t%lld\t%.*s\t%08x\t%.*s\t%u\t%u\t%.*s\t%.*s\n", (long long)ev->subject,
+               split_of_subject[(ev->subject - 1) / 7919], (long long)ev->time, STR_ARG(ev->code), bits, STR_ARG(ev->unit), v[i].file,
+               (uint32_t)ev->origin_row, STR_ARG(ev->blob), STR_ARG(ev->text));
   }
   free(v);
   return left;
@@ -100,6 +102,7 @@ static void run_generations(uint64_t seed, uint32_t subjects, size_t per_generat
   int split[4096], order = 0;
   size_t n = 0;
   uint32_t sources = 0;
+  static char blob[BLOBS][65]; /* outlives the events */
   temp_dir(dir);
   rng_init(&r, seed, 1);
   for (int i = 0; i < 4096; i++) split[i] = -1;
@@ -108,8 +111,10 @@ static void run_generations(uint64_t seed, uint32_t subjects, size_t per_generat
     struct timeline_writer *w;
     OKAY(timeline_writer_open(dir, &o, &w, e));
     uint32_t most = 0;
+    put_blobs(dir, blob);
     for (size_t i = 0; i < per_generation; i++) {
       struct event ev = random_event(&r, subjects);
+      if (rng_below(&r, 10) == 0) ev.blob = str_c(blob[rng_below(&r, BLOBS)]);
       all[n++] = (struct kept){ev, sources + ev.origin_file, order++};
       if (ev.origin_file + 1 > most) most = ev.origin_file + 1;
       OKAY(timeline_append(w, &ev, e));

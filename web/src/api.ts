@@ -8,8 +8,8 @@ export interface Task { name: string; title: string; horizon_days: number | null
 export interface Outcome { code: string; display?: string; before: boolean; within: Record<string, number>; sampled?: number; sampled_standard_error?: number; sampled_within?: Record<string, number> }
 export interface Contribution { time?: string; code: string; display?: string; value?: number; unit?: string; delta_log_odds: number }
 export interface Prediction {
-  time: string; events: number; unknown_codes: number;
-  task?: {name: string; probability?: number; deep_logit?: number; wide_logit?: number; hazard?: number; sampled?: number; sampled_standard_error?: number; agreement_log_odds?: number; agreement: string};
+  time: string; events: number; unknown_codes: number; dead: boolean;
+  task?: {name: string; applies: boolean; reason?: string; probability?: number; deep_logit?: number; wide_logit?: number; hazard?: number; sampled?: number; sampled_standard_error?: number; agreement_log_odds?: number; agreement?: string};
   futures?: {count: number; horizon_days: number; cut_short: number};
   outcomes: Outcome[]; contributions?: Contribution[]; method?: string;
 }

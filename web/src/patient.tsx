@@ -8,7 +8,15 @@ import {Problem, Waiting, useLoad} from './parts';
 const colours = ['--c1', '--c2', '--c3', '--c4', '--c5', '--c6'];
 const xTicks = spanDays.map((d, i): [number, string] => [d, spans[i]]);
 
+const reasons: Record<string, string> = {
+  dead: 'the record holds the death',
+  'trigger not met': 'what the question starts from has not happened',
+  'excluded: prior occurrence': 'it has happened before, and the question is about a first time',
+  'excluded: a window of the task does not hold': 'the question is not about patients with such a record',
+};
+
 function Ways({p, task}: {p: NonNullable<Prediction['task']>; task?: Task}) {
+  if (!p.applies) return <p class="big"><b>Does not apply</b> <span>{task?.title ?? p.name}: {reasons[p.reason ?? ''] ?? p.reason}.</span></p>;
   const ways: [string, string, number | undefined, number | undefined][] = [
     ['Task head', 'learned for this question, calibrated', p.probability, undefined],
     ['Hazard', 'closed form, one pass', p.hazard, undefined],
@@ -48,6 +56,7 @@ function Curves({p}: {p: Prediction}) {
       return [{x: spanDays[i], lo: Math.max(0, q - 1.96 * se), hi: Math.min(1, q + 1.96 * se), colour: colours[list.indexOf(o)]}];
     })),
   }), [p, off]);
+  if (p.dead) return <p class="muted">The record ends in death: there is nothing to foretell.</p>;
   if (!news.length) return <p class="muted">No outcome that has not happened before.</p>;
   const top = Math.max(0.01, ...chart.lines.flatMap((l) => l.y.map((v) => v ?? 0)), ...chart.errors.map((e) => e.hi)) * 1.05;
   return (

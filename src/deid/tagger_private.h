@@ -1,0 +1,101 @@
+/* What the tagger's files share: tokens with their attributes, features, the model in memory. See tagger.c for the file. */
+#ifndef DEID_TAGGER_PRIVATE_H
+#define DEID_TAGGER_PRIVATE_H
+#include "base/map.h"
+#include "deid/tagger.h"
+
+/* ---- tokens: a run of letters, a run of digits, or one other character; white space only separates */
+enum { SPACE_NONE, SPACE_BLANK, SPACE_LINE, SPACES }; /* what stands before the token */
+enum {                                                /* shapes of letter tokens; digits follow, others SHAPE_OTHER + character */
+       SHAPE_EDGE,
+       SHAPE_LOWER,
+       SHAPE_TITLE,
+       SHAPE_CAPITALS,
+       SHAPE_LETTER, /* one capital */
+       SHAPE_MIXED,
+       SHAPE_DIGIT = 8,  /* + digits, at most 15 */
+            SHAPE_OTHER = 32
+};
+struct tagger_token {
+  uint32_t start, end;  /* bytes of the text */
+  uint32_t word, plain; /* hash of the lower-case word; the same without accents */
+  uint32_t shape, form; /* form: shape with the length; of numbers, whether a month, a day, a year */
+  uint32_t prefix2, prefix3, prefix4;
+  uint32_t suffix2, suffix3, suffix4;
+  uint32_t field;               /* the two words before the last colon to the left on this line */
+  uint32_t line1, line2, above; /* first word and first two words of the line; field or first word of the line before */
+  uint32_t clause;              /* first word since the last full stop, colon, semicolon, bracket or line end */
+  uint32_t ahead;               /* the next number within six tokens: its shape and distance; 0 = none */
+  uint32_t chunk;               /* shapes of all tokens up to the next white space on either side */
+  uint32_t memory;              /* where the word stood first in the document: field or word before it; 0 = nowhere else */
+  uint8_t lists;                /* bit per word list */
+  uint8_t space, since, place;  /* place: index in the line, since: tokens since the field's colon; both capped */
+  uint8_t at, again, inside;    /* place in the chunk; how the word comes again in the document; place in the clause */
+};
+#define TAGGER_EDGE 4 /* sentinels before and after the tokens, so that windows need no test */
+
+/* ---- word lists: one blocked Bloom filter a list */
+#define TAGGER_LISTS 8
+struct tagger_list {
+  char name[24];
+  uint32_t blocks; /* of 32 bytes; a power of two is not needed */
+  uint8_t *bits;   /* blocks * 32, in an arena */
+};
+bool tagger_list_has(const struct tagger_list *l, uint64_t spread); /* spread: hash64_u64 of the word's hash */
+/* Adds one list (a word or phrase a line, *.txt or *.txt.zst; or *.json, an object whose keys are the words); or each of a directory. */
+int tagger_lists_read(struct arena *a, const char *path, struct tagger_list *out, uint32_t *n, struct error *e) MUST_CHECK;
+int tagger_text_read(struct arena *a, const char *path, struct str *out, struct error *e) MUST_CHECK; /* *.zst is unpacked */
+uint32_t tagger_word_hash(struct str word);                                                           /* a token's `plain`, of any word */
+uint32_t tagger_phrase_hash(uint32_t first, uint32_t next);                                           /* two words of a list's phrase */
+
+uint32_t tagger_token_count(struct str text);
+/* Fills tokens[TAGGER_EDGE ...], with sentinels on both sides: room for tagger_token_count + 2 * TAGGER_EDGE. */
+uint32_t tagger_tokens(struct str text, struct tagger_token *tokens);
+/* The attributes that need the whole document; `scratch` holds tagger_scratch(n) words. */
+uint32_t tagger_scratch(uint32_t n);
+void tagger_context(struct tagger_token *tokens, uint32_t n, const struct tagger_list *lists, uint32_t lists_n, uint32_t *scratch);
+
+/* ---- features */
+#define TAGGER_FEATURES 96
+uint32_t tagger_features(const struct tagger_token *t, uint64_t templates, uint32_t out[TAGGER_FEATURES]);
+#define TAGGER_TEMPLATES_ALL (~0ull)
+
+/* ---- labels. Tags: 0 = outside; with scheme 2 (BIO) 1 + 2k = B, 2 + 2k = I; with scheme 4 (BIOES) 1 + 4k = B, I, E, S */
+#define TAGGER_LABELS 48
+#define TAGGER_TAGS 208 /* 1 + 4 * 48, padded to 16 */
+static inline uint32_t tagger_padded(uint32_t tags) { return (tags + 15) & ~15u; }
+bool tagger_follows(uint32_t scheme, uint32_t from, uint32_t to); /* may `to` stand after `from` */
+bool tagger_starts(uint32_t scheme, uint32_t tag);
+bool tagger_ends(uint32_t scheme, uint32_t tag);
+
+struct tagger_label {
+  char name[48];
+  uint8_t kind; /* enum text_label */
+};
+struct tagger {
+  uint32_t labels, scheme, tags, padded, rows, bits;
+  uint64_t templates;
+  float scale;
+  struct tagger_label label[TAGGER_LABELS];
+  struct tagger_list list[TAGGER_LISTS];
+  uint32_t lists;
+  int32_t *transition; /* [SPACES][tags][padded]; TAGGER_NEVER where not allowed */
+  int32_t *margin;     /* [SPACES][tags]: by how much a tag must trail `outside` to matter no more */
+  void *block;         /* table and weights */
+  size_t block_n;
+  uint32_t *table; /* 1 << bits buckets of four: a row + 1, and the key's low bits above it */
+  int8_t *weights; /* [rows + 1][padded] */
+  struct arena memory;
+};
+#define TAGGER_NEVER (-(1 << 28))
+#define TAGGER_ROW_BITS 20
+
+/* What the trainer hands over to be written: float weights by feature hash, ascending. */
+struct tagger_weights {
+  const uint32_t *key;
+  const float *row; /* [n][padded] */
+  uint32_t n;
+  const float *transition; /* [SPACES][tags][padded] */
+};
+int tagger_write(const struct tagger *shape, const struct tagger_weights *w, float least, const char *path, struct error *e) MUST_CHECK;
+#endif

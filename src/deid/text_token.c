@@ -1,0 +1,271 @@
+/* Words of a text, with their shape, what stands before them, and what the lists say. One pass; ASCII takes the short way. */
+#include "deid/text_internal.h"
+
+enum { WORD_MOST = 64 };
+enum kind { OTHER, LETTER, UPPER, DIGIT, MARK };
+
+/* U+00C0..U+017F without accents; '*' = two letters, see pair() */
+static const char base_letters[] =
+    "aaaaaa*ceeeeiiiidnooooo.ouuuuy**aaaaaa*ceeeeiiiidnooooo.ouuuuy*y"
+    "aaaaaaccccccccddddeeeeeeeeeegggggggghhhhiiiiiiiiii**jjkkklllllll"
+    "lllnnnnnnnnnoooooo**rrrrrrssssssssttttttuuuuuuuuuuuuwwyyyzzzzzzs";
+
+static uint32_t decode(const char *p, const char *end, unsigned *n) {
+  const uint8_t *b = (const uint8_t *)p;
+  size_t left = (size_t)(end - p);
+  if (b[0] < 0x80) return *n = 1, b[0];
+  if (b[0] < 0xE0 && left >= 2) return *n = 2, (uint32_t)(b[0] & 31) << 6 | (b[1] & 63);
+  if (b[0] < 0xF0 && left >= 3) return *n = 3, (uint32_t)(b[0] & 15) << 12 | (uint32_t)(b[1] & 63) << 6 | (b[2] & 63);
+  if (left >= 4) return *n = 4, (uint32_t)(b[0] & 7) << 18 | (uint32_t)(b[1] & 63) << 12 | (uint32_t)(b[2] & 63) << 6 | (b[3] & 63);
+  return *n = 1, 0xFFFD;
+}
+
+static enum kind wide_kind(uint32_t c) {
+  if (c < 0xC0 || c == 0xD7 || c == 0xF7) return c == 0xAA || c == 0xB5 || c == 0xBA ? LETTER : OTHER;
+  if (c <= 0xDE) return UPPER;
+  if (c <= 0xFF) return LETTER;
+  if (c <= 0x17F) {
+    bool odd = (c >= 0x139 && c <= 0x148) || c >= 0x179;
+    return c == 0x178 || ((c & 1) != 0) == odd ? UPPER : LETTER;
+  }
+  if (c >= 0x300 && c <= 0x36F) return MARK;
+  if ((c >= 0x386 && c <= 0x3AB) || (c >= 0x400 && c <= 0x42F)) return c == 0x387 || c == 0x390 ? LETTER : UPPER;
+  if (c >= 0x2000 && c <= 0x2BFF) return OTHER;
+  if ((c >= 0x3000 && c <= 0x303F) || (c >= 0xE000 && c <= 0xF8FF) || (c >= 0xFE00 && c <= 0xFE6F) || (c >= 0xFFF0 && c <= 0xFFFF))
+    return OTHER;
+  if (c >= 0xFF00 && c <= 0xFF0F) return OTHER;
+  return c >= 0x1F000 && c <= 0x1FFFF ? OTHER : LETTER;
+}
+
+static enum kind kind_of(uint32_t c) {
+  if (c >= 0x80) return wide_kind(c);
+  if (c >= 'a' && c <= 'z') return LETTER;
+  if (c >= 'A' && c <= 'Z') return UPPER;
+  return c >= '0' && c <= '9' ? DIGIT : OTHER;
+}
+
+static const char *pair(uint32_t c) {
+  switch (c) {
+    case 0xC6:
+    case 0xE6: return "ae";
+    case 0xDE:
+    case 0xFE: return "th";
+    case 0xDF: return "ss";
+    case 0x132:
+    case 0x133: return "ij";
+    default: return "oe";
+  }
+}
+
+static size_t fold_wide(uint32_t c, char *out) {
+  if (c >= 0xC0 && c <= 0x17F) {
+    char b = base_letters[c - 0xC0];
+    if (b != '*') return out[0] = b, 1;
+    memcpy(out, pair(c), 2);
+    return 2;
+  }
+  if (c >= 0x300 && c <= 0x36F) return 0;
+  if (c == 0x2019 || c == 0x2BC || c == 0xB4) return out[0] = '\'', 1;
+  if ((c >= 0x391 && c <= 0x3A9) || (c >= 0x410 && c <= 0x42F)) c += 0x20;
+  if (c >= 0x400 && c <= 0x40F) c += 0x50;
+  if (c < 0x800) return out[0] = (char)(0xC0 | c >> 6), out[1] = (char)(0x80 | (c & 63)), 2;
+  if (c < 0x10000) return out[0] = (char)(0xE0 | c >> 12), out[1] = (char)(0x80 | (c >> 6 & 63)), out[2] = (char)(0x80 | (c & 63)), 3;
+  out[0] = (char)(0xF0 | c >> 18), out[1] = (char)(0x80 | (c >> 12 & 63)), out[2] = (char)(0x80 | (c >> 6 & 63));
+  return out[3] = (char)(0x80 | (c & 63)), 4;
+}
+
+size_t text_fold(struct str s, char *out, size_t size) {
+  size_t n = 0;
+  for (const char *p = s.p, *end = s.p + s.n; p < end && n + 4 <= size;) {
+    unsigned step = 1;
+    if ((uint8_t)*p < 0x80)
+      out[n++] = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
+    else
+      n += fold_wide(decode(p, end, &step), out + n);
+    p += step;
+  }
+  return n;
+}
+
+uint64_t text_hash(struct str s) {
+  uint64_t h = 0x9E3779B97F4A7C15u ^ s.n;
+  size_t i = 0;
+  for (; i + 8 <= s.n; i += 8) {
+    uint64_t v;
+    memcpy(&v, s.p + i, 8);
+    h = (h ^ v) * 0xBF58476D1CE4E5B9u;
+    h ^= h >> 29;
+  }
+  uint64_t v = 0;
+  if (i < s.n) memcpy(&v, s.p + i, s.n - i);
+  h = (h ^ v) * 0x94D049BB133111EBu;
+  h ^= h >> 32;
+  h *= 0xBF58476D1CE4E5B9u;
+  return h ^ h >> 29;
+}
+
+uint64_t text_hash_join(uint64_t phrase, uint64_t word) {
+  uint64_t h = (phrase * 31 + 7) ^ word;
+  h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9u;
+  return h ^ h >> 27;
+}
+
+/* ---- one word ---- */
+
+struct word {
+  const char *start, *end; /* end: behind the last byte */
+  unsigned letters, upper, digits;
+  bool first_upper;
+};
+
+static bool apostrophe(const char *p, const char *end, unsigned *n) {
+  if (*p == '\'') return *n = 1, true;
+  if (end - p >= 3 && (uint8_t)p[0] == 0xE2 && (uint8_t)p[1] == 0x80 && (uint8_t)p[2] == 0x99) return *n = 3, true;
+  return false;
+}
+
+static enum kind kind_at(const char *p, const char *end) {
+  unsigned n;
+  return p < end ? kind_of(decode(p, end, &n)) : OTHER;
+}
+
+/* An apostrophe belongs to the word in O'Brien and D'Angelo; the s of a possessive does not. */
+static bool joins(const char *p, const char *end, unsigned n) {
+  enum kind next = kind_at(p + n, end);
+  if (next != LETTER && next != UPPER) return false;
+  bool single = kind_at(p + n + 1, end) == OTHER || p + n + 1 >= end;
+  return !(single && (p[n] == 's' || p[n] == 'S'));
+}
+
+static void read_word(struct word *w, const char *end) {
+  const char *p = w->start;
+  while (p < end) {
+    unsigned n = 1;
+    enum kind k = kind_of((uint8_t)*p < 0x80 ? (uint8_t)*p : decode(p, end, &n));
+    if (k == OTHER) {
+      if (!w->letters || w->digits || !apostrophe(p, end, &n) || !joins(p, end, n)) break;
+      p += n;
+      continue;
+    }
+    if (k == UPPER && w->letters + w->digits == 0) w->first_upper = true;
+    w->letters += k == LETTER || k == UPPER;
+    w->upper += k == UPPER;
+    w->digits += k == DIGIT;
+    p += n;
+  }
+  w->end = p;
+}
+
+static enum shape shape_of(const struct word *w) {
+  if (w->digits) return w->letters ? SHAPE_ALNUM : SHAPE_DIGITS;
+  if (!w->letters) return SHAPE_OTHER;
+  if (w->upper == 0) return SHAPE_LOWER;
+  if (w->letters == 1) return SHAPE_INITIAL;
+  if (w->upper == w->letters) return SHAPE_UPPER;
+  return w->first_upper && w->upper == 1 ? SHAPE_CAP : SHAPE_MIXED;
+}
+
+static unsigned gap_of(uint32_t c) {
+  switch (c) {
+    case ' ':
+    case '\t':
+    case 0xA0: return GAP_SPACE;
+    case '\n':
+    case '\r': return GAP_LINE;
+    case '.': return GAP_STOP;
+    case ',': return GAP_COMMA;
+    case '-':
+    case 0x2010:
+    case 0x2011: return GAP_HYPHEN;
+    case '&': return GAP_AND;
+    case ':': return GAP_COLON;
+    case '(':
+    case ')':
+    case '[':
+    case ']': return GAP_BRACKET;
+    case '!':
+    case '?':
+    case ';': return GAP_END;
+    default: return GAP_OTHER;
+  }
+}
+
+static struct token *token_new(struct text_work *w) {
+  if (w->token_n == w->token_cap) {
+    uint32_t cap = w->token_cap ? w->token_cap * 2 : 1024;
+    struct token *more = mem_realloc(w->tokens, cap * sizeof *more);
+    if (!more) return NULL;
+    w->tokens = more;
+    w->token_cap = cap;
+  }
+  struct token *t = &w->tokens[w->token_n++];
+  memset(t, 0, sizeof *t);
+  return t;
+}
+
+static void token_fill(struct text_work *w, struct token *t, const struct word *x, const char *end) {
+  char folded[WORD_MOST + 8];
+  unsigned n = 0;
+  t->start = (uint32_t)(x->start - w->copy);
+  t->end = (uint32_t)(x->end - w->copy);
+  t->shape = (uint8_t)shape_of(x);
+  if (x->end < end && x->letters && apostrophe(x->end, end, &n) && x->end + n < end && (x->end[n] == 's' || x->end[n] == 'S') &&
+      (x->end + n + 1 == end || kind_at(x->end + n + 1, end) == OTHER))
+    t->tail = (uint8_t)(n + 1);
+  size_t length = (size_t)(x->end - x->start);
+  if (length > WORD_MOST) return;
+  struct str f = {folded, text_fold((struct str){x->start, length}, folded, sizeof folded)};
+  t->hash = text_hash(f);
+  if (x->letters) t->in = text_lists_word(&w->s->lists, t->hash);
+}
+
+/* ---- phrases ---- */
+
+static void find_phrase(struct text_work *w, uint32_t i) {
+  uint64_t h = w->tokens[i].hash;
+  uint32_t in = 0, best = 0;
+  for (uint32_t k = i + 1; k < w->token_n && k < i + 6; k++) {
+    if (w->tokens[k].gap & ~(unsigned)(GAP_SPACE | GAP_HYPHEN | GAP_STOP | GAP_POSSESSIVE | GAP_LINE | GAP_AND | GAP_COMMA)) break;
+    h = text_hash_join(h, w->tokens[k].hash);
+    uint32_t bits = text_lists_phrase(&w->s->lists, h);
+    if (bits) in = bits, best = k - i + 1;
+  }
+  if (!best) return;
+  w->tokens[i].phrase = (uint8_t)best;
+  w->tokens[i].in |= in;
+  for (uint32_t k = 1; k < best; k++) w->tokens[i + k].inside = 1;
+}
+
+static bool begins_sentence(const struct text_work *w, uint32_t i, unsigned gap) {
+  if (i == 0 || gap & (GAP_END | GAP_LINE | GAP_COLON)) return true;
+  const struct token *before = &w->tokens[i - 1];
+  return (gap & GAP_STOP) && !(before->shape == SHAPE_INITIAL || before->in & (IN_TITLE | IN_SAINT));
+}
+
+int text_tokens(struct text_work *w, struct error *e) {
+  const char *end = w->copy + w->copy_n;
+  unsigned gap = GAP_END;
+  w->token_n = 0;
+  for (const char *p = w->copy; p < end;) {
+    unsigned n = 1;
+    uint32_t c = (uint8_t)*p < 0x80 ? (uint8_t)*p : decode(p, end, &n);
+    enum kind k = kind_of(c);
+    if (k == OTHER) {
+      gap |= gap_of(c);
+      p += n;
+      continue;
+    }
+    struct word x = {.start = p};
+    read_word(&x, end);
+    struct token *t = token_new(w);
+    if (!t) return error_set(e, E_NOMEM, "no memory for a text's words");
+    token_fill(w, t, &x, end);
+    t->gap = (uint16_t)gap;
+    t->sentence = begins_sentence(w, w->token_n - 1, gap);
+    p = x.end + t->tail;
+    gap = t->tail ? GAP_POSSESSIVE : 0;
+  }
+  for (uint32_t i = 0; i < w->token_n; i++)
+    if (w->tokens[i].in & IN_PHRASE && !w->tokens[i].inside) find_phrase(w, i);
+  return OK;
+}

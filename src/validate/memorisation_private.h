@@ -1,0 +1,27 @@
+/* Shared by the memorisation files of validate/ only. */
+#ifndef VALIDATE_MEMORISATION_PRIVATE_H
+#define VALIDATE_MEMORISATION_PRIVATE_H
+#include "validate/memorisation.h"
+
+struct predict_code;
+struct person { /* chosen for the comparison */
+  uint32_t index, source;
+  bool member, rare; /* member: was trained on */
+  uint64_t key;      /* decides who is chosen */
+  double plain, calibrated, blind;
+};
+/* `pair[i]` and `pair[pairs + i]` are a member and another person of one source. */
+struct cohort {
+  struct person *at;
+  uint32_t pairs, sources;
+  const struct predict_code *code; /* by the store's code */
+  double *log_share;               /* by the vocabulary's id */
+};
+/* Scores of two classes: AUC with DeLong's interval, true positives at 1 % false positives with a bootstrap interval, ROC. */
+int attack_measure(const double *score, const uint8_t *member, uint32_t n, uint64_t seed, struct arena *a, struct attack *out,
+                   struct error *e) MUST_CHECK;
+struct interval auc_interval(const double *score, const uint8_t *member, uint32_t n);
+/* memorisation_nearest.c: fills the generation's part of `m`. */
+int memorisation_nearest(const struct memorisation_options *o, const struct cohort *c, struct arena *a, struct memorisation *m,
+                         struct error *e) MUST_CHECK;
+#endif

@@ -1,0 +1,19 @@
+/* Private to the risk report: what its passes over the store share. */
+#ifndef VALIDATE_RISK_PRIVATE_H
+#define VALIDATE_RISK_PRIVATE_H
+#include "validate/risk.h"
+
+struct risk_person { /* 0, or -1 for ZIP3 = not known */
+  uint32_t race, ethnicity;
+  int16_t zip3, first, last;
+  uint8_t age, sex, events;
+};
+struct risk_work {
+  const struct timeline *t;
+  const struct risk_options *o;
+  uint8_t *attribute;       /* by code: 1 + enum risk_attribute, 0 = none */
+  uint32_t *persons, *last; /* by code: how many persons have it */
+  uint32_t birth;           /* code of MEDS_BIRTH */
+};
+int risk_patterns(struct risk_work *w, struct risk *r, struct error *e) MUST_CHECK;
+#endif
