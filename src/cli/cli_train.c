@@ -14,8 +14,9 @@
 #include "timeline/timeline.h"
 
 static const struct cli_option options[] = {
-    {"size", CLI_TEXT, "SIZE", "tiny, small (default), base, large"},
+    {"size", CLI_TEXT, "SIZE", "tiny, small (default), base, large, delphi"},
     {"task", CLI_MANY, "TASK", "task to train a head for; default: every task with at least 20 cases to learn from"},
+    {"no-task", CLI_FLAG, NULL, "the trunk and its own heads only"},
     {"epochs", CLI_NUMBER, "N", "passes over the training timelines"},
     {"seconds", CLI_NUMBER, "S", "choose the length so that training ends in about this time"},
     {"seed", CLI_INTEGER, "N", "same seed, machine and threads: the same bits (default 1)"},
@@ -48,6 +49,8 @@ static int worth_training(const struct task *task, const struct timeline *t, boo
 static int choose_tasks(struct cli *c, const struct site *s, const struct timeline *t, struct arena *a, struct task ***out, int *n,
                         struct error *e) {
   const struct cli_value *named = cli_value(c, "task");
+  *n = 0;
+  if (cli_flag(c, "no-task")) return named->given ? error_set(e, E_USAGE, "--task and --no-task exclude each other") : OK;
   if (!named->given) {
     struct task **all;
     int count;

@@ -7,21 +7,22 @@
 
 const double hazard_edge_days[HAZARD_BINS + 1] = {0, 1, 7, 30, 90, 365, 730, 1826, 3652.5};
 
+#define LLAMA .position = POSITION_ROPE_INDEX, .mlp = MLP_SWIGLU, .norm = MODEL_NORM_RMS, .mask = MASK_CAUSAL
+#define GPT2 .position = POSITION_NONE, .mlp = MLP_GELU, .norm = MODEL_NORM_LAYER, .mask = MASK_CAUSAL_NO_TIES
 static const struct model_config presets[] = {
-    {.preset = "tiny", .layers = 3, .d = 96, .heads = 3, .kv_heads = 3, .ff = 256, .context = 512, .hazard_rank = 16},
-    {.preset = "small", .layers = 5, .d = 192, .heads = 6, .kv_heads = 6, .ff = 512, .context = 512, .hazard_rank = 32},
-    {.preset = "base", .layers = 10, .d = 512, .heads = 8, .kv_heads = 8, .ff = 1408, .context = 1024, .hazard_rank = 64},
-    {.preset = "large", .layers = 14, .d = 768, .heads = 12, .kv_heads = 12, .ff = 2048, .context = 2048, .hazard_rank = 64},
+    {LLAMA, .preset = "tiny", .layers = 3, .d = 96, .heads = 3, .kv_heads = 3, .ff = 256, .context = 512, .hazard_rank = 16},
+    {LLAMA, .preset = "small", .layers = 5, .d = 192, .heads = 6, .kv_heads = 6, .ff = 512, .context = 512, .hazard_rank = 32},
+    {LLAMA, .preset = "base", .layers = 10, .d = 512, .heads = 8, .kv_heads = 8, .ff = 1408, .context = 1024, .hazard_rank = 64},
+    {LLAMA, .preset = "large", .layers = 14, .d = 768, .heads = 12, .kv_heads = 12, .ff = 2048, .context = 2048, .hazard_rank = 64},
+    /* the trunk of Delphi-2M (Shmatko et al. 2025): for comparisons of speed and accuracy at its size */
+    {GPT2, .preset = "delphi", .layers = 12, .d = 120, .heads = 12, .kv_heads = 12, .ff = 480, .context = 48, .hazard_rank = 16,
+     .tied = true},
 };
 
 int model_preset(const char *name, struct model_config *out, struct error *e) {
   for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
     if (str_eqc(str_c(name), presets[i].preset)) {
       *out = presets[i];
-      out->position = POSITION_ROPE_INDEX;
-      out->mlp = MLP_SWIGLU;
-      out->norm = MODEL_NORM_RMS;
-      out->mask = MASK_CAUSAL;
       out->pack = PACK_INSTANT;
       out->dropout = presets[i].layers > 5 ? 0.1f : 0.2f; /* small models are for small cohorts */
       out->norm_eps = 1e-5f;
@@ -29,7 +30,7 @@ int model_preset(const char *name, struct model_config *out, struct error *e) {
       out->min_gap_days = 1.0f / 1440.0f;
       return OK;
     }
-  return error_set(e, E_NOTFOUND, "no such model size; there are tiny, small, base and large");
+  return error_set(e, E_NOTFOUND, "no such model size; there are tiny, small, base, large and delphi");
 }
 
 static bool within(int v, int low, int high) { return v >= low && v <= high; }

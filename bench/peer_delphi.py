@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""Delphi-2M's published architecture in PyTorch, as a peer for `make bench-train`: written from the paper (Shmatko et al., Nature 2025) and
+its description, not from its code. GPT-2 blocks (LayerNorm and GELU, no biases, tied head), age in days through sines and cosines, a causal
+mask in which events of one age do not see each other, cross-entropy plus exponential waiting time, AdamW (0.9, 0.99), clip 1.
+
+    peer_delphi.py EVENTS.csv --steps 6 --batch 128 --context 48 [--best]
+
+Default: float32, attention written out. --best: scaled_dot_product_attention, bfloat16 autocast and torch.compile where they are
+faster here (each is tried for a few steps; the winner is timed). Prints one JSON line: positions and real (not padding) tokens a second.
+"""
+import argparse
+import contextlib
+import csv
+import json
+import math
+import time
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+p = argparse.ArgumentParser()
+p.add_argument("events")
+p.add_argument("--steps", type=int, default=6)
+p.add_argument("--batch", type=int, default=128)
+p.add_argument("--context", type=int, default=48)
+p.add_argument("--threads", type=int, default=1)
+p.add_argument("--best", action="store_true")
+a = p.parse_args()
+torch.set_num_threads(a.threads)
+torch.manual_seed(1)
+LAYERS, WIDTH, HEADS, T_MIN, NO_EVENT = 12, 120, 12, 0.1, 1
+
+lives, vocabulary = {}, {}
+for row in csv.DictReader(open(a.events, encoding="utf-8")):
+    lives.setdefault(row["person"], []).append((int(row["day"]), vocabulary.setdefault(row["code"], len(vocabulary) + 2)))
+lives = list(lives.values())
+V = max(1270, len(vocabulary) + 2)
+
+
+def batch(generator):
+    """(B, T) tokens and ages, and the next ones; 0 is padding; one made-up "no event" for each five years of life, at random ages."""
+    rows = []
+    for i in torch.randint(len(lives), (a.batch,), generator=generator).tolist():
+        last = max(d for d, _ in lives[i])
+        fillers = [(int(d), NO_EVENT) for d in (torch.rand(20, generator=generator) * 36525).tolist() if d < last]
+        rows.append(sorted(lives[i] + fillers)[:a.context + 1])
+    T = max(len(r) for r in rows) - 1
+    tokens, ages = torch.zeros(a.batch, T + 1, dtype=torch.long), torch.full((a.batch, T + 1), -10000.0)
+    for b, r in enumerate(rows):
+        tokens[b, T + 1 - len(r):] = torch.tensor([t for _, t in r])
+        ages[b, T + 1 - len(r):] = torch.tensor([float(d) for d, _ in r])
+    return tokens[:, :-1], ages[:, :-1], tokens[:, 1:], ages[:, 1:]
+
+
+class Block(nn.Module):
+    def __init__(self, fused):
+        super().__init__()
+        self.fused = fused
+        self.n1, self.n2 = nn.Parameter(torch.ones(WIDTH)), nn.Parameter(torch.ones(WIDTH))
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH, bias=False), nn.Linear(WIDTH, WIDTH, bias=False)
+        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH, bias=False), nn.Linear(4 * WIDTH, WIDTH, bias=False)
+
+    def forward(self, x, seen):
+        B, T, _ = x.shape
+        q, k, v = (z.view(B, T, HEADS, -1).transpose(1, 2) for z in self.qkv(F.layer_norm(x, (WIDTH,), self.n1)).split(WIDTH, 2))
+        if self.fused:
+            y = F.scaled_dot_product_attention(q, k, v, seen, dropout_p=0.1 if self.training else 0.0)
+        else:
+            w = (q @ k.transpose(2, 3) / math.sqrt(WIDTH // HEADS)).masked_fill(~seen, float("-inf"))
+            y = F.dropout(torch.softmax(w, -1), 0.1, self.training) @ v
+        x = x + F.dropout(self.out(y.transpose(1, 2).reshape(B, T, WIDTH)), 0.1, self.training)
+        return x + F.dropout(self.down(F.gelu(self.up(F.layer_norm(x, (WIDTH,), self.n2)), approximate="tanh")), 0.1, self.training)
+
+
+class Delphi(nn.Module):
+    def __init__(self, fused=False):
+        super().__init__()
+        self.table = nn.Embedding(V, WIDTH)
+        nn.init.normal_(self.table.weight, std=0.02)
+        self.age = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.blocks = nn.ModuleList(Block(fused) for _ in range(LAYERS))
+        self.norm = nn.Parameter(torch.ones(WIDTH))
+        self.register_buffer("frequency", torch.exp(-math.log(10000.0) * torch.arange(WIDTH // 2) / (WIDTH // 2)))
+
+    def forward(self, tokens, ages, next_tokens, next_ages):
+        angle = ages[..., None] / 365.25 * self.frequency
+        x = F.dropout(self.table(tokens) + self.age(torch.cat([angle.sin(), angle.cos()], -1)), 0.1, self.training)
+        T = tokens.shape[1]
+        # an event at the age of the target is not seen; a row with nothing left sees itself
+        seen = torch.ones(T, T, dtype=torch.bool, device=x.device).tril() & (tokens > 0)[:, None, :] & (ages[:, None, :] != next_ages[:, :, None])
+        seen = seen | (~seen.any(-1, keepdim=True) & torch.eye(T, dtype=torch.bool, device=x.device))
+        for block in self.blocks:
+            x = block(x, seen[:, None])
+        logits = (F.layer_norm(x, (WIDTH,), self.norm) @ self.table.weight.T).float()
+        keep = next_tokens > 0
+        code = F.cross_entropy(logits[keep], next_tokens[keep])
+        rate = -torch.log(torch.exp(-torch.logsumexp(logits, -1)) + T_MIN)
+        wait = torch.clamp(next_ages - ages, min=1.0)
+        return code - (rate - torch.exp(rate + torch.log(wait + T_MIN)))[keep].mean()
+
+
+def speed(fused, half, compiled, steps):
+    generator = torch.Generator().manual_seed(7)
+    model = Delphi(fused)
+    step = torch.compile(model, dynamic=True) if compiled else model
+    optimiser = torch.optim.AdamW(model.parameters(), 6e-4, (0.9, 0.99), weight_decay=0.2)
+    data = [batch(generator) for _ in range(steps + 2)]
+    seconds, positions, real = 0.0, 0, 0
+    for i, d in enumerate(data):
+        began = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16) if half else contextlib.nullcontext():
+            loss = step(*d)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        if i >= 2:  # the first two warm up, or compile
+            seconds += time.perf_counter() - began
+            positions += d[0].numel()
+            real += int((d[0] > 0).sum())
+    return positions / seconds, real / seconds, float(loss.detach())
+
+
+ways = {"as published (float32)": (False, False, False)}
+if a.best:
+    ways = {"sdpa": (True, False, False), "sdpa+bf16": (True, True, False), "sdpa+compile": (True, False, True), "sdpa+bf16+compile": (True, True, True)}
+tried = {}
+for name, way in ways.items():
+    try:
+        tried[name] = speed(*way, a.steps if not a.best else max(2, a.steps // 2))
+    except Exception as problem:  # an old PyTorch lacks some of them
+        tried[name] = (0.0, 0.0, float("nan"))
+        print(f"{name}: {type(problem).__name__}", flush=True)
+name = max(tried, key=lambda k: tried[k][1])
+positions, real, loss = speed(*ways[name], a.steps) if a.best else tried[name]
+print(json.dumps({"way": name, "torch": torch.__version__, "positions_per_second": positions, "tokens_per_second": real, "loss": loss,
+                  "parameters": sum(x.numel() for x in Delphi().parameters())}))
