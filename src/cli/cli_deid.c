@@ -14,18 +14,14 @@ static const struct cli_option options[] = {
     {"mode", CLI_TEXT, "MODE", "texts: tag, surrogate, or spans (offsets only); without it the policy's, else tag"},
     {"offsets", CLI_TEXT, "UNIT", "texts: spans in codepoints (default) or bytes"},
     {"text-config", CLI_TEXT, "FILE", "texts: another configuration than the policy's or policy/text.json"},
-    {"names", CLI_TEXT, "HOW", "images: the files' new names are their new UIDs (uid, the default) or the old names (keep), which may name patients"},
+    {"names", CLI_TEXT, "HOW",
+     "images: the files' new names are their new UIDs (uid, the default) or the old names (keep), which may name patients"},
     {0}};
 
 static const struct {
   const char *kind;
   int (*run)(struct cli *c, struct error *e);
-} kinds[] = {
-    {"text", cli_deid_text},
-    {"fhir", cli_deid_fhir},
-    {"vcf", cli_deid_vcf},
-    {"dicom", cli_deid_dicom},
-    {NULL, NULL}};
+} kinds[] = {{"text", cli_deid_text}, {"fhir", cli_deid_fhir}, {"vcf", cli_deid_vcf}, {"dicom", cli_deid_dicom}, {NULL, NULL}};
 
 static int run(struct cli *c, struct error *e) {
   const char *kind = cli_text(c, "from", NULL);

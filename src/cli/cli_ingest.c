@@ -195,7 +195,8 @@ static int run_through(struct cli *c, const struct site *s, const char *kind, st
   progress_end(&in.bar, "read");
   deid_counts(in.wall, &sum->counts);
   if (sum->counts.events == 0 && sum->counts.objects_refused) {
-    rc = error_set(e, E_DENIED, "policy %s lets no genome out: a genome identifies its person (docs/deid.md); nothing was stored", policy->name);
+    rc = error_set(e, E_DENIED, "policy %s lets no genome out: a genome identifies its person (docs/deid.md); nothing was stored",
+                   policy->name);
     goto out;
   }
   if (sum->counts.events == 0) {
