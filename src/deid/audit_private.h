@@ -48,6 +48,7 @@ static inline uint32_t audit_prefix_bit(uint64_t hash) {
 }
 struct audit_days {
   int32_t birth, first, last;
+  bool remade; /* the wall made a birth of another kind (capped, or of a month or a year): it can fall on the real day by chance */
 };
 enum { NAME_WORDS = 12 };
 struct audit_search {

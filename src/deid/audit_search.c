@@ -203,7 +203,12 @@ uint32_t audit_person(const struct audit_search *s, int64_t pseudonym) {
 
 int32_t audit_search_birth(const struct audit_search *s, int64_t subject) {
   uint32_t p = audit_person(s, subject);
-  return p == UINT32_MAX ? DEID_DAY_NONE : s->days[p].birth;
+  return p == UINT32_MAX || s->days[p].remade ? DEID_DAY_NONE : s->days[p].birth;
+}
+
+void audit_search_birth_remade(struct audit_search *s, int64_t pseudonym) {
+  uint32_t p = audit_person(s, pseudonym);
+  if (p != UINT32_MAX) s->days[p].remade = true;
 }
 
 const char *audit_form_name(enum audit_form form) {

@@ -86,6 +86,8 @@ int audit_search_add(struct audit_search *s, int64_t pseudonym, const struct vau
 /* The source's key of a person; days since 1970 (DEID_DAY_NONE = unknown). */
 int audit_search_key(struct audit_search *s, int64_t pseudonym, struct str key, struct error *e) MUST_CHECK;
 int audit_search_days(struct audit_search *s, int64_t pseudonym, int32_t birth, int32_t first, int32_t last, struct error *e) MUST_CHECK;
+/* That person's birth is not looked for among the times of the store: see struct audit_days. */
+void audit_search_birth_remade(struct audit_search *s, int64_t pseudonym);
 int audit_search_vault(struct audit_search *s, const struct vault *v, struct error *e) MUST_CHECK; /* all of it */
 int audit_search_seal(struct audit_search *s, struct error *e) MUST_CHECK;
 uint64_t audit_search_variants(const struct audit_search *s);
@@ -103,7 +105,7 @@ static inline int MUST_CHECK audit_search_scan(const struct audit_search *s, str
 bool audit_search_number(const struct audit_search *s, int64_t subject, double value, struct audit_hit *hit);
 /* Does this person have the identifier that `hit` found in `bytes`? For codes: a person's number in a code that the person has. */
 bool audit_search_owner(const struct audit_search *s, struct str bytes, const struct audit_hit *hit, int64_t subject);
-/* The person's unshifted birth day, DEID_DAY_NONE if unknown. */
+/* The person's unshifted birth day, DEID_DAY_NONE if unknown or not to be looked for. */
 int32_t audit_search_birth(const struct audit_search *s, int64_t subject);
 
 /* Shapes, whoever they belong to: telephone, mail, social security, card number with its check digit (in groups), labelled record

@@ -25,7 +25,7 @@ static int person_index(struct audit_search *s, int64_t pseudonym, uint32_t *out
     s->persons_cap = cap;
   }
   s->person[s->persons] = pseudonym;
-  s->days[s->persons] = (struct audit_days){DEID_DAY_NONE, DEID_DAY_NONE, DEID_DAY_NONE};
+  s->days[s->persons] = (struct audit_days){DEID_DAY_NONE, DEID_DAY_NONE, DEID_DAY_NONE, false};
   *slot = s->persons;
   *out = s->persons++;
   return OK;

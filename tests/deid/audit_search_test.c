@@ -229,6 +229,8 @@ static void a_number_in_a_code_is_asked_of_its_holder(void **state) {
   assert_false(audit_search_owner(search, STR("RXNORM//1234567"), &h, 11));
   assert_int_equal(audit_search_birth(search, 11), time_from_civil(1970, 3, 5));
   assert_int_equal(audit_search_birth(search, 22), NONE);
+  audit_search_birth_remade(search, 11);
+  assert_int_equal(audit_search_birth(search, 11), NONE);
 }
 
 /* The same hits wherever the windows are cut, and a text of many pieces longer than one batch. */
