@@ -7,7 +7,7 @@
 #include "cli/cli_commands.h"
 
 static const struct cli_option options[] = {
-    {"from", CLI_TEXT, "KIND", "what the input is; see `vitae help deid`"},
+    {"from", CLI_TEXT, "KIND", "what the input is: text, fhir, dicom or vcf"},
     {"policy", CLI_TEXT, "POLICY", "safe-harbor, expert, limited, or a file"},
     {"vault", CLI_TEXT, "DIR", "vault (a site's or one of its own) that holds the pseudonyms; without it they last for this run"},
     {"passphrase-file", CLI_TEXT, "FILE", "opens a vault that is protected by a passphrase"},
@@ -25,11 +25,11 @@ static const struct {
 
 static int run(struct cli *c, struct error *e) {
   const char *kind = cli_text(c, "from", NULL);
-  if (!kind) return error_set(e, E_USAGE, "--from says what the input is");
+  if (!kind) return error_set(e, E_USAGE, "--from says what the input is: text, fhir, dicom or vcf");
   if (strcmp(c->arg[0], "-") != 0 && !file_exists(c->arg[0])) return error_set(e, E_NOTFOUND, "there is nothing at %s", c->arg[0]);
   for (size_t i = 0; kinds[i].kind; i++)
     if (strcmp(kind, kinds[i].kind) == 0) return kinds[i].run(c, e);
-  return error_set(e, E_USAGE, "--from does not know that kind");
+  return error_set(e, E_USAGE, "--from is text, fhir, dicom or vcf");
 }
 
 const struct command command_deid = {"deid", "IN OUT --from KIND", "take identifiers out of files, without a site", options, 2, 2, run};
