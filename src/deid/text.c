@@ -167,7 +167,9 @@ static uint32_t name_end(const struct text_work *w, uint32_t start, uint32_t end
   const char *line = memchr(w->copy + start, '\n', end - start);
   if (line) end = (uint32_t)(line - w->copy);
   for (uint32_t k = token_at(w, start) + 1; k < w->token_n && w->tokens[k].start < end; k++)
-    if (w->tokens[k].sentence && (w->tokens[k].gap & (GAP_STOP | GAP_END))) return w->tokens[k - 1].end;
+    if (w->tokens[k].sentence && (w->tokens[k].gap & (GAP_STOP | GAP_END)) && token_capital(&w->tokens[k]) &&
+        w->tokens[k - 1].end - w->tokens[k - 1].start > 1)
+      return w->tokens[k - 1].end;
   return end;
 }
 
@@ -179,6 +181,8 @@ static int find_tagged(struct text_work *w, struct error *e) {
     const struct text_span *s = &w->spare.at[i];
     if (s->end > w->copy_n || read_already(w, s)) continue;
     for (struct text_span part = *s; part.start < s->end; part.start = part.end + 1) {
+      while (part.start < s->end && strchr(" .,;\n\t", w->copy[part.start])) part.start++;
+      if (part.start == s->end) break;
       part.end = s->label == TEXT_LOCATION ? s->end : name_end(w, part.start, s->end);
       struct text_span whole = part;
       widen(w, &whole);
@@ -216,7 +220,7 @@ static int collect(struct text_work *w, struct error *e) {
       w->repeat[w->repeat_n++] = w->tokens[k].hash;
     }
   }
-  qsort(w->repeat, w->repeat_n, sizeof *w->repeat, by_value);
+  if (w->repeat_n) qsort(w->repeat, w->repeat_n, sizeof *w->repeat, by_value);
   return OK;
 }
 

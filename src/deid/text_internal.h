@@ -135,12 +135,17 @@ struct text_scrubber {
   char hash[65];
 };
 struct known_set;
+enum { WORD_CACHE = 2048 };
 struct text_work {
   const struct text_scrubber *s;
   char *copy; /* the text with invalid bytes replaced; zeros follow */
   size_t copy_n, copy_cap;
   struct token *tokens;
   uint32_t token_n, token_cap;
+  struct text_word { /* what the lists say of the words met last */
+    uint64_t hash;
+    uint32_t in;
+  } words[WORD_CACHE];
   struct text_rules_work *rules;
   struct known_set *known;
   struct text_spans found, spare;

@@ -101,7 +101,8 @@ int text_lists_add(struct text_lists *l, struct str file, uint32_t in, struct er
     struct str line = str_trim(str_cut(&rest, '\n'));
     if (line.n == 0 || line.p[0] == '#') continue;
     if (line.n > LINE_MOST) return error_set(e, E_INPUT, "a line of a word list is too long");
-    TRY(add_words(l, (struct str){folded, text_fold(line, folded, sizeof folded)}, in, e));
+    size_t n = text_fold(line, folded, sizeof folded);
+    TRY(add_words(l, (struct str){folded, n}, in, e));
   }
   return OK;
 }
@@ -136,7 +137,8 @@ int text_lists_add_nicknames(struct text_lists *l, struct str file, struct error
     struct words x;
     if (line.n == 0 || line.p[0] == '#') continue;
     if (line.n > LINE_MOST) return error_set(e, E_INPUT, "a line of a word list is too long");
-    split((struct str){folded, text_fold(line, folded, sizeof folded)}, &x);
+    size_t n = text_fold(line, folded, sizeof folded);
+    split((struct str){folded, n}, &x);
     group++;
     for (uint32_t i = 0; i < x.n; i++) {
       if (l->nick_n == l->nick_cap) {

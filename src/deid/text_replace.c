@@ -37,7 +37,8 @@ static uint64_t draw(const struct replacing *r, const char *what, struct str s, 
 
 static uint64_t fold_hash(struct str s) {
   char folded[256];
-  return text_hash((struct str){folded, text_fold((struct str){s.p, s.n < 120 ? s.n : 120}, folded, sizeof folded)});
+  size_t n = text_fold((struct str){s.p, s.n < 120 ? s.n : 120}, folded, sizeof folded);
+  return text_hash((struct str){folded, n});
 }
 
 /* One of the pool that is neither the original nor a word of the person's own names. */

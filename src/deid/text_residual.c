@@ -84,15 +84,23 @@ static bool worded_date(struct str s, size_t i) {
   return false;
 }
 
+/* Where a shape can begin: '@', a digit, a capital, h and w. */
+static bool may_begin(char c) { return (c >= '0' && c <= '9') || (c >= '@' && c <= 'Z') || c == 'h' || c == 'w'; }
+
 uint32_t text_residual_shapes(struct str s, const struct text_spans *skip, bool dates) {
-  uint32_t n = 0, k = 0;
+  uint32_t n = 0, k = 0, skips = skip ? skip->n : 0;
   for (size_t i = 0; i < s.n;) {
-    while (skip && k < skip->n && skip->at[k].end <= i) k++;
-    if (skip && k < skip->n && skip->at[k].start <= i) {
+    while (k < skips && skip->at[k].end <= i) k++;
+    if (k < skips && skip->at[k].start <= i) {
       i = skip->at[k].end;
       continue;
     }
     char c = s.p[i];
+    if (!may_begin(c)) {
+      size_t stop = k < skips ? skip->at[k].start : s.n;
+      while (i < stop && !may_begin(s.p[i])) i++;
+      continue;
+    }
     bool fresh = i == 0 || !(digit(s.p[i - 1]) || letter(s.p[i - 1]));
     if (c == '@' && email(s, i)) n++;
     if ((c | 32) == 'h' || (c | 32) == 'w') n += fresh && address(s, i);
@@ -102,7 +110,7 @@ uint32_t text_residual_shapes(struct str s, const struct text_spans *skip, bool 
       continue;
     }
     struct runs r = runs_at(s, i);
-    bool inside = skip && k < skip->n && skip->at[k].start < r.end; /* runs into a replacement: judged there */
+    bool inside = k < skips && skip->at[k].start < r.end; /* runs into a replacement: judged there */
     if (!inside && fresh && at(s, i - (i > 0)) != '.' &&
         (social(&r) || telephone(&r) || (dates && numeric_date(&r)) || (r.n == 1 && r.width[0] >= 10)))
       n++;

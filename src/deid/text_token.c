@@ -216,7 +216,10 @@ static void token_fill(struct text_work *w, struct token *t, const struct word *
   if (length > WORD_MOST) return;
   struct str f = {folded, text_fold((struct str){x->start, length}, folded, sizeof folded)};
   t->hash = text_hash(f);
-  if (x->letters) t->in = text_lists_word(&w->s->lists, t->hash);
+  if (!x->letters) return;
+  struct text_word *seen = &w->words[t->hash % WORD_CACHE];
+  if (seen->hash != t->hash) *seen = (struct text_word){t->hash, text_lists_word(&w->s->lists, t->hash)};
+  t->in = seen->in;
 }
 
 /* ---- phrases ---- */
