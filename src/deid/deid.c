@@ -52,7 +52,8 @@ static int load_rules(struct deid *w, struct error *e) {
 
 static int policy_check(const struct deid_policy *p, struct error *e) {
   bool sound = p->dates <= DEID_DATES_KEEP && (p->dates != DEID_DATES_SHIFT || (p->shift_days_max >= 1 && p->shift_days_max <= 36500)) &&
-               (p->random_pseudonyms || p->dates == DEID_DATES_SHIFT) && p->age_cap >= 0 && p->zip3_n >= 0 && p->zip3_n <= 1024 && p->sentinel_n >= 0 && p->sentinel_n <= 8;
+               (p->random_pseudonyms || p->dates == DEID_DATES_SHIFT) && p->age_cap >= 0 && p->zip3_n >= 0 && p->zip3_n <= 1024 &&
+               p->sentinel_n >= 0 && p->sentinel_n <= 8;
   return sound ? OK : error_set(e, E_USAGE, "de-identification policy out of range");
 }
 

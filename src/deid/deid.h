@@ -38,11 +38,11 @@ struct deid_policy { /* read from policy/NAME.json; `hash` (SHA-256 over the fil
   int zip3_country_n;
   int32_t sentinel[8]; /* days since 1970 of dates that stand for "unknown" */
   int sentinel_n;
-  int display_persons;   /* a code's description from outside passes once this many persons had the very same one (1..8) */
-  bool keep_genomes;           /* "genomes": "keep"; absent or "refuse": none passes (docs/deid.md) */
-  char genome_fields[4096];    /* table of what may stay in a VCF file; empty = the one beside the program */
-  char dicom_path[4096];       /* the policy itself, where it has a "dicom" object (dicom_profile.h); empty: no image passes */
-  char codes_path[4096]; /* table of code systems and their shapes; read by deid_open, which checks it against codes_hash */
+  int display_persons;      /* a code's description from outside passes once this many persons had the very same one (1..8) */
+  bool keep_genomes;        /* "genomes": "keep"; absent or "refuse": none passes (docs/deid.md) */
+  char genome_fields[4096]; /* table of what may stay in a VCF file; empty = the one beside the program */
+  char dicom_path[4096];    /* the policy itself, where it has a "dicom" object (dicom_profile.h); empty: no image passes */
+  char codes_path[4096];    /* table of code systems and their shapes; read by deid_open, which checks it against codes_hash */
   char codes_hash[65];
   enum deid_text text;  /* what becomes of free text; a policy that does not say drops it */
   char text_path[4096]; /* the configuration of the text scrubber; `hash` covers it and all that it names */
@@ -148,14 +148,14 @@ void deid_manifest(const struct deid *wall, struct json_out *o);
 struct deid_counts {
   uint64_t records, events, removed[32]; /* by enum identifier_kind */
   uint64_t dates_changed, ages_capped, zips_kept, zips_cleared, text_dropped, elements_dropped, persons;
-  uint64_t objects, genomes; /* images and genomes that became blobs; genomes among them */
-  uint64_t objects_refused;  /* by the policy */
+  uint64_t objects, genomes;       /* images and genomes that became blobs; genomes among them */
+  uint64_t objects_refused;        /* by the policy */
   uint64_t linked, link_conflicts; /* keys that became one person's; persons who share a trusted identifier and stay two */
   uint64_t codes_dropped, units_dropped, displays_held, times_dropped,
       own_identifiers; /* parts of elements_dropped, but for units and displays */
 };
 void deid_counts(const struct deid *wall, struct deid_counts *out);
-const char *deid_genome_statement(void);      /* what every report says where a genome passed */
+const char *deid_genome_statement(void);    /* what every report says where a genome passed */
 const char *deid_identifier_name(int kind); /* "names", "geography", … for reports */
 void deid_close(struct deid *wall);
 #endif

@@ -27,7 +27,8 @@ static const char *const dates_names[] = {"year", "shift", "keep"};
 
 const char *deid_genome_statement(void) {
   return "A genome identifies its person by itself, whatever is removed around it: some 75 common variants single out one human being, and "
-         "relatives are recognised too. These genomes are behind pseudonyms, not anonymous. Keep them under access control and release summaries only.";
+         "relatives are recognised too. These genomes are behind pseudonyms, not anonymous. Keep them under access control and release "
+         "summaries only.";
 }
 
 const char *deid_identifier_name(int kind) { return kind >= 0 && kind < IDENTIFIER_KINDS ? identifier_names[kind] : "unknown"; }

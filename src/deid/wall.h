@@ -11,19 +11,19 @@
 
 /* Why a part of a record did not pass. Order = names in deid_manifest.c. */
 enum drop {
-  DROP_ELEMENT,  /* the reader does not take this element */
-  DROP_TEXT,     /* free text */
-  DROP_SYSTEM,   /* code of a system that is not listed (open sources) */
-  DROP_SHAPE,    /* code without its system's shape or check digit */
-  DROP_OWN,      /* code, unit or value equal to an identifier of the same person */
-  DROP_UNIT,     /* unit that is none; the number goes with it */
-  DROP_SENTINEL, /* date that stands for "unknown" */
-  DROP_CALENDAR, /* date outside the years 1..9999 */
-  DROP_SPAN,     /* so long before the person's last event that it would show an age over the cap */
-  DROP_TIMELESS, /* a death without a time */
-  DROP_PERSON,   /* no usable person key */
-  DROP_FORGOTTEN, /* a person who was forgotten: vitae forget */
-  DROP_OBJECT,   /* image or genome where nothing can take blobs */
+  DROP_ELEMENT,        /* the reader does not take this element */
+  DROP_TEXT,           /* free text */
+  DROP_SYSTEM,         /* code of a system that is not listed (open sources) */
+  DROP_SHAPE,          /* code without its system's shape or check digit */
+  DROP_OWN,            /* code, unit or value equal to an identifier of the same person */
+  DROP_UNIT,           /* unit that is none; the number goes with it */
+  DROP_SENTINEL,       /* date that stands for "unknown" */
+  DROP_CALENDAR,       /* date outside the years 1..9999 */
+  DROP_SPAN,           /* so long before the person's last event that it would show an age over the cap */
+  DROP_TIMELESS,       /* a death without a time */
+  DROP_PERSON,         /* no usable person key */
+  DROP_FORGOTTEN,      /* a person who was forgotten: vitae forget */
+  DROP_OBJECT,         /* image or genome where nothing can take blobs */
   DROP_OBJECT_POLICY,  /* the policy does not let it out */
   DROP_OBJECT_DAMAGED, /* it cannot be cleaned */
   DROPS
@@ -54,12 +54,12 @@ struct deid {
   struct event_sink out;
   struct code_rules *rules;
   uint16_t source;
-  bool open;                     /* an open source: see code_rules.h */
-  uint32_t person;               /* row of the person of the last record */
-  struct identity *current;      /* NULL before the first */
-  struct str key;                /* the key under which that person came, in the vault's memory */
-  uint64_t changes;              /* of the vault, when that person was found */
-  struct map codes; /* code -> index into entries */
+  bool open;                /* an open source: see code_rules.h */
+  uint32_t person;          /* row of the person of the last record */
+  struct identity *current; /* NULL before the first */
+  struct str key;           /* the key under which that person came, in the vault's memory */
+  uint64_t changes;         /* of the vault, when that person was found */
+  struct map codes;         /* code -> index into entries */
   struct code_entry *entries;
   uint32_t entry_n, entry_cap;
   struct map paths; /* path -> index into counts_at */
@@ -68,8 +68,8 @@ struct deid {
   struct deid_counts counts;
   uint64_t drops[DROPS], births, spans_left;
   struct vcf_rules *vcf_rules; /* loaded for the first genome */
-  struct vcf_split *genomes; /* of the VCF file of the last genome; see vcf_clean.h */
-  uint64_t object_n, objects; /* objects seen; objects that became blobs */
+  struct vcf_split *genomes;   /* of the VCF file of the last genome; see vcf_clean.h */
+  uint64_t object_n, objects;  /* objects seen; objects that became blobs */
   struct vcf_counts genome;
   struct deid_texts *texts; /* made for the first text that may pass; see deid_text.h */
   struct dicom_wall *dicom; /* what cleaning images needs; made for the first one */

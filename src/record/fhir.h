@@ -167,8 +167,8 @@ int fhir_text_of(struct fhir *f, struct json attachment, const char *path, struc
 bool fhir_base64(struct str s, char *out, size_t *n); /* out has room for s.n * 3 / 4 + 3 */
 
 /* handlers */
-fhir_handler fhir_take_patient, fhir_take_related, fhir_take_device, fhir_take_encounter, fhir_take_condition, fhir_take_observation, fhir_take_plain,
-    fhir_take_medication_use, fhir_take_report, fhir_take_document_reference, fhir_take_imaging;
+fhir_handler fhir_take_patient, fhir_take_related, fhir_take_device, fhir_take_encounter, fhir_take_condition, fhir_take_observation,
+    fhir_take_plain, fhir_take_medication_use, fhir_take_report, fhir_take_document_reference, fhir_take_imaging;
 /* Keeps a Medication for references to it. */
 int fhir_keep_medication(struct fhir *f, struct json resource, struct str full_url, bool bundle) MUST_CHECK;
 #endif

@@ -262,7 +262,8 @@ int fhir_identify_in(struct fhir *f, enum identifier_kind kind, struct json text
   struct str s = json_str(text);
   if (!s.p) return fhir_reject(f, path, "not a string");
   if (!s.n) return OK;
-  struct record r = {.kind = RECORD_IDENTIFIER, .identifier = kind, .text = s, .ns = ns, .value = NAN, .time.us = TIME_STATIC, .path = path};
+  struct record r = {
+      .kind = RECORD_IDENTIFIER, .identifier = kind, .text = s, .ns = ns, .value = NAN, .time.us = TIME_STATIC, .path = path};
   return fhir_emit(f, &r);
 }
 

@@ -106,8 +106,9 @@ struct record_stats {
 /* FHIR R4: Bundle JSON (whole document), NDJSON (one resource a line), plain or gzip; a file or a directory.
  * fhir_read streams: memory is bounded by the largest single resource line or bundle. */
 struct fhir_options {
-  size_t line_limit;           /* largest resource line or bundle taken; default 64 MiB */
-  bool identities; /* only what tells who persons are: of all resources Patient and RelatedPerson alone, and lines of others are hardly looked at */
+  size_t line_limit; /* largest resource line or bundle taken; default 64 MiB */
+  bool
+      identities; /* only what tells who persons are: of all resources Patient and RelatedPerson alone, and lines of others are hardly looked at */
 };
 int fhir_read(const struct fhir_options *o, const char *path, const struct record_sink *sink, struct record_stats *stats,
               struct error *e) MUST_CHECK;
@@ -141,7 +142,8 @@ int meds_read(const char *path, const struct record_sink *sink, struct record_st
  * file; before it the identifiers that the header holds. A file is read once from end to end before any of it is handed on: one that
  * is cut or malformed anywhere is rejected whole. `fields` = policy/vcf-fields.json, which names the assemblies. */
 /* Not "vcf_read": htslib exports that name. */
-int genome_read(const char *path, const char *fields, const struct record_sink *sink, struct record_stats *stats, struct error *e) MUST_CHECK;
+int genome_read(const char *path, const char *fields, const struct record_sink *sink, struct record_stats *stats,
+                struct error *e) MUST_CHECK;
 
 /* What a run's source is called in the vault's namespace: "fhir", "meds", or the mapping's name. */
 #endif

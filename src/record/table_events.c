@@ -213,8 +213,8 @@ static int wide_cells_have_rules(struct table_compile *c, const struct table_eve
 }
 
 static int event_one(struct table_compile *c, struct json j, struct table_event *ev) {
-  static const char *const keys[] = {"kind",    "identifier", "when",  "code", "display", "unit",    "value",  "text", "postcode",
-                                     "country", "values",     "scale", "time", "require", "columns", "except", "note", "ns", NULL};
+  static const char *const keys[] = {"kind",   "identifier", "when", "code",    "display", "unit",   "value", "text", "postcode", "country",
+                                     "values", "scale",      "time", "require", "columns", "except", "note",  "ns",   NULL};
   TRY(table_known_keys(c, j, keys));
   TRY(event_kind(c, j, ev));
   TRY(event_wide(c, j, ev));
