@@ -17,14 +17,16 @@ static const struct cli_option options[] = {
     {"merge", CLI_FLAG, NULL, "learn our labels instead of the data set's"},
     {"only-hash", CLI_TEXT, "K/N", "of N parts of the examples, by a hash of their ids, only part K"},
     {"not-hash", CLI_TEXT, "K/N", "all parts but K"},
-    {"epochs", CLI_INTEGER, "N", "passes over the examples (25)"},
+    {"swap", CLI_INTEGER, "N", "learn from N copies too in which entities change places with others of their label (0)"},
+    {"epochs", CLI_INTEGER, "N", "passes over the examples (12)"},
+    {"runs", CLI_INTEGER, "N", "learn N times in other orders and keep the mean (1)"},
     {"seed", CLI_INTEGER, "N", "order of the examples (1)"},
     {"scheme", CLI_INTEGER, "N", "4 = begin, inside, end, single (default); 2 = begin, inside: faster"},
     {"min-count", CLI_INTEGER, "N", "features seen less often are left out (2)"},
     {"decay", CLI_NUMBER, "X", "L2 (0.1)"},
     {"rate", CLI_NUMBER, "X", "first step (0.2)"},
-    {"dropout", CLI_NUMBER, "X", "share of features hidden from each step (0)"},
-    {"lean", CLI_NUMBER, "X", "taken from the score of no entity: finds more, and more wrongly (0)"},
+    {"dropout", CLI_NUMBER, "X", "share of features hidden from each step (0.3)"},
+    {"lean", CLI_NUMBER, "X", "taken from the score of no entity: finds more, and more wrongly (0.6)"},
     {"least", CLI_NUMBER, "X", "weights nearer to zero are not written (0.01)"},
     {"templates", CLI_TEXT, "HEX", "feature templates, a bit each (default: all)"},
     {0}};
@@ -95,21 +97,25 @@ static int run_train(struct cli *c, struct error *e) {
     TRY(tagger_recipe(c->arg[1], cli_text(c, "data", env_get("DATA")), &choice, out, &report, e));
     return print_report(c, &report, 0, e);
   }
-  struct tagger_options o = {.epochs = (int)cli_integer(c, "epochs", 25),
+  struct tagger_options o = {.epochs = (int)cli_integer(c, "epochs", 12),
                              .seed = (uint64_t)cli_integer(c, "seed", 1),
+                             .runs = (uint32_t)cli_integer(c, "runs", 1),
                              .lists = cli_text(c, "lists", NULL),
                              .merge = cli_flag(c, "merge"),
                              .scheme = (uint32_t)cli_integer(c, "scheme", 0),
                              .min_count = (uint32_t)cli_integer(c, "min-count", 0),
                              .decay = cli_number(c, "decay", 0),
                              .rate = cli_number(c, "rate", 0),
-                             .dropout = cli_number(c, "dropout", 0),
-                             .lean = cli_number(c, "lean", 0),
+                             .dropout = cli_number(c, "dropout", 0.3),
+                             .lean = cli_number(c, "lean", 0.6),
                              .least = cli_number(c, "least", 0),
                              .templates = hex ? strtoull(hex, NULL, 16) : 0};
   struct tagger_set s;
   TRY(tagger_set_open(&s, e));
   int rc = examples_of(c, c->arg[1], true, &s, e);
+  int64_t swap = cli_integer(c, "swap", 0);
+  if (rc == OK && (swap < 0 || swap > 20)) rc = error_set(e, E_USAGE, "--swap is 0 to 20");
+  if (rc == OK) rc = tagger_set_swap(&s, (uint32_t)swap, o.seed, e);
   if (rc == OK && labels) rc = file_read(&s.memory, labels, 1 << 20, &o.labels_map, e);
   if (rc == OK) rc = tagger_train(s.examples, s.n, &o, out, &report, e);
   if (rc == OK) rc = print_report(c, &report, s.n, e);

@@ -39,6 +39,7 @@ struct tagger_options {
   uint32_t min_count; /* features seen less often are left out; default 2 */
   double decay, rate; /* L2 strength; first step of AdaGrad */
   double dropout;     /* share of features hidden from each step: texts unlike the examples fare better */
+  uint32_t runs;      /* learn this often, each time in another order, and keep the mean: steadier; default 1 */
   double lean;        /* taken from the score of "no entity": finds more, and more wrongly */
   double least;       /* weights nearer to zero are not written: smaller files */
   uint64_t templates; /* bit k: feature template k of tagger_features.c */

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/random.h"
 #include "base/time.h"
 
 int tagger_set_open(struct tagger_set *s, struct error *e) {
@@ -53,6 +54,76 @@ int tagger_set_put(struct tagger_set *s, struct str id, struct str text, struct 
   s->lost += n - kept;
   s->examples[s->n] = (struct tagger_example){text, spans, kept};
   s->ids[s->n++] = id;
+  return OK;
+}
+
+/* ---- entities swapped between examples */
+struct mention {
+  struct str label, words;
+  uint32_t first; /* of its kind in the sorted array */
+  uint32_t n, order;
+};
+static int begins(struct str s) {
+  if (s.p[0] >= '0' && s.p[0] <= '9') return 0;
+  return s.p[0] >= 'a' && s.p[0] <= 'z' ? 1 : 2;
+}
+static int by_kind(const void *a, const void *b) {
+  const struct mention *x = a, *y = b;
+  int c = str_cmp(x->label, y->label);
+  if (!c) c = begins(x->words) - begins(y->words);
+  return c ? c : x->order < y->order ? -1 : x->order > y->order;
+}
+static int by_order(const void *a, const void *b) {
+  const struct mention *x = a, *y = b;
+  return x->order < y->order ? -1 : x->order > y->order;
+}
+
+static int swap_one(struct tagger_set *s, uint32_t i, const struct mention *own, const struct mention *sorted, struct rng *r,
+                    struct error *e) {
+  struct tagger_example x = s->examples[i];
+  struct tagger_span *spans = arena_array(&s->memory, struct tagger_span, x.n + 1);
+  struct buf b = {0};
+  uint32_t at = 0;
+  if (!spans) return error_set(e, E_NOMEM, "no memory for examples");
+  for (uint32_t k = 0; k < x.n; k++) {
+    struct str words = own[k].words;
+    if (rng_below(r, 2)) words = sorted[own[k].first + rng_below(r, own[k].n)].words;
+    buf_put(&b, x.text.p + at, x.spans[k].start - at);
+    spans[k] = (struct tagger_span){(uint32_t)b.n, (uint32_t)(b.n + words.n), x.spans[k].label};
+    buf_str(&b, words);
+    at = x.spans[k].end;
+  }
+  buf_put(&b, x.text.p + at, x.text.n - at);
+  int rc = buf_check(&b, e);
+  struct str text = rc == OK ? str_copy(&s->memory, (struct str){b.p, b.n}) : STR_NONE;
+  if (rc == OK && !text.p) rc = error_set(e, E_NOMEM, "no memory for examples");
+  if (rc == OK) rc = tagger_set_put(s, s->ids[i], text, spans, x.n, e);
+  buf_release(&b);
+  return rc;
+}
+
+int tagger_set_swap(struct tagger_set *s, uint32_t times, uint64_t seed, struct error *e) {
+  uint32_t n = s->n, mentions = 0, m = 0;
+  struct rng r;
+  for (uint32_t i = 0; i < n; i++) mentions += s->examples[i].n;
+  struct mention *own = arena_array(&s->memory, struct mention, mentions + 1),
+                 *sorted = arena_array(&s->memory, struct mention, mentions + 1);
+  if (!own || !sorted) return error_set(e, E_NOMEM, "no memory for examples");
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t k = 0; k < s->examples[i].n; k++, m++) {
+      const struct tagger_span *p = &s->examples[i].spans[k];
+      own[m] = (struct mention){.label = p->label, .words = {s->examples[i].text.p + p->start, p->end - p->start}, .order = m};
+    }
+  qsort(own, m, sizeof *own, by_kind);
+  memcpy(sorted, own, m * sizeof *own);
+  for (uint32_t from = 0, to; from < m; from = to) {
+    for (to = from; to < m && str_eq(own[to].label, own[from].label) && begins(own[to].words) == begins(own[from].words); to++) {}
+    for (uint32_t k = from; k < to; k++) own[k].first = from, own[k].n = to - from;
+  }
+  qsort(own, m, sizeof *own, by_order);
+  rng_init(&r, seed, 0x73776170);
+  for (uint32_t t = 0; t < times; t++)
+    for (uint32_t i = 0, at = 0; i < n; at += s->examples[i++].n) TRY(swap_one(s, i, own + at, sorted, &r, e));
   return OK;
 }
 

@@ -33,6 +33,9 @@ int tagger_set_add(struct tagger_set *s, const char *format, const char *path, c
                    struct error *e) MUST_CHECK;
 /* One example whose strings stay valid; spans in any order. */
 int tagger_set_put(struct tagger_set *s, struct str id, struct str text, struct tagger_span *spans, uint32_t n, struct error *e) MUST_CHECK;
+/* `times` copies of each example in which every other entity has the words of another entity of its label that begins alike (a capital, a
+ * small letter, a digit): mention replacement (Dai and Adel 2020). */
+int tagger_set_swap(struct tagger_set *s, uint32_t times, uint64_t seed, struct error *e) MUST_CHECK;
 bool tagger_chosen(const struct tagger_choice *c, struct str id);
 
 /* ---- figures: counted together, published together */

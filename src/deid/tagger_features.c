@@ -74,15 +74,15 @@ uint32_t tagger_features(const struct tagger_token *t, uint64_t templates, uint3
   F2(48, t->field, t->prefix3);
   F2(49, t->line2, t->place);
   F2(50, t->space << 8 | t[1].space, S(0) ^ S(1) << 16);
-  F3(51, S(-3) | S(-2) << 16, S(-1) | S(0) << 16, S(1));
-  F3(52, S(-1) | S(0) << 16, S(1) | S(2) << 16, S(3));
+  F3(51, S(-2), S(-1), G(0));
+  F3(52, G(0), S(1), S(2));
   F2(53, W(-2), S(-1) << 16 | S(0));
   F2(54, S(0) << 16 | S(1), W(2));
   F2(55, t->above, t->place);
   F2(56, t->memory, t[-1].memory);
   F3(57, W(-1), W(0), W(1));
   F2(58, t->field, W(-1));
-  F2(59, W(-4), S(0));
+  F2(59, t->pattern, t->at);
   F2(60, t[1].prefix3, t[-1].suffix3);
   F2(61, t->clause, S(0));
   F2(62, t->clause, t->inside);

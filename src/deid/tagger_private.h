@@ -13,8 +13,8 @@ enum {                                                /* shapes of letter tokens
        SHAPE_CAPITALS,
        SHAPE_LETTER, /* one capital */
        SHAPE_MIXED,
-       SHAPE_DIGIT = 8,  /* + digits, at most 15 */
-            SHAPE_OTHER = 32
+       SHAPE_DIGIT = 8, /* + digits, at most 15 */
+       SHAPE_OTHER = 32
 };
 struct tagger_token {
   uint32_t start, end;  /* bytes of the text */
@@ -27,6 +27,7 @@ struct tagger_token {
   uint32_t clause;              /* first word since the last full stop, colon, semicolon, bracket or line end */
   uint32_t ahead;               /* the next number within six tokens: its shape and distance; 0 = none */
   uint32_t chunk;               /* shapes of all tokens up to the next white space on either side */
+  uint32_t pattern;             /* what the chunk may be: enum pattern, and above it the lists of its first token */
   uint32_t memory;              /* where the word stood first in the document: field or word before it; 0 = nowhere else */
   uint8_t lists;                /* bit per word list */
   uint8_t space, since, place;  /* place: index in the line, since: tokens since the field's colon; both capped */

@@ -237,13 +237,38 @@ static void clauses(struct tagger_token *t, uint32_t n) {
 
 /* In a chunk numbers of one and two digits are alike: 2-3-07 is 12-11-2007's kin. */
 static uint32_t rough(uint32_t shape) { return shape == SHAPE_DIGIT + 2 ? SHAPE_DIGIT + 1 : shape; }
+
+/* ---- what a chunk may be */
+enum pattern { PATTERN_NONE, PATTERN_DATE, PATTERN_WORD_NUMBER, PATTERN_MAIL };
+static bool one_digit(const struct tagger_token *t) { return t->shape == SHAPE_DIGIT + 1; }
+static bool up_to_31(const struct tagger_token *t) { return one_digit(t) || t->form >> 8 == 2 || t->form >> 8 == 3; }
+static bool up_to_12(const struct tagger_token *t) { return one_digit(t) || t->form >> 8 == 3; }
+static bool a_year(const struct tagger_token *t) { return t->shape == SHAPE_DIGIT + 2 || t->form >> 8 == 4; }
+static bool a_date(const struct tagger_token *t) {
+  uint32_t mark = t[1].shape;
+  if (!is_number(&t[0]) || !is_number(&t[2]) || !is_number(&t[4]) || t[3].shape != mark) return false;
+  if (mark != SHAPE_OTHER + '-' && mark != SHAPE_OTHER + '/' && mark != SHAPE_OTHER + '.') return false;
+  if (t[0].form >> 8 == 4) return up_to_12(&t[2]) && up_to_31(&t[4]);
+  return a_year(&t[4]) && up_to_31(&t[0]) && up_to_31(&t[2]) && (up_to_12(&t[0]) || up_to_12(&t[2]));
+}
+static enum pattern pattern_of(const struct tagger_token *t, uint32_t n) {
+  if (n == 5 && a_date(t)) return PATTERN_DATE;
+  if (n == 3 && is_word(&t[0]) && a_year(&t[2]) && (t[1].shape == SHAPE_OTHER + '-' || t[1].shape == SHAPE_OTHER + '/'))
+    return PATTERN_WORD_NUMBER;
+  for (uint32_t i = 1; i < n; i++)
+    if (t[i].shape == SHAPE_OTHER + '@') return PATTERN_MAIL;
+  return PATTERN_NONE;
+}
+
 static void chunk(struct tagger_token *t, uint32_t n) {
   uint32_t h = 0, from = 0, to = n;
   while (from < to && !is_word(&t[from]) && !is_number(&t[from])) from++;
   while (to > from && !is_word(&t[to - 1]) && !is_number(&t[to - 1])) to--;
   for (uint32_t k = from; k < to && k < from + 16; k++) h = tagger_phrase_hash(h, rough(t[k].shape));
+  uint32_t pattern = to - from > 1 ? pattern_of(t + from, to - from) : PATTERN_NONE;
+  if (pattern) pattern |= (uint32_t)t[from].lists << 8;
   for (uint32_t k = from; k < to && to - from > 1; k++) {
-    t[k].chunk = h;
+    t[k].chunk = h, t[k].pattern = pattern;
     t[k].at = (uint8_t)(k - from < 15 ? k - from : 15);
   }
 }
@@ -319,7 +344,7 @@ void tagger_context(struct tagger_token *tokens, uint32_t n, const struct tagger
   struct tagger_token *t = tokens + TAGGER_EDGE;
   lines(t, n);
   clauses(t, n);
-  chunks(t, n);
   lists_of(t, n, lists, lists_n);
+  chunks(t, n);
   memories(t, n, scratch);
 }

@@ -37,6 +37,7 @@ struct trainer {
   float *transition, *transition_g, *transition_sum;
   uint32_t *touched;            /* per feature: step of the last update */
   uint32_t step, late, dropout; /* late: the step from which weights are averaged; dropout: of 2^32 */
+  uint64_t run_key;             /* other features are hidden in every run; 0 in the first */
   float rate, decay, boost;
 };
 
@@ -268,7 +269,7 @@ struct lattice {
 
 /* A share of the features is hidden from each step, others each time: the rest must do without them (Hinton et al. 2012). */
 static inline bool hidden(const struct trainer *r, uint64_t k) {
-  return r->dropout && (uint32_t)(hash64_u64(k ^ (uint64_t)r->step << 36) >> 32) < r->dropout;
+  return r->dropout && (uint32_t)(hash64_u64(k ^ r->run_key ^ (uint64_t)r->step << 36) >> 32) < r->dropout;
 }
 
 static void scores(const struct trainer *r, uint32_t token, float *s) {
@@ -383,10 +384,9 @@ static void sum_row(struct trainer *r, uint32_t f) {
     for (uint32_t j = at; j < at + 16; j++) sum[j] += times * w[j];
 }
 
-static void average(struct trainer *r, uint32_t features) {
+static void average(struct trainer *r, uint32_t features, uint32_t runs) {
   size_t nt = (size_t)SPACES * r->model.tags * r->model.padded;
-  float by = 1 / (float)(r->step > r->late ? r->step - r->late : 1);
-  for (uint32_t f = 0; f < features; f++) sum_row(r, f);
+  float by = 1 / ((float)(r->step > r->late ? r->step - r->late : 1) * (float)runs);
   for (size_t i = 0; i < (size_t)features * r->model.padded; i++) r->w[i] = r->sum[i] * by;
   for (size_t i = 0; i < nt; i++) r->transition[i] = r->transition_sum[i] * by;
 }
@@ -462,18 +462,26 @@ static int weights_make(struct trainer *r, uint32_t features, struct error *e) {
   r->sum = mem_alloc((n + 1) * sizeof(float)), r->transition_sum = mem_alloc(nt * sizeof(float));
   if (!r->w || !r->g || !r->sum || !r->transition_sum || !r->transition || !r->transition_g || !r->touched)
     return error_set(e, E_NOMEM, "no memory for weights");
-  for (size_t i = 0; i < n; i++) r->g[i] = 1, r->sum[i] = 0;
-  for (size_t i = 0; i < nt; i++) r->transition[i] = r->transition_sum[i] = 0, r->transition_g[i] = 1;
-  memset(r->touched, 0, (features + 1) * sizeof *r->touched);
+  for (size_t i = 0; i < n; i++) r->sum[i] = 0;
+  for (size_t i = 0; i < nt; i++) r->transition_sum[i] = 0;
   return OK;
 }
 
-static int run_epochs(struct trainer *r, const struct tagger_options *o, struct tagger_report *report, struct error *e) {
+/* Every run begins at zero; the sums go on over all of them. */
+static void start_anew(struct trainer *r, uint32_t features) {
+  size_t n = (size_t)features * r->model.padded, nt = (size_t)SPACES * r->model.tags * r->model.padded;
+  for (size_t i = 0; i < n; i++) r->w[i] = 0, r->g[i] = 1;
+  for (size_t i = 0; i < nt; i++) r->transition[i] = 0, r->transition_g[i] = 1;
+  memset(r->touched, 0, (features + 1) * sizeof *r->touched);
+  r->step = 0;
+}
+
+static int run_epochs(struct trainer *r, const struct tagger_options *o, uint32_t run, struct tagger_report *report, struct error *e) {
   struct lattice l = {0};
   struct rng rng;
   uint32_t *order = mem_alloc((r->sequences_n + 1) * sizeof *order);
   int rc = order ? lattice_make(r, &l, e) : error_set(e, E_NOMEM, "no memory to learn");
-  rng_init(&rng, o->seed, 0x746167);
+  rng_init(&rng, o->seed, 0x746167 + run);
   for (int epoch = 0; rc == OK && epoch < o->epochs; epoch++) {
     double right = 0;
     for (uint32_t i = 0; i < r->sequences_n; i++) order[i] = i;
@@ -519,9 +527,15 @@ static int train(struct trainer *r, const struct tagger_example *x, uint32_t n, 
   double dropout = o->dropout > 0 && o->dropout < 0.95 ? o->dropout : 0;
   r->dropout = (uint32_t)(dropout * 4294967296.0), r->boost = (float)(1 / (1 - dropout));
   report->tokens = r->tokens_n, report->features = *features, report->crossing = r->crossing;
-  r->late = (uint32_t)o->epochs * r->sequences_n / 2;
-  TRY(run_epochs(r, o, report, e));
-  average(r, *features);
+  uint32_t runs = o->runs ? o->runs : 1;
+  for (uint32_t i = 0; i < runs; i++) {
+    start_anew(r, *features);
+    r->run_key = i ? hash64_u64(i) : 0;
+    r->late = (uint32_t)o->epochs * r->sequences_n / 2;
+    TRY(run_epochs(r, o, i, report, e));
+    for (uint32_t f = 0; f < *features; f++) sum_row(r, f);
+  }
+  average(r, *features, runs);
   for (uint32_t i = 0; i < SPACES * r->model.tags; i++) r->transition[(size_t)i * r->model.padded] -= (float)o->lean;
   struct tagger_weights w = {.key = r->key, .row = r->w, .n = *features, .transition = r->transition};
   return tagger_write(&r->model, &w, o->least > 0 ? (float)o->least : 0.01f, path, e);

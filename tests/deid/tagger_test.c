@@ -247,6 +247,35 @@ static void values_are_found_in_their_text(void **state) {
   tagger_set_close(&s);
 }
 
+static void swapped_entities_keep_their_labels(void **state) {
+  (void)state;
+  struct tagger_set s;
+  write_file("y.jsonl",
+             "{\"id\":\"1\",\"text\":\"Ann met Bob on "
+             "1/2\",\"spans\":[{\"start\":0,\"end\":3,\"type\":\"N\"},{\"start\":8,\"end\":11,\"type\":\"N\"},"
+             "{\"start\":15,\"end\":18,\"type\":\"D\"}]}\n"
+             "{\"id\":\"2\",\"text\":\"See Christopher in "
+             "May\",\"spans\":[{\"start\":4,\"end\":15,\"type\":\"N\"},{\"start\":19,\"end\":22,\"type\":\"D\"}]}\n");
+  assert_int_equal(tagger_set_open(&s, NULL), OK);
+  assert_int_equal(tagger_set_add(&s, "jsonl", in_folder("y.jsonl"), NULL, NULL), OK);
+  assert_int_equal(tagger_set_swap(&s, 10, 3, NULL), OK);
+  assert_int_equal(s.n, 22);
+  uint32_t changed = 0;
+  for (uint32_t i = 2; i < s.n; i++) {
+    const struct tagger_example *x = &s.examples[i], *from = &s.examples[i % 2];
+    assert_int_equal(x->n, from->n);
+    for (uint32_t k = 0; k < x->n; k++) {
+      struct str word = {x->text.p + x->spans[k].start, x->spans[k].end - x->spans[k].start};
+      assert_true(str_eq(x->spans[k].label, from->spans[k].label));
+      if (str_eqc(x->spans[k].label, "N")) assert_true(str_eqc(word, "Ann") || str_eqc(word, "Bob") || str_eqc(word, "Christopher"));
+      if (str_eqc(x->spans[k].label, "D")) assert_true(str_eqc(word, i % 2 ? "May" : "1/2")); /* a number does not become a word */
+    }
+    changed += !str_eq(x->text, from->text);
+  }
+  assert_true(changed > 5);
+  tagger_set_close(&s);
+}
+
 static void parts_by_hash_are_a_partition(void **state) {
   (void)state;
   for (int i = 0; i < 100; i++) {
@@ -363,6 +392,7 @@ int main(void) {
       cmocka_unit_test(long_texts_are_cut),
       cmocka_unit_test(damaged_files_are_refused),
       cmocka_unit_test(values_are_found_in_their_text),
+      cmocka_unit_test(swapped_entities_keep_their_labels),
       cmocka_unit_test(parts_by_hash_are_a_partition),
       cmocka_unit_test(templates_that_never_end_are_refused),
       cmocka_unit_test(a_corpus_in_small),
