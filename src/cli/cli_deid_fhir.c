@@ -93,7 +93,10 @@ int cli_deid_fhir(struct cli *c, struct error *e) {
   progress_end(&bar, rc < 0 ? "stopped" : "done");
   if (rc < 0) goto out;
   if (dir) TRY_OUT(vault_commit(vault, e));
-  rc = print(c, f, time_monotonic() - began, e);
+  TRY_OUT(print(c, f, time_monotonic() - began, e));
+  struct fhir_deid_counts n;
+  fhir_deid_counts(f, &n);
+  if (!n.resources) rc = error_set(e, E_INPUT, "nothing there was a FHIR resource");
 out:
   fhir_deid_close(f);
   if (vault) vault_close(vault);

@@ -23,6 +23,15 @@ every_command_has_help() {
   done
 }
 
+deid_of_nothing_is_no_success() {
+  mkdir -p "$work/none"; echo "no such thing" > "$work/no.json"
+  for kind in fhir dicom vcf; do
+    run "$vitae" deid "$work/none" "$work/out-$kind" --from $kind; status_is 65
+    run "$vitae" deid "$work/no.json" "$work/out-$kind.x" --from $kind; status_is 65
+  done
+  run "$vitae" deid "$work/no.json" "$work/x" --from fihr; status_is 64; err_has "text, fhir, dicom or vcf"
+}
+
 mistyped_words_are_suggested() {
   run "$vitae" ingets; status_is 64; err_has 'did you mean "ingest"?'
   run "$vitae" trian; status_is 64; err_has 'did you mean "train"?'
@@ -149,6 +158,6 @@ keys_are_made_listed_and_revoked() {
   run "$vitae" key "$work/keys" --list --role admin; status_is 64
   run "$vitae" key "$work/keys" --list --revoke "$id"; status_is 64
 }
-run_cases keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked what_is_no_site_is_refused \
+run_cases deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked what_is_no_site_is_refused \
   init_refuses_twice_and_wrong_words a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \
   about_names_what_is_there_and_what_is_not json_keeps_the_rest_off_standard_output
