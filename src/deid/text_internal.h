@@ -39,6 +39,7 @@ enum text_class {
   IN_AREA = 1u << 24,     /* County, Parish */
   IN_SAINT = 1u << 25,    /* St, Saint, Mount */
   IN_SUFFIX = 1u << 26,   /* Jr, III */
+  IN_DOING = 1u << 27,    /* was, may, denies: a word before it at the start of a sentence is somebody who does it */
   IN_PHRASE = 1u << 31    /* a phrase of several words begins with this one */
 };
 

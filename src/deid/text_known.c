@@ -245,7 +245,9 @@ static int find_names(struct text_work *w, struct error *e) {
     const struct token *t = &w->tokens[i];
     bool ordinary, is = t->end - t->start >= 2 && t->shape != SHAPE_DIGITS && name_word(w, t, &ordinary), next = false, o;
     if (is && ordinary && i + 1 < w->token_n) next = token_capital(&w->tokens[i + 1]) && name_word(w, &w->tokens[i + 1], &o);
-    if (is && ordinary && !(token_capital(t) && (!t->sentence || before || next))) is = false;
+    /* "White may continue aspirin": an ordinary word that begins a sentence, and is the person's own name, is taken for it when it does something */
+    bool doing = is && ordinary && i + 1 < w->token_n && w->tokens[i + 1].in & IN_DOING && w->tokens[i + 1].shape == SHAPE_LOWER;
+    if (is && ordinary && !(token_capital(t) && (!t->sentence || before || next || doing))) is = false;
     bool beside = before;
     before = is;
     if (!is) continue;

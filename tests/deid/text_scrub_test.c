@@ -70,6 +70,10 @@ static void own_identifiers(void **state UNUSED) {
   }
   struct text_result r = scrub("I hope that young people in MA do well.", &who, TEXT_TAG); /* a name that is a word, in small letters */
   assert_int_equal(r.spans.n, 0);
+  r = scrub("Young may continue aspirin.", &who, TEXT_TAG); /* at the start of a sentence: the one who does something */
+  assert_true(r.spans.n == 1 && r.spans.at[0].start == 0 && r.spans.at[0].end == 5);
+  r = scrub("Young women should continue aspirin.", &who, TEXT_TAG);
+  assert_int_equal(r.spans.n, 0);
 }
 
 static void surrogates_agree(void **state UNUSED) {
