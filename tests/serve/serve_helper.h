@@ -21,6 +21,24 @@ struct running {
   char log[128]; /* its stderr */
 };
 
+/* Somebody who lives: pseudonyms, and with them the order of the store, are random, and for the dead there is nothing to predict. */
+static void living_subject(struct site_fixture *fx, char out[32]) {
+  struct timeline *t;
+  char dir[128];
+  snprintf(dir, sizeof dir, "%s/timelines", fx->path);
+  SITE_MUST(timeline_open(dir, &t, &fx->e));
+  uint32_t death = UINT32_MAX, who = 0;
+  (void)timeline_code_find(t, STR("MEDS_DEATH"), &death);
+  for (uint32_t i = 0; i < timeline_subjects(t); i++) {
+    struct timeline_view v = timeline_view(t, i);
+    bool dead = false;
+    for (uint32_t k = 0; k < v.n; k++) dead |= v.code[k] == death;
+    if (!dead) who = i;
+  }
+  snprintf(out, 32, "%lld", (long long)timeline_view(t, who).subject);
+  timeline_close(t);
+}
+
 static inline void tell_port(void *ctx, int port) {
   int fd = *(int *)ctx;
   if (write(fd, &port, sizeof port) != (ssize_t)sizeof port) _exit(9);

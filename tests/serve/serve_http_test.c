@@ -13,14 +13,9 @@ static char subject[32];
 static int setup(void **state) {
   (void)state;
   struct site_fixture *fx = &site;
-  struct timeline *t;
-  char dir[128];
   site_fixture_open(fx, 24);
   make_keys(fx, key);
-  snprintf(dir, sizeof dir, "%s/timelines", site.path);
-  SITE_MUST(timeline_open(dir, &t, &fx->e));
-  snprintf(subject, sizeof subject, "%lld", (long long)timeline_view(t, 0).subject);
-  timeline_close(t);
+  living_subject(fx, subject);
   server_start(&server, fx, (struct serve_options){.body_limit = 64 << 10});
   return 0;
 }

@@ -13,22 +13,9 @@ static char subject[32];
 static int setup(void **state) {
   (void)state;
   struct site_fixture *fx = &site;
-  struct timeline *t;
-  char dir[128];
   site_fixture_open(fx, 12);
   make_keys(fx, key);
-  snprintf(dir, sizeof dir, "%s/timelines", site.path);
-  SITE_MUST(timeline_open(dir, &t, &fx->e));
-  uint32_t death = UINT32_MAX, who = 0; /* somebody who lives: for the dead there is nothing to compute */
-  (void)timeline_code_find(t, STR("MEDS_DEATH"), &death);
-  for (uint32_t i = 0; i < timeline_subjects(t); i++) {
-    struct timeline_view v = timeline_view(t, i);
-    bool dead = false;
-    for (uint32_t k = 0; k < v.n; k++) dead |= v.code[k] == death;
-    if (!dead) who = i;
-  }
-  snprintf(subject, sizeof subject, "%lld", (long long)timeline_view(t, who).subject);
-  timeline_close(t);
+  living_subject(fx, subject);
   return 0;
 }
 static int teardown(void **state) {
