@@ -57,7 +57,10 @@ def main():
     print("version", answer["version"][:12])
     if "task" in r:
         t = r["task"]
-        print(f"{t['name']}: {t['probability']:.4f} ({t['agreement']})")
+        if t["applies"]:
+            print(f"{t['name']}: {t['probability']:.4f} ({t['agreement']})")
+        else:  # dead, or the question is never asked of such a patient
+            print(f"{t['name']}: does not apply ({t['reason']})")
     for x in r["outcomes"][:3]:
         print(f"  {x['code']}: {x['within']['1y']:.4f} within a year")
 
