@@ -2,6 +2,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -248,3 +249,27 @@ void mem_free_aligned(void *p, size_t size) {
   else
     munmap(p, round_up(size, HUGE_PAGE));
 }
+
+/* the number that follows `key` at the start of a line, or the whole file's if key is empty; 0 = there is none */
+static uint64_t number_in(const char *path, const char *key) {
+  char line[256];
+  unsigned long long v = 0;
+  FILE *f = fopen(path, "re");
+  if (!f) return 0;
+  while (v == 0 && fgets(line, sizeof line, f))
+    if (strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), "%llu", &v) != 1) v = 0;
+  fclose(f);
+  return v;
+}
+
+uint64_t mem_available(void) {
+  uint64_t machine = number_in("/proc/meminfo", "MemAvailable:") * 1024;
+  uint64_t limit = number_in("/sys/fs/cgroup/memory.max", ""), used = number_in("/sys/fs/cgroup/memory.current", "");
+  uint64_t cache = number_in("/sys/fs/cgroup/memory.stat", "file "); /* given back on demand */
+  if (limit == 0) return machine;                                    /* "max" is no number */
+  used = used > cache ? used - cache : 0;
+  uint64_t left = limit > used ? limit - used : 1;
+  return machine && machine < left ? machine : left;
+}
+
+uint64_t mem_peak(void) { return number_in("/proc/self/status", "VmHWM:") * 1024; }

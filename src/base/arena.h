@@ -57,4 +57,8 @@ void mem_free(void *p);
 void *mem_alloc_aligned(size_t size);
 void mem_free_aligned(void *p, size_t size);
 void mem_wipe(void *p, size_t size);
+/* Bytes that this process can still take without swapping or being killed: what the machine has free, and what its control group
+ * leaves. 0 = not known. */
+uint64_t mem_available(void);
+uint64_t mem_peak(void); /* most bytes of this process that were ever resident; 0 = not known */
 #endif

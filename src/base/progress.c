@@ -149,6 +149,10 @@ void progress_end(struct progress *p, const char *result) {
   p->active = false;
 }
 
+void progress_note(const char *line) {
+  if (!atomic_load(&quiet)) fprintf(stderr, "%s\n", line);
+}
+
 /* ---- tables ---- */
 
 void table_init(struct table *t, int columns, ...) {

@@ -21,6 +21,7 @@ void progress_mode(enum progress_mode m); /* process-wide; --json and --quiet se
 void progress_start(struct progress *p, const char *label, uint64_t total, enum progress_unit unit);
 void progress_update(struct progress *p, uint64_t done, const char *note); /* note may be NULL; our own words, no data values */
 void progress_end(struct progress *p, const char *result);
+void progress_note(const char *line); /* a line for people, where progress is shown at all */
 
 /* Terminal facts (isatty, NO_COLOR, COLUMNS); the only getenv in the tree is in base/. */
 bool term_is_tty(int fd);

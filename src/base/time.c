@@ -210,6 +210,12 @@ int64_t time_now(void) {
   return (int64_t)t.tv_sec * TIME_SECOND + t.tv_nsec / 1000;
 }
 
+double time_cpu(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 double time_monotonic(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);

@@ -37,4 +37,5 @@ void time_format_date(int64_t us, char out[16]);
 void time_format_span(int64_t us, char out[32]); /* for people: "3 d 4 h", "2.1 y" */
 int64_t time_now(void);                          /* wall clock, UTC */
 double time_monotonic(void);                     /* seconds, for measuring */
+double time_cpu(void);                           /* seconds of processor time of all threads of this process */
 #endif

@@ -14,13 +14,17 @@
 #include "timeline/timeline.h"
 
 static const struct cli_option options[] = {
-    {"size", CLI_TEXT, "SIZE", "tiny, small (default), base, large, delphi"},
+    {"size", CLI_TEXT, "SIZE", "tiny, small (default), base, large, delphi; for GPUs 1b, 7b"},
     {"task", CLI_MANY, "TASK", "task to train a head for; default: every task with at least 20 cases to learn from"},
     {"no-task", CLI_FLAG, NULL, "the trunk and its own heads only"},
     {"epochs", CLI_NUMBER, "N", "passes over the training timelines"},
     {"seconds", CLI_NUMBER, "S", "choose the length so that training ends in about this time"},
-    {"seed", CLI_INTEGER, "N", "same seed, machine and threads: the same bits (default 1)"},
+    {"seed", CLI_INTEGER, "N", "same seed, machine and lanes: the same bits (default 1)"},
     {"threads", CLI_INTEGER, "N", "default: all cores"},
+    {"lanes", CLI_INTEGER, "N", "sum each step's gradient in N fixed parts: the same bits on 1 to N threads (default: as many as threads)"},
+    {"batch", CLI_INTEGER, "N", "positions of an optimiser step (default 4096)"},
+    {"micro", CLI_INTEGER, "N", "positions at once; their gradients are accumulated (default 1024, at least the model's context)"},
+    {"recompute", CLI_FLAG, NULL, "activations are computed again in the backward pass, not kept: less memory, the same bits"},
     {"lr", CLI_NUMBER, "X", "peak learning rate for a width up to 96, scaled by 96/width beyond (default 0.002)"},
     {"name", CLI_TEXT, "NAME", "run directory under models/runs, new unless --resume or --force (default: run-1, run-2, ...)"},
     {"force", CLI_FLAG, NULL, "train anew where a run of this name stands; its checkpoint is lost"},
@@ -125,6 +129,8 @@ static int say(struct cli *c, const struct train_result *r, const char *dir, con
   json_kv_i64(&o, "positions", r->positions);
   json_kv_f64(&o, "seconds", r->seconds);
   json_kv_f64(&o, "positions_per_second", r->positions_per_second);
+  json_kv_f64(&o, "cpu_seconds", r->cpu_seconds);
+  json_kv_f64(&o, "packing_seconds", r->packing_seconds);
   json_kv_f64(&o, "loss", r->loss);
   json_kv_f64(&o, "tuning_loss", r->tuning_loss);
   json_out_key(&o, "tasks");
@@ -174,6 +180,10 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   o.resume = cli_flag(c, "resume");
   o.seed = (uint64_t)cli_integer(c, "seed", 1);
   o.threads = (int)cli_integer(c, "threads", 0);
+  o.lanes = (int)cli_integer(c, "lanes", 0);
+  o.batch_positions = (int)cli_integer(c, "batch", o.batch_positions);
+  o.micro_positions = (int)cli_integer(c, "micro", 0);
+  o.recompute = cli_flag(c, "recompute");
   o.epochs = cli_number(c, "epochs", o.epochs);
   o.seconds = cli_number(c, "seconds", 0);
   o.lr = (float)cli_number(c, "lr", (double)o.lr);

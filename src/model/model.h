@@ -58,7 +58,7 @@ struct model_config {
   uint32_t codes, rows, outcomes; /* from the vocabulary */
   char vocabulary_hash[65];
 };
-/* tiny 0.3 M, small 2 M, base 30 M, large 100 M trunk parameters; E_NOTFOUND otherwise */
+/* tiny 0.3 M, small 2 M, base 30 M, large 100 M, 1b, 7b (for GPUs) trunk parameters; delphi; E_NOTFOUND otherwise */
 int model_preset(const char *name, struct model_config *out, struct error *e) MUST_CHECK;
 
 int model_new(const struct model_config *c, const struct vocabulary *v, uint64_t seed, struct model **out, struct error *e) MUST_CHECK;
@@ -75,13 +75,19 @@ int model_load(const char *dir, struct model **out, struct error *e) MUST_CHECK;
 int model_verify(const char *dir, void (*finding)(void *, const char *), void *ctx, struct error *e) MUST_CHECK;
 
 /* The bill, before anything is allocated. */
+struct plan_shape {
+  int threads, lanes, positions; /* lanes: gradients, when training */
+  bool training, recompute;
+};
 struct model_plan {
   uint64_t parameters, gradients, optimizer, activations, total; /* bytes */
 };
-void model_plan(const struct model_config *c, int threads, int positions, bool training, struct model_plan *out);
-void model_plan_print(const struct model_plan *p, FILE *to);
+void model_plan(const struct model_config *c, const struct plan_shape *s, struct model_plan *out);
+void model_plan_text(const struct model_plan *p, char out[256]);
 
 int model_workspace_new(const struct model *m, int positions, bool training, struct model_workspace **out, struct error *e) MUST_CHECK;
+/* For training with recomputed activations: only every block's input is kept. */
+int model_workspace_recompute(const struct model *m, int positions, struct model_workspace **out, struct error *e) MUST_CHECK;
 void model_workspace_free(struct model_workspace *w);
 /* Forward over a packed batch; fills hidden. `cache` (or NULL) receives keys and values of sequence 0 for decoding. */
 struct model_cache;
@@ -143,7 +149,11 @@ struct train_options {
   double epochs; /* passes over the training positions; fractions allowed */
   double
       seconds; /* 0 = none; else the schedule ends in about this time: decided once, from the first steps' speed (so the run depends on the machine) */
-  int batch_positions;                                 /* per optimiser step; default 4096 */
+  int batch_positions; /* per optimiser step; default 4096 */
+  int micro_positions; /* at most so many at once, their gradients are accumulated; 0 = 1024, never less than the context */
+  int lanes;      /* fixed parts in which a step's gradient is summed: with the same number of them a run has the same bits on any number of
+              * threads, and more threads than lanes do not help; 0 = as many as threads */
+  bool recompute; /* activations of a block are computed again in the backward pass instead of kept: less memory, the same bits */
   float lr, lr_min, decay, beta1, beta2, clip, warmup; /* lr: peak, of widths up to 96; times 96 / d beyond. warmup: share of all steps */
   const struct task *const *tasks;                     /* supervised heads trained with the trunk */
   int n_tasks;
@@ -164,6 +174,8 @@ struct train_result {
   double loss, loss_rates, loss_time, loss_value, loss_hazard, loss_task; /* last 50 steps' means */
   double tuning_loss;                                                     /* on the tuning split */
   double seconds, positions_per_second;
+  double cpu_seconds;     /* of all threads, over this session's steps */
+  double packing_seconds; /* of them, spent laying out batches */
 };
 int model_train(const struct train_options *o, const struct timeline *store, struct train_result *out, struct error *e) MUST_CHECK;
 #endif

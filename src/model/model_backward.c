@@ -139,10 +139,21 @@ static void embed_undo(const struct model *m, struct model_workspace *w, const s
   }
 }
 
+/* What the forward pass of the block did not keep, once more, from the block's input (Chen et al. 2016). */
+static void block_again(const struct model *m, struct model_workspace *w, const struct token_batch *b, int l) {
+  struct layer_state *s = &w->layer[l];
+  struct attention a;
+  block_qkv(m, w, b, l, s->x, s);
+  attention_describe(m, w, b, s, &a);
+  m->kernel->attention_forward(&a);
+  block_middle(m, w, b->positions, l, s->x, s);
+}
+
 void model_backward(const struct model *m, struct model_workspace *w, const struct token_batch *b, float *gradient) {
   memset(w->dx, 0, (size_t)b->positions * (size_t)m->config.d * sizeof(float));
   norm_undo(m, gradient, b->positions, w->last, m->norm_gain, m->norm_shift, w->hidden, w->mean, w->rstd, w->dhidden, w->dx);
   for (int l = m->config.layers - 1; l >= 0; l--) {
+    if (w->recompute) block_again(m, w, b, l);
     mlp_undo(m, w, b->positions, l, gradient);
     attention_undo(m, w, b, l, gradient);
   }

@@ -14,6 +14,8 @@ static const struct model_config presets[] = {
     {LLAMA, .preset = "small", .layers = 5, .d = 192, .heads = 6, .kv_heads = 6, .ff = 512, .context = 512, .hazard_rank = 32},
     {LLAMA, .preset = "base", .layers = 10, .d = 512, .heads = 8, .kv_heads = 8, .ff = 1408, .context = 1024, .hazard_rank = 64},
     {LLAMA, .preset = "large", .layers = 14, .d = 768, .heads = 12, .kv_heads = 12, .ff = 2048, .context = 2048, .hazard_rank = 64},
+    {LLAMA, .preset = "1b", .layers = 16, .d = 2048, .heads = 32, .kv_heads = 8, .ff = 8192, .context = 4096, .hazard_rank = 64},
+    {LLAMA, .preset = "7b", .layers = 32, .d = 4096, .heads = 32, .kv_heads = 32, .ff = 11008, .context = 4096, .hazard_rank = 64},
     /* the trunk of Delphi-2M (Shmatko et al. 2025): for comparisons of speed and accuracy at its size */
     {GPT2, .preset = "delphi", .layers = 12, .d = 120, .heads = 12, .kv_heads = 12, .ff = 480, .context = 48, .hazard_rank = 16,
      .tied = true},
@@ -30,7 +32,7 @@ int model_preset(const char *name, struct model_config *out, struct error *e) {
       out->min_gap_days = 1.0f / 1440.0f;
       return OK;
     }
-  return error_set(e, E_NOTFOUND, "no such model size; there are tiny, small, base, large and delphi");
+  return error_set(e, E_NOTFOUND, "no such model size; there are tiny, small, base, large, 1b, 7b and delphi");
 }
 
 static bool within(int v, int low, int high) { return v >= low && v <= high; }

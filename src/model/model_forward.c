@@ -146,8 +146,8 @@ static void drop(const struct model *m, const struct model_workspace *w, int row
   if (w->dropout > 0) m->kernel->dropout((size_t)rows * (size_t)m->config.d, w->dropout, w->seed, w->stream + (uint64_t)site, x);
 }
 
-/* From the attention's output to the block's output. x, s->mid and out may be the same rows (nothing is kept then). */
-void block_rest(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s, float *out) {
+/* From the attention's output to the MLP's activation. x and s->mid may be the same rows (nothing is kept then). */
+void block_middle(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s) {
   const struct model_config *c = &m->config;
   const struct model_block *k = &m->block[l];
   size_t n = (size_t)rows * (size_t)c->d;
@@ -163,7 +163,14 @@ void block_rest(const struct model *m, struct model_workspace *w, int rows, int 
     m->kernel->swiglu_forward(rows, c->ff, s->up, s->act);
   else
     m->kernel->gelu_forward((size_t)rows * (size_t)c->ff, s->up, s->act);
-  linear_forward(m, w, rows, c->ff, c->d, s->act, k->down, k->down_bias, 0, w->branch);
+}
+
+/* From the attention's output to the block's output. x, s->mid and out may be the same rows. */
+void block_rest(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s, float *out) {
+  const struct model_config *c = &m->config;
+  size_t n = (size_t)rows * (size_t)c->d;
+  block_middle(m, w, rows, l, x, s);
+  linear_forward(m, w, rows, c->ff, c->d, s->act, m->block[l].down, m->block[l].down_bias, 0, w->branch);
   drop(m, w, rows, 2 + 2 * l, w->branch);
   if (out != s->mid) memcpy(out, s->mid, n * sizeof *out);
   m->kernel->add(n, w->branch, out);

@@ -66,14 +66,15 @@ struct model {
   int tasks;
 };
 
-struct layer_state { /* what one block keeps for its backward pass; without training all blocks share one */
+struct
+    layer_state { /* what one block keeps for its backward pass. Without training all blocks share one; with recompute all but x and last */
   float *x, *n1, *mean1, *rstd1, *qkv, *qk_raw, *qk_rstd, *att, *lse;
   float *mid, *n2, *mean2, *rstd2, *up, *act;
 };
 struct model_workspace {
   const struct model *model;
   int positions; /* most rows of a batch */
-  bool training;
+  bool training, recompute;
   void *memory;
   size_t bytes;
   struct layer_state *layer;
@@ -134,7 +135,7 @@ const struct tensor *model_tensor(const struct model *m, const char *name); /* N
 void model_task_release(struct model_task *t);
 
 /* model_plan.c */
-size_t model_workspace_bytes(const struct model *m, int positions, bool training, struct model_workspace *w, void *base);
+size_t model_workspace_bytes(const struct model *m, struct model_workspace *w, void *base); /* w: positions, training, recompute */
 
 /* model_forward.c, model_backward.c */
 void linear_forward(const struct model *m, struct model_workspace *w, int rows, int in, int out, const float *x, ptrdiff_t weight,
@@ -148,6 +149,7 @@ void attention_describe(const struct model *m, struct model_workspace *w, const 
                         struct attention *a);
 void model_embed(const struct model *m, struct model_workspace *w, const struct token_batch *b, float *x);
 void block_qkv(const struct model *m, struct model_workspace *w, const struct token_batch *b, int l, const float *x, struct layer_state *s);
+void block_middle(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s);
 void block_rest(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s, float *out);
 void final_norm(const struct model *m, struct model_workspace *w, int rows, const float *x);
 int batch_check(const struct model *m, const struct model_workspace *w, const struct token_batch *b, struct error *e) MUST_CHECK;

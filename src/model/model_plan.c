@@ -14,9 +14,9 @@ static float *floats(struct carve *c, size_t n) {
   return p;
 }
 
+/* all but the block's input */
 static void carve_layer(struct carve *c, const struct model_config *g, size_t t, bool training, struct layer_state *s) {
   size_t d = (size_t)g->d, hd = (size_t)head_size(g), heads = (size_t)g->heads, kv = (size_t)g->kv_heads;
-  s->x = floats(c, t * d);
   s->n1 = floats(c, t * d);
   s->mean1 = floats(c, t);
   s->rstd1 = floats(c, t);
@@ -25,7 +25,7 @@ static void carve_layer(struct carve *c, const struct model_config *g, size_t t,
   s->qk_rstd = g->qk_norm ? floats(c, t * (heads + kv)) : NULL;
   s->att = floats(c, t * heads * hd);
   s->lse = floats(c, t * heads);
-  s->mid = training ? floats(c, t * d) : s->x;
+  s->mid = training ? floats(c, t * d) : s->x; /* the caller has set x */
   s->n2 = floats(c, t * d);
   s->mean2 = floats(c, t);
   s->rstd2 = floats(c, t);
@@ -71,19 +71,20 @@ static size_t largest_gemm_scratch(void) { /* a workspace outlives model_set_ker
   return most;
 }
 
-size_t model_workspace_bytes(const struct model *m, int positions, bool training, struct model_workspace *w, void *base) {
+size_t model_workspace_bytes(const struct model *m, struct model_workspace *w, void *base) {
   const struct model_config *g = &m->config;
   struct carve c = {base, 0};
-  size_t t = (size_t)positions, d = (size_t)g->d;
-  int longest = positions < g->context ? positions : g->context;
+  size_t t = (size_t)w->positions, d = (size_t)g->d;
+  int longest = w->positions < g->context ? w->positions : g->context;
   struct layer_state *layer = (struct layer_state *)(void *)floats(&c, (size_t)g->layers * sizeof(struct layer_state) / sizeof(float));
   struct layer_state one = {0};
   w->layer = layer;
   for (int l = 0; l < g->layers; l++) {
-    if (l == 0 || training) carve_layer(&c, g, t, training, &one);
+    if (l == 0 || w->training) one.x = floats(&c, t * d);
+    if (l == 0 || (w->training && !w->recompute)) carve_layer(&c, g, t, w->training, &one);
     if (layer) layer[l] = one;
   }
-  w->last = training ? floats(&c, t * d) : one.x;
+  w->last = w->training ? floats(&c, t * d) : one.x;
   w->mean = floats(&c, t);
   w->rstd = floats(&c, t);
   w->hidden = floats(&c, t * d);
@@ -93,25 +94,34 @@ size_t model_workspace_bytes(const struct model *m, int positions, bool training
   w->attention_floats = kernel_attention_scratch(longest, head_size(g));
   w->attention_scratch = floats(&c, w->attention_floats);
   carve_heads(&c, g, w);
-  if (training) carve_backward(&c, g, t, w);
+  if (w->training) carve_backward(&c, g, t, w);
   return c.at;
 }
 
-int model_workspace_new(const struct model *m, int positions, bool training, struct model_workspace **out, struct error *e) {
+static int workspace_new(const struct model *m, struct model_workspace shape, struct model_workspace **out, struct error *e) {
   *out = NULL;
-  if (positions < 1 || positions > 1 << 22) return error_set(e, E_USAGE, "positions of a workspace out of range");
+  if (shape.positions < 1 || shape.positions > 1 << 22) return error_set(e, E_USAGE, "positions of a workspace out of range");
   struct model_workspace *w = mem_alloc(sizeof *w);
   if (!w) return error_set(e, E_NOMEM, "no memory for a workspace");
-  *w = (struct model_workspace){.model = m, .positions = positions, .training = training};
-  w->bytes = model_workspace_bytes(m, positions, training, w, NULL);
+  *w = shape;
+  w->model = m;
+  w->bytes = model_workspace_bytes(m, w, NULL);
   w->memory = mem_alloc_aligned(w->bytes);
   if (!w->memory) {
     mem_free(w);
-    return error_set(e, E_NOMEM, "no memory for a workspace of %d positions", positions);
+    return error_set(e, E_NOMEM, "no memory for a workspace of %d positions", shape.positions);
   }
-  model_workspace_bytes(m, positions, training, w, w->memory);
+  model_workspace_bytes(m, w, w->memory);
   *out = w;
   return OK;
+}
+
+int model_workspace_new(const struct model *m, int positions, bool training, struct model_workspace **out, struct error *e) {
+  return workspace_new(m, (struct model_workspace){.positions = positions, .training = training}, out, e);
+}
+
+int model_workspace_recompute(const struct model *m, int positions, struct model_workspace **out, struct error *e) {
+  return workspace_new(m, (struct model_workspace){.positions = positions, .training = true, .recompute = true}, out, e);
 }
 
 void model_workspace_free(struct model_workspace *w) {
@@ -122,28 +132,28 @@ void model_workspace_free(struct model_workspace *w) {
 
 const float *model_hidden(const struct model_workspace *w) { return w->hidden; }
 
-void model_plan(const struct model_config *c, int threads, int positions, bool training, struct model_plan *out) {
+void model_plan(const struct model_config *c, const struct plan_shape *s, struct model_plan *out) {
   struct model m = {.config = *c};
-  struct model_workspace w = {0};
+  struct model_workspace w = {.positions = s->positions, .training = s->training, .recompute = s->recompute};
   *out = (struct model_plan){0};
   if (model_table(&m, NULL, 0, NULL) >= 0) {
-    uint64_t n = (uint64_t)threads, bytes = m.floats * sizeof(float);
+    uint64_t bytes = m.floats * sizeof(float);
     out->parameters = bytes;
-    out->gradients = training ? n * bytes : 0;
-    out->optimizer = training ? 2 * bytes : 0;
-    out->activations = n * model_workspace_bytes(&m, positions, training, &w, NULL);
+    out->gradients = s->training ? (uint64_t)s->lanes * bytes : 0;
+    out->optimizer = s->training ? 2 * bytes : 0;
+    out->activations = (uint64_t)s->threads * model_workspace_bytes(&m, &w, NULL);
     out->total = out->parameters + out->gradients + out->optimizer + out->activations;
   }
   mem_free(m.tensor);
   mem_free(m.block);
 }
 
-void model_plan_print(const struct model_plan *p, FILE *to) {
+void model_plan_text(const struct model_plan *p, char out[256]) {
   char b[5][32];
   human_bytes(p->parameters, b[0]);
   human_bytes(p->gradients, b[1]);
   human_bytes(p->optimizer, b[2]);
   human_bytes(p->activations, b[3]);
   human_bytes(p->total, b[4]);
-  fprintf(to, "memory: parameters %s, gradients %s, optimizer %s, activations %s, together %s\n", b[0], b[1], b[2], b[3], b[4]);
+  snprintf(out, 256, "memory: parameters %s, gradients %s, optimizer %s, activations %s, together %s", b[0], b[1], b[2], b[3], b[4]);
 }

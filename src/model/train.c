@@ -1,7 +1,7 @@
-/* Training. One optimiser step, on one page (`one_step`): take the next items, share them out over the threads; every thread packs its
- * own into micro-batches and runs loss and gradient with its own activations and its own gradient; the gradients are added in the
- * threads' order, clipped by their norm, and AdamW moves the weights. Nothing depends on time but the length of the schedule, and
- * that is decided once and kept with the run; so a run that stops anywhere goes on to the same bits. */
+/* Training. One optimiser step, on one page (`one_step`): take the next items and share them out over the lanes; a thread takes a lane,
+ * packs its items into micro-batches and runs loss and gradient of each; the lanes' gradients are added as a tree, clipped by their
+ * norm, and AdamW moves the weights. The lanes decide every bit, the threads none. Nothing depends on time but the length of the
+ * schedule, and that is decided once and kept with the run; so a run that stops anywhere goes on to the same bits. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -62,17 +62,17 @@ static int longer_first(const void *x, const void *y) {
   return a->positions != b->positions ? (a->positions > b->positions ? -1 : 1) : a->subject < b->subject ? -1 : a->subject > b->subject;
 }
 
-/* Longest first, each to the thread that has least: fixed for a given number of threads. */
+/* Longest first, each to the lane that has least: fixed for a given number of lanes. */
 static int share_out(struct train_run *r, struct train_items *batch, struct error *e) {
-  int64_t load[256] = {0};
+  int64_t load[TRAIN_LANES] = {0};
   qsort(batch->at, batch->n, sizeof *batch->at, longer_first);
-  for (int k = 0; k < r->workers; k++) r->share[k].n = 0;
+  for (int k = 0; k < r->o.lanes; k++) r->lane[k].items.n = 0;
   for (size_t i = 0; i < batch->n; i++) {
     int least = 0;
-    for (int k = 1; k < r->workers; k++)
+    for (int k = 1; k < r->o.lanes; k++)
       if (load[k] < load[least]) least = k;
     load[least] += batch->at[i].positions;
-    TRY(train_items_add(&r->share[least], &batch->at[i], e));
+    TRY(train_items_add(&r->lane[least].items, &batch->at[i], e));
   }
   return OK;
 }
@@ -86,7 +86,7 @@ static bool tasks_joined(const struct train_run *r) {
   return r->total_steps > 0 && (double)(r->total_steps - r->step) <= fmax(TASK_STEPS, r->o.task_epochs * steps_an_epoch(r));
 }
 
-static int run_micro(struct train_run *r, struct train_worker *w, int worker, int chunk, int labels, struct error *e) {
+static int run_micro(struct train_run *r, struct train_worker *w, int lane, int chunk, int labels, struct error *e) {
   struct loss_sums sums;
   struct loss_options o = {.w_rates = 1,
                            .w_time = (double)r->o.weight_time,
@@ -99,51 +99,62 @@ static int run_micro(struct train_run *r, struct train_worker *w, int worker, in
                            .label = w->label,
                            .labels = tasks_joined(r) ? labels : 0};
   o.task_scale = r->data.examples_per_position > 0 ? o.scale / r->data.examples_per_position : 0;
-  o.stream = (((uint64_t)r->step * 256 + (uint64_t)worker) * 4096 + (uint64_t)chunk) * 1024;
-  TRY(model_loss(r->m, w->w, &w->batch, &o, w->gradient, &sums, e));
-  loss_sums_add(&w->sums, &sums);
+  o.stream = (((uint64_t)r->step * TRAIN_LANES + (uint64_t)lane) * 4096 + (uint64_t)chunk) * 1024;
+  TRY(model_loss(r->m, w->w, &w->batch, &o, r->lane[lane].gradient, &sums, e));
+  loss_sums_add(&r->lane[lane].sums, &sums);
   return OK;
 }
 
-static int worker_gradient(struct train_run *r, struct train_worker *w, int worker, struct error *e) {
-  const struct train_items *mine = &r->share[worker];
+static int lane_gradient(struct train_run *r, struct train_worker *w, int lane, struct error *e) {
+  const struct train_items *mine = &r->lane[lane].items;
   int labels = 0, chunk = 0;
-  memset(w->gradient, 0, r->m->floats * sizeof *w->gradient);
-  w->sums = (struct loss_sums){0};
+  memset(r->lane[lane].gradient, 0, r->m->floats * sizeof(float));
+  r->lane[lane].sums = (struct loss_sums){0};
   token_batch_clear(&w->batch);
   for (size_t i = 0; i < mine->n; i++) {
     const struct train_item *item = &mine->at[i];
     if (w->batch.positions + item->positions > w->w->positions) {
-      TRY(run_micro(r, w, worker, chunk++, labels, e));
+      TRY(run_micro(r, w, lane, chunk++, labels, e));
       token_batch_clear(&w->batch);
       labels = 0;
     }
     if (item->task >= 0) w->label[labels++] = (struct sequence_label){w->batch.sequences, item->task, item->yes};
+    double began = time_monotonic();
     TRY(train_pack(&r->data, item, &w->batch, e));
+    w->packing += time_monotonic() - began;
   }
-  return w->batch.sequences ? run_micro(r, w, worker, chunk, labels, e) : OK;
+  return w->batch.sequences ? run_micro(r, w, lane, chunk, labels, e) : OK;
 }
 
+/* Which thread takes which lane does not matter: a lane's sum depends on its items alone. */
 static void gradient_job(void *ctx, int worker, int workers) {
   struct train_run *r = ctx;
   struct train_worker *w = &r->worker[worker];
   (void)workers;
-  w->rc = worker_gradient(r, w, worker, &w->e);
+  w->rc = OK;
+  for (int lane; w->rc >= 0 && (lane = atomic_fetch_add(&r->next_lane, 1)) < r->o.lanes;) w->rc = lane_gradient(r, w, lane, &w->e);
+}
+
+static size_t blocks(const struct train_run *r) { return (r->m->floats + TRAIN_BLOCK - 1) / TRAIN_BLOCK; }
+
+/* The lanes' gradients into the first one's, pairwise as a tree (0+1, 2+3, then 0+2 ...): an order that halves of the lanes can work
+ * on apart, and that knows nothing of threads. */
+static void reduce_job(void *ctx, int worker, int workers) {
+  struct train_run *r = ctx;
+  size_t n = blocks(r);
+  for (size_t b = n * (size_t)worker / (size_t)workers; b < n * (size_t)(worker + 1) / (size_t)workers; b++) {
+    size_t from = b * TRAIN_BLOCK, size = r->m->floats - from < TRAIN_BLOCK ? r->m->floats - from : TRAIN_BLOCK;
+    for (int step = 1; step < r->o.lanes; step *= 2)
+      for (int k = 0; k + step < r->o.lanes; k += 2 * step)
+        r->m->kernel->add(size, r->lane[k + step].gradient + from, r->lane[k].gradient + from);
+    r->square[b] = r->m->kernel->sumsq(size, r->lane[0].gradient + from);
+  }
 }
 
 static void share_of(const struct train_run *r, int worker, size_t *from, size_t *to) { /* of all parameters, in whole cache lines */
   size_t lines = r->m->floats / 16;
   *from = lines * (size_t)worker / (size_t)r->workers * 16;
   *to = lines * (size_t)(worker + 1) / (size_t)r->workers * 16;
-}
-
-static void reduce_job(void *ctx, int worker, int workers) {
-  struct train_run *r = ctx;
-  size_t from, to;
-  share_of(r, worker, &from, &to);
-  float *sum = r->worker[0].gradient + from;
-  for (int k = 1; k < workers; k++) r->m->kernel->add(to - from, r->worker[k].gradient + from, sum);
-  r->worker[worker].square = r->m->kernel->sumsq(to - from, sum);
 }
 
 static void adamw_job(void *ctx, int worker, int workers) {
@@ -160,7 +171,7 @@ static void adamw_job(void *ctx, int worker, int workers) {
                                         .w = r->m->weight + a,
                                         .m = r->adam_m + a,
                                         .v = r->adam_v + a,
-                                        .g = r->worker[0].gradient + a,
+                                        .g = r->lane[0].gradient + a,
                                         .lr = r->lr_now,
                                         .beta1 = r->o.beta1,
                                         .beta2 = r->o.beta2,
@@ -187,18 +198,18 @@ static float learning_rate(const struct train_run *r) {
 static int one_step(struct train_run *r, struct train_items *batch, struct loss_sums *sums, double *norm, struct error *e) {
   TRY(next_items(r, batch, e));
   TRY(share_out(r, batch, e));
+  atomic_store(&r->next_lane, 0);
   pool_run(r->pool, gradient_job, r);
-  *sums = (struct loss_sums){0};
-  for (int k = 0; k < r->workers; k++) {
+  for (int k = 0; k < r->workers; k++)
     if (r->worker[k].rc < 0) {
       if (e) *e = r->worker[k].e;
       return r->worker[k].rc;
     }
-    loss_sums_add(sums, &r->worker[k].sums);
-  }
+  *sums = (struct loss_sums){0};
+  for (int k = 0; k < r->o.lanes; k++) loss_sums_add(sums, &r->lane[k].sums);
   pool_run(r->pool, reduce_job, r);
   double square = 0;
-  for (int k = 0; k < r->workers; k++) square += r->worker[k].square;
+  for (size_t b = 0; b < blocks(r); b++) square += r->square[b];
   *norm = sqrt(square);
   if (!isfinite(*norm) || !isfinite(sums->objective))
     return error_set(e, E_CORRUPT, "the loss is no number at step %lld: lower the learning rate; the last checkpoint is kept",
@@ -326,24 +337,51 @@ static int resume_model(struct train_run *r, struct error *e) {
   return OK;
 }
 
-static int make_workers(struct train_run *r, struct error *e) {
-  int rows = r->m->config.context > TRAIN_ROWS ? r->m->config.context : TRAIN_ROWS;
-  TRY(pool_new(&r->pool, r->o.threads, e));
-  if (r->o.threads == 0) r->o.threads = pool_size(r->pool);
-  if (pool_size(r->pool) > 256) return error_set(e, E_LIMIT, "more than 256 training threads");
-  r->worker = mem_alloc((size_t)pool_size(r->pool) * sizeof *r->worker);
-  r->share = mem_alloc((size_t)pool_size(r->pool) * sizeof *r->share);
-  if (!r->worker || !r->share) return error_set(e, E_NOMEM, "no memory for the training threads");
-  memset(r->worker, 0, (size_t)pool_size(r->pool) * sizeof *r->worker);
-  memset(r->share, 0, (size_t)pool_size(r->pool) * sizeof *r->share);
-  r->workers = pool_size(r->pool);
-  for (int k = 0; k < r->workers; k++) {
-    struct train_worker *w = &r->worker[k];
-    TRY(token_batch_init(&w->batch, 0, e));
+/* The bill, before anything is allocated: what does not fit is refused with what would make it smaller. */
+static int check_memory(const struct train_run *r, int threads, int rows, struct error *e) {
+  struct model_plan plan;
+  char bill[256], there[32];
+  uint64_t available = mem_available();
+  model_plan(
+      &r->m->config,
+      &(struct plan_shape){.threads = threads, .lanes = r->o.lanes, .positions = rows, .training = true, .recompute = r->o.recompute},
+      &plan);
+  model_plan_text(&plan, bill);
+  progress_note(bill);
+  if (available == 0 || plan.total - plan.parameters <= available) return OK; /* the parameters are there already */
+  human_bytes(available, there);
+  return error_set(e, E_NOMEM,
+                   "%s, but only %s are free: fewer threads or lanes, smaller micro-batches or recomputed activations need less", bill,
+                   there);
+}
+
+static int make_worker(struct train_run *r, struct train_worker *w, int rows, struct error *e) {
+  TRY(token_batch_init(&w->batch, 0, e));
+  if (r->o.recompute)
+    TRY(model_workspace_recompute(r->m, rows, &w->w, e));
+  else
     TRY(model_workspace_new(r->m, rows, true, &w->w, e));
-    w->gradient = mem_alloc_aligned(r->m->floats * sizeof *w->gradient);
-    w->label = mem_alloc((size_t)rows * sizeof *w->label);
-    if (!w->gradient || !w->label) return error_set(e, E_NOMEM, "no memory for the gradients");
+  w->label = mem_alloc((size_t)rows * sizeof *w->label);
+  return w->label ? OK : error_set(e, E_NOMEM, "no memory for the training threads");
+}
+
+static int make_workers(struct train_run *r, struct error *e) {
+  TRY(pool_new(&r->pool, r->o.threads, e));
+  int threads = pool_size(r->pool), rows = r->o.micro_positions;
+  if (r->o.lanes == 0) r->o.lanes = threads;
+  if (r->o.lanes > TRAIN_LANES) return error_set(e, E_LIMIT, "more than %d training threads or lanes", TRAIN_LANES);
+  if (rows < r->m->config.context) rows = r->m->config.context;
+  TRY(check_memory(r, threads, rows, e));
+  r->worker = mem_alloc((size_t)threads * sizeof *r->worker);
+  r->lane = mem_alloc((size_t)r->o.lanes * sizeof *r->lane);
+  r->square = mem_alloc(blocks(r) * sizeof *r->square);
+  if (r->worker) memset(r->worker, 0, (size_t)threads * sizeof *r->worker), r->workers = threads;
+  if (r->lane) memset(r->lane, 0, (size_t)r->o.lanes * sizeof *r->lane);
+  if (!r->worker || !r->lane || !r->square) return error_set(e, E_NOMEM, "no memory for the training threads");
+  for (int k = 0; k < threads; k++) TRY(make_worker(r, &r->worker[k], rows, e));
+  for (int k = 0; k < r->o.lanes; k++) {
+    r->lane[k].gradient = mem_alloc_aligned(r->m->floats * sizeof(float));
+    if (!r->lane[k].gradient) return error_set(e, E_NOMEM, "no memory for the gradients");
   }
   r->adam_m = mem_alloc_aligned(r->m->floats * sizeof *r->adam_m);
   r->adam_v = mem_alloc_aligned(r->m->floats * sizeof *r->adam_v);
@@ -355,15 +393,18 @@ static void close_run(struct train_run *r) {
   for (int k = 0; k < r->workers; k++) {
     token_batch_release(&r->worker[k].batch);
     model_workspace_free(r->worker[k].w);
-    if (r->worker[k].gradient) mem_free_aligned(r->worker[k].gradient, bytes);
     mem_free(r->worker[k].label);
-    mem_free(r->share[k].at);
+  }
+  for (int k = 0; r->lane && k < r->o.lanes; k++) {
+    mem_free_aligned(r->lane[k].gradient, bytes);
+    mem_free(r->lane[k].items.at);
   }
   if (r->adam_m) mem_free_aligned(r->adam_m, bytes);
   if (r->adam_v) mem_free_aligned(r->adam_v, bytes);
   if (r->pool) pool_free(r->pool);
   mem_free(r->worker);
-  mem_free(r->share);
+  mem_free(r->lane);
+  mem_free(r->square);
   train_data_close(&r->data);
   buf_release(&r->jsonl);
   buf_release(&r->canaries_json);
@@ -373,6 +414,8 @@ static void close_run(struct train_run *r) {
 static int check_options(const struct train_options *o, struct error *e) {
   if (!o->dir || o->n_tasks < 0 || o->n_tasks > 64 || o->threads < 0 || o->batch_positions < 1 || o->batch_positions > 1 << 24)
     return error_set(e, E_USAGE, "training needs a run directory, at most 64 tasks, and a batch of at least one position");
+  if (o->lanes < 0 || o->lanes > TRAIN_LANES || o->micro_positions < 0 || o->micro_positions > 1 << 20)
+    return error_set(e, E_USAGE, "lanes are 0 to %d, a micro-batch has at most a million positions", TRAIN_LANES);
   if (o->canaries < 0 || o->canaries > 240) return error_set(e, E_USAGE, "canaries are 0 to 240");
   if (!(o->epochs > 0) || !(o->lr > 0) || !(o->clip > 0) || !(o->dropout < 1) || !(o->warmup >= 0 && o->warmup <= 1) ||
       !(o->beta1 >= 0 && o->beta1 < 1) || !(o->beta2 >= 0 && o->beta2 < 1) || !(o->decay >= 0) || !(o->task_weight >= 0) ||
@@ -395,12 +438,13 @@ static int open_run(struct train_run *r, const struct timeline *store, struct er
     TRY(make_model(r, store, e));
   model_set_kernel(r->m, k);
   if (r->o.dropout < 0) r->o.dropout = r->m->config.dropout;
+  if (r->o.micro_positions == 0) r->o.micro_positions = TRAIN_ROWS;
   TRY(make_workers(r, e));
   if (resume) TRY(checkpoint_read_optimizer(r->m, r->o.dir, r->adam_m, r->adam_v, e));
   return train_data_open(&r->o, r->m, store, r->o.seed, &r->data, e);
 }
 
-static void summarise(const struct train_run *r, double seconds, int64_t positions, struct train_result *out) {
+static void summarise(const struct train_run *r, double seconds, double cpu, int64_t positions, struct train_result *out) {
   struct loss_sums s = {0};
   for (int i = 0; i < 50; i++) loss_sums_add(&s, &r->recent[i]);
   out->steps = r->step;
@@ -412,6 +456,8 @@ static void summarise(const struct train_run *r, double seconds, int64_t positio
   out->loss_hazard = s.n_hazard > 0 ? s.hazard / s.n_hazard : 0;
   out->loss_task = s.n_task > 0 ? s.task / s.n_task : 0;
   out->seconds = r->seconds;
+  out->cpu_seconds = cpu;
+  for (int k = 0; k < r->workers; k++) out->packing_seconds += r->worker[k].packing;
   out->positions_per_second = (double)positions / fmax(seconds, 1e-9);
 }
 
@@ -422,10 +468,10 @@ int model_train(const struct train_options *o, const struct timeline *store, str
   thread_fast_float();
   int rc = open_run(&r, store, e);
   int64_t before = r.positions;
-  double loop = time_monotonic();
+  double loop = time_monotonic(), cpu = time_cpu();
   if (rc >= 0) {
     rc = train_loop(&r, began, e);
-    summarise(&r, time_monotonic() - loop, r.positions - before, out);
+    summarise(&r, time_monotonic() - loop, time_cpu() - cpu, r.positions - before, out);
   }
   if (rc >= 0) rc = train_tuning_loss(&r, &out->tuning_loss, e);
   if (rc >= 0) rc = train_heads(&r, e);

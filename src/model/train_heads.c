@@ -16,15 +16,16 @@ struct tuning_job {
   struct train_items items;
 };
 
-static int tuning_worker(struct tuning_job *j, int worker, int workers, struct error *e) {
+/* Shared out over the lanes, so that it is the same number on any number of threads. */
+static int tuning_lane(struct tuning_job *j, struct train_worker *w, int lane, struct error *e) {
   struct train_run *r = j->r;
-  struct train_worker *w = &r->worker[worker];
+  size_t lanes = (size_t)r->o.lanes;
   struct loss_options o = {
-      .w_rates = 1, .w_time = 1, .w_value = 1, .w_hazard = 1, .scale = 1, .seed = r->o.seed, .stream = (uint64_t)worker << 32};
-  w->sums = (struct loss_sums){0};
+      .w_rates = 1, .w_time = 1, .w_value = 1, .w_hazard = 1, .scale = 1, .seed = r->o.seed, .stream = (uint64_t)lane << 32};
+  r->lane[lane].sums = (struct loss_sums){0};
   token_batch_clear(&w->batch);
-  for (size_t i = (size_t)worker; i <= j->items.n; i += (size_t)workers) {
-    bool last = i + (size_t)workers > j->items.n || i == j->items.n, full = false;
+  for (size_t i = (size_t)lane; i <= j->items.n; i += lanes) {
+    bool last = i + lanes > j->items.n || i == j->items.n, full = false;
     if (i < j->items.n) {
       const struct train_item *item = &j->items.at[i];
       full = w->batch.positions + item->positions > w->w->positions;
@@ -34,9 +35,9 @@ static int tuning_worker(struct tuning_job *j, int worker, int workers, struct e
       struct loss_sums s;
       o.stream++;
       TRY(model_loss(r->m, w->w, &w->batch, &o, NULL, &s, e));
-      loss_sums_add(&w->sums, &s);
+      loss_sums_add(&r->lane[lane].sums, &s);
       token_batch_clear(&w->batch);
-      if (full) i -= (size_t)workers; /* again, into the empty batch */
+      if (full) i -= lanes; /* again, into the empty batch */
     }
   }
   return OK;
@@ -45,7 +46,9 @@ static int tuning_worker(struct tuning_job *j, int worker, int workers, struct e
 static void tuning_run(void *ctx, int worker, int workers) {
   struct tuning_job *j = ctx;
   struct train_worker *w = &j->r->worker[worker];
-  w->rc = tuning_worker(j, worker, workers, &w->e);
+  (void)workers;
+  w->rc = OK;
+  for (int lane; w->rc >= 0 && (lane = atomic_fetch_add(&j->r->next_lane, 1)) < j->r->o.lanes;) w->rc = tuning_lane(j, w, lane, &w->e);
 }
 
 static int first_failure(const struct train_run *r, struct error *e) {
@@ -67,9 +70,10 @@ int train_tuning_loss(struct train_run *r, double *out, struct error *e) {
   while (rc >= 0 && n < j.items.n && positions < TUNING_POSITIONS) positions += j.items.at[n++].positions;
   j.items.n = n;
   if (rc >= 0 && n) {
+    atomic_store(&r->next_lane, 0);
     pool_run(r->pool, tuning_run, &j);
     rc = first_failure(r, e);
-    for (int k = 0; k < r->workers; k++) loss_sums_add(&s, &r->worker[k].sums);
+    for (int k = 0; k < r->o.lanes; k++) loss_sums_add(&s, &r->lane[k].sums);
     *out = train_objective(&r->o, &s);
   }
   mem_free(j.items.at);

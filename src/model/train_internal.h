@@ -1,12 +1,16 @@
 /* Private to training: what a run is made of (train.c has the step on one page). */
 #ifndef MODEL_TRAIN_INTERNAL_H
 #define MODEL_TRAIN_INTERNAL_H
+#include <stdatomic.h>
+
 #include "model/model_internal.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 #include "token/token.h"
 
-#define TRAIN_ROWS 1024 /* positions of a micro-batch (or the context, if that is longer) */
+#define TRAIN_ROWS 1024   /* positions of a micro-batch (or the context, if that is longer) */
+#define TRAIN_LANES 256   /* most parts in which a step's gradient is summed */
+#define TRAIN_BLOCK 16384 /* parameters of a block of the reduction: the same ones whatever the threads */
 
 struct train_item { /* one sequence of a batch: a prefix of a life, with a label if it is an example of a task */
   uint32_t subject, events;
@@ -53,13 +57,16 @@ int train_items_add(struct train_items *l, const struct train_item *item, struct
 
 struct train_worker { /* one thread's own things */
   struct model_workspace *w;
-  float *gradient;
   struct token_batch batch;
   struct sequence_label *label; /* (capacity of the workspace) */
-  struct loss_sums sums;
-  double square; /* of its share of the reduced gradient */
+  double packing;               /* seconds spent laying out batches, all steps together */
   int rc;
   struct error e;
+};
+struct train_lane { /* a fixed part of every step: which items, and the sum of their gradients. Any thread may work on it. */
+  struct train_items items;
+  float *gradient;
+  struct loss_sums sums;
 };
 struct train_run {        /* fixed choices, cursor and state of a run: what a checkpoint keeps, and the rest */
   struct train_options o; /* as in force: a resumed run takes its own earlier ones */
@@ -74,9 +81,11 @@ struct train_run {        /* fixed choices, cursor and state of a run: what a ch
   struct pool *pool;
   int workers;
   struct train_worker *worker;
+  struct train_lane *lane; /* (o.lanes) */
+  atomic_int next_lane;    /* of this step: the first that no thread has taken */
+  double *square;          /* (blocks) sum of squares of the reduced gradient */
   float *adam_m, *adam_v;
   struct buf jsonl, canaries_json;
-  struct train_items *share; /* (workers) items of this step */
   struct loss_sums recent[50];
   float clip_scale, lr_now;
 };

@@ -31,12 +31,12 @@ struct kept {
 };
 #define KEEP(field, kind) \
   { #field, offsetof(struct train_options, field), kind }
-static const struct kept kept[] = {KEEP(epochs, KEPT_DOUBLE),      KEEP(batch_positions, KEPT_INT), KEEP(threads, KEPT_INT),
-                                   KEEP(lr, KEPT_FLOAT),           KEEP(lr_min, KEPT_FLOAT),        KEEP(decay, KEPT_FLOAT),
-                                   KEEP(beta1, KEPT_FLOAT),        KEEP(beta2, KEPT_FLOAT),         KEEP(clip, KEPT_FLOAT),
-                                   KEEP(warmup, KEPT_FLOAT),       KEEP(task_weight, KEPT_DOUBLE),  KEEP(weight_time, KEPT_FLOAT),
-                                   KEEP(weight_value, KEPT_FLOAT), KEEP(weight_hazard, KEPT_FLOAT), KEEP(dropout, KEPT_FLOAT),
-                                   KEEP(task_decay, KEPT_FLOAT),   KEEP(task_epochs, KEPT_DOUBLE)};
+static const struct kept kept[] = {
+    KEEP(epochs, KEPT_DOUBLE),     KEEP(batch_positions, KEPT_INT), KEEP(micro_positions, KEPT_INT), KEEP(lanes, KEPT_INT),
+    KEEP(lr, KEPT_FLOAT),          KEEP(lr_min, KEPT_FLOAT),        KEEP(decay, KEPT_FLOAT),         KEEP(beta1, KEPT_FLOAT),
+    KEEP(beta2, KEPT_FLOAT),       KEEP(clip, KEPT_FLOAT),          KEEP(warmup, KEPT_FLOAT),        KEEP(task_weight, KEPT_DOUBLE),
+    KEEP(weight_time, KEPT_FLOAT), KEEP(weight_value, KEPT_FLOAT),  KEEP(weight_hazard, KEPT_FLOAT), KEEP(dropout, KEPT_FLOAT),
+    KEEP(task_decay, KEPT_FLOAT),  KEEP(task_epochs, KEPT_DOUBLE)};
 #define KEPT (sizeof kept / sizeof *kept)
 
 int train_run_json(const struct train_run *r, struct buf *out, struct error *e) {

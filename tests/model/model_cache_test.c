@@ -195,20 +195,25 @@ static void test_plan_is_the_bill(void **state) {
   struct model_config c = fixture_config();
   assert_int_equal(model_build(&c, NULL, NULL, 0, 3, &m, &e), OK);
   assert_int_equal(model_workspace_new(m, 20, true, &w, &e), OK);
-  model_plan(&c, 3, 20, true, &p);
-  assert_true(p.parameters == m->floats * 4 && p.gradients == 3 * m->floats * 4 && p.optimizer == 2 * m->floats * 4);
+  model_plan(&c, &(struct plan_shape){.threads = 3, .lanes = 5, .positions = 20, .training = true}, &p);
+  assert_true(p.parameters == m->floats * 4 && p.gradients == 5 * m->floats * 4 && p.optimizer == 2 * m->floats * 4);
   assert_true(p.activations == 3 * w->bytes && p.total == p.parameters + p.gradients + p.optimizer + p.activations);
+  uint64_t kept = p.activations;
+  model_workspace_free(w);
+  assert_int_equal(model_workspace_recompute(m, 20, &w, &e), OK);
+  model_plan(&c, &(struct plan_shape){.threads = 3, .lanes = 5, .positions = 20, .training = true, .recompute = true}, &p);
+  assert_true(p.activations == 3 * w->bytes && p.activations < kept);
   model_workspace_free(w);
   model_free(m);
   static const struct {
     const char *name;
     double trunk;
-  } sizes[] = {{"tiny", 0.3e6}, {"small", 2e6}, {"base", 30e6}, {"large", 100e6}};
-  for (int i = 0; i < 4; i++) {
+  } sizes[] = {{"tiny", 0.3e6}, {"small", 2e6}, {"base", 30e6}, {"large", 100e6}, {"1b", 1e9}, {"7b", 6.5e9}};
+  for (int i = 0; i < 6; i++) {
     assert_int_equal(model_preset(sizes[i].name, &c, &e), OK);
     c.codes = c.rows = 10;
     c.outcomes = 1;
-    model_plan(&c, 1, 16, false, &p);
+    model_plan(&c, &(struct plan_shape){.threads = 1, .positions = 16}, &p);
     assert_true((double)p.parameters / 4 > 0.8 * sizes[i].trunk && (double)p.parameters / 4 < 1.5 * sizes[i].trunk);
   }
   assert_int_equal(model_preset("enormous", &c, &e), E_NOTFOUND);

@@ -276,11 +276,45 @@ static void test_columns_agree(void **state) {
   close_setup(&s);
 }
 
+/* Recomputed activations are the same numbers, so the gradients are the same bits: with dropout, with norms of queries and keys. */
+static void test_recompute_same_bits(void **state) {
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    struct setup s;
+    struct loss_sums kept, again;
+    struct error e = {0};
+    struct model_config c = fixture_config();
+    c.layers = 3;
+    c.position = i ? POSITION_ROPE_TIME : POSITION_LEARNED;
+    c.mlp = i == 1 ? MLP_GELU : MLP_SWIGLU;
+    c.norm = i == 1 ? MODEL_NORM_LAYER : MODEL_NORM_RMS;
+    c.bias = i == 1, c.qk_norm = i == 2, c.mask = i == 1 ? MASK_CAUSAL_NO_TIES : MASK_CAUSAL;
+    open_setup(&s, c);
+    s.o.dropout = 0.3f;
+    float *want = calloc(s.m->floats, sizeof *want);
+    assert_int_equal(model_loss(s.m, s.w, &s.b, &s.o, want, &kept, &e), OK);
+    size_t bytes = s.w->bytes;
+    model_workspace_free(s.w);
+    assert_int_equal(model_workspace_recompute(s.m, 32, &s.w, &e), OK);
+    assert_true(s.w->bytes < bytes);
+    memset(s.gradient, 0, s.m->floats * sizeof(float));
+    assert_int_equal(model_loss(s.m, s.w, &s.b, &s.o, s.gradient, &again, &e), OK);
+    assert_memory_equal(want, s.gradient, s.m->floats * sizeof(float));
+    assert_memory_equal(&kept, &again, sizeof kept);
+    free(want);
+    close_setup(&s);
+  }
+}
+
 int main(void) {
   thread_fast_float();
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_norm_mlp_position),       cmocka_unit_test(test_masks),     cmocka_unit_test(test_options),
-      cmocka_unit_test(test_dropout_same_mask),       cmocka_unit_test(test_far_rates), cmocka_unit_test(test_columns_agree),
-      cmocka_unit_test(test_overfits_eight_sequences)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_norm_mlp_position),
+                                     cmocka_unit_test(test_masks),
+                                     cmocka_unit_test(test_options),
+                                     cmocka_unit_test(test_dropout_same_mask),
+                                     cmocka_unit_test(test_far_rates),
+                                     cmocka_unit_test(test_columns_agree),
+                                     cmocka_unit_test(test_overfits_eight_sequences),
+                                     cmocka_unit_test(test_recompute_same_bits)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,6 +58,58 @@ static void test_same_seed_same_bits(void **state) {
   }
 }
 
+/* The lanes decide the bits: threads, recomputed activations and where a run was interrupted do not. */
+static void test_lanes_same_bits(void **state) {
+  (void)state;
+  struct train_result r;
+  struct train_options o;
+  char one[65], other[65], fewer[65], dir[128];
+  small_options(&o, &x, tasks);
+  o.lanes = 4;
+  train_to(&o, one, &r);
+  double loss = r.loss, tuning = r.tuning_loss;
+  for (int threads = 2; threads <= 6; threads += 1 + (threads == 4)) {
+    snprintf(dir, sizeof dir, "%s/lanes-%d", x.root, threads);
+    o.dir = dir;
+    o.threads = threads;
+    o.recompute = threads == 3;
+    train_to(&o, other, &r);
+    assert_string_equal(one, other);
+    assert_true(r.loss == loss && r.tuning_loss == tuning);
+  }
+  o.lanes = 3;
+  train_to(&o, fewer, &r);
+  assert_string_not_equal(one, fewer);
+}
+
+/* Smaller micro-batches: the same sums in another order, so nearly the same gradient; and the step really is cut up. */
+static double first_norm;
+static void note_norm(struct train_run *r) {
+  double square = 0;
+  for (size_t i = 0; i < (r->m->floats + TRAIN_BLOCK - 1) / TRAIN_BLOCK; i++) square += r->square[i];
+  if (r->step == 1) first_norm = sqrt(square);
+}
+static void test_accumulation(void **state) {
+  (void)state;
+  struct train_result r;
+  struct train_options o;
+  small_options(&o, &x, NULL);
+  o.config.context = 64;
+  o.config.dropout = 0;
+  o.weight_hazard = 0; /* which positions it looks at depends on the micro-batch */
+  o.batch_positions = 1000;
+  o.epochs = 0.1;
+  double norm[2];
+  train_step_hook = note_norm;
+  for (int i = 0; i < 2; i++) {
+    o.micro_positions = i ? 64 : 1024;
+    OKAY(model_train(&o, x.store, &r, e));
+    norm[i] = first_norm;
+  }
+  train_step_hook = NULL;
+  assert_true(norm[0] > 0 && norm[0] != norm[1] && fabs(norm[0] - norm[1]) < 1e-4 * norm[0]);
+}
+
 static void test_learns(void **state) {
   (void)state;
   struct train_options o;
@@ -108,7 +160,8 @@ static void test_resume_same_bits(void **state) {
     assert_int_equal(model_train(&o, x.store, &r, &e), E_CANCELLED);
     assert_int_equal(r.steps, stop_at);
     o.resume = true;
-    o.lr = 77; /* a resumed run keeps its own options */
+    o.threads = 1 + (int)(stop_at % 3); /* the lanes stay what they were */
+    o.lr = 77;                          /* a resumed run keeps its own options */
   }
   stop_at = -1;
   cancel_set(0);
@@ -246,6 +299,8 @@ static void test_few_cases_shrink_the_blend(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_few_cases_shrink_the_blend),
                                      cmocka_unit_test(test_same_seed_same_bits),
+                                     cmocka_unit_test(test_lanes_same_bits),
+                                     cmocka_unit_test(test_accumulation),
                                      cmocka_unit_test(test_learns),
                                      cmocka_unit_test(test_resume_same_bits),
                                      cmocka_unit_test(test_seconds_decide_length),
