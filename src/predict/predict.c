@@ -33,6 +33,8 @@ int predictor_new(const struct model *m, const struct timeline *store, struct pr
     predictor_free(p);
     return rc;
   }
+  for (uint32_t o = 0; o < outcomes && p->deaths < sizeof p->death / sizeof *p->death; o++)
+    if (predict_is_death(vocabulary_at(p->v, vocabulary_outcome_code(p->v, o))->code)) p->death[p->deaths++] = o;
   *out = p;
   return OK;
 }
@@ -129,24 +131,15 @@ static double rate_in_bin(const struct predictor *p, const uint32_t *outcome, ui
   return rate;
 }
 
-/* Cumulative incidence of the target between gap and horizon with competing events (Kalbfleisch & Prentice 1980): in a bin of constant
- * rates t (target) and c (competing) a person still at risk meets the target first with probability t/(t+c) (1 - exp(-(t+c) length)).
- * Rates of several targets add up, as if they came independently: an upper bound where they come together. */
+/* Rates of several targets add up, as if they came independently: an upper bound where they come together. */
 double question_hazard(const struct predictor *p, const struct question *q) {
+  double target[HAZARD_BINS], rival[HAZARD_BINS];
   if (!q->outcomes) return NAN;
-  double sum = 0, at_risk = 1;
   for (int b = 0; b < HAZARD_BINS; b++) {
-    double t = rate_in_bin(p, q->outcome, q->outcomes, b), c = rate_in_bin(p, q->rival, q->rivals, b);
-    double end = b + 1 < HAZARD_BINS ? hazard_edge_days[b + 1] : INFINITY; /* the last bin's rate goes on */
-    double cut[3] = {fmin(hazard_edge_days[b], q->horizon_days), fmin(fmax(hazard_edge_days[b], fmin(q->gap_days, end)), q->horizon_days),
-                     fmin(end, q->horizon_days)};
-    for (int part = 0; part < 2; part++) { /* before the gap: nobody is counted, some leave */
-      double leave = -expm1(-(t + c) * (cut[part + 1] - cut[part]));
-      if (part == 1 && t + c > 0) sum += at_risk * leave * t / (t + c);
-      at_risk *= 1 - leave;
-    }
+    target[b] = rate_in_bin(p, q->outcome, q->outcomes, b);
+    rival[b] = rate_in_bin(p, q->rival, q->rivals, b);
   }
-  return sum;
+  return predict_incidence(target, rival, q->gap_days, q->horizon_days);
 }
 
 /* The hazard head speaks of FIRST occurrences: where one has been, it has no answer. */
@@ -222,8 +215,12 @@ static int rank_outcomes(const struct predictor *p, const struct life *life, str
   uint32_t n = vocabulary_outcomes(p->v);
   struct ranked *list = arena_array(a, struct ranked, n + 1);
   if (!list) return error_set(e, E_NOMEM, "no memory for the outcomes");
-  for (uint32_t i = 0; i < n; i++)
-    list[i] = (struct ranked){i, false, hazard_probability(p->log_hazard + (size_t)i * HAZARD_BINS, DEFAULT_HORIZON_DAYS)};
+  double death[HAZARD_BINS], days = DEFAULT_HORIZON_DAYS;
+  predict_death_rates(p, death);
+  for (uint32_t i = 0; i < n; i++) {
+    list[i] = (struct ranked){i, false, 0};
+    predict_outcome_curve(p, i, death, &days, 1, &list[i].probability);
+  }
   for (uint32_t k = 0; k < life->events; k++) {
     int32_t outcome = vocabulary_at(p->v, token_map_id(p->map, life->view->code[k]))->outcome;
     if (outcome >= 0) list[outcome].before = true;
@@ -258,7 +255,9 @@ static int fill_outcomes(struct predictor *p, const struct life *life, int most,
   TRY(rank_outcomes(p, life, a, &list, e));
   uint32_t n = vocabulary_outcomes(p->v), keep = most > 0 ? (uint32_t)most : 10;
   uint8_t *mark = arena_array(a, uint8_t, vocabulary_codes(p->v));
+  double death[HAZARD_BINS];
   if (keep > n) keep = n;
+  predict_death_rates(p, death);
   r->outcome = arena_array(a, struct predict_outcome, keep + 1);
   if (!mark || !r->outcome) return error_set(e, E_NOMEM, "no memory for the outcomes");
   for (uint32_t i = 0; i < keep; i++) {
@@ -267,8 +266,7 @@ static int fill_outcomes(struct predictor *p, const struct life *life, int most,
     const struct vocabulary_entry *entry = vocabulary_at(p->v, code);
     *o = (struct predict_outcome){
         .code = entry->code, .display = entry->display, .before = list[i].before, .sampled = NAN, .sampled_se = NAN};
-    for (int k = 0; k < 6; k++)
-      o->probability[k] = hazard_probability(p->log_hazard + (size_t)list[i].outcome * HAZARD_BINS, predict_horizon_days[k]);
+    predict_outcome_curve(p, list[i].outcome, death, predict_horizon_days, 6, o->probability);
     for (int k = 0; k < 6; k++) o->sampled_within[k] = NAN;
     if (!f->count) continue;
     mark[code] = 1;
@@ -321,8 +319,7 @@ static int answer(struct predictor *p, const struct question *q, const struct li
 
 static bool is_dead(const struct predictor *p, const struct life *life) {
   for (uint32_t k = 0; k < life->events; k++) {
-    struct str code = timeline_code_name(p->store, life->view->code[k]);
-    if (str_eqc(code, "MEDS_DEATH") || str_starts(code, STR("MEDS_DEATH//"))) return true;
+    if (predict_is_death(timeline_code_name(p->store, life->view->code[k]))) return true;
   }
   return false;
 }

@@ -36,7 +36,7 @@ struct predict_options {
 };
 struct predict_outcome {
   struct str code, display;
-  double probability[6];      /* within each of predict_horizon_days */
+  double probability[6];      /* within each of predict_horizon_days, death competing */
   bool before;                /* already happened: shown for completeness, not "new onset" */
   double sampled, sampled_se; /* share of futures with it within horizon_days; NaN if none were sampled */
   double sampled_within[6];   /* the same within each of predict_horizon_days; NaN beyond horizon_days */
@@ -82,6 +82,16 @@ void prediction_print(const struct prediction *r, int width, bool colour, struct
 struct task_example;
 int predict_examples(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
                      uint32_t n, int threads, double *probability, double *hazard, struct error *e) MUST_CHECK;
+/* Time-to-event curves of many lives: cumulative incidence of each code's first occurrence within each of `days` after the moment, death
+ * competing, closed form, one forward pass a life. out (n, codes, n_days); NaN where a code is no outcome of the hazard head. */
+struct predict_curves_request {
+  const char *const *code;
+  int codes;
+  const double *days;
+  int n_days;
+};
+int predict_curves(const struct model *m, const struct timeline *store, const struct task_example *at, uint32_t n,
+                   const struct predict_curves_request *want, int threads, double *out, struct error *e) MUST_CHECK;
 /* How likely the model finds whole lives (their latest context's length), for the memorisation gates: sums over the events of life i. */
 struct predict_likelihood {
   double code, wait, value; /* log-likelihoods: of the codes among all codes, of the waits (per day), of the values */
@@ -97,6 +107,7 @@ struct predict_code {
 };
 int predict_codes(const struct model *m, const struct timeline *store, struct predict_code *out, struct error *e) MUST_CHECK;
 const char *predict_vocabulary_hash(const struct model *m);
+bool predict_code_find(const struct model *m, struct str code, uint32_t *id); /* a code's vocabulary id, as in futures */
 /* Sampled futures on their own, for tests and the workbench: one path per future. */
 struct future_event {
   double days;

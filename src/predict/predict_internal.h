@@ -17,9 +17,10 @@ struct predictor {
   int positions; /* of the workspace */
   struct token_options pack;
   struct token_batch batch;
-  float *log_hazard;  /* (outcomes, HAZARD_BINS) of the position last asked about */
-  float *rate;        /* (codes) */
-  double *cumulative; /* (codes) */
+  float *log_hazard;         /* (outcomes, HAZARD_BINS) of the position last asked about */
+  float *rate;               /* (codes) */
+  double *cumulative;        /* (codes) */
+  uint32_t death[8], deaths; /* outcomes that end a life */
   const struct model_task *features_of;
   struct feature_set *features; /* of that head, bound to this store */
   float *row;
@@ -57,6 +58,13 @@ int predict_lives(struct predictor *p, const struct question *q, const struct li
                   struct error *e) MUST_CHECK;
 uint32_t predict_prefix(const struct timeline_view *v, int64_t time); /* events with time <= time */
 double predict_logit(double probability);
+
+/* predict_curves.c: cumulative incidence between two moments (days) given the rates of target and rivals in the HAZARD_BINS bins
+ * (Kalbfleisch & Prentice 1980); rates of death and one outcome's curve from p->log_hazard */
+double predict_incidence(const double *target, const double *rival, double from, double to);
+bool predict_is_death(struct str code);
+void predict_death_rates(const struct predictor *p, double *rate);
+void predict_outcome_curve(const struct predictor *p, uint32_t outcome, const double *death, const double *days, int n, double *out);
 
 /* predict_explain.c: fills r->contribution. r->probability is the shipped answer for `life`. */
 int predict_explain(struct predictor *p, const struct question *q, const struct life *life, int most, struct arena *a, struct prediction *r,

@@ -93,3 +93,5 @@ int predict_codes(const struct model *m, const struct timeline *store, struct pr
 }
 
 const char *predict_vocabulary_hash(const struct model *m) { return vocabulary_hash(model_vocabulary(m)); }
+
+bool predict_code_find(const struct model *m, struct str code, uint32_t *id) { return vocabulary_find(model_vocabulary(m), code, id); }
