@@ -152,17 +152,29 @@ static void bench_attention(const struct kernel *const *all, int n) {
   for (size_t s = 0; s < sizeof shape / sizeof *shape; s++) bench_attention_shape(all, n, shape[s][0], shape[s][1], shape[s][2]);
 }
 
-/* 64 streams over one shared prefix of 200 rows and 50 rows of their own each: 4 d per key and head */
+/* 64 streams over one shared prefix of 208 rows and 48 rows of their own each: 4 d per key and head */
 static void bench_decode(const struct kernel *const *all, int n) {
-  enum { STREAMS = 64, PREFIX = 200, OWN = 50, H = 4, D = 32, ROW = H * D };
+  enum {
+    STREAMS = 64,
+    PREFIX = 208,
+    OWN = 48,
+    H = 4,
+    D = 32,
+    ROW = H * D,
+    BLOCK = 2 * DECODE_ROWS * ROW,
+    SHARED = PREFIX / DECODE_ROWS,
+    MINE = OWN / DECODE_ROWS
+  };
   struct job j = {
-      .x = dense(STREAMS * ROW), .y = dense(2 * PREFIX * ROW), .z = dense((size_t)STREAMS * 2 * OWN * ROW), .w = dense(STREAMS * ROW)};
-  const float *pk[STREAMS], *pv[STREAMS], *ok[STREAMS], *ov[STREAMS];
-  int32_t pn[STREAMS], on[STREAMS];
-  float *scratch = dense(PREFIX + OWN);
+      .x = dense(STREAMS * ROW), .y = dense(SHARED * BLOCK), .z = dense((size_t)STREAMS * MINE * BLOCK), .w = dense(STREAMS * ROW)};
+  const float *shared[SHARED], *mine[STREAMS * MINE];
+  struct decode_rows prefix[STREAMS], own[STREAMS];
+  float *scratch = dense((int)kernel_decode_scratch(PREFIX, OWN));
+  for (int i = 0; i < SHARED; i++) shared[i] = j.y + (size_t)i * BLOCK;
+  for (int i = 0; i < STREAMS * MINE; i++) mine[i] = j.z + (size_t)i * BLOCK;
   for (int s = 0; s < STREAMS; s++) {
-    pk[s] = j.y, pv[s] = j.y + PREFIX * ROW, pn[s] = PREFIX, on[s] = OWN;
-    ok[s] = j.z + (size_t)s * 2 * OWN * ROW, ov[s] = ok[s] + OWN * ROW;
+    prefix[s] = (struct decode_rows){shared, 0, PREFIX, 0, 0};
+    own[s] = (struct decode_rows){mine + (ptrdiff_t)s * MINE, 0, OWN, 0, 0};
   }
   j.decode = (struct attention_decode){.streams = STREAMS,
                                        .heads = H,
@@ -171,16 +183,12 @@ static void bench_decode(const struct kernel *const *all, int n) {
                                        .scale = 0.2f,
                                        .q = j.x,
                                        .q_stride = ROW,
-                                       .prefix_k = pk,
-                                       .prefix_v = pv,
-                                       .prefix_n = pn,
-                                       .own_k = ok,
-                                       .own_v = ov,
-                                       .own_n = on,
+                                       .prefix = prefix,
+                                       .own = own,
                                        .out = j.w,
                                        .out_stride = ROW,
                                        .scratch = scratch};
-  printf("%-27s", "decode 64 x (200+50) d=32");
+  printf("%-27s", "decode 64 x (208+48) d=32");
   for (int i = 0; i < n; i++) {
     j.k = all[i];
     printf(" %11.1f", 4e-9 * STREAMS * H * (PREFIX + OWN) * D / seconds(run_decode, &j));

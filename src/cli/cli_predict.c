@@ -1,5 +1,6 @@
 /* vitae predict SITE --subject S: three ways to one number, and why. */
 #include "base/progress.h"
+#include "base/thread.h"
 #include "cli/cli_commands.h"
 #include "cli/cli_site.h"
 #include "govern/site.h"
@@ -18,6 +19,7 @@ static const struct cli_option options[] = {
     {"explain", CLI_INTEGER, "N", "contributing events (default 5)"},
     {"outcomes", CLI_INTEGER, "N", "likely outcomes listed (default 10)"},
     {"seed", CLI_INTEGER, "N", "of the futures (default 1)"},
+    {"threads", CLI_INTEGER, "N", "for the futures (default: this machine's cores); the answer is the same for any number"},
     {0}};
 
 static int answer(struct cli *c, const struct model *m, const struct timeline *t, const struct task *task, struct error *e) {
@@ -38,6 +40,9 @@ static int answer(struct cli *c, const struct model *m, const struct timeline *t
   if (futures < 0 || futures > 100000 || explain < 0 || explain > 1000 || outcomes < 0 || outcomes > 1000 || horizon < 0)
     return error_set(e, E_USAGE, "--futures is 0 to 100000, --explain and --outcomes 0 to 1000, --horizon positive");
   o.futures = (int)futures, o.explain = (int)explain, o.outcomes = (int)outcomes, o.seed = (uint64_t)cli_integer(c, "seed", 1);
+  int64_t threads = cli_integer(c, "threads", thread_cores());
+  if (threads < 1 || threads > 256) return error_set(e, E_USAGE, "--threads is 1 to 256");
+  o.threads = (int)threads;
   o.horizon_days = (double)horizon / (double)TIME_DAY;
   TRY(predictor_new(m, t, &p, e));
   struct arena a;

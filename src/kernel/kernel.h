@@ -71,21 +71,29 @@ struct attention_back {
   const float *dout;
   float *dq, *dk, *dv; /* accumulated; strides as q, k, v */
 };
-/* One new row per stream against a cache: keys = shared prefix (prefix_n rows) then the stream's own rows (own_n, the new
- * row included). All masks are already decided by what the caller put in the cache. */
+/* One new row per stream against its cache. Cached rows lie in blocks of DECODE_ROWS, so that streams share the blocks of a common
+ * prefix and memory follows use (after PagedAttention, Kwon et al. 2023). Of one block and key head, at the layer's offset `at`:
+ * keys (d, DECODE_ROWS), then values (DECODE_ROWS, d); the next head follows. Neighbouring streams that name the same prefix blocks
+ * are worked on together, and each gets the bits that it would get alone. */
+#define DECODE_ROWS 16
+#define DECODE_GROUP 4 /* streams worked on together */
+struct decode_rows {   /* rows [from, n): row j is row j % DECODE_ROWS of block[j / DECODE_ROWS]; unused rows must be finite */
+  const float *const *block;
+  int from, n;
+  int hide, show; /* rows [hide, show) of them are not seen: between static facts and a window, or ties before the last row */
+};
 struct attention_decode {
   int streams, heads, kv_heads, d;
   float scale;
   const float *q; /* (streams, heads*d) */
   int q_stride;
-  const float *const *prefix_k, *const *prefix_v; /* per stream, rows of kv_heads*d; may be NULL where prefix_n is 0 */
-  const int32_t *prefix_n;
-  const float *const *own_k, *const *own_v;
-  const int32_t *own_n;
-  float *out; /* (streams, heads*d), stride out_stride */
+  size_t at;                              /* floats from a block's start to this layer's keys */
+  const struct decode_rows *prefix, *own; /* (streams); the new row is the last of `own` */
+  float *out;                             /* (streams, heads*d), stride out_stride */
   int out_stride;
-  float *scratch; /* max over streams of (prefix_n+own_n) floats */
+  float *scratch; /* kernel_decode_scratch(longest prefix, longest own) floats */
 };
+static inline size_t kernel_decode_scratch(int prefix, int own) { return DECODE_GROUP * ((size_t)prefix + (size_t)own + 2 * DECODE_ROWS); }
 
 /* Rotary position (Su et al. 2021), half-split pairs (i, i+d/2): angle = position[r] * base^(-2i/d). In place; back = inverse rotation. */
 struct rope {

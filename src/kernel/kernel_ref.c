@@ -141,24 +141,31 @@ void ref_attention_backward(const struct attention_back *b) {
   }
 }
 
+static const float *decode_head(const struct attention_decode *a, const struct decode_rows *r, int j, int hk) {
+  return r->block[j / DECODE_ROWS] + a->at + (size_t)hk * 2 * DECODE_ROWS * (size_t)a->d;
+}
+
 static void decode_row(const struct attention_decode *a, int s, int h) {
-  size_t row = (size_t)a->kv_heads * a->d, hk = (size_t)(h * a->kv_heads / a->heads) * a->d;
-  int np = a->prefix_n ? a->prefix_n[s] : 0, n = np + a->own_n[s];
+  int hk = h * a->kv_heads / a->heads, n = 0;
+  const struct decode_rows *part[2] = {&a->prefix[s], &a->own[s]};
   const float *q = a->q + (size_t)s * a->q_stride + (size_t)h * a->d;
   float *out = a->out + (size_t)s * a->out_stride + (size_t)h * a->d, max = -INFINITY;
   double sum = 0;
-  for (int j = 0; j < n; j++) {
-    const float *k = (j < np ? a->prefix_k[s] + (size_t)j * row : a->own_k[s] + (size_t)(j - np) * row) + hk;
-    a->scratch[j] = a->scale * (float)dot_d(a->d, q, k);
-    if (!(a->scratch[j] <= max)) max = a->scratch[j];
-  }
+  for (int r = 0; r < 2; r++)
+    for (int j = part[r]->from; j < part[r]->n; j++, n++) {
+      const float *k = decode_head(a, part[r], j, hk) + j % DECODE_ROWS;
+      double dot = 0;
+      for (int i = 0; i < a->d; i++) dot += (double)q[i] * k[i * DECODE_ROWS];
+      a->scratch[n] = j >= part[r]->hide && j < part[r]->show ? -INFINITY : a->scale * (float)dot;
+      if (!(a->scratch[n] <= max)) max = a->scratch[n];
+    }
   for (int j = 0; j < n; j++) sum += a->scratch[j] = expf(a->scratch[j] - max);
   for (int i = 0; i < a->d; i++) {
     double acc = 0;
-    for (int j = 0; j < n; j++) {
-      const float *v = (j < np ? a->prefix_v[s] + (size_t)j * row : a->own_v[s] + (size_t)(j - np) * row) + hk;
-      acc += (double)a->scratch[j] * v[i];
-    }
+    n = 0;
+    for (int r = 0; r < 2; r++)
+      for (int j = part[r]->from; j < part[r]->n; j++, n++)
+        acc += (double)a->scratch[n] * decode_head(a, part[r], j, hk)[(DECODE_ROWS + j % DECODE_ROWS) * a->d + i];
     out[i] = (float)(acc / sum);
   }
 }

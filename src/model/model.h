@@ -89,9 +89,9 @@ int model_workspace_new(const struct model *m, int positions, bool training, str
 /* For training with recomputed activations: only every block's input is kept. */
 int model_workspace_recompute(const struct model *m, int positions, struct model_workspace **out, struct error *e) MUST_CHECK;
 void model_workspace_free(struct model_workspace *w);
-/* Forward over a packed batch; fills hidden. `cache` (or NULL) receives keys and values of sequence 0 for decoding. */
-struct model_cache;
-int model_forward(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_cache *cache,
+/* Forward over a packed batch; fills hidden. `prefix` (NULL, or one per sequence, NULLs among them) receives keys and values for decoding. */
+struct model_prefix;
+int model_forward(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_prefix *const *prefix,
                   struct error *e) MUST_CHECK;
 const float *model_hidden(const struct model_workspace *w);
 void model_rates(const struct model *m, struct model_workspace *w, const float *hidden, float *log_rate);
@@ -113,16 +113,39 @@ int model_likelihood(const struct model *m, struct model_workspace *w, const str
 /* P(outcome within days | hidden) from log_hazard (outcomes, bins) of one outcome: 1 - exp(-integral) */
 double hazard_probability(const float *log_hazard /* bins */, double days);
 
-/* Decoding: many streams that continue one prefix share its keys and values. The caller builds each new position's embedding entries. */
-int model_cache_new(const struct model *m, int prefix_positions, int streams, int own_positions, struct model_cache **out,
-                    struct error *e) MUST_CHECK;
+/* Decoding: streams continue prefixes; streams of one prefix share its keys and values, and streams of many prefixes are one batch. A row's
+ * bits do not depend on the other rows. A new position sees the latest `window` (else `context`) positions.
+ *
+ *     TRY(model_decoder_new(m, &d, e));  model_workspace_decode(w, d);          // once; d may be shared by threads
+ *     TRY(model_prefix_new(m, positions, &p, e));  TRY(model_forward(m, w, lives, &p, e));      // a filled prefix may be shared too
+ *     TRY(model_cache_new(m, 64, 750, &c, e));  TRY(model_cache_bind(c, stream, p, e));         // c belongs to one thread
+ *     TRY(model_decode(m, w, c, next, stream, e));  model_decode_rates(m, w, n, model_hidden(w), rate, shift);
+ */
+struct model_decoder; /* the weights turned for products of few rows: as much memory as the model */
+int model_decoder_new(const struct model *m, struct model_decoder **out, struct error *e) MUST_CHECK;
+void model_decoder_free(struct model_decoder *d);
+void model_workspace_decode(struct model_workspace *w,
+                            const struct model_decoder *d); /* NULL: back to the model's own (faster for long batches) */
+int model_prefix_new(const struct model *m, int positions, struct model_prefix **out, struct error *e) MUST_CHECK;
+void model_prefix_free(struct model_prefix *p);
+int model_prefix_positions(const struct model_prefix *p);
+struct model_cache;
+int model_cache_new(const struct model *m, int streams, int own_positions, struct model_cache **out, struct error *e) MUST_CHECK;
 void model_cache_free(struct model_cache *c);
-int model_cache_prefix(const struct model_cache *c); /* positions in the shared prefix */
-void model_cache_rewind(struct model_cache *c);      /* drops all streams' own positions, keeps the prefix */
+/* The stream begins again after `p` (borrowed; NULL: after nothing); its own positions are dropped. */
+int model_cache_bind(struct model_cache *c, int stream, const struct model_prefix *p, struct error *e) MUST_CHECK;
 /* One new position for each of n streams: batch has n sequences of one position each (entries, time features, rope fields filled);
- * stream[i] says which stream sequence i continues. Fills model_hidden (n, d). */
+ * stream[i] says which stream sequence i continues (streams of one prefix side by side are faster). Fills model_hidden (n, d). */
 int model_decode(const struct model *m, struct model_workspace *w, struct model_cache *c, const struct token_batch *b, const int *stream,
                  struct error *e) MUST_CHECK;
+/* Log rates of row r: log_rate (rows, V) + shift[r]. Values: u (rows, d) once, then the knots of any code from its row. */
+void model_decode_rates(const struct model *m, struct model_workspace *w, int rows, const float *hidden, float *log_rate, float *shift);
+void model_decode_values(const struct model *m, struct model_workspace *w, int rows, const float *hidden, float *u);
+void model_decode_knots(const struct model *m, const float *u, uint32_t code, float *probability);
+/* Vector arithmetic in the model's kernel column: y = exp(x + shift), returning the sum; log of the sum of exp(x); sum of x y. */
+double model_exp(const struct model *m, uint32_t n, float shift, const float *x, float *y);
+double model_logsumexp(const struct model *m, uint32_t n, const float *x);
+double model_dot(const struct model *m, uint32_t n, const float *x, const float *y);
 
 /* Task heads. */
 struct model_task;

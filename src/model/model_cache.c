@@ -1,53 +1,142 @@
-/* Decoding: new positions of many streams against one shared prefix. */
+/* Decoding: new positions of many streams, each after its own prefix. Keys and values lie in blocks of DECODE_ROWS positions (kernel.h); a
+ * prefix's blocks are shared by all its streams, a stream's own come from a pool as it grows and go back when it is bound anew. */
+#include <math.h>
+
 #include "model/model_internal.h"
 #include "token/token.h"
 
-static size_t gather_floats(const struct model *m, const struct model_cache *c) {
-  bool plain = m->config.mask == MASK_CAUSAL && m->config.window == 0;
-  return plain ? 0 : (size_t)c->streams * 2 * (size_t)(c->prefix_cap + c->own_cap) * (size_t)c->width;
+/* ---- weights as decoding wants them: (in, out), so that a product of few rows reads them where they lie ---- */
+
+static void turn(float *to, const struct model *m, ptrdiff_t at, int out, int in) {
+  if (at < 0) return;
+  const float *from = m->weight + at;
+  to += at;
+  for (int o = 0; o < out; o += 16)
+    for (int i = 0; i < in; i++)
+      for (int k = o; k < out && k < o + 16; k++) to[(size_t)i * (size_t)out + (size_t)k] = from[(size_t)k * (size_t)in + (size_t)i];
 }
 
-static int cache_arrays(struct model_cache *c, struct error *e) {
-  size_t n = (size_t)c->streams;
-  c->prefix_time = mem_alloc((size_t)c->prefix_cap * sizeof *c->prefix_time);
-  c->own_time = mem_alloc(n * (size_t)c->own_cap * sizeof *c->own_time);
-  c->own_n = mem_alloc(n * sizeof *c->own_n);
-  c->key = mem_alloc(n * sizeof *c->key);
-  c->value = mem_alloc(n * sizeof *c->value);
-  c->own_key = mem_alloc(n * sizeof *c->own_key);
-  c->own_value = mem_alloc(n * sizeof *c->own_value);
-  c->count = mem_alloc(n * sizeof *c->count);
-  c->own_count = mem_alloc(n * sizeof *c->own_count);
-  c->scratch = mem_alloc((size_t)(c->prefix_cap + c->own_cap + 16) * sizeof *c->scratch);
-  if (!c->prefix_time || !c->own_time || !c->own_n || !c->key || !c->value || !c->own_key || !c->own_value || !c->count || !c->own_count ||
-      !c->scratch)
-    return error_set(e, E_NOMEM, "no memory for a cache");
-  memset(c->own_n, 0, n * sizeof *c->own_n);
+int model_decoder_new(const struct model *m, struct model_decoder **out, struct error *e) {
+  const struct model_config *c = &m->config;
+  *out = NULL;
+  if (c->mask == MASK_FULL) return error_set(e, E_USAGE, "a model whose mask is not causal cannot decode");
+  struct model_decoder *d = mem_alloc(sizeof *d);
+  if (!d) return error_set(e, E_NOMEM, "no memory for a decoder");
+  *d = (struct model_decoder){.bytes = m->floats * sizeof(float), .turned = mem_alloc_aligned(m->floats * sizeof(float))};
+  if (!d->turned) {
+    mem_free(d);
+    return error_set(e, E_NOMEM, "no memory for a decoder");
+  }
+  for (int l = 0; l < c->layers; l++) {
+    const struct model_block *b = &m->block[l];
+    turn(d->turned, m, b->qkv, qkv_width(c), c->d);
+    turn(d->turned, m, b->out, c->d, c->d);
+    turn(d->turned, m, b->up, up_width(c), c->d);
+    turn(d->turned, m, b->down, c->d, c->ff);
+  }
+  turn(d->turned, m, m->time, c->d, TOKEN_TIME_FEATURES);
+  turn(d->turned, m, m->rates, (int)c->codes, c->d);
+  turn(d->turned, m, m->value, c->d, c->d);
+  *out = d;
   return OK;
 }
 
-int model_cache_new(const struct model *m, int prefix_positions, int streams, int own_positions, struct model_cache **out,
-                    struct error *e) {
+void model_decoder_free(struct model_decoder *d) {
+  if (!d) return;
+  mem_free_aligned(d->turned, d->bytes);
+  mem_free(d);
+}
+
+void model_workspace_decode(struct model_workspace *w, const struct model_decoder *d) { w->turned = d ? d->turned : NULL; }
+
+/* ---- prefixes ---- */
+
+static size_t layer_floats(const struct model *m) { return 2 * DECODE_ROWS * (size_t)kv_width(&m->config); }
+static size_t block_floats(const struct model *m) { return layer_floats(m) * (size_t)m->config.layers; }
+
+int model_prefix_new(const struct model *m, int positions, struct model_prefix **out, struct error *e) {
   *out = NULL;
-  if (prefix_positions < 1 || streams < 1 || own_positions < 1 || prefix_positions > 1 << 22 || streams > 1 << 20 ||
-      own_positions > 1 << 22)
+  if (positions < 1 || positions > 1 << 22) return error_set(e, E_USAGE, "prefix length out of range");
+  int blocks = (positions + DECODE_ROWS - 1) / DECODE_ROWS;
+  struct model_prefix *p = mem_alloc(sizeof *p);
+  if (!p) return error_set(e, E_NOMEM, "no memory for a prefix");
+  *p = (struct model_prefix){.cap = positions, .bytes = (size_t)blocks * block_floats(m) * sizeof(float)};
+  p->memory = mem_alloc_aligned(p->bytes);
+  p->block = mem_alloc((size_t)blocks * sizeof *p->block);
+  p->time = mem_alloc((size_t)positions * sizeof *p->time);
+  if (!p->memory || !p->block || !p->time) {
+    model_prefix_free(p);
+    return error_set(e, E_NOMEM, "no memory for a prefix");
+  }
+  for (int i = 0; i < blocks; i++) p->block[i] = p->memory + (size_t)i * block_floats(m);
+  *out = p;
+  return OK;
+}
+
+void model_prefix_free(struct model_prefix *p) {
+  if (!p) return;
+  if (p->memory) mem_free_aligned(p->memory, p->bytes);
+  mem_free(p->block);
+  mem_free(p->time);
+  mem_free(p);
+}
+
+int model_prefix_positions(const struct model_prefix *p) { return p->n; }
+
+/* One position's keys and values of a layer: rows of (kv heads * head size), keys then values, into row `at` of a block. */
+static void put_row(const struct model *m, float *layer, int at, const float *kv) {
+  int d = head_size(&m->config), heads = m->config.kv_heads;
+  const float *v = kv + heads * d;
+  for (int h = 0; h < heads; h++, layer += 2 * DECODE_ROWS * d, kv += d, v += d) {
+    for (int i = 0; i < d; i++) layer[i * DECODE_ROWS + at] = kv[i];
+    memcpy(layer + (DECODE_ROWS + at) * d, v, (size_t)d * sizeof *v);
+  }
+}
+
+void prefix_keep(const struct model *m, const struct token_batch *b, int l, const struct layer_state *s,
+                 struct model_prefix *const *prefix) {
+  size_t stride = (size_t)qkv_width(&m->config), q = (size_t)m->config.d;
+  for (int k = 0; k < b->sequences; k++) {
+    struct model_prefix *p = prefix[k];
+    if (!p) continue;
+    int from = b->seq_start[k];
+    p->n = b->seq_start[k + 1] - from;
+    for (int r = 0; r < p->n; r++)
+      put_row(m, p->block[r / DECODE_ROWS] + (size_t)l * layer_floats(m), r % DECODE_ROWS, s->qkv + (size_t)(from + r) * stride + q);
+    if (l == 0) memcpy(p->time, b->time + from, (size_t)p->n * sizeof *p->time);
+  }
+}
+
+/* ---- streams ---- */
+
+static int cache_arrays(struct model_cache *c, int blocks, struct error *e) {
+  size_t n = (size_t)c->streams;
+  c->block = mem_alloc(n * (size_t)blocks * sizeof *c->block);
+  c->seen = mem_alloc(n * sizeof *c->seen);
+  c->time = mem_alloc(n * (size_t)c->own_cap * sizeof *c->time);
+  c->n = mem_alloc(n * sizeof *c->n);
+  c->prefix = mem_alloc(n * sizeof *c->prefix);
+  c->past = mem_alloc(n * sizeof *c->past);
+  c->own = mem_alloc(n * sizeof *c->own);
+  if (!c->block || !c->seen || !c->time || !c->n || !c->prefix || !c->past || !c->own)
+    return error_set(e, E_NOMEM, "no memory for a cache");
+  memset(c->block, 0, n * (size_t)blocks * sizeof *c->block);
+  memset(c->n, 0, n * sizeof *c->n);
+  memset(c->prefix, 0, n * sizeof *c->prefix);
+  memset(c->seen, 0, n * sizeof *c->seen);
+  return OK;
+}
+
+int model_cache_new(const struct model *m, int streams, int own_positions, struct model_cache **out, struct error *e) {
+  *out = NULL;
+  if (streams < 1 || own_positions < 1 || streams > 1 << 20 || own_positions > 1 << 22)
     return error_set(e, E_USAGE, "cache shape out of range");
   if (m->config.mask == MASK_FULL) return error_set(e, E_USAGE, "a model whose mask is not causal cannot decode");
   struct model_cache *c = mem_alloc(sizeof *c);
   if (!c) return error_set(e, E_NOMEM, "no memory for a cache");
-  *c = (struct model_cache){.layers = m->config.layers,
-                            .width = kv_width(&m->config),
-                            .prefix_cap = prefix_positions,
-                            .streams = streams,
-                            .own_cap = own_positions};
-  size_t row = 2 * (size_t)c->layers * (size_t)c->width * sizeof(float);
-  c->bytes[0] = row * (size_t)prefix_positions;
-  c->bytes[1] = row * (size_t)own_positions * (size_t)streams;
-  c->bytes[2] = gather_floats(m, c) * sizeof(float);
-  c->prefix = mem_alloc_aligned(c->bytes[0]);
-  c->own = mem_alloc_aligned(c->bytes[1]);
-  c->gathered = c->bytes[2] ? mem_alloc_aligned(c->bytes[2]) : NULL;
-  int rc = !c->prefix || !c->own || (c->bytes[2] && !c->gathered) ? error_set(e, E_NOMEM, "no memory for a cache") : cache_arrays(c, e);
+  *c = (struct model_cache){.streams = streams, .own_cap = own_positions, .row_blocks = (own_positions + DECODE_ROWS - 1) / DECODE_ROWS};
+  c->block_bytes = block_floats(m) * sizeof(float);
+  int rc = cache_arrays(c, c->row_blocks, e);
   if (rc < 0) {
     model_cache_free(c);
     return rc;
@@ -58,89 +147,124 @@ int model_cache_new(const struct model *m, int prefix_positions, int streams, in
 
 void model_cache_free(struct model_cache *c) {
   if (!c) return;
-  if (c->prefix) mem_free_aligned(c->prefix, c->bytes[0]);
-  if (c->own) mem_free_aligned(c->own, c->bytes[1]);
-  if (c->gathered) mem_free_aligned(c->gathered, c->bytes[2]);
-  mem_free(c->prefix_time);
-  mem_free(c->own_time);
-  mem_free(c->own_n);
-  mem_free(c->key);
-  mem_free(c->value);
-  mem_free(c->own_key);
-  mem_free(c->own_value);
-  mem_free(c->count);
-  mem_free(c->own_count);
-  mem_free(c->scratch);
+  for (int s = 0; c->block && s < c->streams; s++)
+    for (int i = 0; i < c->row_blocks && c->block[(size_t)s * (size_t)c->row_blocks + (size_t)i]; i++)
+      mem_free_aligned(c->block[(size_t)s * (size_t)c->row_blocks + (size_t)i], c->block_bytes);
+  for (int i = 0; i < c->spares; i++) mem_free_aligned(c->spare[i], c->block_bytes);
+  mem_free(c->spare);
+  mem_free(c->block);
+  mem_free(c->seen);
+  mem_free(c->time);
+  mem_free(c->n);
+  mem_free(c->prefix);
+  mem_free(c->past);
+  mem_free(c->own);
+  if (c->scratch) mem_free_aligned(c->scratch, c->scratch_bytes);
   mem_free(c);
 }
 
-int model_cache_prefix(const struct model_cache *c) { return c->prefix_n; }
-void model_cache_rewind(struct model_cache *c) { memset(c->own_n, 0, (size_t)c->streams * sizeof *c->own_n); }
-
-static float *own_row(const struct model_cache *c, int l, int value, int stream, int row) {
-  return c->own + (((size_t)(2 * l + value) * (size_t)c->streams + (size_t)stream) * (size_t)c->own_cap + (size_t)row) * (size_t)c->width;
-}
-
-static const float *prefix_row(const struct model_cache *c, int l, int value, int row) {
-  return c->prefix + ((size_t)(2 * l + value) * (size_t)c->prefix_cap + (size_t)row) * (size_t)c->width;
-}
-
-/* May the newest row (position `at` of its sequence, at time `now`) see row `r`, whose time is `then`? */
-static bool sees(const struct model_config *c, int at, int64_t now, int r, int64_t then) {
-  if (r == at) return true;
-  return (c->window == 0 || r > at - c->window) && (c->mask != MASK_CAUSAL_NO_TIES || then < now);
-}
-
-/* Where a mask hides rows, the visible ones are copied together: slower, and the same answer as the full forward pass. */
-static void gather(const struct model *m, struct model_cache *c, int l, int i, int stream) {
-  size_t width = (size_t)c->width, cap = (size_t)(c->prefix_cap + c->own_cap) * width;
-  float *k = c->gathered + 2 * (size_t)i * cap, *v = k + cap;
-  int own = c->own_n[stream], at = c->prefix_n + own, n = 0;
-  const int64_t *own_time = c->own_time + (size_t)stream * (size_t)c->own_cap;
-  for (int r = 0; r <= at; r++) {
-    bool mine = r >= c->prefix_n;
-    int64_t then = mine ? own_time[r - c->prefix_n] : c->prefix_time[r];
-    if (!sees(&m->config, at, own_time[own], r, then)) continue;
-    memcpy(k + (size_t)n * width, mine ? own_row(c, l, 0, stream, r - c->prefix_n) : prefix_row(c, l, 0, r), width * sizeof *k);
-    memcpy(v + (size_t)n * width, mine ? own_row(c, l, 1, stream, r - c->prefix_n) : prefix_row(c, l, 1, r), width * sizeof *v);
-    n++;
+/* The blocks of an ended stream go to the pool; the pool holds at most as many as were ever in use. */
+int model_cache_bind(struct model_cache *c, int stream, const struct model_prefix *p, struct error *e) {
+  if (stream < 0 || stream >= c->streams) return error_set(e, E_USAGE, "no such stream in the cache");
+  float **block = c->block + (size_t)stream * (size_t)c->row_blocks;
+  for (int i = 0; i < c->row_blocks && block[i]; i++) {
+    if (c->spares == c->spare_cap) {
+      int cap = c->spare_cap ? 2 * c->spare_cap : 64;
+      float **more = mem_realloc(c->spare, (size_t)cap * sizeof *more);
+      if (!more) return error_set(e, E_NOMEM, "no memory for a cache");
+      c->spare = more;
+      c->spare_cap = cap;
+    }
+    c->spare[c->spares++] = block[i];
+    block[i] = NULL;
   }
-  c->count[i] = 0;
-  c->own_key[i] = k, c->own_value[i] = v;
-  c->own_count[i] = n;
+  c->n[stream] = 0;
+  c->prefix[stream] = p;
+  return OK;
+}
+
+static int own_block(struct model_cache *c, int stream, struct error *e) {
+  float **at = c->block + (size_t)stream * (size_t)c->row_blocks + c->n[stream] / DECODE_ROWS;
+  if (*at) return OK;
+  *at = c->spares ? c->spare[--c->spares] : mem_alloc_aligned(c->block_bytes);
+  return *at ? OK : error_set(e, E_NOMEM, "no memory for the keys and values of a future");
+}
+
+static int grow(float **p, size_t *bytes, size_t floats, struct error *e) {
+  if (*bytes >= floats * sizeof(float)) return OK;
+  size_t want = floats * sizeof(float) + floats * sizeof(float) / 2;
+  if (*p) mem_free_aligned(*p, *bytes);
+  *bytes = 0;
+  *p = mem_alloc_aligned(want);
+  if (!*p) return error_set(e, E_NOMEM, "no memory for a cache");
+  *bytes = want;
+  return OK;
+}
+
+/* What the new position of a stream sees: a stretch of the prefix, a stretch of its own rows. Without a window of its own the model has the
+ * context that it was trained with: the static facts (position 0) and the latest context - 1 positions. Times never fall, so rows that a tie
+ * hides are the last before the new one. */
+static void visible(const struct model *m, const struct model_cache *c, int stream, int64_t now, struct decode_rows *past,
+                    struct decode_rows *own) {
+  const struct model_prefix *p = c->prefix[stream];
+  int prefix = p ? p->n : 0, n = c->n[stream], window = m->config.window ? m->config.window : m->config.context;
+  int first = prefix + n + 1 - window + (m->config.window ? 0 : 1);
+  const int64_t *time = c->time + (size_t)stream * (size_t)c->own_cap;
+  *past = (struct decode_rows){.block = p ? (const float *const *)p->block : NULL, .n = prefix};
+  *own = (struct decode_rows){.block = (const float *const *)(c->block + (size_t)stream * (size_t)c->row_blocks), .n = n + 1, .hide = n};
+  own->show = n;
+  own->from = first > prefix ? first - prefix : 0;
+  if (m->config.window)
+    past->from = first < 0 ? 0 : first > prefix ? prefix : first;
+  else
+    past->hide = 1, past->show = first < 1 ? 1 : first > prefix ? prefix : first;
+  if (m->config.mask != MASK_CAUSAL_NO_TIES) return;
+  while (own->hide > own->from && time[own->hide - 1] >= now) own->hide--;
+  while (past->n > past->from && p->time[past->n - 1] >= now) past->n--;
+  past->show = past->show > past->n ? past->n : past->show;
+}
+
+static int prepare(const struct model *m, struct model_cache *c, const struct token_batch *b, const int *stream, struct error *e) {
+  int own = 0, prefix = 0;
+  for (int i = 0; i < b->sequences; i++) {
+    int t = stream[i];
+    if (t < 0 || t >= c->streams) return error_set(e, E_USAGE, "no such stream in the cache");
+    if (c->n[t] >= c->own_cap) return error_set(e, E_LIMIT, "a stream of the cache is full");
+  }
+  c->round++;
+  for (int i = 0; i < b->sequences; i++) {
+    int t = stream[i];
+    if (c->seen[t] == c->round) return error_set(e, E_USAGE, "a stream can take one position at a time");
+    c->seen[t] = c->round;
+    TRY(own_block(c, t, e));
+    c->time[(size_t)t * (size_t)c->own_cap + (size_t)c->n[t]] = b->time[i];
+    visible(m, c, t, b->time[i], &c->past[i], &c->own[i]);
+    prefix = c->past[i].n > prefix ? c->past[i].n : prefix;
+    own = c->own[i].n > own ? c->own[i].n : own;
+  }
+  return grow(&c->scratch, &c->scratch_bytes, kernel_decode_scratch(prefix, own), e);
 }
 
 static void decode_attention(const struct model *m, struct model_cache *c, const struct token_batch *b, const int *stream, int l,
                              struct layer_state *s) {
   const struct model_config *g = &m->config;
-  size_t width = (size_t)c->width, row = (size_t)qkv_width(g), q = (size_t)g->d;
-  struct attention a;
+  int row = qkv_width(g), d = head_size(g);
+  size_t at = (size_t)l * layer_floats(m);
   for (int i = 0; i < b->sequences; i++) {
-    int t = stream[i], at = c->own_n[t];
-    const float *from = s->qkv + (size_t)i * row + q;
-    memcpy(own_row(c, l, 0, t, at), from, width * sizeof *from);
-    memcpy(own_row(c, l, 1, t, at), from + width, width * sizeof *from);
-    c->own_time[(size_t)t * (size_t)c->own_cap + (size_t)at] = b->time[i];
-    c->key[i] = prefix_row(c, l, 0, 0), c->value[i] = prefix_row(c, l, 1, 0);
-    c->own_key[i] = own_row(c, l, 0, t, 0), c->own_value[i] = own_row(c, l, 1, t, 0);
-    c->count[i] = c->prefix_n;
-    c->own_count[i] = at + 1;
-    if (c->gathered) gather(m, c, l, i, t);
+    int n = c->n[stream[i]];
+    float *block = c->block[(size_t)stream[i] * (size_t)c->row_blocks + (size_t)(n / DECODE_ROWS)];
+    put_row(m, block + at, n % DECODE_ROWS, s->qkv + (size_t)i * (size_t)row + g->d);
   }
-  attention_describe(m, &(struct model_workspace){0}, b, s, &a);
   m->kernel->attention_decode(&(struct attention_decode){.streams = b->sequences,
                                                          .heads = g->heads,
                                                          .kv_heads = g->kv_heads,
-                                                         .d = a.d,
-                                                         .scale = a.scale,
+                                                         .d = d,
+                                                         .scale = 1.0f / sqrtf((float)d),
                                                          .q = s->qkv,
-                                                         .q_stride = (int)row,
-                                                         .prefix_k = c->key,
-                                                         .prefix_v = c->value,
-                                                         .prefix_n = c->count,
-                                                         .own_k = c->own_key,
-                                                         .own_v = c->own_value,
-                                                         .own_n = c->own_count,
+                                                         .q_stride = row,
+                                                         .at = at,
+                                                         .prefix = c->past,
+                                                         .own = c->own,
                                                          .out = s->att,
                                                          .out_stride = g->d,
                                                          .scratch = c->scratch});
@@ -151,26 +275,39 @@ int model_decode(const struct model *m, struct model_workspace *w, struct model_
   TRY(batch_check(m, w, b, e));
   if (b->positions != b->sequences || b->sequences > c->streams)
     return error_set(e, E_USAGE, "decoding takes one new position for each stream");
-  for (int i = 0; i < b->sequences; i++) {
-    if (stream[i] < 0 || stream[i] >= c->streams) return error_set(e, E_USAGE, "no such stream in the cache");
-    if (c->own_n[stream[i]] >= c->own_cap) return error_set(e, E_LIMIT, "a stream of the cache is full");
-    c->count[stream[i]] = 0;
-  }
-  for (int i = 0; i < b->sequences; i++)
-    if (c->count[stream[i]]++) return error_set(e, E_USAGE, "a stream can take one position at a time");
+  TRY(prepare(m, c, b, stream, e));
   w->dropout = 0;
-  struct layer_state *last = NULL;
   model_embed(m, w, b, w->layer[0].x);
   for (int l = 0; l < m->config.layers; l++) {
     struct layer_state *s = &w->layer[l];
     block_qkv(m, w, b, l, s->x, s);
     decode_attention(m, c, b, stream, l, s);
     block_rest(m, w, b->positions, l, s->x, s, l + 1 < m->config.layers ? w->layer[l + 1].x : w->last);
-    last = s;
   }
-  BUG_IF(!last);
   final_norm(m, w, b->positions, w->last);
   w->rows = b->positions;
-  for (int i = 0; i < b->sequences; i++) c->own_n[stream[i]]++;
+  for (int i = 0; i < b->sequences; i++) c->n[stream[i]]++;
   return OK;
 }
+
+/* ---- heads over many rows ---- */
+
+void model_decode_rates(const struct model *m, struct model_workspace *w, int rows, const float *hidden, float *log_rate, float *shift) {
+  size_t d = (size_t)m->config.d;
+  linear_forward(m, w, rows, m->config.d, (int)m->config.codes, hidden, m->rates, m->rates_bias, 0, log_rate);
+  for (int r = 0; r < rows; r++) shift[r] = (float)m->kernel->dot(d, hidden + (size_t)r * d, m->weight + m->rates_shift);
+}
+
+void model_decode_values(const struct model *m, struct model_workspace *w, int rows, const float *hidden, float *u) {
+  linear_forward(m, w, rows, m->config.d, m->config.d, hidden, m->value, ABSENT, 0, u);
+}
+
+void model_decode_knots(const struct model *m, const float *u, uint32_t code, float *probability) {
+  if (code < m->config.codes && m->knots[code] > 1) softmax_knots(m, u, code, probability);
+}
+
+double model_exp(const struct model *m, uint32_t n, float shift, const float *x, float *y) {
+  return m->kernel->exp_scaled(n, 1, -shift, x, y);
+}
+double model_logsumexp(const struct model *m, uint32_t n, const float *x) { return (double)m->kernel->logsumexp(n, x); }
+double model_dot(const struct model *m, uint32_t n, const float *x, const float *y) { return m->kernel->dot(n, x, y); }

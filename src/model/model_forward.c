@@ -9,11 +9,11 @@ void linear_forward(const struct model *m, struct model_workspace *w, int rows, 
   m->kernel->gemm(&(struct gemm){.m = rows,
                                  .n = out,
                                  .k = in,
-                                 .tb = true,
+                                 .tb = !w->turned,
                                  .a = x,
                                  .lda = in,
-                                 .b = m->weight + weight,
-                                 .ldb = in,
+                                 .b = (w->turned ? w->turned : m->weight) + weight,
+                                 .ldb = w->turned ? out : in,
                                  .beta = beta,
                                  .bias = weight_at(m, bias),
                                  .c = y,
@@ -182,23 +182,12 @@ void final_norm(const struct model *m, struct model_workspace *w, int rows, cons
   m->kernel->norm_forward(&n);
 }
 
-static void keep(struct model_cache *c, const struct model *m, const struct token_batch *b, int l, const struct layer_state *s) {
-  size_t width = (size_t)c->width, stride = (size_t)qkv_width(&m->config), q = (size_t)m->config.d;
-  float *k = c->prefix + (size_t)(2 * l) * (size_t)c->prefix_cap * width, *v = k + (size_t)c->prefix_cap * width;
-  c->prefix_n = b->seq_start[1] - b->seq_start[0];
-  for (size_t r = 0; r < (size_t)c->prefix_n; r++) {
-    const float *from = s->qkv + ((size_t)b->seq_start[0] + r) * stride + q;
-    memcpy(k + r * width, from, width * sizeof *k);
-    memcpy(v + r * width, from + width, width * sizeof *v);
-  }
-  memcpy(c->prefix_time, b->time + b->seq_start[0], (size_t)c->prefix_n * sizeof *c->prefix_time);
-}
-
-int model_forward(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_cache *cache,
+int model_forward(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_prefix *const *prefix,
                   struct error *e) {
   TRY(batch_check(m, w, b, e));
-  if (cache && (m->config.mask == MASK_FULL || b->seq_start[1] - b->seq_start[0] > cache->prefix_cap))
-    return error_set(e, E_LIMIT, "prefix does not fit the cache (or the mask is not causal)");
+  for (int s = 0; prefix && s < b->sequences; s++)
+    if (prefix[s] && (m->config.mask == MASK_FULL || b->seq_start[s + 1] - b->seq_start[s] > prefix[s]->cap))
+      return error_set(e, E_LIMIT, "prefix does not fit its cache (or the mask is not causal)");
   int layers = m->config.layers;
   model_embed(m, w, b, w->layer[0].x);
   drop(m, w, b->positions, 0, w->layer[0].x);
@@ -206,13 +195,12 @@ int model_forward(const struct model *m, struct model_workspace *w, const struct
     struct layer_state *s = &w->layer[l];
     struct attention a;
     block_qkv(m, w, b, l, s->x, s);
-    if (cache) keep(cache, m, b, l, s);
+    if (prefix) prefix_keep(m, b, l, s, prefix);
     attention_describe(m, w, b, s, &a);
     m->kernel->attention_forward(&a);
     block_rest(m, w, b->positions, l, s->x, s, l + 1 < layers ? w->layer[l + 1].x : w->last);
   }
   final_norm(m, w, b->positions, w->last);
   w->rows = b->positions;
-  if (cache) model_cache_rewind(cache);
   return OK;
 }

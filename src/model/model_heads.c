@@ -119,7 +119,7 @@ static void rates_loss(const struct model *m, struct model_workspace *w, const s
 
 /* ---- value: softmax over the knots of a code, tied to their embedding rows ---- */
 
-static double softmax_knots(const struct model *m, const float *u, uint32_t code, float *p) {
+double softmax_knots(const struct model *m, const float *u, uint32_t code, float *p) {
   size_t d = (size_t)m->config.d;
   int n = m->knots[code];
   const float *rows = m->weight + m->table + (size_t)m->knot_row[code] * d;

@@ -92,23 +92,35 @@ struct model_workspace {
   int rates_rows;
   float dropout; /* 0 outside training */
   uint64_t seed, stream;
-  int rows; /* of the last forward pass */
+  int rows;            /* of the last forward pass */
+  const float *turned; /* a decoder's matrices (model_workspace_decode), or NULL */
 };
 #define HAZARD_ROWS 64
 #define HAZARD_SAMPLES 4
 
+struct model_decoder { /* the trunk's and the rates' matrices as (in, out), at the model's own offsets */
+  float *turned;
+  size_t bytes;
+};
+struct model_prefix { /* keys and values of one life so far, in blocks as in kernel.h */
+  int cap, n;
+  size_t bytes;
+  float *memory, **block;
+  int64_t *time;
+};
 struct model_cache {
-  int layers, width; /* kv_heads * head size */
-  int prefix_cap, prefix_n, streams, own_cap;
-  float *prefix; /* (layers, 2, prefix_cap, width) */
-  float *own;    /* (layers, 2, streams, own_cap, width) */
-  int64_t *prefix_time, *own_time;
-  int32_t *own_n;
-  float *gathered; /* (streams, 2, prefix_cap + own_cap, width) where a mask hides rows of the past; else NULL */
+  int streams, own_cap, row_blocks; /* row_blocks: most blocks of a stream */
+  size_t block_bytes;
+  float **block; /* (streams, row_blocks) a stream's own, NULL from its first unused one on */
+  float **spare; /* pool */
+  int spares, spare_cap;
+  int64_t *time;                      /* (streams, own_cap) */
+  int32_t *n;                         /* (streams) own positions */
+  uint64_t *seen, round;              /* which streams the current call has named */
+  const struct model_prefix **prefix; /* (streams) */
+  struct decode_rows *past, *own;     /* (rows of a batch) */
   float *scratch;
-  const float **key, **value, **own_key, **own_value;
-  int32_t *count, *own_count, *zero;
-  size_t bytes[3];
+  size_t scratch_bytes;
 };
 
 static inline const float *weight_at(const struct model *m, ptrdiff_t at) { return at < 0 ? NULL : m->weight + at; }
@@ -136,6 +148,12 @@ void model_task_release(struct model_task *t);
 
 /* model_plan.c */
 size_t model_workspace_bytes(const struct model *m, struct model_workspace *w, void *base); /* w: positions, training, recompute */
+
+/* model_cache.c: layer l's keys and values of every sequence into its prefix */
+void prefix_keep(const struct model *m, const struct token_batch *b, int l, const struct layer_state *s,
+                 struct model_prefix *const *prefix);
+/* model_heads.c: softmax over a code's knots; u (d): the value head's linear map of a hidden row */
+double softmax_knots(const struct model *m, const float *u, uint32_t code, float *p);
 
 /* model_forward.c, model_backward.c */
 void linear_forward(const struct model *m, struct model_workspace *w, int rows, int in, int out, const float *x, ptrdiff_t weight,

@@ -15,20 +15,37 @@
 
 const double predict_horizon_days[6] = {1, 7, 30, 90, 365.25, 1826.25};
 
+/* What can come next: every code but the unknown one and static facts. Where the model reads single events, one at a time. */
+static int shape_of(struct predictor *p, struct error *e) {
+  struct law_shape *s = &p->shape;
+  s->codes = vocabulary_codes(p->v);
+  s->blocks = (s->codes + LAW_BLOCK - 1) / LAW_BLOCK;
+  s->death = vocabulary_death(p->v);
+  s->extra = p->pack.pack == PACK_INSTANT ? 1 - 1 / vocabulary_instant_events(p->v) : 0;
+  size_t n = (size_t)s->blocks * LAW_BLOCK;
+  s->open = mem_alloc(n * sizeof *s->open);
+  if (!s->open) return error_set(e, E_NOMEM, "no memory for a predictor");
+  memset(s->open, 0, n * sizeof *s->open);
+  for (uint32_t c = 0; c < s->codes; c++) {
+    s->open[c] = c != TOKEN_UNKNOWN && !vocabulary_at(p->v, c)->is_static;
+    p->values |= vocabulary_at(p->v, c)->knots > 1;
+  }
+  return OK;
+}
+
 int predictor_new(const struct model *m, const struct timeline *store, struct predictor **out, struct error *e) {
   const struct model_config *c = model_config(m);
   struct predictor *p = mem_alloc(sizeof *p);
   if (!p) return error_set(e, E_NOMEM, "no memory for a predictor");
   *p = (struct predictor){.m = m, .store = store, .v = model_vocabulary(m), .positions = c->context > 2048 ? c->context : 2048};
   p->pack = (struct token_options){.pack = (enum token_pack_mode)c->pack, .context = c->context};
-  size_t outcomes = vocabulary_outcomes(p->v), codes = vocabulary_codes(p->v);
+  size_t outcomes = vocabulary_outcomes(p->v);
   int rc = token_batch_init(&p->batch, 0, e);
   if (rc == OK) rc = token_map_new(p->v, store, &p->map, e);
   if (rc == OK) rc = model_workspace_new(m, p->positions, false, &p->w, e);
   p->log_hazard = mem_alloc((outcomes + 1) * HAZARD_BINS * sizeof *p->log_hazard);
-  p->rate = mem_alloc(codes * sizeof *p->rate);
-  p->cumulative = mem_alloc(codes * sizeof *p->cumulative);
-  if (rc == OK && (!p->log_hazard || !p->rate || !p->cumulative)) rc = error_set(e, E_NOMEM, "no memory for a predictor");
+  if (rc == OK) rc = shape_of(p, e);
+  if (rc == OK && !p->log_hazard) rc = error_set(e, E_NOMEM, "no memory for a predictor");
   if (rc < 0) {
     predictor_free(p);
     return rc;
@@ -47,8 +64,8 @@ void predictor_free(struct predictor *p) {
   feature_set_free(p->features);
   mem_free(p->row);
   mem_free(p->log_hazard);
-  mem_free(p->rate);
-  mem_free(p->cumulative);
+  mem_free(p->shape.open);
+  model_decoder_free(p->decoder);
   mem_free(p);
 }
 
@@ -230,51 +247,27 @@ static int rank_outcomes(const struct predictor *p, const struct life *life, str
   return OK;
 }
 
-static double standard_error(double share, int n) { return sqrt(share * (1 - share) / n); }
-
-/* Share of the futures that hold a code of the set (a mark per vocabulary id) between gap and horizon, and before any code that
- * ends the question (`competing`, may be NULL). */
-static double share_with(const struct futures *f, const uint8_t *mark, const uint8_t *competing, double gap, double horizon) {
-  int with = 0;
-  for (int i = 0; i < f->count; i++)
-    for (int k = 0; k < f->n[i]; k++) {
-      const struct future_event *x = &f->path[i][k];
-      if (x->days > horizon) break;
-      if (mark[x->code] && x->days >= gap) {
-        with++;
-        break;
-      }
-      if (competing && competing[x->code]) break;
-    }
-  return (double)with / f->count;
-}
-
-static int fill_outcomes(struct predictor *p, const struct life *life, int most, const struct futures *f, double horizon, struct arena *a,
-                         struct prediction *r, struct error *e) {
-  struct ranked *list = NULL;
-  TRY(rank_outcomes(p, life, a, &list, e));
+static int list_outcomes(struct predictor *p, const struct ranked *list, int most, struct arena *a, struct prediction *r, struct error *e) {
   uint32_t n = vocabulary_outcomes(p->v), keep = most > 0 ? (uint32_t)most : 10;
-  uint8_t *mark = arena_array(a, uint8_t, vocabulary_codes(p->v));
   double death[HAZARD_BINS];
   if (keep > n) keep = n;
   predict_death_rates(p, death);
   r->outcome = arena_array(a, struct predict_outcome, keep + 1);
-  if (!mark || !r->outcome) return error_set(e, E_NOMEM, "no memory for the outcomes");
+  if (!r->outcome) return error_set(e, E_NOMEM, "no memory for the outcomes");
   for (uint32_t i = 0; i < keep; i++) {
     struct predict_outcome *o = &r->outcome[r->outcomes++];
     uint32_t code = vocabulary_outcome_code(p->v, list[i].outcome);
     const struct vocabulary_entry *entry = vocabulary_at(p->v, code);
-    *o = (struct predict_outcome){
-        .code = entry->code, .display = entry->display, .before = list[i].before, .sampled = NAN, .sampled_se = NAN};
+    *o = (struct predict_outcome){.code = entry->code,
+                                  .display = entry->display,
+                                  .id = code,
+                                  .before = list[i].before,
+                                  .sampled = NAN,
+                                  .sampled_se = NAN,
+                                  .integrated = NAN,
+                                  .integrated_se = NAN};
     predict_outcome_curve(p, list[i].outcome, death, predict_horizon_days, 6, o->probability);
     for (int k = 0; k < 6; k++) o->sampled_within[k] = NAN;
-    if (!f->count) continue;
-    mark[code] = 1;
-    for (int k = 0; k < 6 && predict_horizon_days[k] <= horizon; k++)
-      o->sampled_within[k] = share_with(f, mark, NULL, 0, predict_horizon_days[k]);
-    o->sampled = share_with(f, mark, NULL, 0, horizon);
-    o->sampled_se = standard_error(o->sampled, f->count);
-    mark[code] = 0;
   }
   return OK;
 }
@@ -288,7 +281,7 @@ static void count_events(const struct predictor *p, const struct life *life, str
 static int answer(struct predictor *p, const struct question *q, const struct life *life, const struct predict_options *o, struct arena *a,
                   struct prediction *r, struct error *e) {
   struct answer x;
-  struct futures f = {0};
+  struct ranked *list = NULL;
   double horizon = o->horizon_days > 0 ? o->horizon_days : o->task ? q->horizon_days : DEFAULT_HORIZON_DAYS;
   bool asked = !r->refusal;
   if (asked) {
@@ -299,20 +292,16 @@ static int answer(struct predictor *p, const struct question *q, const struct li
     r->hazard = x.hazard;
     r->agreement = q->head ? fabs(predict_logit(x.shipped) - predict_logit(x.hazard)) : NAN;
   }
-  if (o->futures > 0 && !r->dead) {
-    TRY(predict_sample(p, life, o->futures, horizon, o->seed, a, &f, e));
-    r->futures = f.count;
-    r->cut = f.cut;
-    r->sampled_days = horizon;
-    if (q->targets && asked) r->sampled = share_with(&f, q->target, q->competing, q->gap_days, horizon);
-    if (q->targets && asked) r->sampled_se = standard_error(r->sampled, f.count);
-  }
   token_batch_clear(&p->batch); /* the hazards of the last position, for the list of outcomes */
   TRY(token_pack(p->v, p->map, life->view, life->index, life->events, life->now, &p->pack, &p->batch, e));
   TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
   model_hazard(p->m, p->w, model_hidden(p->w) + (size_t)(p->batch.positions - 1) * (size_t)model_config(p->m)->d, p->log_hazard);
   r->time = p->batch.time[p->batch.positions - 1];
-  if (!r->dead) TRY(fill_outcomes(p, life, o->outcomes, &f, horizon, a, r, e));
+  if (!r->dead) {
+    TRY(rank_outcomes(p, life, a, &list, e));
+    TRY(list_outcomes(p, list, o->outcomes, a, r, e));
+  }
+  if (o->futures > 0 && !r->dead) TRY(predict_sampled(p, asked ? q : NULL, life, o, horizon, a, r, e));
   if (o->explain > 0 && !isnan(r->probability)) TRY(predict_explain(p, q, life, o->explain, a, r, e));
   return OK;
 }
@@ -357,6 +346,10 @@ int predict(struct predictor *p, uint32_t subject_index, const struct predict_op
                              .hazard = NAN,
                              .sampled = NAN,
                              .sampled_se = NAN,
+                             .integrated = NAN,
+                             .integrated_se = NAN,
+                             .anticipated = NAN,
+                             .anticipated_se = NAN,
                              .agreement = NAN,
                              .method = "exact removal"};
   TRY(check_applies(p, &life, o->task, out, e));
@@ -371,15 +364,6 @@ int predict(struct predictor *p, uint32_t subject_index, const struct predict_op
   p->cancelled = NULL;
   question_close(&q);
   return rc;
-}
-
-int predict_futures(struct predictor *p, uint32_t subject_index, int64_t time, int count, double horizon_days, uint64_t seed,
-                    struct arena *a, struct futures *out, struct error *e) {
-  if (subject_index >= timeline_subjects(p->store)) return error_set(e, E_NOTFOUND, "no such subject in this store");
-  struct timeline_view view = timeline_view(p->store, subject_index);
-  struct life life = {
-      .view = &view, .index = subject_index, .events = predict_prefix(&view, time), .now = time == INT64_MAX ? INT64_MIN : time};
-  return predict_sample(p, &life, count, horizon_days, seed, a, out, e);
 }
 
 /* ---- many examples ---- */

@@ -31,15 +31,18 @@ struct predict_options {
   int explain;             /* number of contributing events; 0 = none */
   int outcomes;            /* number of most likely outcomes listed; 0 = 10 */
   uint64_t seed;
+  int threads;                  /* of the futures; 0 = one. The answer has the same bits for any number */
   bool (*cancelled)(void *ctx); /* asked between steps of long work (or NULL): true ends it with E_CANCELLED */
   void *cancel_ctx;
 };
 struct predict_outcome {
   struct str code, display;
-  double probability[6];      /* within each of predict_horizon_days, death competing */
-  bool before;                /* already happened: shown for completeness, not "new onset" */
-  double sampled, sampled_se; /* share of futures with it within horizon_days; NaN if none were sampled */
-  double sampled_within[6];   /* the same within each of predict_horizon_days; NaN beyond horizon_days */
+  uint32_t id;                      /* in the model's vocabulary */
+  double probability[6];            /* within each of predict_horizon_days, death competing */
+  bool before;                      /* already happened: shown for completeness, not "new onset" */
+  double sampled, sampled_se;       /* share of futures with it within horizon_days; NaN if none were sampled */
+  double integrated, integrated_se; /* the same probability from the futures' hazards: smaller error (predict_estimate.h) */
+  double sampled_within[6];         /* the same within each of predict_horizon_days; NaN beyond horizon_days */
 };
 struct predict_contribution {
   int64_t time;
@@ -57,8 +60,10 @@ struct prediction {
   double probability;  /* (1) the shipped answer */
   double deep, wide;   /* its parts, logits */
   double hazard;       /* (2) closed form for the task's target within its horizon; NaN if the target is no outcome of the hazard head */
-  double sampled, sampled_se; /* (3) */
-  double agreement;           /* |logit(1) - logit(2)|, NaN if (2) is absent: large = say so */
+  double sampled, sampled_se;         /* (3) share of the futures */
+  double integrated, integrated_se;   /* (3) from the hazards along the same futures */
+  double anticipated, anticipated_se; /* (3) from futures in which the target cannot come: the smallest error */
+  double agreement;                   /* |logit(1) - logit(2)|, NaN if (2) is absent: large = say so */
   int futures;
   int cut;             /* futures that reached the most instants one may have: outcomes after that are missed */
   double sampled_days; /* horizon of the futures */
@@ -121,4 +126,20 @@ struct futures {
 }; /* cut: paths that reached the most instants one may have */
 int predict_futures(struct predictor *p, uint32_t subject_index, int64_t time, int count, double horizon_days, uint64_t seed,
                     struct arena *a, struct futures *out, struct error *e) MUST_CHECK;
+/* Futures of many lives in one run: a future ends, the next begins in its place. A path depends on its life, time, seed and number only. */
+struct future_ask {
+  uint32_t subject_index;
+  int64_t time;
+  uint64_t seed;
+};
+struct futures_options {
+  int count; /* of each life */
+  double horizon_days;
+  int steps;   /* most instants of one; 0 = 1024 */
+  int threads; /* 0 = one */
+  bool (*cancelled)(void *ctx);
+  void *cancel_ctx;
+};
+int predict_futures_many(struct predictor *p, const struct future_ask *ask, uint32_t n, const struct futures_options *o, struct arena *a,
+                         struct futures *out /* (n) */, struct error *e) MUST_CHECK;
 #endif

@@ -39,8 +39,7 @@ void predict_death_rates(const struct predictor *p, double *rate) {
 }
 
 /* Within each of `days`, ascending or not; death's own rate has no rival. */
-void predict_outcome_curve(const struct predictor *p, uint32_t outcome, const double *death, const double *days, int n,
-                           double *out) {
+void predict_outcome_curve(const struct predictor *p, uint32_t outcome, const double *death, const double *days, int n, double *out) {
   static const double nothing[HAZARD_BINS];
   double own[HAZARD_BINS];
   bool dies = false;

@@ -1,14 +1,15 @@
-/* Sampled futures. The life so far goes through the model once (prefill); its keys and values are shared by all futures, which then
- * take one instant a step in lock-step, each from its own Philox stream (seed, number of the future): a future does not
- * depend on how many others are drawn.
+/* Sampled futures by continuous batching. Every worker (thread) has slots; a slot holds one future of one life, all slots take one instant a step
+ * together, and a slot whose future has ended takes the next future at once, of whichever life is next. A life goes through the model once
+ * (prefill); its keys and values, and the law of its first wait, are shared by all its futures and all workers.
  *
- * Competing exponentials: with log rates l of the codes, the wait to the next instant is exponential with rate sum exp(l), and who comes
- * is code c with probability exp(l_c) / sum exp(l) (the same law as drawing a time for every code and taking the least).
- * Instants are sets: where the model reads instants, 1 + geometric codes are drawn without repetition, with the training data's mean
- * number; where it reads single events, one. Unknown and static codes are not drawn. A path ends at death, at the horizon, or
- * after PREDICT_STEPS instants (counted in `cut`: their later outcomes are missed, so the share is a lower bound then).
+ * A future has a Philox stream of its own (seed, number of the future), and a row of a decoded batch has the same bits whatever the other
+ * rows are: so a future does not depend on how many others are drawn, beside whom, or by how many threads.
  *
- * Model: the rate of the whole set is one exponential (Delphi, Shmatko et al. 2025); prefix shared as in ETHOS-like simulation. */
+ * A path ends at death, at the horizon, when nothing that is watched is open any more (where only that was asked for), or after
+ * `steps` instants (counted in `cut`: their later outcomes are missed). The law of a step is in predict_law.h, estimators in predict_estimate.h.
+ *
+ * Model: the rate of the whole set is one exponential (Delphi, Shmatko et al. 2025); a prefix shared by its continuations as in ETHOS-like
+ * simulation; continuous batching after Orca (Yu et al. 2022). */
 #include "model/model.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
@@ -16,61 +17,92 @@
 #include "predict/predict_internal.h"
 
 #include <math.h>
+#include <pthread.h>
 
 #include "base/random.h"
+#include "base/thread.h"
 #include "base/time.h"
 
-#define MAX_SET 32
+#define MAX_SET 256 /* most codes of one instant */
 
-struct stream {
+enum ask_state { ASK_WAITING, ASK_FILLING, ASK_READY };
+struct ask { /* one life and what its futures share */
+  enum ask_state state;
+  int left; /* futures that have not ended */
+  struct model_prefix *prefix;
+  float *rate, *u; /* (codes), (d): of the first wait */
+  double *block;
+  struct law law;
+  int64_t birth, first, now, previous; /* previous: time of the last event */
+  int steps, index;                    /* most instants; place of the first sampled position */
+};
+struct slot {
+  struct ask *ask;
+  uint32_t life;
+  int future, stream;
   struct rng rng;
   double days;
   int64_t previous; /* time of the instant before */
-  int index;        /* place in the sequence of the next position */
-  bool live;
+  int index, taken;
   struct future_event *path;
   int n, cap;
 };
 struct sampler {
   struct predictor *p;
-  struct arena *a;
-  double horizon, extra;               /* extra: chance that one more code joins the instant */
-  int64_t birth, first, now, previous; /* previous: time of the last event */
-  int steps, index;                    /* index: place of the first sampled position */
+  const struct life *life;
+  const uint64_t *seed;
+  uint32_t lives;
+  const struct sample_options *o;
+  struct sample *out; /* (lives) */
+  struct ask *ask;    /* (lives) */
+  int slots, chunk;   /* slots of a worker; futures handed out together */
+  double horizon;
+  uint32_t next_life; /* cursor of what is handed out */
+  int next_future;
+  pthread_mutex_t lock;
+  pthread_cond_t filled;
+  int rc;
+  bool stop;
+  struct error error;
+};
+struct worker {
+  struct sampler *s;
+  struct model_workspace *w;
   struct model_cache *cache;
-  uint32_t code[PREDICT_STREAMS][MAX_SET];
-  float knot[PREDICT_STREAMS][MAX_SET];
+  struct token_batch batch, prompt;
+  struct arena paths;
+  struct slot *slot;           /* (slots) live ones first */
+  struct watch_state *state;   /* (streams, watches) */
+  int *stream, *idle, idles;   /* stream of each live slot; unused streams */
+  float *log_rate, *shift, *u; /* (slots, codes), (slots), (slots, d) */
+  float *rate;                 /* (codes) of the row at hand */
+  double *block;
+  int live;
+  uint32_t life; /* futures in hand: [future, end) of life */
+  int future, end;
 };
 
-static void cumulate(struct sampler *s) {
-  struct predictor *p = s->p;
-  uint32_t n = vocabulary_codes(p->v);
-  double sum = 0;
-  for (uint32_t c = 0; c < n; c++) {
-    if (c != TOKEN_UNKNOWN && !vocabulary_at(p->v, c)->is_static) sum += exp(fmin(p->rate[c], 60.0f));
-    p->cumulative[c] = sum;
-  }
-}
+/* ---- one instant ---- */
 
-static uint32_t draw_code(const struct predictor *p, struct rng *r) {
-  uint32_t low = 0, high = vocabulary_codes(p->v) - 1;
-  double at = rng_uniform(r) * p->cumulative[high];
-  while (low < high) {
-    uint32_t mid = (low + high) / 2;
-    if (p->cumulative[mid] > at)
-      high = mid;
-    else
-      low = mid + 1;
+static int put_event(struct worker *w, struct slot *t, uint32_t code, float knot, struct error *e) {
+  if (t->n == t->cap) {
+    int cap = t->cap ? 2 * t->cap : 8;
+    struct future_event *path = arena_array(&w->paths, struct future_event, (size_t)cap);
+    if (!path) return error_set(e, E_NOMEM, "no memory for the futures");
+    if (t->n) memcpy(path, t->path, (size_t)t->n * sizeof *path);
+    t->path = path;
+    t->cap = cap;
   }
-  return low;
+  t->path[t->n++] = (struct future_event){t->days, code, token_knot_value(vocabulary_at(w->s->p->v, code), knot)};
+  return OK;
 }
 
 /* The value head's softmax weighs hat functions around the knots; a hat is the density of the sum of two uniforms. */
-static float draw_knot(struct predictor *p, const float *hidden, uint32_t code, struct rng *r) {
+static float draw_knot(const struct predictor *p, const float *u, uint32_t code, struct rng *r) {
   const struct vocabulary_entry *n = vocabulary_at(p->v, code);
   float weight[TOKEN_KNOTS];
   if (n->knots < 2) return NAN;
-  model_value(p->m, p->w, hidden, code, weight);
+  model_decode_knots(p->m, u, code, weight);
   double at = rng_uniform(r), sum = 0;
   int k = 0;
   for (; k < n->knots - 1; k++) {
@@ -84,146 +116,425 @@ static float draw_knot(struct predictor *p, const float *hidden, uint32_t code, 
   return (float)x;
 }
 
-static int put_event(struct sampler *s, struct stream *t, uint32_t code, float knot, struct error *e) {
-  if (t->n == t->cap) {
-    int cap = t->cap ? 2 * t->cap : 8;
-    struct future_event *path = arena_array(s->a, struct future_event, (size_t)cap);
-    if (!path) return error_set(e, E_NOMEM, "no memory for the futures");
-    if (t->n) memcpy(path, t->path, (size_t)t->n * sizeof *path);
-    t->path = path;
-    t->cap = cap;
-  }
-  t->path[t->n++] = (struct future_event){t->days, code, token_knot_value(vocabulary_at(s->p->v, code), knot)};
+/* Draws the codes of one instant; *death: the path ends with it. */
+static int draw_set(struct worker *w, struct slot *t, const struct law *law, double extra, const float *u, uint32_t *code, float *knot,
+                    int *n, bool *death, struct error *e) {
+  struct predictor *p = w->s->p;
+  const struct sample_options *o = w->s->o;
+  struct watch_state *state = w->state + (size_t)t->stream * (size_t)o->watches;
+  *n = 0;
+  *death = false;
+  do {
+    uint32_t c = law_draw(law, &p->shape, &t->rng);
+    bool again = false;
+    for (int k = 0; k < *n; k++) again |= code[k] == c;
+    if (again) continue;
+    code[*n] = c;
+    knot[*n] = draw_knot(p, u, c, &t->rng);
+    if (o->paths) TRY(put_event(w, t, c, knot[*n], e));
+    for (int i = 0; i < o->watches && !o->anticipate; i++) watch_code(&o->watch[i], &state[i], p->shape.death, c, t->days);
+    *death |= c == p->shape.death && c;
+    (*n)++;
+  } while (!*death && *n < MAX_SET && extra > 0 && rng_uniform(&t->rng) < extra);
   return OK;
 }
 
-/* Draws the next instant of one future from the hidden row that ends it so far; appends its position to the batch. */
-static int step(struct sampler *s, struct stream *t, int slot, const float *hidden, struct error *e) {
-  struct predictor *p = s->p;
-  model_rates(p->m, p->w, hidden, p->rate);
-  cumulate(s);
-  double total = p->cumulative[vocabulary_codes(p->v) - 1];
-  t->live = false;
-  if (!(total > 0)) return OK;
-  t->days += -log(rng_uniform(&t->rng)) / total;
-  if (!(t->days <= s->horizon)) return OK;
-  bool death = false;
-  int n = 0;
-  do {
-    uint32_t code = draw_code(p, &t->rng);
-    bool again = false;
-    for (int k = 0; k < n; k++) again |= s->code[slot][k] == code;
-    if (again) continue;
-    s->code[slot][n] = code;
-    s->knot[slot][n] = draw_knot(p, hidden, code, &t->rng);
-    TRY(put_event(s, t, code, s->knot[slot][n], e));
-    death |= code == vocabulary_death(p->v);
-    n++;
-  } while (!death && n < MAX_SET && s->extra > 0 && rng_uniform(&t->rng) < s->extra);
-  if (death) return OK;
-  t->live = true;
-  int64_t time = s->now + (int64_t)(t->days * (double)TIME_DAY);
-  struct token_next next = {s->birth, s->first, t->previous, time, t->index++, n, s->code[slot], s->knot[slot]};
-  t->previous = time;
-  return token_pack_next(p->v, &next, &p->batch, e);
+static bool nothing_open(const struct worker *w, const struct slot *t) {
+  const struct sample_options *o = w->s->o;
+  const struct watch_state *state = w->state + (size_t)t->stream * (size_t)o->watches;
+  for (int i = 0; i < o->watches; i++)
+    if (state[i].open && t->days < o->watch[i].horizon) return false;
+  return true;
 }
 
-static int run_streams(struct sampler *s, struct stream *t, int n, const float *start, struct error *e) {
-  struct predictor *p = s->p;
-  size_t d = (size_t)model_config(p->m)->d;
-  float *hidden = mem_alloc((size_t)n * d * sizeof *hidden);
-  if (!hidden) return error_set(e, E_NOMEM, "no memory for the futures");
-  int who[PREDICT_STREAMS], rc = OK, live = n;
-  for (int i = 0; i < n; i++) memcpy(hidden + (size_t)i * d, start, d * sizeof *hidden), who[i] = i;
-  model_cache_rewind(s->cache);
-  for (int k = 0; k < s->steps && live && rc == OK; k++) {
-    int next[PREDICT_STREAMS], m = 0;
-    if (k % 8 == 0 && predict_cancelled(p)) {
-      rc = error_set(e, E_CANCELLED, "the one who asked has left");
-      break;
-    }
-    token_batch_clear(&p->batch);
-    for (int i = 0; i < live && rc == OK; i++) {
-      rc = step(s, &t[who[i]], who[i], hidden + (size_t)i * d, e);
-      if (rc == OK && t[who[i]].live) next[m++] = who[i];
-    }
-    live = m;
-    memcpy(who, next, (size_t)m * sizeof *who);
-    if (rc < 0 || !live || k + 1 == s->steps) break;
-    rc = model_decode(p->m, p->w, s->cache, &p->batch, who, e);
-    if (rc == OK) memcpy(hidden, model_hidden(p->w), (size_t)live * d * sizeof *hidden);
-  }
-  mem_free(hidden);
-  return rc;
+/* The wait to the next instant of a plain future; false: it lies beyond the horizon. */
+static bool wait_plainly(struct worker *w, struct slot *t, const struct law *law) {
+  const struct sample_options *o = w->s->o;
+  struct watch_state *state = w->state + (size_t)t->stream * (size_t)o->watches;
+  double total = law->total * law->scale;
+  if (!(total > 0)) return false;
+  double until = t->days - log(rng_uniform(&t->rng)) / total;
+  for (int i = 0; i < o->watches; i++) watch_pass(&o->watch[i], &state[i], &w->s->p->shape, law, t->days, until);
+  t->days = until;
+  return t->days <= w->s->horizon;
 }
+
+/* The same for anticipated hazards: what is watched cannot come (before the gap: only what ends the question), and the chance of that is
+ * booked. *extra: chance of one more code where those cannot come. */
+static bool wait_avoiding(struct worker *w, struct slot *t, struct law *law, double *extra) {
+  const struct sample_options *o = w->s->o;
+  const struct watch *q = o->watch;
+  struct watch_state *state = &w->state[(size_t)t->stream];
+  const struct law_shape *shape = &w->s->p->shape;
+  double all = law->total, hit, end;
+  watch_chances(q, law, &hit, &end);
+  for (;;) {
+    bool early = t->days < q->gap;
+    double bound = early ? fmin(q->gap, q->horizon) : q->horizon, a = early ? 0 : hit / all, b = end / all;
+    if (!(all > 0)) return false;
+    double away = all * law->scale * law_hit(a + b, 0, shape->extra); /* rate at which the instant would decide */
+    law_sum(w->s->p->m, shape, early ? o->early : o->without, law);
+    double total = fmax(0, all * law->scale - away),
+           until = total > 0 && law->total > 0 ? t->days - log(rng_uniform(&t->rng)) / total : INFINITY;
+    double stop = fmin(until, bound), left = exp(-away * (stop - t->days));
+    if (!early && a > 0) state->value += state->survive * (1 - left) * a / (a + b);
+    state->survive *= left;
+    t->days = stop;
+    *extra = shape->extra * (1 - a - b);
+    if (until <= bound) return true;
+    if (!early || q->gap >= q->horizon) return false;
+  }
+}
+
+/* Draws the next instant of one future from the law of its last position; appends the new position to the batch, or ends the future. */
+static int step(struct worker *w, struct slot *t, struct law *law, const float *u, bool *live, struct error *e) {
+  struct sampler *s = w->s;
+  struct predictor *p = s->p;
+  uint32_t code[MAX_SET];
+  float knot[MAX_SET];
+  double extra = p->shape.extra;
+  bool death;
+  int n;
+  *live = false;
+  if (!(s->o->anticipate ? wait_avoiding(w, t, law, &extra) : wait_plainly(w, t, law))) return OK;
+  TRY(draw_set(w, t, law, extra, u, code, knot, &n, &death, e));
+  if (death || (!s->o->paths && nothing_open(w, t))) return OK;
+  if (++t->taken >= t->ask->steps) {
+    pthread_mutex_lock(&s->lock);
+    s->out[t->life].cut++;
+    pthread_mutex_unlock(&s->lock);
+    return OK;
+  }
+  int64_t time = t->ask->now + (int64_t)(t->days * (double)TIME_DAY);
+  struct token_next next = {t->ask->birth, t->ask->first, t->previous, time, t->index++, n, code, knot};
+  t->previous = time;
+  *live = true;
+  return token_pack_next(p->v, &next, &w->batch, e);
+}
+
+/* ---- a life ---- */
 
 /* The hidden row that the first wait is drawn from, and the shared keys and values. A moment later than the last event has a position of its own;
  * the futures start from its hidden row but do not keep it: no life that was trained on has such a position between events.
  * Learned positions end at the context: room for the future is taken from the oldest past. */
-static int prefill(struct sampler *s, const struct life *life, float *start, struct error *e) {
-  struct predictor *p = s->p;
+static int prefill(struct worker *w, const struct life *life, struct ask *k, float *start, struct error *e) {
+  struct predictor *p = w->s->p;
   const struct model_config *c = model_config(p->m);
   struct token_options o = p->pack;
-  struct token_batch *b = &p->batch;
+  struct token_batch *b = &w->prompt;
   int room = c->context / 4 > 0 ? c->context / 4 : 1;
   size_t d = (size_t)c->d;
-  s->steps = c->position == POSITION_LEARNED && room < PREDICT_STEPS ? room : PREDICT_STEPS;
-  if (c->context - room >= 3) o.context = c->context - (room < PREDICT_STEPS ? room : PREDICT_STEPS);
+  k->steps = w->s->o->steps;
+  if (c->position == POSITION_LEARNED && room < k->steps) k->steps = room;
+  if (c->position == POSITION_LEARNED && c->context - k->steps >= 3) o.context = c->context - k->steps;
   int64_t end;
-  token_life_times(p->map, life->view, life->events, &s->birth, &s->first, &end);
+  token_life_times(p->map, life->view, life->events, &k->birth, &k->first, &end);
   token_batch_clear(b);
   TRY(token_pack(p->v, p->map, life->view, life->index, life->events, life->now, &o, b, e));
-  s->now = s->previous = b->time[b->positions - 1];
-  if (s->first == INT64_MIN) s->first = s->now;
-  if (end != INT64_MIN && s->now > end) {
-    TRY(model_forward(p->m, p->w, b, NULL, e));
-    memcpy(start, model_hidden(p->w) + (size_t)(b->positions - 1) * d, d * sizeof *start);
+  k->now = k->previous = b->time[b->positions - 1];
+  if (k->first == INT64_MIN) k->first = k->now;
+  if (end != INT64_MIN && k->now > end) {
+    TRY(model_forward(p->m, w->w, b, NULL, e));
+    memcpy(start, model_hidden(w->w) + (size_t)(b->positions - 1) * d, d * sizeof *start);
     token_batch_clear(b);
     TRY(token_pack(p->v, p->map, life->view, life->index, life->events, INT64_MIN, &o, b, e));
-    s->previous = end;
+    k->previous = end;
   }
-  s->index = b->positions;
-  TRY(model_cache_new(p->m, b->positions, PREDICT_STREAMS, s->steps, &s->cache, e));
-  TRY(model_forward(p->m, p->w, b, s->cache, e));
-  if (s->previous == s->now) memcpy(start, model_hidden(p->w) + (size_t)(b->positions - 1) * d, d * sizeof *start);
+  k->index = b->positions;
+  TRY(model_prefix_new(p->m, b->positions, &k->prefix, e));
+  TRY(model_forward(p->m, w->w, b, &k->prefix, e));
+  if (k->previous == k->now) memcpy(start, model_hidden(w->w) + (size_t)(b->positions - 1) * d, d * sizeof *start);
   return OK;
 }
 
-static int sample_all(struct sampler *s, const struct life *life, int count, uint64_t seed, struct futures *out, struct error *e) {
-  struct predictor *p = s->p;
-  float *start = arena_array(s->a, float, (size_t)model_config(p->m)->d);
-  if (!start) return error_set(e, E_NOMEM, "no memory for the futures");
-  TRY(prefill(s, life, start, e));
-  for (int from = 0; from < count; from += PREDICT_STREAMS) {
-    struct stream t[PREDICT_STREAMS];
-    int n = count - from < PREDICT_STREAMS ? count - from : PREDICT_STREAMS;
-    for (int i = 0; i < n; i++) {
-      t[i] = (struct stream){.previous = s->previous, .index = s->index, .live = true};
-      rng_init(&t[i].rng, seed, (uint64_t)(from + i));
+static void forget(struct ask *k) {
+  model_prefix_free(k->prefix);
+  mem_free(k->rate);
+  mem_free(k->u);
+  mem_free(k->block);
+  k->prefix = NULL;
+  k->rate = k->u = NULL;
+  k->block = NULL;
+}
+
+static int open_life(struct worker *w, uint32_t life, struct error *e) {
+  struct predictor *p = w->s->p;
+  struct ask *k = &w->s->ask[life];
+  size_t d = (size_t)model_config(p->m)->d, codes = (size_t)p->shape.blocks * LAW_BLOCK;
+  float shift, *start = mem_alloc(d * sizeof *start);
+  k->rate = mem_alloc(codes * sizeof *k->rate);
+  k->u = mem_alloc(d * sizeof *k->u);
+  k->block = mem_alloc(p->shape.blocks * sizeof *k->block);
+  int rc = start && k->rate && k->u && k->block ? OK : error_set(e, E_NOMEM, "no memory for the futures");
+  k->law.block = k->block;
+  if (rc == OK) rc = prefill(w, &w->s->life[life], k, start, e);
+  if (rc == OK) {
+    model_decode_rates(p->m, w->w, 1, start, w->log_rate, &shift);
+    model_decode_values(p->m, w->w, 1, start, k->u);
+    rc = law_make(p->m, &p->shape, w->log_rate, shift, k->rate, &k->law, e);
+  }
+  token_batch_clear(&w->prompt);
+  mem_free(start);
+  return rc;
+}
+
+/* The first worker that has a life's futures in hand sends it through the model; others wait for it. */
+static int await_life(struct worker *w, uint32_t life, struct error *e) {
+  struct sampler *s = w->s;
+  struct ask *k = &s->ask[life];
+  pthread_mutex_lock(&s->lock);
+  while (k->state == ASK_FILLING && !s->stop) pthread_cond_wait(&s->filled, &s->lock);
+  bool mine = k->state == ASK_WAITING;
+  if (mine) k->state = ASK_FILLING;
+  bool stop = s->stop;
+  pthread_mutex_unlock(&s->lock);
+  if (!mine) return stop ? E_CANCELLED : OK;
+  int rc = open_life(w, life, e);
+  pthread_mutex_lock(&s->lock);
+  if (rc == OK) k->state = ASK_READY;
+  if (rc < 0) s->stop = true;
+  pthread_cond_broadcast(&s->filled);
+  pthread_mutex_unlock(&s->lock);
+  return rc;
+}
+
+/* ---- a worker ---- */
+
+static bool take_futures(struct worker *w) {
+  struct sampler *s = w->s;
+  pthread_mutex_lock(&s->lock);
+  bool any = s->next_life < s->lives && !s->stop;
+  if (any) {
+    w->life = s->next_life;
+    w->future = s->next_future;
+    w->end = w->future + s->chunk < s->o->count ? w->future + s->chunk : s->o->count;
+    s->next_future = w->end;
+    if (w->end == s->o->count) s->next_life++, s->next_future = 0;
+  }
+  pthread_mutex_unlock(&s->lock);
+  return any;
+}
+
+static void end_future(struct worker *w, struct slot *t) {
+  struct sampler *s = w->s;
+  const struct sample_options *o = s->o;
+  struct sample *out = &s->out[t->life];
+  const struct watch_state *state = w->state + (size_t)t->stream * (size_t)o->watches;
+  for (int i = 0; i < o->watches; i++) {
+    out->value[(size_t)t->future * (size_t)o->watches + (size_t)i] = state[i].value;
+    out->met[(size_t)t->future * (size_t)o->watches + (size_t)i] = state[i].met;
+  }
+  if (o->paths) out->path[t->future] = t->path, out->n[t->future] = t->n;
+  out->instants[t->future] = t->taken;
+  pthread_mutex_lock(&s->lock);
+  bool last = --t->ask->left == 0;
+  pthread_mutex_unlock(&s->lock);
+  if (last) forget(t->ask);
+}
+
+static int start_future(struct worker *w, struct slot *t, bool *live, struct error *e) {
+  struct sampler *s = w->s;
+  const struct sample_options *o = s->o;
+  struct ask *k = &s->ask[w->life];
+  *t = (struct slot){.ask = k, .life = w->life, .future = w->future++, .previous = k->previous, .index = k->index};
+  t->stream = w->idle[w->idles - 1];
+  for (int i = 0; i < o->watches; i++)
+    w->state[(size_t)t->stream * (size_t)o->watches + (size_t)i] = (struct watch_state){.survive = 1, .open = true};
+  rng_init(&t->rng, s->seed[t->life], (uint64_t)t->future | (o->anticipate ? 1ull << 63 : 0));
+  TRY(model_cache_bind(w->cache, t->stream, k->prefix, e));
+  struct law law = k->law;
+  if (o->anticipate) { /* its sums are taken anew under other masks */
+    memcpy(w->block, k->block, s->p->shape.blocks * sizeof *w->block);
+    law.block = w->block;
+  }
+  TRY(step(w, t, &law, k->u, live, e));
+  if (*live)
+    w->idles--;
+  else
+    end_future(w, t);
+  return OK;
+}
+
+/* All live futures take their next instant from the decoded rows. */
+static int advance(struct worker *w, struct error *e) {
+  struct predictor *p = w->s->p;
+  size_t codes = p->shape.codes, d = (size_t)model_config(p->m)->d;
+  int kept = 0;
+  const float *hidden = model_hidden(w->w);
+  token_batch_clear(&w->batch);
+  if (!w->live) return OK;
+  model_decode_rates(p->m, w->w, w->live, hidden, w->log_rate, w->shift);
+  if (p->values) model_decode_values(p->m, w->w, w->live, hidden, w->u);
+  for (int i = 0; i < w->live; i++) {
+    struct law law = {.block = w->block};
+    bool live;
+    TRY(law_make(p->m, &p->shape, w->log_rate + (size_t)i * codes, w->shift[i], w->rate, &law, e));
+    TRY(step(w, &w->slot[i], &law, w->u + (size_t)i * d, &live, e));
+    if (live) {
+      w->slot[kept++] = w->slot[i];
+    } else {
+      w->idle[w->idles++] = w->slot[i].stream;
+      end_future(w, &w->slot[i]);
     }
-    TRY(run_streams(s, t, n, start, e));
-    for (int i = 0; i < n; i++) {
-      out->path[from + i] = t[i].path;
-      out->n[from + i] = t[i].n;
-      out->cut += t[i].live;
-    }
+  }
+  w->live = kept;
+  return OK;
+}
+
+/* Free slots take new futures, of whichever life is next. */
+static int refill(struct worker *w, struct error *e) {
+  while (w->live < w->s->slots) {
+    bool live;
+    if (w->future == w->end && !take_futures(w)) return OK;
+    TRY(await_life(w, w->life, e));
+    TRY(start_future(w, &w->slot[w->live], &live, e));
+    w->live += live;
   }
   return OK;
 }
 
-int predict_sample(struct predictor *p, const struct life *life, int count, double horizon_days, uint64_t seed, struct arena *a,
-                   struct futures *out, struct error *e) {
-  *out = (struct futures){.count = count};
-  if (count < 1 || !(horizon_days > 0)) return error_set(e, E_USAGE, "sampling needs at least one future and a horizon above zero");
-  struct sampler *s = arena_new(a, struct sampler);
-  out->path = arena_array(a, struct future_event *, (size_t)count);
-  out->n = arena_array(a, int, (size_t)count);
-  if (!s || !out->path || !out->n) return error_set(e, E_NOMEM, "no memory for the futures");
-  double set = vocabulary_instant_events(p->v);
-  *s = (struct sampler){.p = p, .a = a, .horizon = fmin(horizon_days, 200 * TIME_YEAR_DAYS)};
-  s->extra = p->pack.pack == PACK_INSTANT ? 1 - 1 / set : 0;
-  int rc = sample_all(s, life, count, seed, out, e);
-  model_cache_free(s->cache);
-  s->cache = NULL;
+static int run_worker(struct worker *w, int worker, struct error *e) {
+  struct sampler *s = w->s;
+  for (int k = 0;; k++) {
+    if (worker == 0 && k % 8 == 0 && predict_cancelled(s->p)) return error_set(e, E_CANCELLED, "the one who asked has left");
+    pthread_mutex_lock(&s->lock);
+    bool stop = s->stop;
+    pthread_mutex_unlock(&s->lock);
+    if (stop) return E_CANCELLED; /* another worker says why */
+    TRY(advance(w, e));
+    TRY(refill(w, e));
+    if (!w->live) return OK;
+    for (int i = 0; i < w->live; i++) w->stream[i] = w->slot[i].stream;
+    TRY(model_decode(s->p->m, w->w, w->cache, &w->batch, w->stream, e));
+  }
+}
+
+static int worker_open(struct worker *w, struct sampler *s, struct error *e) {
+  const struct model_config *c = model_config(s->p->m);
+  size_t n = (size_t)s->slots, d = (size_t)c->d;
+  *w = (struct worker){.s = s, .idles = s->slots};
+  arena_init(&w->paths, 0, 0);
+  w->slot = mem_alloc(n * sizeof *w->slot);
+  w->state = mem_alloc((n * (size_t)s->o->watches + 1) * sizeof *w->state);
+  w->stream = mem_alloc(n * sizeof *w->stream);
+  w->idle = mem_alloc(n * sizeof *w->idle);
+  w->log_rate = mem_alloc(n * s->p->shape.codes * sizeof *w->log_rate);
+  w->shift = mem_alloc(n * sizeof *w->shift);
+  w->u = mem_alloc(n * d * sizeof *w->u);
+  w->rate = mem_alloc((size_t)s->p->shape.blocks * LAW_BLOCK * sizeof *w->rate);
+  w->block = mem_alloc(s->p->shape.blocks * sizeof *w->block);
+  if (!w->slot || !w->state || !w->stream || !w->idle || !w->log_rate || !w->shift || !w->u || !w->rate || !w->block)
+    return error_set(e, E_NOMEM, "no memory for the futures");
+  for (int i = 0; i < s->slots; i++) w->idle[i] = s->slots - 1 - i;
+  TRY(token_batch_init(&w->batch, 0, e));
+  TRY(token_batch_init(&w->prompt, 0, e));
+  TRY(model_workspace_new(s->p->m, c->context > s->slots ? c->context : s->slots, false, &w->w, e));
+  model_workspace_decode(w->w, s->p->decoder);
+  return model_cache_new(s->p->m, s->slots, s->o->steps, &w->cache, e);
+}
+
+static void worker_close(struct worker *w) {
+  model_cache_free(w->cache);
+  model_workspace_free(w->w);
+  token_batch_release(&w->batch);
+  token_batch_release(&w->prompt);
+  arena_free(&w->paths);
+  mem_free(w->slot);
+  mem_free(w->state);
+  mem_free(w->stream);
+  mem_free(w->idle);
+  mem_free(w->log_rate);
+  mem_free(w->shift);
+  mem_free(w->u);
+  mem_free(w->rate);
+  mem_free(w->block);
+}
+
+static void job(void *ctx, int index, int workers) {
+  struct worker *w = (struct worker *)ctx + index;
+  struct sampler *s = w->s;
+  struct error e = {0};
+  (void)workers;
+  int rc = run_worker(w, index, &e);
+  if (rc == OK) return;
+  pthread_mutex_lock(&s->lock);
+  if (s->rc == OK || (s->rc == E_CANCELLED && rc != E_CANCELLED)) s->rc = rc, s->error = e;
+  s->stop = true;
+  pthread_cond_broadcast(&s->filled);
+  pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- the whole ---- */
+
+static int make_room(struct sampler *s, struct arena *a, struct error *e) {
+  size_t count = (size_t)s->o->count, watches = (size_t)s->o->watches;
+  s->ask = arena_array(a, struct ask, s->lives);
+  if (!s->ask) return error_set(e, E_NOMEM, "no memory for the futures");
+  for (uint32_t i = 0; i < s->lives; i++) {
+    struct sample *x = &s->out[i];
+    *x = (struct sample){.instants = arena_array(a, int, count)};
+    if (s->o->paths) x->path = arena_array(a, struct future_event *, count), x->n = arena_array(a, int, count);
+    if (watches) x->value = arena_array(a, double, count *watches), x->met = arena_array(a, uint8_t, count * watches);
+    if (!x->instants || (s->o->paths && (!x->path || !x->n)) || (watches && (!x->value || !x->met)))
+      return error_set(e, E_NOMEM, "no memory for the futures");
+    s->ask[i].left = s->o->count;
+  }
+  return OK;
+}
+
+static int keep_paths(struct sampler *s, struct arena *a, struct error *e) {
+  for (uint32_t i = 0; s->o->paths && i < s->lives; i++)
+    for (int k = 0; k < s->o->count; k++) {
+      int n = s->out[i].n[k];
+      struct future_event *mine = arena_array(a, struct future_event, (size_t)n + 1);
+      if (!mine) return error_set(e, E_NOMEM, "no memory for the futures");
+      if (n) memcpy(mine, s->out[i].path[k], (size_t)n * sizeof *mine);
+      s->out[i].path[k] = mine;
+    }
+  return OK;
+}
+
+static int run(struct sampler *s, struct arena *a, struct error *e) {
+  struct pool *pool = NULL;
+  struct worker *w = NULL;
+  int64_t all = (int64_t)s->lives * s->o->count;
+  int workers = 0, threads = s->o->threads > 0 ? s->o->threads : 1, rc = OK;
+  if (threads > all) threads = (int)all;
+  s->slots = all / threads + 1 < PREDICT_STREAMS ? (int)(all / threads + 1) : PREDICT_STREAMS;
+  int64_t chunk = (all + threads - 1) / threads;
+  s->chunk = chunk < PREDICT_STREAMS ? (int)chunk : PREDICT_STREAMS;
+  TRY_OUT(make_room(s, a, e));
+  TRY_OUT(pool_new(&pool, threads, e));
+  w = mem_alloc((size_t)pool_size(pool) * sizeof *w);
+  if (!w) TRY_OUT(error_set(e, E_NOMEM, "no memory for the futures"));
+  for (; workers < pool_size(pool); workers++) {
+    rc = worker_open(&w[workers], s, e);
+    if (rc < 0) {
+      workers++;
+      goto out;
+    }
+  }
+  pool_run(pool, job, w);
+  if (s->rc < 0 && e) *e = s->error;
+  rc = s->rc < 0 ? s->rc : keep_paths(s, a, e);
+out:
+  for (int i = 0; i < workers; i++) worker_close(&w[i]);
+  for (uint32_t i = 0; s->ask && i < s->lives; i++) forget(&s->ask[i]);
+  mem_free(w);
+  if (pool) pool_free(pool);
+  return rc;
+}
+
+int predict_sample(struct predictor *p, const struct life *life, const uint64_t *seed, uint32_t lives, const struct sample_options *o,
+                   struct arena *a, struct sample *out, struct error *e) {
+  if (o->count < 1 || !(o->horizon_days > 0)) return error_set(e, E_USAGE, "sampling needs at least one future and a horizon above zero");
+  if (!p->decoder) TRY(model_decoder_new(p->m, &p->decoder, e));
+  struct sampler s = {.p = p, .life = life, .seed = seed, .lives = lives, .o = o, .out = out, .rc = OK};
+  s.horizon = fmin(o->horizon_days, 200 * TIME_YEAR_DAYS);
+  pthread_mutex_init(&s.lock, NULL);
+  pthread_cond_init(&s.filled, NULL);
+  int rc = lives ? run(&s, a, e) : OK;
+  pthread_cond_destroy(&s.filled);
+  pthread_mutex_destroy(&s.lock);
   return rc;
 }

@@ -3,9 +3,11 @@
 #ifndef PREDICT_INTERNAL_H
 #define PREDICT_INTERNAL_H
 #include "predict/predict.h"
+#include "predict/predict_estimate.h"
+#include "predict/predict_law.h"
 
-#define PREDICT_STEPS 256   /* most sampled instants of one future */
-#define PREDICT_STREAMS 64  /* futures decoded in lock-step */
+#define PREDICT_STEPS 1024  /* most sampled instants of one future */
+#define PREDICT_STREAMS 128 /* futures that one worker decodes together */
 #define EXPLAIN_VARIANTS 64 /* removals tried at one level */
 
 struct predictor {
@@ -18,9 +20,10 @@ struct predictor {
   struct token_options pack;
   struct token_batch batch;
   float *log_hazard;         /* (outcomes, HAZARD_BINS) of the position last asked about */
-  float *rate;               /* (codes) */
-  double *cumulative;        /* (codes) */
   uint32_t death[8], deaths; /* outcomes that end a life */
+  struct law_shape shape;
+  bool values;                   /* some code has values */
+  struct model_decoder *decoder; /* NULL until futures are asked for */
   const struct model_task *features_of;
   struct feature_set *features; /* of that head, bound to this store */
   float *row;
@@ -69,7 +72,27 @@ void predict_outcome_curve(const struct predictor *p, uint32_t outcome, const do
 /* predict_explain.c: fills r->contribution. r->probability is the shipped answer for `life`. */
 int predict_explain(struct predictor *p, const struct question *q, const struct life *life, int most, struct arena *a, struct prediction *r,
                     struct error *e) MUST_CHECK;
-/* predict_futures.c */
-int predict_sample(struct predictor *p, const struct life *life, int count, double horizon_days, uint64_t seed, struct arena *a,
-                   struct futures *out, struct error *e) MUST_CHECK;
+/* predict_futures.c: `count` futures of each of many lives. */
+struct sample_options {
+  int count, steps, threads; /* threads: 0 = one */
+  double horizon_days;
+  bool paths;                /* keep the events; without, a path ends as soon as no question is open */
+  const struct watch *watch; /* questions */
+  int watches;
+  bool anticipate;              /* the one question's anticipated hazard: no paths */
+  const float *early, *without; /* then: masks of the codes that can come before the gap, and after it */
+};
+struct sample { /* of one life; arrays of `count` (times watches), NULL where not asked for */
+  struct future_event **path;
+  int *n, *instants, cut;
+  double *value; /* (count, watches) estimators */
+  uint8_t *met;  /* (count, watches) plain futures: the target came */
+};
+int predict_sample(struct predictor *p, const struct life *life, const uint64_t *seed, uint32_t lives, const struct sample_options *o,
+                   struct arena *a, struct sample *out, struct error *e) MUST_CHECK;
+/* predict_sampled.c: the parts of r that futures answer; q NULL = no task asked. Anticipated hazards of one question for many lives. */
+int predict_sampled(struct predictor *p, const struct question *q, const struct life *life, const struct predict_options *o, double horizon,
+                    struct arena *a, struct prediction *r, struct error *e) MUST_CHECK;
+int predict_anticipated(struct predictor *p, const struct watch *w, const struct life *life, const uint64_t *seed, uint32_t lives,
+                        int count, int threads, struct arena *a, struct sample *out, struct error *e) MUST_CHECK;
 #endif

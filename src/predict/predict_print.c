@@ -37,6 +37,10 @@ static void task_json(const struct prediction *r, struct json_out *o) {
   kv_number(o, "hazard", r->hazard);
   kv_number(o, "sampled", r->sampled);
   kv_number(o, "sampled_standard_error", r->sampled_se);
+  kv_number(o, "integrated_hazard", r->integrated);
+  kv_number(o, "integrated_hazard_standard_error", r->integrated_se);
+  kv_number(o, "anticipated_hazard", r->anticipated);
+  kv_number(o, "anticipated_hazard_standard_error", r->anticipated_se);
   kv_number(o, "agreement_log_odds", r->agreement);
   json_kv_c(o, "agreement", agreement_word(r->agreement));
   json_out_end(o);
@@ -58,6 +62,8 @@ static void outcomes_json(const struct prediction *r, struct json_out *o) {
     json_out_end(o);
     kv_number(o, "sampled", x->sampled);
     kv_number(o, "sampled_standard_error", x->sampled_se);
+    kv_number(o, "integrated_hazard", x->integrated);
+    kv_number(o, "integrated_hazard_standard_error", x->integrated_se);
     if (!isnan(x->sampled)) {
       json_out_key(o, "sampled_within");
       json_out_object(o);
@@ -175,6 +181,14 @@ static void print_task(const struct prediction *r, bool colour, struct buf *b) {
     percent(b, r->sampled);
     buf_printf(b, "  sampled futures (± %.1f, %d drawn)\n", 100 * r->sampled_se, r->futures);
   }
+  if (!isnan(r->integrated)) {
+    percent(b, r->integrated);
+    buf_printf(b, "  hazard along these futures (± %.2f)\n", 100 * r->integrated_se);
+  }
+  if (!isnan(r->anticipated)) {
+    percent(b, r->anticipated);
+    buf_printf(b, "  hazard along futures without the outcome (± %.2f)\n", 100 * r->anticipated_se);
+  }
   if (!isnan(r->agreement))
     buf_printf(b, "          head and hazard %s (%.2f log odds apart)\n", agreement_word(r->agreement), r->agreement);
 }
@@ -190,7 +204,7 @@ static void print_outcomes(const struct prediction *r, int width, bool colour, s
     percent(b, x->probability[2]);
     percent(b, x->probability[4]);
     percent(b, x->probability[5]);
-    if (!isnan(x->sampled)) percent(b, x->sampled);
+    if (!isnan(x->integrated)) percent(b, x->integrated);
     buf_puts(b, x->before ? "  had before\n" : "\n");
   }
 }

@@ -165,54 +165,80 @@ static void extremes(void **state) {
   }
 }
 
-/* Decoding the last row of each sequence from a cache gives that row of the forward pass */
+/* Rows [begin, end) of the batch as blocks of a cache that holds two layers; the first layer's part is rubbish. */
+static float **blocks_make(const struct batch *b, int begin, int end, int kv, int d, size_t at) {
+  int n = (end - begin + DECODE_ROWS - 1) / DECODE_ROWS;
+  size_t head = 2 * DECODE_ROWS * (size_t)d;
+  float **block = calloc((size_t)n + 1, sizeof *block);
+  for (int i = 0; i < n; i++) block[i] = zeros(at + (size_t)kv * head);
+  for (int j = begin; j < end; j++)
+    for (int h = 0; h < kv; h++)
+      for (int i = 0; i < d; i++) {
+        float *to = block[(j - begin) / DECODE_ROWS] + at + (size_t)h * head;
+        int r = (j - begin) % DECODE_ROWS;
+        to[i * DECODE_ROWS + r] = b->k[j * b->ks + h * d + i];
+        to[(DECODE_ROWS + r) * d + i] = b->v[j * b->vs + h * d + i];
+      }
+  return block;
+}
+
+static void blocks_drop(float **block) {
+  for (int i = 0; block[i]; i++) drop(block[i]);
+  free(block);
+}
+
+/* Decoding the last row of a sequence from a cache gives that row of the forward pass, with and without a window, whatever the cut between
+ * shared and own rows; and a stream's bits are the same alone and among others. */
 static void decode_is_the_last_row(void **state) {
   (void)state;
-  enum { STREAMS = 3 };
+  enum { STREAMS = 7 };
   EACH_COLUMN(k) {
-    for (int round = 0; round < 8; round++) {
+    for (int round = 0; round < 10; round++) {
       int kv = between(1, 2), heads = kv * between(1, 3), d = round == 0 ? 128 : between(4, 70), t = between(1, 90);
+      int window = round % 2 ? 0 : between(1, t + 3);
+      size_t at = 24, row = (size_t)(heads * d);
       struct batch b;
       batch_make(&b, 1, t, heads, kv, d, true);
+      t = b.rows; /* the batch decides its length */
       struct result r = result_make(&b);
-      float *scratch = scratch_floats(kernel_attention_scratch(t, d)), *out = zeros((size_t)(STREAMS * heads * d));
-      size_t row = (size_t)(kv * d);
-      float *ck = zeros((size_t)t * row), *cv = zeros((size_t)t * row), *q = zeros((size_t)(STREAMS * heads * d));
-      for (int i = 0; i < t; i++) {
-        memcpy(ck + (size_t)i * row, b.k + (size_t)i * (size_t)b.ks, row * sizeof(float));
-        memcpy(cv + (size_t)i * row, b.v + (size_t)i * (size_t)b.vs, row * sizeof(float));
-      }
-      struct attention a = call(&b, &r, false, false, 0, scratch);
+      float *scratch = scratch_floats(kernel_attention_scratch(t, d)), *out = zeros(STREAMS * row), *q = zeros(STREAMS * row),
+            *one = zeros(row);
+      struct attention a = call(&b, &r, false, false, window, scratch);
       k->attention_forward(&a);
-      const float *pk[STREAMS], *pv[STREAMS], *ok[STREAMS], *ov[STREAMS];
-      int32_t pn[STREAMS], on[STREAMS];
-      for (int s = 0; s < STREAMS; s++) { /* three places to cut the same sequence into prefix and own rows */
-        pn[s] = s == 0 ? 0 : between(0, t - 1), on[s] = t - pn[s];
-        pk[s] = pn[s] ? ck : NULL, pv[s] = pn[s] ? cv : NULL;
-        ok[s] = ck + (size_t)pn[s] * row, ov[s] = cv + (size_t)pn[s] * row;
-        memcpy(q + s * heads * d, b.q + (size_t)(t - 1) * (size_t)b.qs, (size_t)(heads * d) * sizeof(float));
+      int cut[2] = {between(0, t - 1), between(0, t - 1)}, first = window && window < t ? t - window : 0;
+      float **prefix[2], **own[2];
+      struct decode_rows p[STREAMS], o[STREAMS];
+      for (int c = 0; c < 2; c++) prefix[c] = blocks_make(&b, 0, cut[c], kv, d, at), own[c] = blocks_make(&b, cut[c], t, kv, d, at);
+      for (int s = 0; s < STREAMS; s++) {
+        int c = s >= 5;
+        p[s] = (struct decode_rows){(const float *const *)prefix[c], first < cut[c] ? first : cut[c], cut[c], 0, 0};
+        o[s] = (struct decode_rows){(const float *const *)own[c], first > cut[c] ? first - cut[c] : 0, t - cut[c], 0, 0};
+        if (s % 2) p[s].show = p[s].from, p[s].from = 0, o[s].show = o[s].from, o[s].from = 0; /* the same rows, said in the other way */
+        memcpy(q + (size_t)s * row, b.q + (size_t)(t - 1) * (size_t)b.qs, row * sizeof(float));
       }
-      float *ds = scratch_floats((size_t)t);
-      k->attention_decode(&(struct attention_decode){.streams = STREAMS,
-                                                     .heads = heads,
-                                                     .kv_heads = kv,
-                                                     .d = d,
-                                                     .scale = a.scale,
-                                                     .q = q,
-                                                     .q_stride = heads * d,
-                                                     .prefix_k = pk,
-                                                     .prefix_v = pv,
-                                                     .prefix_n = pn,
-                                                     .own_k = ok,
-                                                     .own_v = ov,
-                                                     .own_n = on,
-                                                     .out = out,
-                                                     .out_stride = heads * d,
-                                                     .scratch = ds});
+      float *ds = scratch_floats(kernel_decode_scratch(t, t));
+      struct attention_decode x = {.streams = STREAMS,
+                                   .heads = heads,
+                                   .kv_heads = kv,
+                                   .d = d,
+                                   .scale = a.scale,
+                                   .q = q,
+                                   .q_stride = (int)row,
+                                   .at = at,
+                                   .prefix = p,
+                                   .own = o,
+                                   .out = out,
+                                   .out_stride = (int)row,
+                                   .scratch = ds};
+      k->attention_decode(&x);
       for (int s = 0; s < STREAMS; s++) { /* two orders of the same f32 sums */
-        close_to("decode", k->name, (size_t)(heads * d), out + s * heads * d, r.out + (size_t)(t - 1) * (size_t)b.os, 1e-5, 1e-5);
+        close_to("decode", k->name, row, out + (size_t)s * row, r.out + (size_t)(t - 1) * (size_t)b.os, 1e-5, 1e-5);
+        x.streams = 1, x.q = q + (size_t)s * row, x.prefix = p + s, x.own = o + s, x.out = one;
+        k->attention_decode(&x);
+        assert_memory_equal(one, out + (size_t)s * row, row * sizeof(float));
       }
-      result_drop(&r), batch_drop(&b), drop(out), drop(ck), drop(cv), drop(q), free(scratch), free(ds);
+      for (int c = 0; c < 2; c++) blocks_drop(prefix[c]), blocks_drop(own[c]);
+      result_drop(&r), batch_drop(&b), drop(out), drop(q), drop(one), free(scratch), free(ds);
     }
   }
 }

@@ -52,6 +52,8 @@ static void check(struct model_config c, const struct kernel *k, const char *wha
   struct model *m;
   struct model_workspace *w, *full;
   struct model_cache *cache;
+  struct model_prefix *past;
+  struct model_decoder *decoder;
   struct token_batch b, prefix, step;
   static const int length[] = {14};
   int streams[3] = {2, 0, 1}, prefix_n = 8;
@@ -60,13 +62,17 @@ static void check(struct model_config c, const struct kernel *k, const char *wha
   for (size_t i = 0; i < m->floats; i++) m->weight[i] *= 3; /* far from linear */
   assert_int_equal(model_workspace_new(m, 16, false, &w, &e), OK);
   assert_int_equal(model_workspace_new(m, 16, false, &full, &e), OK);
-  assert_int_equal(model_cache_new(m, 10, 3, 6, &cache, &e), OK);
+  assert_int_equal(model_cache_new(m, 3, 6, &cache, &e), OK);
+  assert_int_equal(model_prefix_new(m, 10, &past, &e), OK);
+  assert_int_equal(model_decoder_new(m, &decoder, &e), OK);
   fixture_batch(&b, length, 1, 6);
   assert_int_equal(model_forward(m, full, &b, NULL, &e), OK);
   prefix_of(&b, prefix_n, &prefix);
-  assert_int_equal(model_forward(m, w, &prefix, cache, &e), OK);
-  assert_int_equal(model_cache_prefix(cache), prefix_n);
-  for (int round = 0; round < 2; round++) { /* the second time after a rewind: the same again */
+  assert_int_equal(model_forward(m, w, &prefix, &past, &e), OK);
+  assert_int_equal(model_prefix_positions(past), prefix_n);
+  for (int round = 0; round < 2; round++) { /* the second time bound anew, and with a decoder's weights: the same again */
+    for (int s = 0; s < 3; s++) assert_int_equal(model_cache_bind(cache, s, past, &e), OK);
+    model_workspace_decode(w, round ? decoder : NULL);
     for (int p = prefix_n; p < length[0]; p++) {
       int position[3] = {p, p, p};
       take_position(&b, position, 3, &step);
@@ -83,10 +89,11 @@ static void check(struct model_config c, const struct kernel *k, const char *wha
     take_position(&b, position, 1, &step);
     assert_int_equal(model_decode(m, w, cache, &step, stream, &e), E_LIMIT); /* full */
     fixture_release(&step);
-    model_cache_rewind(cache);
   }
   fixture_release(&b);
   model_cache_free(cache);
+  model_prefix_free(past);
+  model_decoder_free(decoder);
   model_workspace_free(w);
   model_workspace_free(full);
   model_free(m);
@@ -123,7 +130,7 @@ static void test_wrong_use(void **state) {
   struct model_config c = fixture_config();
   assert_int_equal(model_build(&c, NULL, NULL, 0, 3, &m, &e), OK);
   assert_int_equal(model_workspace_new(m, 4, false, &w, &e), OK);
-  assert_int_equal(model_cache_new(m, 4, 2, 2, &cache, &e), OK);
+  assert_int_equal(model_cache_new(m, 2, 2, &cache, &e), OK);
   fixture_batch(&b, length, 1, 6);
   assert_int_equal(model_forward(m, w, &b, NULL, &e), E_LIMIT); /* longer than the workspace */
   int position[2] = {0, 1}, twice[2] = {1, 1}, none[2] = {0, 2};
@@ -140,7 +147,7 @@ static void test_wrong_use(void **state) {
   model_free(m);
   c.mask = MASK_FULL;
   assert_int_equal(model_build(&c, NULL, NULL, 0, 3, &m, &e), OK);
-  assert_int_equal(model_cache_new(m, 4, 2, 2, &cache, &e), E_USAGE);
+  assert_int_equal(model_cache_new(m, 2, 2, &cache, &e), E_USAGE);
   model_free(m);
 }
 

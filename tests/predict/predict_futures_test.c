@@ -138,10 +138,85 @@ static void test_seeds(void **state) {
     events += x.n[i];
     differ += x.n[i] != z.n[i] || (x.n[i] && x.path[i][0].days != z.path[i][0].days);
   }
-  for (int i = 0; i < 64; i++) assert_same_path(&x, i, &few, i);
+  for (int i = 0; i < 70; i++) assert_same_path(&x, i, &few, i);
   assert_true(events > 200 && differ > 60);
   predictor_free(p);
   predictor_free(q);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+/* The same bits alone, among the futures of other lives, and by one, two or three threads; with more futures than slots, so that slots change
+ * hands between lives. */
+static void test_company_does_not_matter(void **state) {
+  (void)state;
+  enum { LIVES = 9, COUNT = 40 };
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 40);
+  for (int mask = 0; mask < 2; mask++) {
+    struct model_config c = fixture_small();
+    c.mask = mask ? MASK_CAUSAL_NO_TIES : MASK_CAUSAL;
+    fixture_model(&f, &c, false);
+    struct predictor *p;
+    struct futures alone, x[LIVES], y[LIVES], z[LIVES];
+    struct future_ask ask[LIVES];
+    struct futures_options o = {.count = COUNT, .horizon_days = 60};
+    MUST(predictor_new(f.m, f.store, &p, &f.e));
+    for (int i = 0; i < LIVES; i++) ask[i] = (struct future_ask){(uint32_t)(3 * i), INT64_MAX, (uint64_t)i % 3};
+    MUST(predict_futures_many(p, ask, LIVES, &o, &a, x, &f.e));
+    o.threads = 2;
+    MUST(predict_futures_many(p, ask, LIVES, &o, &a, y, &f.e));
+    o.threads = 3;
+    MUST(predict_futures_many(p, ask, LIVES, &o, &a, z, &f.e));
+    int events = 0;
+    for (int i = 0; i < LIVES; i++) {
+      MUST(predict_futures(p, ask[i].subject_index, ask[i].time, COUNT, 60, ask[i].seed, &a, &alone, &f.e));
+      for (int k = 0; k < COUNT; k++) {
+        assert_same_path(&alone, k, &x[i], k);
+        assert_same_path(&alone, k, &y[i], k);
+        assert_same_path(&alone, k, &z[i], k);
+        events += x[i].n[k];
+      }
+    }
+    assert_true(events > 500);
+    predictor_free(p);
+    model_free(f.m);
+    f.m = NULL;
+  }
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+static bool after_some(void *ctx) { return ++*(int *)ctx > 2; }
+
+/* Long futures: 750 events of one future, beyond the model's context; and the one who asked may leave in between. */
+static void test_long_and_cancelled(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  open_single(&f);
+  bias_only(&f);
+  f.m->weight[f.m->rates_bias + (ptrdiff_t)vocabulary_death(f.v)] = -30;
+  struct predictor *p;
+  struct futures x;
+  int asked = 0;
+  struct future_ask ask = {1, INT64_MAX, 5};
+  struct futures_options o = {.count = 3, .horizon_days = 36525, .steps = 750, .threads = 2};
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  MUST(predict_futures_many(p, &ask, 1, &o, &a, &x, &f.e));
+  for (int i = 0; i < 3; i++) assert_int_equal(x.n[i], 750);
+  assert_int_equal(x.cut, 3);
+  assert_true(model_config(f.m)->context < 750);
+  o.cancelled = after_some, o.cancel_ctx = &asked;
+  assert_int_equal(predict_futures_many(p, &ask, 1, &o, &a, &x, &f.e), E_CANCELLED);
+  assert_int_equal(asked, 3);
+  o.cancelled = NULL;
+  ask.subject_index = 1000;
+  assert_int_equal(predict_futures_many(p, &ask, 1, &o, &a, &x, &f.e), E_NOTFOUND);
+  predictor_free(p);
   arena_free(&a);
   fixture_close(&f);
 }
@@ -165,8 +240,11 @@ static void test_decoding_matches_forward(void **state) {
   uint32_t cut = v.n - 4;
   MUST(token_pack(f.v, map, &v, 2, cut, INT64_MIN, &o, &b, &f.e));
   int prefix = b.positions;
-  MUST(model_cache_new(f.m, prefix, 2, 8, &cache, &f.e));
-  MUST(model_forward(f.m, w, &b, cache, &f.e));
+  struct model_prefix *past;
+  MUST(model_cache_new(f.m, 2, 8, &cache, &f.e));
+  MUST(model_prefix_new(f.m, prefix, &past, &f.e));
+  MUST(model_forward(f.m, w, &b, &past, &f.e));
+  MUST(model_cache_bind(cache, 1, past, &f.e));
   float decoded[4][24];
   int64_t birth, first, last;
   token_life_times(map, &v, cut, &birth, &first, &last);
@@ -189,6 +267,7 @@ static void test_decoding_matches_forward(void **state) {
   for (int k = 0; k < 4; k++)
     for (int i = 0; i < 24; i++) assert_float_equal(decoded[k][i], model_hidden(w)[(prefix + k) * 24 + i], 1e-4);
   model_cache_free(cache);
+  model_prefix_free(past);
   model_workspace_free(w);
   token_batch_release(&b);
   token_map_free(map);
@@ -328,8 +407,13 @@ static void test_cut(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_exponential_law),         cmocka_unit_test(test_seeds), cmocka_unit_test(test_decoding_matches_forward),
-      cmocka_unit_test(test_futures_without_a_cache), cmocka_unit_test(test_sets),  cmocka_unit_test(test_cut)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_exponential_law),
+                                     cmocka_unit_test(test_seeds),
+                                     cmocka_unit_test(test_decoding_matches_forward),
+                                     cmocka_unit_test(test_futures_without_a_cache),
+                                     cmocka_unit_test(test_sets),
+                                     cmocka_unit_test(test_cut),
+                                     cmocka_unit_test(test_company_does_not_matter),
+                                     cmocka_unit_test(test_long_and_cancelled)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,51 @@
+/* Private to src/predict: what sampled futures say about a question beyond "it happened in k of n".
+ *
+ * Between two instants of a future the model's rates stand still, so the rate h(t) at which the target comes next is known along the
+ * whole path (predict_law.h). Two unbiased estimators of P(target within the horizon, before anything that ends the question) use it:
+ *
+ * - integrated hazard (a sum of conditional outcome probabilities, as in SCOPE): the mean over plain futures of the integral of h(t) dt while the
+ *   question is open. The target's counting process minus that integral is a martingale, so the means agree; the integral varies far less than
+ *   a 0 or 1 where the target is rare. Every outcome is answered from the same futures. One future's value may exceed 1.
+ * - anticipated hazard (as in REACH): futures are drawn in which the target and what ends the question never come, which costs the rate of their
+ *   coming, b(t) = h(t) + c(t): with S(t) = exp(- integral of b), the mean of the integral of S(t) h(t) dt. No draw decides about the target, so what
+ *   varies is only how the rest of the life bends its rate: a model of constant rates is answered exactly by one future. One question at a time.
+ *
+ * The ideas are those of the SCOPE and REACH estimators (2026) for autoregressive models; here in continuous time, where each step is an exponential
+ * wait and a set of codes.
+ */
+#ifndef PREDICT_ESTIMATE_H
+#define PREDICT_ESTIMATE_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct arena;
+struct law;
+struct law_shape;
+struct watch { /* a question put to futures */
+  const uint8_t *target,
+      *rival; /* (codes) 1 = the target; 1 = ends the question (death always does, unless it is the target); NULL = code[0] alone; none */
+  const uint32_t *code, *end; /* the same as lists; a target is not in `end` */
+  uint32_t codes, ends;
+  double gap, horizon; /* days */
+};
+struct watch_state { /* of one future */
+  double value;      /* of the estimator so far */
+  double survive;    /* anticipated hazard: S(t) */
+  bool open, met;    /* met: the target came (plain futures) */
+};
+int watch_one(const struct law_shape *s, uint32_t code, double horizon, struct arena *a, struct watch *out, struct error *e) MUST_CHECK;
+int watch_make(const struct law_shape *s, const uint8_t *target, const uint8_t *rival, double gap, double horizon, struct arena *a,
+               struct watch *out, struct error *e) MUST_CHECK;
+void watch_chances(const struct watch *w, const struct law *law, double *target,
+                   double *end); /* sums of rates, not yet divided by the total */
+/* A stretch of a plain future without an instant, and an instant's code. */
+void watch_pass(const struct watch *w, struct watch_state *s, const struct law_shape *shape, const struct law *law, double from, double to);
+void watch_code(const struct watch *w, struct watch_state *s, uint32_t death, uint32_t code, double at);
+
+struct estimate {
+  double mean, se; /* of the mean, from the sample's spread; NaN of one future */
+};
+struct estimate estimate_of(const double *value, int n, int stride);
+#endif

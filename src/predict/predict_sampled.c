@@ -1,0 +1,151 @@
+/* Sampled futures put to questions: shares, and the two estimators beside them. */
+#include "model/model.h"
+#include "timeline/task.h"
+#include "timeline/timeline.h"
+#include "token/token.h"
+#include "predict/predict_internal.h"
+
+#include <math.h>
+
+#include "base/time.h"
+
+static double standard_error(double share, int n) { return sqrt(share * (1 - share) / n); }
+
+/* Share of the futures that hold a code of the set (a mark per vocabulary id) between gap and horizon, and before any code that
+ * ends the question (`competing`, may be NULL). */
+static double share_with(const struct futures *f, const uint8_t *mark, const uint8_t *competing, double gap, double horizon) {
+  int with = 0;
+  for (int i = 0; i < f->count; i++)
+    for (int k = 0; k < f->n[i]; k++) {
+      const struct future_event *x = &f->path[i][k];
+      if (x->days > horizon) break;
+      if (mark[x->code] && x->days >= gap) {
+        with++;
+        break;
+      }
+      if (competing && competing[x->code]) break;
+    }
+  return (double)with / f->count;
+}
+
+/* Outcome by outcome: shares within each horizon, and the integrated hazard. */
+static void fill_outcomes(const struct futures *f, const struct sample *s, int watches, double horizon, uint8_t *mark,
+                          struct prediction *r) {
+  for (int i = 0; i < r->outcomes; i++) {
+    struct predict_outcome *o = &r->outcome[i];
+    mark[o->id] = 1;
+    for (int k = 0; k < 6 && predict_horizon_days[k] <= horizon; k++)
+      o->sampled_within[k] = share_with(f, mark, NULL, 0, predict_horizon_days[k]);
+    o->sampled = share_with(f, mark, NULL, 0, horizon);
+    o->sampled_se = standard_error(o->sampled, f->count);
+    struct estimate x = estimate_of(s->value + i, f->count, watches);
+    o->integrated = fmin(1, x.mean), o->integrated_se = x.se;
+    mark[o->id] = 0;
+  }
+}
+
+/* Masks of what can come when the target (from the gap on) and what ends the question cannot. */
+static int avoid(const struct predictor *p, const struct watch *w, struct arena *a, struct sample_options *o, struct error *e) {
+  const struct law_shape *s = &p->shape;
+  size_t n = (size_t)s->blocks * LAW_BLOCK;
+  float *early = arena_array(a, float, n), *without = arena_array(a, float, n);
+  if (!early || !without) return error_set(e, E_NOMEM, "no memory for a question");
+  memcpy(early, s->open, n * sizeof *early);
+  for (uint32_t i = 0; i < w->ends; i++) early[w->end[i]] = 0;
+  memcpy(without, early, n * sizeof *early);
+  for (uint32_t i = 0; i < w->codes; i++) without[w->code[i]] = 0;
+  o->early = early, o->without = without;
+  return OK;
+}
+
+int predict_anticipated(struct predictor *p, const struct watch *w, const struct life *life, const uint64_t *seed, uint32_t lives,
+                        int count, int threads, struct arena *a, struct sample *out, struct error *e) {
+  struct sample_options o = {
+      .count = count, .steps = PREDICT_STEPS, .threads = threads, .horizon_days = w->horizon, .watch = w, .watches = 1, .anticipate = true};
+  TRY(avoid(p, w, a, &o, e));
+  return predict_sample(p, life, seed, lives, &o, a, out, e);
+}
+
+static int task_answers(struct predictor *p, const struct question *q, const struct watch *w, const struct futures *f,
+                        const struct sample *s, int watches, const struct life *life, const struct predict_options *o, struct arena *a,
+                        struct prediction *r, struct error *e) {
+  struct sample avoided;
+  r->sampled = share_with(f, q->target, q->competing, q->gap_days, w->horizon);
+  r->sampled_se = standard_error(r->sampled, f->count);
+  struct estimate x = estimate_of(s->value + r->outcomes, f->count, watches);
+  r->integrated = fmin(1, x.mean), r->integrated_se = x.se;
+  TRY(predict_anticipated(p, w, life, &o->seed, 1, f->count, o->threads, a, &avoided, e));
+  x = estimate_of(avoided.value, f->count, 1);
+  r->anticipated = x.mean, r->anticipated_se = x.se;
+  return OK;
+}
+
+int predict_sampled(struct predictor *p, const struct question *q, const struct life *life, const struct predict_options *o, double horizon,
+                    struct arena *a, struct prediction *r, struct error *e) {
+  bool task = q && q->targets;
+  int watches = r->outcomes + task;
+  struct watch *w = arena_array(a, struct watch, (size_t)watches + 1);
+  uint8_t *mark = arena_array(a, uint8_t, p->shape.codes);
+  struct sample s;
+  if (!w || !mark) return error_set(e, E_NOMEM, "no memory for the outcomes");
+  for (int i = 0; i < r->outcomes; i++) TRY(watch_one(&p->shape, r->outcome[i].id, horizon, a, &w[i], e));
+  if (task) TRY(watch_make(&p->shape, q->target, q->competing, q->gap_days, horizon, a, &w[r->outcomes], e));
+  TRY(predict_sample(p, life, &o->seed, 1,
+                     &(struct sample_options){.count = o->futures,
+                                              .steps = PREDICT_STEPS,
+                                              .threads = o->threads,
+                                              .horizon_days = horizon,
+                                              .paths = true,
+                                              .watch = w,
+                                              .watches = watches},
+                     a, &s, e));
+  struct futures f = {s.path, s.n, o->futures, s.cut};
+  r->futures = f.count;
+  r->cut = f.cut;
+  r->sampled_days = horizon;
+  fill_outcomes(&f, &s, watches, horizon, mark, r);
+  return task ? task_answers(p, q, &w[r->outcomes], &f, &s, watches, life, o, a, r, e) : OK;
+}
+
+static int ask_life(const struct predictor *p, const struct future_ask *ask, struct timeline_view *view, struct life *life,
+                    struct error *e) {
+  if (ask->subject_index >= timeline_subjects(p->store)) return error_set(e, E_NOTFOUND, "no such subject in this store");
+  *view = timeline_view(p->store, ask->subject_index);
+  *life = (struct life){.view = view,
+                        .index = ask->subject_index,
+                        .events = predict_prefix(view, ask->time),
+                        .now = ask->time == INT64_MAX ? INT64_MIN : ask->time};
+  return OK;
+}
+
+int predict_futures_many(struct predictor *p, const struct future_ask *ask, uint32_t n, const struct futures_options *o, struct arena *a,
+                         struct futures *out, struct error *e) {
+  struct timeline_view *view = arena_array(a, struct timeline_view, (size_t)n + 1);
+  struct life *life = arena_array(a, struct life, (size_t)n + 1);
+  uint64_t *seed = arena_array(a, uint64_t, (size_t)n + 1);
+  struct sample *s = arena_array(a, struct sample, (size_t)n + 1);
+  if (!view || !life || !seed || !s) return error_set(e, E_NOMEM, "no memory for the futures");
+  if (o->steps < 0 || o->steps > 1 << 20) return error_set(e, E_USAGE, "a future has at most a million instants");
+  for (uint32_t i = 0; i < n; i++) {
+    TRY(ask_life(p, &ask[i], &view[i], &life[i], e));
+    seed[i] = ask[i].seed;
+    out[i] = (struct futures){.count = o->count};
+  }
+  struct sample_options x = {.count = o->count,
+                             .steps = o->steps ? o->steps : PREDICT_STEPS,
+                             .threads = o->threads,
+                             .horizon_days = o->horizon_days,
+                             .paths = true};
+  p->cancelled = o->cancelled, p->cancel_ctx = o->cancel_ctx;
+  int rc = predict_sample(p, life, seed, n, &x, a, s, e);
+  p->cancelled = NULL;
+  for (uint32_t i = 0; i < n && rc == OK; i++) out[i] = (struct futures){s[i].path, s[i].n, o->count, s[i].cut};
+  return rc;
+}
+
+int predict_futures(struct predictor *p, uint32_t subject_index, int64_t time, int count, double horizon_days, uint64_t seed,
+                    struct arena *a, struct futures *out, struct error *e) {
+  struct future_ask ask = {subject_index, time, seed};
+  *out = (struct futures){.count = count};
+  return predict_futures_many(p, &ask, 1, &(struct futures_options){.count = count, .horizon_days = horizon_days}, a, out, e);
+}
