@@ -1,4 +1,4 @@
-/* vitae ingest SITE --from fhir|csv|omop|meds|vcf|dicom PATH: reader -> wall -> store. The only place where the three meet on disk. */
+/* vitae ingest SITE --from fhir|hl7v2|csv|omop|meds|vcf|dicom PATH: reader -> wall -> store. The only place where the three meet on disk. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -19,12 +19,14 @@
 #include "deid/event.h"
 #include "govern/site.h"
 #include "record/dicom.h"
+#include "record/hl7v2.h"
 #include "record/record.h"
 #include "timeline/timeline.h"
 
 static const struct cli_option options[] = {
-    {"from", CLI_TEXT, "KIND", "fhir, csv (with --mapping), omop, meds, vcf, or dicom"},
-    {"mapping", CLI_TEXT, "MAPPING", "mapping of a CSV set: physionet2012, mimic4, eicu, omop54, diabetes130 …, or a file"},
+    {"from", CLI_TEXT, "KIND", "fhir, hl7v2, csv (with --mapping), omop, meds, vcf, or dicom"},
+    {"mapping", CLI_TEXT, "MAPPING",
+     "mapping of a CSV set: physionet2012, mimic4, eicu, omop54, diabetes130 …, or a file; with hl7v2: other tables (docs/hl7v2.md)"},
     {"source", CLI_TEXT, "NAME",
      "name of the source in the vault (default: the kind or the mapping's name); persons of one source share keys"},
     {"policy", CLI_TEXT, "POLICY", "policy other than the site's own"},
@@ -115,8 +117,16 @@ static void take_file(void *ctx, uint32_t index, const char *path) {
   if (rc < 0) in->failed = rc;
 }
 
-static int read_source(const char *kind, struct table_mapping *mapping, const char *path, const struct record_sink *sink,
-                       struct record_stats *stats, struct error *e) {
+struct source { /* what --from and --mapping come to */
+  const char *kind;
+  struct table_mapping *table; /* csv, omop */
+  struct hl7v2_tables *hl7v2;
+};
+
+static int read_source(const struct source *from, const char *path, const struct record_sink *sink, struct record_stats *stats,
+                       struct error *e) {
+  const char *kind = from->kind;
+  if (from->hl7v2) return hl7v2_read(&(struct hl7v2_options){.tables = from->hl7v2}, path, sink, stats, e);
   if (strcmp(kind, "fhir") == 0) return fhir_read(&(struct fhir_options){0}, path, sink, stats, e);
   if (strcmp(kind, "meds") == 0) return meds_read(path, sink, stats, e);
   if (strcmp(kind, "dicom") == 0) return dicom_read(path, sink, stats, e);
@@ -125,17 +135,18 @@ static int read_source(const char *kind, struct table_mapping *mapping, const ch
     TRY(file_join(fields, sizeof fields, file_data_dir(), "policy/vcf-fields.json", e));
     return genome_read(path, fields, sink, stats, e);
   }
-  return table_read(mapping, path, sink, stats, e);
+  return table_read(from->table, path, sink, stats, e);
 }
 
 /* The pass before: who the persons are, so that a link or a name is known before the first event that it concerns. */
 static void no_reject(void *ctx UNUSED, const struct record_reject *r UNUSED) {}
 
-static int learn_source(struct ingest *in, const char *kind, struct table_mapping *mapping, const char *path, struct error *e) {
+static int learn_source(struct ingest *in, const struct source *from, const char *path, struct error *e) {
   struct record_sink sink = {in->wall, deid_learn, no_reject, NULL, NULL};
   struct record_stats stats = {0};
-  if (strcmp(kind, "fhir") == 0) return fhir_read(&(struct fhir_options){.identities = true}, path, &sink, &stats, e);
-  if (mapping && table_mapping_identifies(mapping)) return table_read_identities(mapping, path, &sink, &stats, e);
+  if (strcmp(from->kind, "fhir") == 0) return fhir_read(&(struct fhir_options){.identities = true}, path, &sink, &stats, e);
+  if (from->hl7v2) return hl7v2_read(&(struct hl7v2_options){.tables = from->hl7v2, .identities = true}, path, &sink, &stats, e);
+  if (from->table && table_mapping_identifies(from->table)) return table_read_identities(from->table, path, &sink, &stats, e);
   return OK;
 }
 
@@ -160,13 +171,13 @@ static void writing(void *ctx, uint64_t done, uint64_t total) {
 }
 
 /* Everything after the vault is open. */
-static int run_through(struct cli *c, const struct site *s, const char *kind, struct table_mapping *mapping,
-                       const struct deid_policy *policy, struct vault *vault, struct wall_summary *sum, struct error *e) {
+static int run_through(struct cli *c, const struct site *s, const struct source *from, const struct deid_policy *policy,
+                       struct vault *vault, struct wall_summary *sum, struct error *e) {
   char dir[4096], list[4096];
   struct ingest in = {.policy = policy, .file_error = e, .sum = sum};
   struct timeline_options to = {.policy_name = str_c(policy->name), .policy_hash = str_c(policy->hash), .split_seed = 20120101};
   TRY(split_rule(cli_text(c, "split", "auto"), &to.split, e));
-  const char *source = cli_text(c, "source", mapping ? table_mapping_name(mapping) : kind);
+  const char *source = cli_text(c, "source", from->table ? table_mapping_name(from->table) : from->kind);
   to.source = str_c(source);
   TRY(site_path(s, dir, "timelines", NULL));
   int rc = timeline_writer_open(dir, &to, &in.writer, e);
@@ -188,8 +199,8 @@ static int run_through(struct cli *c, const struct site *s, const char *kind, st
   struct record_sink sink = {&in, take_record, take_reject, take_progress, take_file};
   double began = time_monotonic();
   progress_start(&in.bar, "ingest", 0, PROGRESS_BYTES);
-  TRY_OUT(learn_source(&in, kind, mapping, c->arg[1], e));
-  TRY_OUT(read_source(kind, mapping, c->arg[1], &sink, &sum->stats, e));
+  TRY_OUT(learn_source(&in, from, c->arg[1], e));
+  TRY_OUT(read_source(from, c->arg[1], &sink, &sum->stats, e));
   TRY_OUT(in.failed);
   TRY_OUT(deid_finish(in.wall, e));
   progress_end(&in.bar, "read");
@@ -236,18 +247,18 @@ static int run(struct cli *c, struct error *e) {
   struct site s;
   TRY(site_open(c->arg[0], &s, e));
   const char *kind = cli_text(c, "from", NULL), *name = cli_text(c, "mapping", NULL);
-  if (!kind) return error_set(e, E_USAGE, "--from says what the files are: fhir, csv, omop, meds, vcf or dicom");
+  if (!kind) return error_set(e, E_USAGE, "--from says what the files are: fhir, hl7v2, csv, omop, meds, vcf or dicom");
   bool omop = strcmp(kind, "omop") == 0, csv = omop || strcmp(kind, "csv") == 0;
-  static const char *const others[] = {"fhir", "meds", "vcf", "dicom"};
+  static const char *const others[] = {"fhir", "hl7v2", "meds", "vcf", "dicom"};
   bool known = csv;
   for (size_t i = 0; i < sizeof others / sizeof *others; i++) known = known || strcmp(kind, others[i]) == 0;
-  if (!known) return error_set(e, E_USAGE, "--from is fhir, csv, omop, meds, vcf or dicom");
+  if (!known) return error_set(e, E_USAGE, "--from is fhir, hl7v2, csv, omop, meds, vcf or dicom");
   if (csv && !omop && !name)
     return error_set(e, E_USAGE, "--from csv wants --mapping: physionet2012, mimic4, eicu, omop54, diabetes130 or a file");
   if (!file_exists(c->arg[1])) return error_set(e, E_NOTFOUND, "there is nothing at %s", c->arg[1]);
   char file[4096];
   struct deid_policy policy;
-  struct table_mapping *mapping = NULL;
+  struct source from = {.kind = kind};
   struct vault *vault = NULL;
   struct arena a;
   char *phrase;
@@ -258,21 +269,25 @@ static int run(struct cli *c, struct error *e) {
   int rc = OK;
   if (csv) {
     TRY_OUT(site_find(&s, "mapping", name ? name : "omop54", file, e));
-    TRY_OUT(table_mapping_load(file, &mapping, e));
+    TRY_OUT(table_mapping_load(file, &from.table, e));
+  } else if (strcmp(kind, "hl7v2") == 0) {
+    TRY_OUT(site_find(&s, "mapping", name ? name : "hl7v2", file, e));
+    TRY_OUT(hl7v2_tables_load(file, &from.hl7v2, e));
   }
   TRY_OUT(forgotten_unfinished(&s, e));
   TRY_OUT(cli_passphrase(c, &a, &phrase, e));
   TRY_OUT(site_path(&s, file, "vault", NULL));
   TRY_OUT(vault_open(file, phrase, &vault, e));
   TRY_OUT(cli_identity(&s, vault, e));
-  rc = run_through(c, &s, kind, mapping, &policy, vault, &sum, e);
+  rc = run_through(c, &s, &from, &policy, vault, &sum, e);
   /* names of files inside a directory may carry a patient's name: say the path that was typed */
   if (rc < 0 && e && e->file[0] && file_is_dir(c->arg[1])) error_where(e, c->arg[1], 0, NULL);
   if (rc < 0) goto out;
   TRY_OUT(wall_report(c, &s, &policy, &sum, e));
 out:
   if (vault) vault_close(vault);
-  table_mapping_free(mapping);
+  table_mapping_free(from.table);
+  hl7v2_tables_free(from.hl7v2);
   buf_release(&sum.manifest);
   buf_release(&sum.inputs);
   arena_free(&a);

@@ -423,10 +423,27 @@ static int take_identifier(struct deid *w, const struct record *r, struct error 
   return r->identifier == IDENTIFIER_GEOGRAPHY ? take_zip(w, r, e) : OK;
 }
 
+/* The source merged two of its own keys. Persons who both have events stay two; the vault counts that. */
+static int take_same(struct deid *w, const struct record *r, struct error *e) {
+  struct error why = {0};
+  bool usable = person_usable(r) && r->text.n && r->text.n <= VAULT_KEY_LIMIT;
+  if (!usable) return drop(w, r, DROP_PERSON, e);
+  const struct str source = w->vault->source[w->source];
+  char name[VAULT_SOURCE_LIMIT + 1];
+  snprintf(name, sizeof name, "%.*s", STR_ARG(source));
+  w->current = NULL; /* rows may become one */
+  int rc = vault_link(w->vault, name, r->person, name, r->text, &why);
+  if (rc == E_MISMATCH) return OK;
+  if (rc == E_DENIED) return drop(w, r, DROP_FORGOTTEN, e);
+  if (rc < 0 && e) *e = why;
+  return rc;
+}
+
 int deid_take(void *wall, const struct record *r, struct error *e) {
   struct deid *w = wall;
   w->counts.records++;
   if (r->kind == RECORD_DROPPED) return drop(w, r, DROP_ELEMENT, e);
+  if (r->kind == RECORD_SAME) return take_same(w, r, e);
   if (r->kind == RECORD_IDENTIFIER) return take_identifier(w, r, e);
   if (!person_usable(r)) return drop(w, r, DROP_PERSON, e);
   bool usable;
@@ -442,6 +459,7 @@ int deid_learn(void *wall, const struct record *r, struct error *e) {
   struct deid *w = wall;
   int32_t day;
   bool usable;
+  if (r->kind == RECORD_SAME) return take_same(w, r, e);
   if ((r->kind != RECORD_IDENTIFIER && r->kind != RECORD_BIRTH) || !person_usable(r)) return OK;
   if (r->kind == RECORD_BIRTH && (r->time.us == TIME_STATIC || !deid_day(r->time.us, &day) || deid_sentinel(&w->policy, day))) return OK;
   TRY(person_of(w, r, &usable, e));

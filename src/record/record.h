@@ -20,7 +20,8 @@ enum record_kind {
   RECORD_BIRTH,      /* time = birth date, with its precision */
   RECORD_DEATH,      /* time may be absent (deceasedBoolean) */
   RECORD_IDENTIFIER, /* identifier + text: name, phone, MRN …: for the vault and the count, never for a timeline */
-  RECORD_DROPPED     /* an element that the reader saw and did not take; `path` says which */
+  RECORD_DROPPED,    /* an element that the reader saw and did not take; `path` says which */
+  RECORD_SAME        /* the source itself says that `text`, another of its own person keys, is this person (HL7 v2 merge) */
 };
 
 /* The 18 identifier kinds of 45 CFR 164.514(b)(2)(i), A..R, in that order, plus relatives as their own row. */

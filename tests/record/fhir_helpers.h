@@ -60,6 +60,7 @@ static int catch_record(void *ctx, const struct record *r, struct error *e) {
   k->r.display = keep_str(r->display);
   k->r.unit = keep_str(r->unit);
   k->r.text = keep_str(r->text);
+  k->r.ns = keep_str(r->ns);
   k->r.postcode = keep_str(r->postcode);
   k->r.country = keep_str(r->country);
   return OK;
@@ -89,8 +90,8 @@ static void catcher_open(struct catcher *c) {
 static void catcher_close(struct catcher *c) {
   for (size_t i = 0; i < c->n; i++) {
     const struct record *r = &c->records[i].r;
-    const struct str all[] = {r->person, r->code, r->display, r->unit, r->text, r->postcode, r->country};
-    for (int k = 0; k < 7; k++) free((void *)(uintptr_t)all[k].p);
+    const struct str all[] = {r->person, r->code, r->display, r->unit, r->text, r->ns, r->postcode, r->country};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) free((void *)(uintptr_t)all[k].p);
   }
   for (size_t i = 0; i < c->rejects_n; i++) free((void *)(uintptr_t)c->rejects[i].reject.file);
   free(c->records);
