@@ -114,9 +114,12 @@ static int verify_versions(const struct site *s, struct findings *f, struct erro
 static int verify_audit(const struct site *s, struct findings *f, struct error *e) {
   char at[4096];
   uint64_t rows = 0, before = f->n;
-  TRY(site_path(s, at, "vitae.db", NULL));
-  if (!file_exists(at)) return OK;
-  TRY(part(f, audit_verify(s->path, &rows, e), before, e));
+  TRY(site_path(s, at, "database", NULL)); /* a site may name a database of its own (serve_db.h) */
+  if (!file_exists(at)) {
+    TRY(site_path(s, at, "vitae.db", NULL));
+    if (!file_exists(at)) return OK;
+  }
+  TRY(part(f, audit_verify(s->path, NULL, &rows, e), before, e));
   line(f, "audit", before, "%llu rows, chained", (unsigned long long)rows);
   return OK;
 }

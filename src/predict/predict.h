@@ -80,6 +80,9 @@ int predictor_new(const struct model *m, const struct timeline *store, struct pr
 void predictor_free(struct predictor *p);
 int predict(struct predictor *p, uint32_t subject_index, const struct predict_options *o, struct arena *a, struct prediction *out,
             struct error *e) MUST_CHECK;
+/* A life as a vector of the model's width: out (d). The last position's hidden state, or the mean over all that fit the context. */
+int predict_embed(struct predictor *p, uint32_t subject_index, int64_t time, bool mean, float *out, uint32_t *events,
+                  struct error *e) MUST_CHECK;
 void prediction_json(const struct prediction *r, struct json_out *o);
 void prediction_print(const struct prediction *r, int width, bool colour, struct buf *out);
 

@@ -281,8 +281,12 @@ static void wall_json(const vitae_session *s, struct json_out *o) {
   json_out_end(o);
 }
 
-static int answer(vitae_session *s, const vitae_query *q, struct json_out *o, struct error *e) {
-  struct predict_options options = {.time = INT64_MAX,
+int session_records(vitae_session *s, const char *bytes, size_t n, bool fhir, struct error *e) { return add(s, bytes, n, fhir, e); }
+int engine_width(const vitae_engine *e) { return model_config(e->model)->d; }
+
+int session_answer(vitae_session *s, const struct session_query *q, struct json_out *o, struct session_summary *sum, struct error *e) {
+  struct predict_options options = {.task = q->task,
+                                    .time = INT64_MAX,
                                     .futures = q->futures,
                                     .horizon_days = q->horizon_days,
                                     .explain = q->explain,
@@ -290,13 +294,6 @@ static int answer(vitae_session *s, const vitae_query *q, struct json_out *o, st
                                     .seed = q->seed ? q->seed : 1,
                                     .cancelled = s->cancelled,
                                     .cancel_ctx = s->cancel_ctx};
-  if (q->futures < 0 || q->futures > 10000 || q->explain < 0 || q->explain > 200 || q->outcomes < 0 || q->outcomes > 1000 ||
-      !(q->horizon_days >= 0) || q->horizon_days > 36525)
-    return error_set(e, E_INPUT, "futures is 0 to 10000, explain 0 to 200, outcomes 0 to 1000, horizon_days 0 to 36525");
-  if (q->task) {
-    options.task = engine_task(s->engine, q->task);
-    if (!options.task) return error_set(e, E_NOTFOUND, "this version offers no task of that name; see its description for those it offers");
-  }
   TRY(seal(s, e));
   struct predictor *p;
   struct prediction r;
@@ -305,16 +302,48 @@ static int answer(vitae_session *s, const vitae_query *q, struct json_out *o, st
   arena_init(&a, 512u << 20, ARENA_WIPE);
   int rc = predict(p, 0, &options, &a, &r, e);
   if (rc == OK) {
-    json_out_object(o);
-    json_kv_c(o, "version", vitae_engine_id(s->engine));
     json_out_key(o, "prediction");
     prediction_json(&r, o);
     wall_json(s, o);
-    json_out_end(o);
+    *sum = (struct session_summary){.has_task = r.has_task,
+                                    .applies = r.has_task && !r.refusal,
+                                    .dead = r.dead,
+                                    .refusal = r.refusal,
+                                    .probability = r.has_task && !r.refusal ? r.probability : NAN,
+                                    .hazard = r.has_task && !r.refusal ? r.hazard : NAN,
+                                    .events = r.events,
+                                    .unknown_codes = r.unknown_codes};
   }
   arena_free(&a);
   predictor_free(p);
   return rc;
+}
+
+int session_embed(vitae_session *s, bool mean, float *out, uint32_t *events, struct error *e) {
+  struct predictor *p;
+  TRY(seal(s, e));
+  TRY(predictor_new(s->engine->model, s->timeline, &p, e));
+  int rc = predict_embed(p, 0, INT64_MAX, mean, out, events, e);
+  predictor_free(p);
+  return rc;
+}
+
+static int answer(vitae_session *s, const vitae_query *q, struct json_out *o, struct error *e) {
+  struct session_query own = {
+      .futures = q->futures, .explain = q->explain, .outcomes = q->outcomes, .horizon_days = q->horizon_days, .seed = q->seed};
+  struct session_summary sum;
+  if (q->futures < 0 || q->futures > 10000 || q->explain < 0 || q->explain > 200 || q->outcomes < 0 || q->outcomes > 1000 ||
+      !(q->horizon_days >= 0) || q->horizon_days > 36525)
+    return error_set(e, E_INPUT, "futures is 0 to 10000, explain 0 to 200, outcomes 0 to 1000, horizon_days 0 to 36525");
+  if (q->task) {
+    own.task = engine_task(s->engine, q->task);
+    if (!own.task) return error_set(e, E_NOTFOUND, "this version offers no task of that name; see its description for those it offers");
+  }
+  json_out_object(o);
+  json_kv_c(o, "version", vitae_engine_id(s->engine));
+  TRY(session_answer(s, &own, o, &sum, e));
+  json_out_end(o);
+  return OK;
 }
 
 int vitae_session_predict(vitae_session *s, const vitae_query *q, char **json, struct vitae_error *err) {

@@ -2,6 +2,10 @@
 #ifndef SERVE_ENGINE_H
 #define SERVE_ENGINE_H
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
 
 struct vitae_engine;
 struct model;
@@ -12,6 +16,25 @@ struct vitae_session;
 
 /* Asked between steps of a prediction; true ends it with E_CANCELLED. */
 void session_cancel(struct vitae_session *s, bool (*cancelled)(void *ctx), void *ctx);
+/* The public session's functions for the dialects: the same ways, our own errors, answers written where they belong. */
+struct session_summary {
+  bool has_task, applies, dead;
+  const char *refusal; /* why the task does not apply */
+  double probability, hazard;
+  uint32_t events, unknown_codes;
+};
+int session_records(struct vitae_session *s, const char *bytes, size_t n, bool fhir, struct error *e) MUST_CHECK;
+struct session_query {
+  const struct task *task; /* NULL: hazards only */
+  int futures, explain, outcomes;
+  double horizon_days;
+  uint64_t seed;
+};
+/* Writes the members "prediction" and "wall" into the open object. */
+int session_answer(struct vitae_session *s, const struct session_query *q, struct json_out *o, struct session_summary *sum,
+                   struct error *e) MUST_CHECK;
+int session_embed(struct vitae_session *s, bool mean, float *out, uint32_t *events, struct error *e) MUST_CHECK; /* out (width) */
+int engine_width(const struct vitae_engine *e);
 const struct model *engine_model(const struct vitae_engine *e);
 const struct site *engine_site(const struct vitae_engine *e);
 /* Tasks that this version offers (in a registry: only those whose report passes its gate). */

@@ -1,10 +1,11 @@
-/* HTTP: parse, authenticate, queue; one worker owns the model. TLS optional. Routes are one table (serve_routes.c): it yields the
- * router, /openapi.json, the permission tests and the workbench's menu.
+/* HTTP: parse, authenticate, queue; workers own the model. TLS optional. Routes are one table (serve_routes.c): it yields the
+ * router, /openapi.json, the permission tests and the workbench's menu. Two planes, each with a listener of its own: the hospital's
+ * (patients' records, roles) and the developers' (promoted versions only, keys with quotas, Azure AI Foundry's dialects).
  *
- *     struct serve_options o = {.site = "site", .listen = "127.0.0.1:8080"};
+ *     struct serve_options o = {.site = "site", .listen = "127.0.0.1:8080", .developer_listen = "127.0.0.1:8081"};
  *     TRY(serve_run(&o, e));                      // until SIGTERM / Ctrl-C; drains, then returns
  *
- * Keys: `vitae key SITE --role clinician` prints a key once; SQLite (vitae.db) holds its Argon2id hash. Audit: one row a call,
+ * Keys: `vitae key SITE --role clinician` prints a key once; the database holds its Argon2id hash. Audit: one row a call,
  * hash-chained, committed before the answer leaves; `vitae verify SITE` re-computes the chain. Bodies are limited, never logged.
  */
 #ifndef SERVE_SERVE_H
@@ -17,38 +18,82 @@
 
 struct serve_options {
   const char *site;
-  const char *listen;                 /* host:port; port 0 = any free one */
-  const char *version;                /* "live" if NULL */
-  const char *tls_cert, *tls_key;     /* PEM files; NULL = plain HTTP (loopback only unless `insecure`) */
-  bool insecure;                      /* allow plain HTTP on other addresses than loopback */
-  int queue;                          /* most requests waiting; default 64; beyond: 429 with Retry-After */
-  size_t body_limit;                  /* bytes; default 8 MiB */
-  int timeout_s;                      /* connection timeout; default 30 */
-  void (*ready)(void *ctx, int port); /* called once listening; may be NULL */
+  const char *listen;             /* host:port; port 0 = any free one */
+  const char *developer_listen;   /* NULL: no developer plane */
+  const char *version;            /* "live" if NULL */
+  const char *database;           /* postgres://… or @FILE; NULL: SITE/database, else SQLite */
+  const char *oidc;               /* JSON file of trusted token issuers (serve_token.h), or NULL */
+  const char *tls_cert, *tls_key; /* PEM files; NULL = plain HTTP (loopback only unless `insecure`) */
+  const char *tls_client_ca;      /* PEM: clients must show a certificate of it (mTLS) */
+  const char *cors;               /* origins that browsers may call the developer plane from, separated by commas; NULL = none */
+  const char *user;               /* after listening become this user; NULL = stay */
+  bool insecure;                  /* allow plain HTTP on other addresses than loopback */
+  int queue;                      /* most requests waiting; default 64; beyond: 429 with Retry-After */
+  int workers;                    /* model workers; default: cores, at most 8 */
+  int guesses;                    /* wrong keys of one address a minute before it has to wait; default 20 */
+  size_t body_limit;              /* bytes; default 8 MiB */
+  int timeout_s;                  /* connection timeout; default 30 */
+  void (*ready)(void *ctx, int port, int developer_port); /* called once listening; may be NULL */
   void *ctx;
 };
 int serve_run(const struct serve_options *o, struct error *e) MUST_CHECK;
+void serve_reload(void); /* look at versions and deployments now (from a signal handler too) */
 
-enum role { ROLE_NONE, ROLE_VIEWER, ROLE_CLINICIAN, ROLE_ADMIN, ROLES }; /* each may do what the ones before it may */
+/* ---- who may do what ---- */
+enum role { ROLE_NONE, ROLE_VIEWER, ROLE_CLINICIAN, ROLE_ADMIN, ROLE_DEVELOPER, ROLES };
+enum plane { PLANE_HOSPITAL = 1, PLANE_DEVELOPER = 2, PLANE_BOTH = 3 };
+enum scope { SCOPE_OPEN = 0, SCOPE_READ = 1, SCOPE_PATIENT = 2, SCOPE_ADMIN = 4, SCOPE_INFER = 8 };
+enum dialect { DIALECT_OWN, DIALECT_OPENAI, DIALECT_AZURE, DIALECT_INFERENCE, DIALECT_SCORE, DIALECT_FHIR, DIALECT_CDS, DIALECTS };
+enum quota { QUOTA_NONE, QUOTA_READ, QUOTA_MODEL }; /* what a call costs its key: nothing, a request, a request and tokens */
 extern const char *const role_name[ROLES];
+extern const unsigned role_scopes[ROLES]; /* enum scope bits */
+extern const enum plane role_plane[ROLES];
+extern const char *const dialect_name[DIALECTS];
 struct route {               /* one row of the table */
   const char *method, *path; /* path pattern: {name} matches one segment */
-  enum role role;            /* least role; ROLE_NONE = open */
+  enum plane plane;          /* listeners that have it */
+  unsigned scope;            /* what the caller needs; SCOPE_OPEN = nothing */
+  enum dialect dialect;      /* of errors and headers */
+  enum quota quota;
   const char *summary;
   const char *body_schema; /* JSON schema text for OpenAPI, or NULL */
 };
 const struct route *serve_routes(int *n);
 
-/* serve_keys.c */
-int key_create(const char *site, enum role role, const char *label, char out[64],
-               struct error *e) MUST_CHECK; /* prints nothing; the key is only ever in `out` */
-/* Every key ever made, oldest first: an array of {id, role, label, created, revoked (null = valid)}; times as text. Hashes stay in vitae.db. */
+/* ---- keys (serve_keys.c) ---- */
+struct key_options {
+  const char *database; /* as in serve_options */
+  enum role role;
+  const char *label;
+  const char *tenant;                             /* whose it is; NULL: a developer's key is its own tenant */
+  const char *models;                             /* deployments that it may use, separated by commas; NULL = all */
+  int64_t requests_per_minute, tokens_per_minute; /* 0 = no limit */
+  int64_t days;                                   /* until it expires; 0 = never */
+};
+/* Prints nothing; the key is only ever in `out`. */
+int key_create(const char *site, const struct key_options *o, char out[64], struct error *e) MUST_CHECK;
+/* Every key ever made, oldest first: an array of {id, role, label, tenant, models, created, revoked (null = valid), expires, quotas}; times
+ * as text. Hashes stay in the database. */
 struct json_out;
-int key_list(const char *site, struct json_out *o, struct error *e) MUST_CHECK;
-int key_revoke(const char *site, const char *id, struct error *e) MUST_CHECK; /* id: the part between the underscores; E_NOTFOUND */
-/* serve_audit.c */
+int key_list(const char *site, const char *database, struct json_out *o, struct error *e) MUST_CHECK;
+/* id: the part between the underscores; E_NOTFOUND */
+int key_revoke(const char *site, const char *database, const char *id, struct error *e) MUST_CHECK;
+
+/* ---- deployments (serve_fleet.c): names that clients call, and which versions answer ---- */
+struct deployment_options {
+  const char *database;
+  const char *to;     /* "VERSION[:WEIGHT],…"; "live" is a version too; NULL with shadow NULL: remove the name */
+  const char *shadow; /* a version that answers as well, unseen; or NULL */
+};
+int deployment_set(const char *site, const char *name, const struct deployment_options *o, struct error *e) MUST_CHECK;
+int deployment_list(const char *site, const char *database, struct json_out *o, struct error *e) MUST_CHECK;
+
+/* ---- audit (serve_audit.c) ---- */
 /* One row of the chain for something done at the command line: what ("vault lookup"), 64 hexadecimal digits for what was asked and for
  * what came of it ("" = none), and a status as HTTP has them. Durable on return. */
 int audit_note(const char *site, const char *what, const char *input, const char *output, int status, struct error *e) MUST_CHECK;
-int audit_verify(const char *site, uint64_t *rows, struct error *e) MUST_CHECK; /* E_CORRUPT names the first bad row */
+int audit_verify(const char *site, const char *database, uint64_t *rows,
+                 struct error *e) MUST_CHECK; /* E_CORRUPT names the first bad row */
+/* The chain as FHIR R4 AuditEvent resources, one a line (NDJSON), from row `from` on. */
+int audit_export(const char *site, const char *database, int64_t from, struct buf *out, struct error *e) MUST_CHECK;
 #endif

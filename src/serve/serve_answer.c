@@ -43,7 +43,7 @@ void answer_metrics(struct call *c) {
 }
 
 void answer_openapi(struct call *c) {
-  openapi_text(&c->out);
+  openapi_text(c->plane, &c->out);
   c->status = 200;
 }
 
@@ -52,13 +52,13 @@ void answer_session(struct call *c) {
   int n;
   const struct route *r = serve_routes(&n);
   begin(c, &o);
-  json_kv_c(&o, "key", c->key_id);
-  json_kv_c(&o, "role", role_name[c->role]);
-  json_kv_c(&o, "site", engine_site(c->server->engine)->name);
+  json_kv_c(&o, "key", c->who.key);
+  json_kv_c(&o, "role", role_name[c->who.role]);
+  json_kv_c(&o, "site", engine_site(call_engine(c))->name);
   json_out_key(&o, "routes");
   json_out_array(&o);
   for (int i = 0; i < n; i++) {
-    if (r[i].role > c->role) continue;
+    if ((c->who.scopes & r[i].scope) != r[i].scope || !(r[i].plane & c->plane)) continue;
     json_out_object(&o);
     json_kv_c(&o, "method", r[i].method);
     json_kv_c(&o, "path", r[i].path);
@@ -73,11 +73,11 @@ void answer_model(struct call *c) {
   struct json_out o;
   c->status = 200;
   json_out_init(&o, &c->out, false);
-  engine_describe(c->server->engine, &o);
+  engine_describe(call_engine(c), &o);
 }
 
 void answer_tasks(struct call *c) {
-  const struct vitae_engine *en = c->server->engine;
+  const struct vitae_engine *en = call_engine(c);
   struct json_out o;
   begin(c, &o);
   json_out_key(&o, "tasks");
@@ -275,7 +275,7 @@ static int each_report(struct call *c, const char *leaf,
   struct str *files;
   size_t n;
   struct arena a;
-  TRY(site_path(engine_site(c->server->engine), dir, "reports", NULL));
+  TRY(site_path(engine_site(call_engine(c)), dir, "reports", NULL));
   if (!file_is_dir(dir)) return OK;
   arena_init(&a, 4 * REPORT_LIMIT, 0);
   int rc = file_list(&a, dir, &files, &n, e);
@@ -341,7 +341,7 @@ void answer_report(struct call *c) {
     return;
   }
   if (!plain_name(c->arg) ||
-      site_path(engine_site(c->server->engine), path, "reports", c->arg, html ? "report.html" : "report.json", NULL) < 0 ||
+      site_path(engine_site(call_engine(c)), path, "reports", c->arg, html ? "report.html" : "report.json", NULL) < 0 ||
       !file_exists(path)) {
     call_fail(c, 404, "notfound", "name", "there is no such report");
     return;
@@ -357,22 +357,4 @@ void answer_report(struct call *c) {
       c->csp = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox";
   }
   arena_free(&a);
-}
-
-/* ---- audit ---- */
-
-void answer_audit(struct call *c) {
-  struct error e = {0};
-  struct audit *a; /* a connection of its own: the audit thread's belongs to that thread */
-  struct json_out o;
-  int64_t limit = 100;
-  if (number_of(c, "limit", 1, 1000, &limit) < 0) return;
-  if (audit_open(c->server->o.site, &a, &e) < 0) {
-    call_error(c, &e);
-    return;
-  }
-  c->status = 200;
-  json_out_init(&o, &c->out, false);
-  if (audit_latest(a, (int)limit, &o, &e) < 0) call_error(c, &e);
-  audit_close(a);
 }

@@ -1,29 +1,38 @@
 /* The audit chain: hash(n) = SHA-256(hash(n-1) || fields of row n), hash(0) = 32 zero bytes. Fields in the order of the columns, each as
- * its text and a newline. Contents are never kept, only their SHA-256. A chain shows changed, removed and inserted rows; that the
+ * its text and a newline. Rows of the first format end with the latency (their tenant is NULL); today's go on with tenant, request,
+ * tokens_in, tokens_out, billed. Contents are never kept, only their SHA-256. A chain shows changed, removed and inserted rows; that the
  * last rows were cut off shows only against a head that was noted elsewhere (GET /v1/audit gives it). */
-#include <sqlite3.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/time.h"
 #include "serve/serve_private.h"
 
+#define COLUMNS \
+  "seq, time, key, method, route, version, input, output, status, latency, hash, tenant, request, tokens_in, tokens_out, billed"
+#define SELECT_ROWS "SELECT " COLUMNS " FROM audit "
+enum { HASH_COLUMN = 10, TENANT_COLUMN = 11, AUDIT_COLUMNS = 16 };
+
 struct audit {
-  sqlite3 *db;
-  sqlite3_stmt *last, *put;
+  struct db *db;
 };
 
-static void chain(const uint8_t before[32], int64_t seq, const struct audit_entry *r, uint8_t out[32]) {
-  char head[64], tail[64];
-  const char *text[] = {r->key, r->method, r->route, r->version, r->input, r->output};
+static void chain(const uint8_t before[32], int64_t seq, const struct audit_entry *r, bool first_format, uint8_t out[32]) {
+  char text[160];
+  const char *words[] = {r->key, r->method, r->route, r->version, r->input, r->output};
   struct buf b = {0};
   buf_put(&b, before, 32);
-  snprintf(head, sizeof head, "%lld\n%lld\n", (long long)seq, (long long)r->time);
-  buf_puts(&b, head);
-  for (int i = 0; i < 6; i++) buf_puts(&b, text[i]), buf_putc(&b, '\n');
-  snprintf(tail, sizeof tail, "%d\n%lld\n", r->status, (long long)r->latency_us);
-  buf_puts(&b, tail);
+  snprintf(text, sizeof text, "%lld\n%lld\n", (long long)seq, (long long)r->time);
+  buf_puts(&b, text);
+  for (int i = 0; i < 6; i++) buf_puts(&b, words[i]), buf_putc(&b, '\n');
+  snprintf(text, sizeof text, "%d\n%lld\n", r->status, (long long)r->latency_us);
+  buf_puts(&b, text);
+  if (!first_format) {
+    buf_puts(&b, r->tenant), buf_putc(&b, '\n');
+    buf_puts(&b, r->request), buf_putc(&b, '\n');
+    snprintf(text, sizeof text, "%lld\n%lld\n%d\n", (long long)r->tokens_in, (long long)r->tokens_out, r->billed);
+    buf_puts(&b, text);
+  }
   if (b.failed)
     memset(out, 0, 32); /* no memory: a hash of zeros is never written and never right */
   else
@@ -36,15 +45,13 @@ static bool is_zero(const uint8_t h[32]) {
   return memcmp(h, zero, 32) == 0;
 }
 
-int audit_open(const char *site, struct audit **out, struct error *e) {
+int audit_open(const char *site, const char *database, struct audit **out, struct error *e) {
   struct audit *a = mem_alloc(sizeof *a);
   if (!a) return error_set(e, E_NOMEM, "out of memory");
   memset(a, 0, sizeof *a);
-  int rc = db_open(site, &a->db, e);
-  if (rc == OK) rc = db_prepare(a->db, "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1", &a->last, e);
-  if (rc == OK) rc = db_prepare(a->db, "INSERT INTO audit VALUES(?,?,?,?,?,?,?,?,?,?,?)", &a->put, e);
+  int rc = db_open(site, database, &a->db, e);
   if (rc < 0) {
-    audit_close(a);
+    mem_free(a);
     return rc;
   }
   *out = a;
@@ -53,64 +60,73 @@ int audit_open(const char *site, struct audit **out, struct error *e) {
 
 void audit_close(struct audit *a) {
   if (!a) return;
-  sqlite3_finalize(a->last);
-  sqlite3_finalize(a->put);
-  sqlite3_close(a->db);
+  db_close(a->db);
   mem_free(a);
 }
+struct db *audit_db(struct audit *a) {
+  return a->db;
+}
 
-static int read_head(struct audit *a, int64_t *seq, uint8_t hash[32], struct error *e) {
-  int step = sqlite3_step(a->last), rc = OK;
-  *seq = 0;
-  memset(hash, 0, 32);
-  if (step == SQLITE_ROW) {
-    *seq = sqlite3_column_int64(a->last, 0);
-    if (sqlite3_column_bytes(a->last, 1) == 32)
-      memcpy(hash, sqlite3_column_blob(a->last, 1), 32);
-    else
-      rc = error_set(e, E_CORRUPT, "vitae.db: the last audit row is damaged");
-  } else if (step != SQLITE_DONE) {
-    rc = db_error(a->db, e, "reading the audit");
-  }
-  sqlite3_reset(a->last);
-  return rc;
+struct head {
+  int64_t seq;
+  uint8_t hash[32];
+};
+
+static int take_head(void *ctx, const struct db_value *v, int n, struct error *e) {
+  struct head *h = ctx;
+  (void)n;
+  if (v[1].n != 32) return error_set(e, E_CORRUPT, "the audit: its last row is damaged");
+  h->seq = v[0].i;
+  memcpy(h->hash, v[1].p, 32);
+  return OK;
 }
 
 static int put_row(struct audit *a, int64_t seq, const struct audit_entry *r, const uint8_t hash[32], struct error *e) {
-  const char *text[] = {r->key, r->method, r->route, r->version, r->input, r->output};
   if (is_zero(hash)) return error_set(e, E_NOMEM, "out of memory");
-  sqlite3_bind_int64(a->put, 1, seq);
-  sqlite3_bind_int64(a->put, 2, r->time);
-  for (int i = 0; i < 6; i++) sqlite3_bind_text(a->put, 3 + i, text[i], -1, SQLITE_STATIC);
-  sqlite3_bind_int(a->put, 9, r->status);
-  sqlite3_bind_int64(a->put, 10, r->latency_us);
-  sqlite3_bind_blob(a->put, 11, hash, 32, SQLITE_STATIC);
-  int rc = sqlite3_step(a->put) == SQLITE_DONE ? OK : db_error(a->db, e, "writing the audit");
-  sqlite3_reset(a->put);
-  return rc;
+  struct db_value v[AUDIT_COLUMNS] = {DB_I(seq),        DB_I(r->time),       DB_T(r->key),        DB_T(r->method),
+                                      DB_T(r->route),   DB_T(r->version),    DB_T(r->input),      DB_T(r->output),
+                                      DB_I(r->status),  DB_I(r->latency_us), DB_B(hash, 32),      DB_T(r->tenant),
+                                      DB_T(r->request), DB_I(r->tokens_in),  DB_I(r->tokens_out), DB_I(r->billed)};
+  return db_run(a->db, "INSERT INTO audit(" COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", v, AUDIT_COLUMNS, NULL, e);
+}
+
+static int found_one(void *ctx, const struct db_value *v, int n, struct error *e) {
+  (void)v, (void)n, (void)e;
+  *(bool *)ctx = true;
+  return OK;
+}
+
+/* A repetition of what was answered within ten minutes is not billed again. The client's word alone would let it off for good. */
+static int unbill(struct audit *a, struct audit_entry *r, struct error *e) {
+  bool before = false;
+  if (!r->billed || !r->repeated || !r->input[0]) return OK;
+  struct db_value v[] = {DB_T(r->key), DB_I(r->time - INT64_C(600000000)), DB_T(r->input)};
+  TRY(db_each(a->db, "SELECT 1 FROM audit WHERE key = ? AND time >= ? AND input = ? AND billed = 1 LIMIT 1", v, 3, found_one, &before, e));
+  if (before) r->billed = 0;
+  return OK;
 }
 
 int audit_write(struct audit *a, struct audit_entry *rows, int n, struct error *e) {
-  int64_t seq;
-  uint8_t hash[32];
-  TRY(db_exec(a->db, "BEGIN IMMEDIATE", e)); /* the head is read inside: another process may write as well */
-  int rc = read_head(a, &seq, hash, e);
+  struct head h = {0};
+  TRY(db_begin(a->db, e)); /* the head is read inside: another process may write as well */
+  int rc = db_each(a->db, "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1", NULL, 0, take_head, &h, e);
   for (int i = 0; rc == OK && i < n; i++) {
     uint8_t next[32];
-    chain(hash, ++seq, &rows[i], next);
-    rc = put_row(a, seq, &rows[i], next, e);
-    memcpy(hash, next, 32);
-    rows[i].row = seq;
+    if ((rc = unbill(a, &rows[i], e)) < 0) break;
+    chain(h.hash, ++h.seq, &rows[i], false, next);
+    rc = put_row(a, h.seq, &rows[i], next, e);
+    memcpy(h.hash, next, 32);
+    rows[i].row = h.seq;
   }
-  if (rc == OK) rc = db_exec(a->db, "COMMIT", e);
-  if (rc < 0) (void)sqlite3_exec(a->db, "ROLLBACK", NULL, NULL, NULL);
+  if (rc == OK) rc = db_commit(a->db, e);
+  if (rc < 0) db_rollback(a->db);
   return rc;
 }
 
 int audit_note(const char *site, const char *what, const char *input, const char *output, int status, struct error *e) {
   struct audit *a;
   struct audit_entry row = {.time = time_now(), .method = "CLI", .route = what, .version = "", .status = status};
-  TRY(audit_open(site, &a, e));
+  TRY(audit_open(site, NULL, &a, e));
   snprintf(row.key, sizeof row.key, "u%u", (unsigned)getuid());
   snprintf(row.input, sizeof row.input, "%s", input);
   snprintf(row.output, sizeof row.output, "%s", output);
@@ -121,93 +137,253 @@ int audit_note(const char *site, const char *what, const char *input, const char
 
 /* ---- reading ---- */
 
-static const char *column(sqlite3_stmt *s, int i) {
-  const char *t = (const char *)sqlite3_column_text(s, i);
-  return t ? t : "";
+struct texts { /* what an entry's pointers point to */
+  char method[64], route[160], version[80];
+};
+
+static bool take_text(char *out, size_t size, const struct db_value *v) {
+  snprintf(out, size, "%.*s", v->kind == DB_TEXT ? (int)v->n : 0, v->kind == DB_TEXT ? v->p : "");
+  return v->kind == DB_NULL || (v->kind == DB_TEXT && v->n < size && !memchr(v->p, '\n', v->n) && !memchr(v->p, 0, v->n));
 }
 
-static void read_row(sqlite3_stmt *s, struct audit_entry *r) {
-  *r = (struct audit_entry){.row = sqlite3_column_int64(s, 0), .time = sqlite3_column_int64(s, 1)};
-  snprintf(r->key, sizeof r->key, "%s", column(s, 2));
-  r->method = column(s, 3), r->route = column(s, 4), r->version = column(s, 5);
-  snprintf(r->input, sizeof r->input, "%s", column(s, 6));
-  snprintf(r->output, sizeof r->output, "%s", column(s, 7));
-  r->status = sqlite3_column_int(s, 8);
-  r->latency_us = sqlite3_column_int64(s, 9);
+/* False: not a row that `chain` speaks of without doubt: a text cut short, or one with the separator in it, or a number too large. */
+static bool read_row(const struct db_value *v, struct audit_entry *r, struct texts *t) {
+  bool plain = true;
+  *r = (struct audit_entry){.row = v[0].i, .time = v[1].i, .method = t->method, .route = t->route, .version = t->version};
+  plain &= take_text(r->key, sizeof r->key, &v[2]);
+  plain &= take_text(t->method, sizeof t->method, &v[3]);
+  plain &= take_text(t->route, sizeof t->route, &v[4]);
+  plain &= take_text(t->version, sizeof t->version, &v[5]);
+  plain &= take_text(r->input, sizeof r->input, &v[6]);
+  plain &= take_text(r->output, sizeof r->output, &v[7]);
+  r->status = (int)v[8].i;
+  r->latency_us = v[9].i;
+  plain &= take_text(r->tenant, sizeof r->tenant, &v[11]);
+  plain &= take_text(r->request, sizeof r->request, &v[12]);
+  r->tokens_in = v[13].i, r->tokens_out = v[14].i, r->billed = (int)v[15].i;
+  return plain && v[8].i == r->status && v[15].i == r->billed;
 }
 
-/* Whether the stored row is one that `chain` speaks of without doubt: no text cut short, none with the separator in it. */
-static bool row_plain(sqlite3_stmt *s, const struct audit_entry *r) {
-  const char *text[] = {r->key, r->method, r->route, r->version, r->input, r->output};
-  for (int i = 0; i < 6; i++)
-    if (sqlite3_column_bytes(s, 2 + i) != (int)strlen(text[i]) || strchr(text[i], '\n')) return false;
-  return sqlite3_column_int64(s, 8) == r->status;
-}
+struct reading {
+  struct json_out *o;
+  struct buf *lines;
+  char head[65];
+  uint8_t hash[32];
+  uint64_t rows;
+};
 
-static void row_json(sqlite3_stmt *s, struct json_out *o) {
+static int json_row(void *ctx, const struct db_value *v, int n, struct error *e) {
+  struct reading *g = ctx;
+  struct json_out *o = g->o;
   struct audit_entry r;
+  struct texts t;
   char time[32];
-  read_row(s, &r);
+  (void)n, (void)e;
+  (void)read_row(v, &r, &t);
+  if (!g->head[0] && v[HASH_COLUMN].n == 32) hash_hex((const uint8_t *)v[HASH_COLUMN].p, 32, g->head);
   time_format(r.time, time);
   json_out_object(o);
   json_kv_i64(o, "seq", r.row);
   json_kv_c(o, "time", time);
   json_kv_c(o, "key", r.key);
+  json_kv_c(o, "tenant", r.tenant);
   json_kv_c(o, "method", r.method);
   json_kv_c(o, "route", r.route);
   json_kv_c(o, "version", r.version);
+  json_kv_c(o, "request", r.request);
   json_kv_c(o, "input", r.input);
   json_kv_c(o, "output", r.output);
   json_kv_i64(o, "status", r.status);
   json_kv_f64(o, "milliseconds", (double)r.latency_us / 1e3);
+  json_kv_i64(o, "tokens_in", r.tokens_in);
+  json_kv_i64(o, "tokens_out", r.tokens_out);
+  json_kv_bool(o, "billed", r.billed != 0);
   json_out_end(o);
+  return OK;
 }
 
-int audit_latest(struct audit *a, int n, struct json_out *o, struct error *e) {
-  sqlite3_stmt *s;
-  TRY(db_prepare(a->db, "SELECT * FROM audit ORDER BY seq DESC LIMIT ?", &s, e));
-  sqlite3_bind_int(s, 1, n);
-  char head[65] = "";
-  int step;
+int audit_latest(struct audit *a, const struct audit_search *q, struct json_out *o, struct error *e) {
+  struct reading g = {.o = o};
+  int64_t before = q->before > 0 ? q->before : INT64_MAX;
+  struct db_value v[] = {DB_I(before),     DB_T(q->key),     DB_T(q->key),         DB_T(q->tenant),    DB_T(q->tenant),
+                         DB_T(q->request), DB_T(q->request), DB_I(q->status_from), DB_I(q->status_to), DB_I(q->limit)};
   json_out_object(o);
   json_out_key(o, "rows");
   json_out_array(o);
-  while ((step = sqlite3_step(s)) == SQLITE_ROW) {
-    if (!head[0] && sqlite3_column_bytes(s, 10) == 32) hash_hex(sqlite3_column_blob(s, 10), 32, head);
-    row_json(s, o);
-  }
+  int rc = db_each(a->db,
+                   SELECT_ROWS
+                   "WHERE seq < ? AND ('' = ? OR key = ?) AND ('' = ? OR tenant = ?) AND ('' = ? OR request = ?) AND status >= ? "
+                   "AND status <= ? ORDER BY seq DESC LIMIT ?",
+                   v, 10, json_row, &g, e);
   json_out_end(o);
-  json_kv_c(o, "head", head);
+  struct head h = {0};
+  if (rc == OK) rc = db_each(a->db, "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1", NULL, 0, take_head, &h, e);
+  g.head[0] = 0;
+  if (h.seq) hash_hex(h.hash, 32, g.head);
+  json_kv_c(o, "head", g.head);
+  json_kv_i64(o, "last", h.seq);
   json_out_end(o);
-  int rc = step == SQLITE_DONE ? OK : db_error(a->db, e, "reading the audit");
-  sqlite3_finalize(s);
   return rc;
 }
 
-int audit_verify(const char *site, uint64_t *rows, struct error *e) {
-  sqlite3 *db;
-  sqlite3_stmt *s = NULL;
-  uint8_t hash[32] = {0}, want[32];
-  int step = SQLITE_DONE;
-  *rows = 0;
-  TRY(db_open(site, &db, e));
-  int rc = db_prepare(db, "SELECT * FROM audit ORDER BY seq", &s, e);
-  while (rc == OK && (step = sqlite3_step(s)) == SQLITE_ROW) {
-    struct audit_entry r;
-    read_row(s, &r);
-    int64_t seq = (int64_t)*rows + 1;
-    chain(hash, seq, &r, want);
-    bool whole = r.row == seq && row_plain(s, &r) && sqlite3_column_bytes(s, 10) == 32 &&
-                 memcmp(sqlite3_column_blob(s, 10), want, 32) == 0 && !is_zero(want);
-    if (!whole) {
-      rc = error_set(e, E_CORRUPT, "the audit chain does not hold");
-      (void)error_where(e, "vitae.db", seq, "audit.seq");
-    }
-    memcpy(hash, want, 32);
-    if (whole) ++*rows;
+static int usage_row(void *ctx, const struct db_value *v, int n, struct error *e) {
+  struct json_out *o = ctx;
+  (void)n, (void)e;
+  json_out_object(o);
+  json_kv_str(o, "key", v[0].kind == DB_TEXT ? (struct str){v[0].p, v[0].n} : STR(""));
+  json_kv_str(o, "tenant", v[1].kind == DB_TEXT ? (struct str){v[1].p, v[1].n} : STR(""));
+  json_kv_i64(o, "requests", v[2].i);
+  json_kv_i64(o, "failed", v[3].i);
+  json_kv_i64(o, "repeated", v[4].i);
+  json_kv_i64(o, "tokens_in", v[5].i);
+  json_kv_i64(o, "tokens_out", v[6].i);
+  json_out_end(o);
+  return OK;
+}
+
+int audit_usage(struct db *db, const char *tenant, int64_t since, struct json_out *o, struct error *e) {
+  struct db_value v[] = {DB_I(since), DB_T(tenant), DB_T(tenant)};
+  json_out_array(o);
+  int rc = db_each(db,
+                   "SELECT key, tenant, SUM(billed), SUM(CASE WHEN status >= 400 THEN 1 ELSE 0 END), SUM(1 - billed),"
+                   " SUM(billed * tokens_in), SUM(billed * tokens_out) FROM audit"
+                   " WHERE time >= ? AND method <> 'CLI' AND tenant IS NOT NULL AND ('' = ? OR tenant = ?) GROUP BY key, tenant ORDER BY 3 "
+                   "DESC LIMIT 1000",
+                   v, 3, usage_row, o, e);
+  json_out_end(o);
+  return rc;
+}
+
+static int check_row(void *ctx, const struct db_value *v, int n, struct error *e) {
+  struct reading *g = ctx;
+  struct audit_entry r;
+  struct texts t;
+  uint8_t want[32];
+  int64_t seq = (int64_t)g->rows + 1;
+  (void)n;
+  bool plain = read_row(v, &r, &t);
+  chain(g->hash, seq, &r, v[TENANT_COLUMN].kind == DB_NULL, want);
+  if (!plain || r.row != seq || v[HASH_COLUMN].n != 32 || memcmp(v[HASH_COLUMN].p, want, 32) != 0 || is_zero(want)) {
+    (void)error_set(e, E_CORRUPT, "the audit chain does not hold");
+    return error_where(e, "vitae.db", seq, "audit.seq");
   }
-  if (rc == OK && step != SQLITE_DONE) rc = db_error(db, e, "reading the audit");
-  sqlite3_finalize(s);
-  sqlite3_close(db);
+  memcpy(g->hash, want, 32);
+  g->rows++;
+  return OK;
+}
+
+int audit_verify(const char *site, const char *database, uint64_t *rows, struct error *e) {
+  struct db *db;
+  struct reading g = {0};
+  *rows = 0;
+  TRY(db_open(site, database, &db, e));
+  int rc = db_each(db, SELECT_ROWS "ORDER BY seq", NULL, 0, check_row, &g, e);
+  *rows = g.rows;
+  db_close(db);
+  return rc;
+}
+
+/* ---- FHIR R4 AuditEvent ---- */
+
+static void coding(struct json_out *o, const char *system, const char *code, const char *display) {
+  json_out_object(o);
+  json_kv_c(o, "system", system);
+  json_kv_c(o, "code", code);
+  json_kv_c(o, "display", display);
+  json_out_end(o);
+}
+
+static void identifier(struct json_out *o, const char *system, const char *value) {
+  json_out_object(o);
+  json_out_key(o, "identifier");
+  json_out_object(o);
+  json_kv_c(o, "system", system);
+  json_kv_c(o, "value", value);
+  json_out_end(o);
+  json_out_end(o);
+}
+
+static void detail(struct json_out *o, const char *type, const char *value) {
+  if (!value[0]) return;
+  json_out_object(o);
+  json_kv_c(o, "type", type);
+  json_kv_c(o, "valueString", value);
+  json_out_end(o);
+}
+
+static void event_entity(const struct audit_entry *r, struct json_out *o) {
+  char status[16], latency[32];
+  snprintf(status, sizeof status, "%d", r->status);
+  snprintf(latency, sizeof latency, "%lld", (long long)r->latency_us);
+  json_out_key(o, "entity");
+  json_out_array(o);
+  json_out_object(o);
+  json_out_key(o, "what");
+  identifier(o, "urn:vitae:version", r->version[0] ? r->version : "none");
+  json_kv_c(o, "name", r->route);
+  json_out_key(o, "detail");
+  json_out_array(o);
+  detail(o, "method", r->method);
+  detail(o, "status", status);
+  detail(o, "latency-us", latency);
+  detail(o, "input-sha256", r->input);
+  detail(o, "output-sha256", r->output);
+  detail(o, "request", r->request);
+  json_out_end(o);
+  json_out_end(o);
+  json_out_end(o);
+}
+
+void audit_event_json(const struct audit_entry *r, struct json_out *o) {
+  char id[32], time[48];
+  time_format(r->time, time);
+  snprintf(id, sizeof id, "row-%lld", (long long)r->row);
+  if (!strchr(time, 'Z')) strcat(time, "Z");
+  json_out_object(o);
+  json_kv_c(o, "resourceType", "AuditEvent");
+  json_kv_c(o, "id", id);
+  json_out_key(o, "type");
+  coding(o, "http://terminology.hl7.org/CodeSystem/audit-event-type", "rest", "RESTful Operation");
+  json_kv_c(o, "action", strcmp(r->method, "GET") == 0 ? "R" : "E");
+  json_kv_c(o, "recorded", time);
+  json_kv_c(o, "outcome", r->status < 400 ? "0" : r->status < 500 ? "4" : "8");
+  json_out_key(o, "agent");
+  json_out_array(o);
+  json_out_object(o);
+  json_out_key(o, "who");
+  identifier(o, "urn:vitae:key", r->key[0] ? r->key : "-");
+  json_kv_bool(o, "requestor", true);
+  json_out_end(o);
+  json_out_end(o);
+  json_out_key(o, "source");
+  json_out_object(o);
+  json_out_key(o, "observer");
+  json_out_object(o);
+  json_kv_c(o, "display", "Vitae");
+  json_out_end(o);
+  json_out_end(o);
+  event_entity(r, o);
+  json_out_end(o);
+}
+
+static int event_row(void *ctx, const struct db_value *v, int n, struct error *e) {
+  struct reading *g = ctx;
+  struct audit_entry r;
+  struct texts t;
+  struct json_out o;
+  (void)n;
+  (void)read_row(v, &r, &t);
+  json_out_init(&o, g->lines, false);
+  audit_event_json(&r, &o);
+  buf_putc(g->lines, '\n');
+  return buf_check(g->lines, e);
+}
+
+int audit_export(const char *site, const char *database, int64_t from, struct buf *out, struct error *e) {
+  struct db *db;
+  struct reading g = {.lines = out};
+  TRY(db_open(site, database, &db, e));
+  int rc = db_each(db, SELECT_ROWS "WHERE seq >= ? ORDER BY seq", (struct db_value[]){DB_I(from)}, 1, event_row, &g, e);
+  db_close(db);
   return rc;
 }

@@ -7,27 +7,20 @@
 #include "serve/serve_private.h"
 #include "vitae.h"
 
-/* {"error": {"code", "message", "field"}}: our own words only. */
+enum dialect call_dialect(const struct call *c) {
+  if (c->route >= 0) return route_at(c->route)->route.dialect;
+  return c->plane == PLANE_DEVELOPER ? DIALECT_OPENAI : DIALECT_OWN;
+}
+
 void call_fail(struct call *c, int status, const char *code, const char *field, const char *message) {
   struct json_out o;
   buf_clear(&c->out);
   json_out_init(&o, &c->out, false);
-  json_out_object(&o);
-  json_out_key(&o, "error");
-  json_out_object(&o);
-  json_kv_c(&o, "code", code);
-  json_kv_c(&o, "message", message);
-  json_out_key(&o, "field");
-  if (field && field[0])
-    json_out_c(&o, field);
-  else
-    json_out_null(&o);
-  json_out_end(&o);
-  json_out_end(&o);
   c->status = status;
   c->type = "application/json";
   c->csp = NULL;
   if ((status == 429 || status == 503) && c->retry_after == 0) c->retry_after = 1;
+  error_envelope(c, call_dialect(c), status, code, field && field[0] ? field : NULL, message, &o);
 }
 
 void call_error(struct call *c, const struct error *e) {
@@ -40,6 +33,11 @@ void call_vitae_error(struct call *c, const struct vitae_error *e) {
   call_fail(c, status, error_name(e->code), e->field, status == 500 ? "the server failed; its log says more" : e->message);
 }
 
+const struct vitae_engine *call_engine(struct call *c) {
+  if (!c->served) c->served = fleet_live(c->server->fleet);
+  return served_engine(c->served);
+}
+
 void call_finish(struct call *c) {
   const struct route_entry *r = c->route >= 0 ? route_at(c->route) : NULL;
   struct server *s = c->server;
@@ -48,7 +46,8 @@ void call_finish(struct call *c) {
     call_fail(c, 503, "nomem", NULL, "out of memory");
   }
   c->stage = CALL_DONE;
-  if (r && r->route.role > ROLE_NONE && queue_put(&s->audited, c)) return;
+  if (c->quota.reserved || c->tokens_in) quota_settle(s->quotas, c);
+  if (r && (r->route.scope != SCOPE_OPEN || r->admit) && queue_put(&s->audited, c)) return;
   call_resume(c);
 }
 
@@ -56,6 +55,7 @@ void call_resume(struct call *c) { MHD_resume_connection(c->connection); }
 
 /* MHD does not watch a suspended connection; its socket knows whether the other side has closed. */
 bool call_client_left(const struct call *c) {
+  if (!c->connection) return false;
   const union MHD_ConnectionInfo *i = MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
   if (!i) return false;
   struct pollfd p = {.fd = i->connect_fd, .events = POLLRDHUP};
@@ -63,16 +63,16 @@ bool call_client_left(const struct call *c) {
 }
 
 struct str call_header(const struct call *c, const char *name) {
-  return str_c(MHD_lookup_connection_value(c->connection, MHD_HEADER_KIND, name));
+  return c->connection ? str_c(MHD_lookup_connection_value(c->connection, MHD_HEADER_KIND, name)) : STR_NONE;
 }
 struct str call_query(const struct call *c, const char *name) {
-  return str_c(MHD_lookup_connection_value(c->connection, MHD_GET_ARGUMENT_KIND, name));
+  return c->connection ? str_c(MHD_lookup_connection_value(c->connection, MHD_GET_ARGUMENT_KIND, name)) : STR_NONE;
 }
 
 /* ---- queues ---- */
 
-void queue_init(struct call_queue *q, int most) {
-  *q = (struct call_queue){.most = most};
+void queue_init(struct call_queue *q, int most, bool fair) {
+  *q = (struct call_queue){.most = most, .lanes = fair ? LANES : 1};
   pthread_mutex_init(&q->mutex, NULL);
   pthread_cond_init(&q->wake, NULL);
 }
@@ -82,16 +82,23 @@ void queue_destroy(struct call_queue *q) {
   pthread_cond_destroy(&q->wake);
 }
 
+static struct lane *lane_of(struct call_queue *q, const struct call *c) {
+  return &q->lane[q->lanes > 1 ? hash64(c->who.tenant, strlen(c->who.tenant), 3) % (unsigned)q->lanes : 0];
+}
+
 bool queue_put(struct call_queue *q, struct call *c) {
   pthread_mutex_lock(&q->mutex);
-  bool ok = !q->closed && q->n < q->most;
+  struct lane *l = lane_of(q, c);
+  bool greedy = q->lanes > 1 && q->n > l->n && 2 * q->n >= q->most && 2 * l->n >= q->most; /* others wait as well */
+  bool ok = !q->closed && q->n < q->most && !greedy;
   if (ok) {
     c->next = NULL;
-    if (q->tail)
-      q->tail->next = c;
+    if (l->tail)
+      l->tail->next = c;
     else
-      q->head = c;
-    q->tail = c;
+      l->head = c;
+    l->tail = c;
+    l->n++;
     q->n++;
     pthread_cond_signal(&q->wake);
   }
@@ -100,28 +107,33 @@ bool queue_put(struct call_queue *q, struct call *c) {
 }
 
 static void wait_for_one(struct call_queue *q) {
-  while (!q->head && !q->closed) pthread_cond_wait(&q->wake, &q->mutex);
+  while (!q->n && !q->closed) pthread_cond_wait(&q->wake, &q->mutex);
 }
 
 struct call *queue_take(struct call_queue *q) {
+  struct call *c = NULL;
   pthread_mutex_lock(&q->mutex);
   wait_for_one(q);
-  struct call *c = q->head;
-  if (c) {
-    q->head = c->next;
-    if (!q->head) q->tail = NULL;
-    c->next = NULL;
+  for (int i = 0; i < q->lanes && !c; i++) {
+    struct lane *l = &q->lane[(q->turn + i) % q->lanes];
+    if (!(c = l->head)) continue;
+    l->head = c->next;
+    if (!l->head) l->tail = NULL;
+    l->n--;
     q->n--;
+    c->next = NULL;
+    q->turn = (q->turn + i + 1) % q->lanes;
   }
   pthread_mutex_unlock(&q->mutex);
   return c;
 }
 
 struct call *queue_take_all(struct call_queue *q) {
+  if (q->lanes != 1) BUG("a fair queue gives one at a time");
   pthread_mutex_lock(&q->mutex);
   wait_for_one(q);
-  struct call *c = q->head;
-  q->head = q->tail = NULL;
+  struct call *c = q->lane[0].head;
+  q->lane[0] = (struct lane){0};
   q->n = 0;
   pthread_mutex_unlock(&q->mutex);
   return c;

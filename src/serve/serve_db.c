@@ -1,57 +1,83 @@
-/* vitae.db: one SQLite file with keys and the audit chain. Mode 0600; its -wal and -shm take the same mode. */
-#include <errno.h>
-#include <fcntl.h>
-#include <sqlite3.h>
-#include <string.h>
-#include <unistd.h>
+/* Which database, and handing on to it. */
+#include "serve/serve_db.h"
 
 #include "base/file.h"
-#include "serve/serve_private.h"
 
-static const char schema[] =
-    "PRAGMA journal_mode=WAL;"
-    "PRAGMA synchronous=FULL;"
-    "CREATE TABLE IF NOT EXISTS keys(id TEXT PRIMARY KEY, role TEXT NOT NULL, label TEXT NOT NULL, hash TEXT NOT NULL,"
-    " created INTEGER NOT NULL, revoked INTEGER) STRICT;"
-    "CREATE TABLE IF NOT EXISTS audit(seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, key TEXT NOT NULL, method TEXT NOT NULL,"
-    " route TEXT NOT NULL, version TEXT NOT NULL, input TEXT NOT NULL, output TEXT NOT NULL, status INTEGER NOT NULL,"
-    " latency INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;";
+struct db {
+  const struct db_engine *engine;
+  void *self;
+};
 
-int db_error(struct sqlite3 *db, struct error *e, const char *doing) {
-  int code = sqlite3_errcode(db), primary = code & 0xff;
-  int rc = primary == SQLITE_BUSY || primary == SQLITE_LOCKED      ? E_BUSY
-           : primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB ? E_CORRUPT
-           : primary == SQLITE_NOMEM                               ? E_NOMEM
-                                                                   : E_IO;
-  return error_set(e, rc, "vitae.db: %s failed (SQLite %d: %s)", doing, code, sqlite3_errstr(code));
+static bool has_password(struct str url) {
+  const char *at = memchr(url.p, '@', url.n), *slashes = memmem(url.p, url.n, "://", 3);
+  if (memmem(url.p, url.n, "password=", 9)) return true;
+  return at && slashes && slashes + 3 < at && memchr(slashes + 3, ':', (size_t)(at - slashes - 3));
 }
 
-int db_prepare(struct sqlite3 *db, const char *sql, struct sqlite3_stmt **out, struct error *e) {
-  return sqlite3_prepare_v2(db, sql, -1, out, NULL) == SQLITE_OK ? OK : db_error(db, e, "preparing a statement");
-}
-
-int db_exec(struct sqlite3 *db, const char *sql, struct error *e) {
-  return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? OK : db_error(db, e, "a statement");
-}
-
-int db_open(const char *site, struct sqlite3 **out, struct error *e) {
+/* The URL as given, from the file that "@FILE" names, or from SITE/database; empty = SQLite. */
+static int find_url(const char *site, const char *given, struct arena *a, struct str *url, struct error *e) {
   char path[4096];
-  *out = NULL;
-  TRY(file_join(path, sizeof path, site, "vitae.db", e));
-  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* SQLite would take the umask's mode */
-  if (fd < 0) return error_set(e, E_IO, "vitae.db cannot be opened: %s", strerror(errno));
-  close(fd);
-  sqlite3 *db = NULL;
-  if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
-    int rc = db ? db_error(db, e, "opening") : error_set(e, E_NOMEM, "out of memory");
-    sqlite3_close(db);
-    return rc;
+  *url = STR_NONE;
+  if (given && given[0] != '@') {
+    *url = str_c(given);
+    if (has_password(*url))
+      return error_set(e, E_USAGE, "a password is no part of a command line: write the URL into a file and give --database @FILE");
+    return OK;
   }
-  sqlite3_busy_timeout(db, 5000);
-  int rc = db_exec(db, schema, e);
+  if (given)
+    snprintf(path, sizeof path, "%s", given + 1);
+  else
+    TRY(file_join(path, sizeof path, site, "database", e));
+  if (!given && !file_exists(path)) return OK;
+  struct str text;
+  TRY(file_read(a, path, 4096, &text, e));
+  *url = str_copy(a, str_trim(text));
+  return url->p ? OK : error_set(e, E_NOMEM, "out of memory");
+}
+
+int db_open(const char *site, const char *database, struct db **out, struct error *e) {
+  struct arena a;
+  struct str url = STR_NONE;
+  char text[4096];
+  *out = NULL;
+  arena_init(&a, 64 << 10, ARENA_WIPE);
+  int rc = find_url(site, database, &a, &url, e);
+  snprintf(text, sizeof text, "%.*s", (int)url.n, url.p ? url.p : "");
+  struct db *db = rc == OK ? mem_alloc(sizeof *db) : NULL;
+  if (rc == OK && !db) rc = error_set(e, E_NOMEM, "out of memory");
+  if (rc == OK && !text[0]) {
+    db->engine = &db_sqlite;
+    rc = db_sqlite_open(site, &db->self, e);
+  } else if (rc == OK && (str_starts(url, STR("postgres://")) || str_starts(url, STR("postgresql://")))) {
+    db->engine = &db_postgres;
+    rc = db_postgres_open(text, &db->self, e);
+  } else if (rc == OK) {
+    rc = error_set(e, E_USAGE, "a database is named as postgres://HOST/NAME, or @FILE with such a line");
+  }
+  mem_wipe(text, sizeof text);
+  arena_free(&a);
   if (rc < 0)
-    sqlite3_close(db);
+    mem_free(db);
   else
     *out = db;
   return rc;
 }
+
+void db_close(struct db *db) {
+  if (!db) return;
+  db->engine->close(db->self);
+  mem_free(db);
+}
+bool db_shared(const struct db *db) { return db->engine->shared; }
+
+int db_run(struct db *db, const char *sql, const struct db_value *v, int n, int64_t *changed, struct error *e) {
+  int64_t ignored;
+  return db->engine->run(db->self, sql, v, n, NULL, NULL, changed ? changed : &ignored, e);
+}
+int db_each(struct db *db, const char *sql, const struct db_value *v, int n, db_row *row, void *ctx, struct error *e) {
+  int64_t ignored;
+  return db->engine->run(db->self, sql, v, n, row, ctx, &ignored, e);
+}
+int db_begin(struct db *db, struct error *e) { return db->engine->begin(db->self, e); }
+int db_commit(struct db *db, struct error *e) { return db->engine->commit(db->self, e); }
+void db_rollback(struct db *db) { db->engine->rollback(db->self); }

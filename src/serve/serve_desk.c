@@ -5,38 +5,93 @@
 #include "base/time.h"
 #include "serve/engine.h"
 #include "serve/serve_private.h"
+#include "serve/serve_token.h"
 #include "vitae.h"
 
 /* "Authorization: Bearer KEY" or "api-key: KEY". */
-static struct str presented_key(const struct call *c) {
+struct str call_credential(const struct call *c) {
   struct str a = call_header(c, "Authorization");
   if (a.n > 7 && str_eq_nocase((struct str){a.p, 7}, STR("Bearer "))) return str_trim((struct str){a.p + 7, a.n - 7});
   if (a.n) return a; /* another scheme: no key of ours has that shape */
   return call_header(c, "api-key");
 }
 
-static bool admitted(struct call *c) {
-  struct error e = {0};
-  struct str key = presented_key(c);
-  enum role needed = route_at(c->route)->route.role;
-  if (key.n == 0) {
-    call_fail(c, 401, "unauthorized", NULL, "this needs a key: send it as \"Authorization: Bearer KEY\"");
-  } else if (keys_check(c->server->keys, key, c->key_id, &c->role, &c->server->n.hash, &e) < 0) {
-    if (e.code == E_DENIED)
-      call_fail(c, 401, "unauthorized", NULL, "the key is not valid");
-    else
-      call_error(c, &e);
-    if (e.code != E_DENIED && e.code != E_BUSY) log_failure(LOG_ERROR, &e);
-  } else if (c->role < needed) {
+bool identity_may_use(const struct identity *who, struct str deployment) {
+  struct str rest = str_c(who->models);
+  if (!rest.n) return true;
+  while (rest.n)
+    if (str_eq(str_cut(&rest, ','), deployment)) return true;
+  return false;
+}
+
+static bool permitted(struct call *c) {
+  const struct route *r = &route_at(c->route)->route;
+  if (!(c->who.planes & c->plane)) {
+    call_fail(c, 403, "denied", NULL, "this key belongs to the other listener");
+  } else if ((c->who.scopes & r->scope) != r->scope) {
     call_fail(c, 403, "denied", NULL, "the key's role does not allow this");
   } else {
     return true;
+  }
+  return false;
+}
+
+/* What a request may cost is estimated from its size (an event takes about a kilobyte of FHIR), and settled when it has been answered. */
+static bool within_quota(struct call *c) {
+  struct error e = {0};
+  int64_t length = 0;
+  const struct route *r = &route_at(c->route)->route;
+  if (r->quota == QUOTA_NONE) return true;
+  struct str n = call_header(c, "Content-Length");
+  if (r->quota == QUOTA_MODEL && n.p && str_to_i64(n, &length) < 0) length = 0;
+  if (quota_take(c->server->quotas, c, r->quota == QUOTA_MODEL ? 1 + length / 1024 : 0, &e) == OK) return true;
+  if (e.code == E_BUSY) {
+    atomic_fetch_add(&c->server->n.limited, 1);
+    call_fail(c, 429, "429", NULL, e.message);
+  } else {
+    call_error(c, &e);
+    log_failure(LOG_ERROR, &e);
+  }
+  return false;
+}
+
+static int identify(struct call *c, struct str credential, struct error *e) {
+  if (c->server->tokens && token_shape(credential)) return token_check(c->server->tokens, c->plane, credential, c->address, &c->who, e);
+  return keys_check(c->server->keys, credential, c->address, &c->who, &c->server->n.hash, e);
+}
+
+static bool admitted(struct call *c) {
+  struct error e = {0};
+  const struct route_entry *r = route_at(c->route);
+  if (r->admit) return r->admit(c);
+  if (r->route.scope == SCOPE_OPEN) return true;
+  struct str key = call_credential(c);
+  if (key.n == 0) {
+    call_fail(c, 401, "unauthorized", NULL, "this needs a key: send it as \"Authorization: Bearer KEY\" or \"api-key: KEY\"");
+  } else if (identify(c, key, &e) < 0) {
+    if (e.code == E_DENIED)
+      call_fail(c, 401, "unauthorized", NULL,
+                c->plane == PLANE_DEVELOPER ? "Access denied: the key or token is missing, invalid or expired" : "the key is not valid");
+    else
+      call_error(c, &e);
+    if (e.code != E_DENIED && e.code != E_BUSY) log_failure(LOG_ERROR, &e);
+  } else {
+    return permitted(c) && within_quota(c);
   }
   if (c->status == 401) atomic_fetch_add(&c->server->n.refused_keys, 1);
   return false;
 }
 
-static void to_worker(struct call *c) {
+enum admission admit_at_once(struct call *c) {
+  const struct route_entry *r = route_at(c->route);
+  if (r->admit) return ADMIT_ASK;
+  if (r->route.scope == SCOPE_OPEN) return ADMIT_YES;
+  if (keys_recall(c->server->keys, call_credential(c), &c->who) < 0) return ADMIT_ASK; /* also those to be refused: the desk says how */
+  if (!quotas_quick(c->server->quotas) && (c->who.requests_per_minute > 0 || c->who.tokens_per_minute > 0)) return ADMIT_ASK;
+  return permitted(c) && within_quota(c) ? ADMIT_YES : ADMIT_NO;
+}
+
+void call_to_worker(struct call *c) {
   c->stage = CALL_WORK;
   atomic_fetch_add(&c->server->n.waiting, 1);
   if (queue_put(&c->server->work, c)) return;
@@ -47,15 +102,11 @@ static void to_worker(struct call *c) {
   call_finish(c);
 }
 
-static void serve_one(struct call *c) {
+/* Admitted, its body complete if it has one. */
+static void answer_now(struct call *c) {
   const struct route_entry *r = route_at(c->route);
-  if (!admitted(c)) {
-    call_finish(c);
-  } else if (strcmp(r->route.method, "POST") == 0 && c->stage == CALL_DESK) {
-    c->stage = CALL_BODY_FIRST; /* only now is the body read */
-    call_resume(c);
-  } else if (r->model) {
-    to_worker(c);
+  if (r->model) {
+    call_to_worker(c);
   } else {
     r->answer(c);
     call_finish(c);
@@ -66,26 +117,45 @@ void *desk_main(void *server) {
   struct server *s = server;
   struct call *c;
   while ((c = queue_take(&s->desk))) {
-    if (c->stage == CALL_WORK) /* its body is complete and its key was checked before */
-      to_worker(c);
-    else
-      serve_one(c);
+    bool post = strcmp(route_at(c->route)->route.method, "POST") == 0;
+    if (c->stage == CALL_WORK) { /* its body is complete and its key was checked before */
+      answer_now(c);
+    } else if (!admitted(c)) {
+      call_finish(c);
+    } else if (post) {
+      c->stage = CALL_BODY_FIRST; /* only now is the body read */
+      call_resume(c);
+    } else {
+      answer_now(c);
+    }
   }
   return NULL;
 }
 
 /* ---- the audit thread ---- */
 
-static void describe(struct call *c, struct audit_entry *row) {
+/* A client says that it asks again: by the SDK's counter, or by an id of its own that it sends with every try. */
+static bool says_again(const struct call *c) {
+  struct str count = call_header(c, "x-stainless-retry-count");
+  return (count.n && !str_eqc(count, "0")) || c->client_request[0];
+}
+
+void call_describe(struct call *c, struct audit_entry *row) {
   const struct route *r = &route_at(c->route)->route;
   uint8_t digest[32];
   *row = (struct audit_entry){.time = time_now(),
-                              .method = r->method,
+                              .method = c->shadow ? "SHADOW" : r->method,
                               .route = r->path,
-                              .version = vitae_engine_id(c->server->engine),
+                              .version = vitae_engine_id(call_engine(c)),
                               .status = c->status,
-                              .latency_us = (int64_t)((time_monotonic() - c->began) * 1e6)};
-  snprintf(row->key, sizeof row->key, "%s", c->key_id[0] ? c->key_id : "-");
+                              .latency_us = (int64_t)((time_monotonic() - c->began) * 1e6),
+                              .tokens_in = c->tokens_in,
+                              .tokens_out = c->tokens_out,
+                              .billed = c->status < 400 && !c->shadow,
+                              .repeated = says_again(c)};
+  snprintf(row->key, sizeof row->key, "%s", c->who.key[0] ? c->who.key : "-");
+  snprintf(row->tenant, sizeof row->tenant, "%s", c->who.tenant);
+  snprintf(row->request, sizeof row->request, "%s", c->request);
   if (c->input_open) {
     sha256_end(&c->input_hash, digest);
     c->input_open = false;
@@ -100,7 +170,7 @@ static void describe(struct call *c, struct audit_entry *row) {
 /* No answer leaves without its row: if the row cannot be written, neither can the answer be given. */
 static void commit(struct server *s, struct audit *audit, struct call **calls, struct audit_entry *rows, int n) {
   struct error e = {0};
-  for (int i = 0; i < n; i++) describe(calls[i], &rows[i]);
+  for (int i = 0; i < n; i++) call_describe(calls[i], &rows[i]);
   int rc = audit_write(audit, rows, n, &e);
   if (rc < 0) log_failure(LOG_ERROR, &e);
   atomic_fetch_add(rc < 0 ? &s->n.audit_failures : &s->n.audit_rows, (uint64_t)n);

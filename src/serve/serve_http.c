@@ -1,25 +1,19 @@
-/* The HTTP face: libmicrohttpd with epoll and a small pool of threads that never block, TLS by its GnuTLS, and the server's life. */
+/* The HTTP face: libmicrohttpd with epoll and a small pool of threads that never block, TLS by its GnuTLS. */
 #include <arpa/inet.h>
+#include <gnutls/gnutls.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/random.h"
-#include "base/thread.h"
 #include "base/time.h"
-#include "govern/site.h"
-#include "serve/engine.h"
 #include "serve/serve_private.h"
-#include "timeline/timeline.h"
 #include "vitae.h"
 
-enum { HTTP_THREADS = 2, DESK_THREADS = 4, CONNECTIONS = 512, PER_ADDRESS = 256, DESK_QUEUE = 256, DRAIN_SECONDS = 30 };
-#define BODIES_MOST (512u << 20) /* bytes of bodies in memory, of all requests together */
+enum { HTTP_THREADS = 2, PER_ADDRESS = 512 };
 #define HEADERS_MOST (32u << 10)
 
 #if MHD_VERSION >= 0x00097002
@@ -28,12 +22,69 @@ typedef enum MHD_Result mhd_result;
 typedef int mhd_result;
 #endif
 
+struct face { /* one listener: what MHD hands to every callback */
+  struct server *server;
+  enum plane plane;
+};
+
 /* ---- answers ---- */
 
 static void add(struct MHD_Response *r, const char *name, const char *value) { (void)MHD_add_response_header(r, name, value); }
 
-static void add_headers(const struct call *c, struct MHD_Response *r) {
+static void add_number(struct MHD_Response *r, const char *name, int64_t v) {
   char text[32];
+  snprintf(text, sizeof text, "%lld", (long long)v);
+  add(r, name, text);
+}
+
+/* What Azure's and OpenAI's clients read: ids, quotas, the reason of a failure. */
+static void add_developer_headers(const struct call *c, struct MHD_Response *r) {
+  const struct quota_state *q = &c->quota;
+  add(r, "x-ms-region", "on-premises");
+  if (c->client_request[0]) add(r, "x-ms-client-request-id", c->client_request);
+  if (c->deployment[0]) add(r, "azureml-model-deployment", c->deployment);
+  if (c->served) add(r, "vitae-version", vitae_engine_id(served_engine(c->served)));
+  if (c->status >= 400 && c->code[0]) add(r, "x-ms-error-code", c->code);
+  if (c->retry_after) add_number(r, "retry-after-ms", 1000 * (int64_t)c->retry_after);
+  if (q->limit_requests > 0) {
+    add_number(r, "x-ratelimit-limit-requests", q->limit_requests);
+    add_number(r, "x-ratelimit-remaining-requests", q->left_requests);
+    add_number(r, "x-ratelimit-reset-requests", q->reset_s);
+  }
+  if (q->limit_tokens > 0) {
+    add_number(r, "x-ratelimit-limit-tokens", q->limit_tokens);
+    add_number(r, "x-ratelimit-remaining-tokens", q->left_tokens);
+    add_number(r, "x-ratelimit-reset-tokens", q->reset_s);
+  }
+}
+
+/* The origin, if it is on the list; closed by default. */
+static bool origin_allowed(const struct call *c, struct str origin) {
+  struct str rest = str_c(c->plane == PLANE_DEVELOPER ? c->server->o.cors : NULL);
+  while (origin.n && rest.n)
+    if (str_eq(str_trim(str_cut(&rest, ',')), origin)) return true;
+  return false;
+}
+
+static void add_cors(const struct call *c, struct MHD_Response *r) {
+  struct str origin = call_header(c, "Origin");
+  if (!c->server->o.cors || !origin_allowed(c, origin)) return;
+  add(r, "Access-Control-Allow-Origin", origin.p);
+  add(r, "Vary", "Origin");
+  add(r, "Access-Control-Expose-Headers",
+      "x-request-id, apim-request-id, x-ms-client-request-id, x-ms-error-code, vitae-version, x-ratelimit-limit-requests, "
+      "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, "
+      "x-ratelimit-reset-tokens, retry-after, retry-after-ms");
+  if (c->status != 204) return;
+  add(r, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+  add(r, "Access-Control-Allow-Headers",
+      "authorization, api-key, content-type, accept, extra-parameters, azureml-model-deployment, x-ms-client-request-id, x-ms-useragent, "
+      "x-stainless-retry-count, x-stainless-timeout, x-stainless-lang, x-stainless-package-version, x-stainless-os, x-stainless-arch, "
+      "x-stainless-runtime, x-stainless-runtime-version");
+  add(r, "Access-Control-Max-Age", "600");
+}
+
+static void add_headers(const struct call *c, struct MHD_Response *r) {
   add(r, "Content-Type", c->type ? c->type : "application/json");
   add(r, "Content-Security-Policy", c->csp ? c->csp : "default-src 'none'; frame-ancestors 'none'");
   add(r, "X-Content-Type-Options", "nosniff");
@@ -43,17 +94,20 @@ static void add_headers(const struct call *c, struct MHD_Response *r) {
   add(r, "Cross-Origin-Opener-Policy", "same-origin");
   add(r, "Permissions-Policy", "camera=(), microphone=(), geolocation=()");
   add(r, "Cache-Control", "no-store");
+  add(r, "x-request-id", c->request);
+  add(r, "apim-request-id", c->request);
   if (c->server->o.tls_cert) add(r, "Strict-Transport-Security", "max-age=31536000");
   if (c->status == 401) add(r, "WWW-Authenticate", "Bearer realm=\"vitae\"");
   if (c->allow[0]) add(r, "Allow", c->allow);
   if (c->close) add(r, "Connection", "close");
-  if (c->retry_after) snprintf(text, sizeof text, "%d", c->retry_after), add(r, "Retry-After", text);
-  if (c->audit_row) snprintf(text, sizeof text, "%lld", (long long)c->audit_row), add(r, "Vitae-Audit", text);
+  if (c->retry_after) add_number(r, "Retry-After", c->retry_after);
+  if (c->audit_row) add_number(r, "Vitae-Audit", c->audit_row);
+  if (c->type && strncmp(c->type, "text/event-stream", 17) == 0) add(r, "X-Accel-Buffering", "no");
+  if (c->plane == PLANE_DEVELOPER) add_developer_headers(c, r);
+  add_cors(c, r);
 }
 
 static mhd_result send_answer(struct call *c) {
-  int routes;
-  (void)serve_routes(&routes);
   if (!c->counted) {
     c->counted = true;
     histogram_add(&c->server->n.request, time_monotonic() - c->began);
@@ -183,17 +237,71 @@ static mhd_result to_desk(struct call *c) {
   return MHD_YES;
 }
 
+/* A key that memory knows needs no desk: its body is read at once, its small answer made here. */
+static mhd_result go_on(struct call *c, bool post) {
+  enum admission a = admit_at_once(c);
+  const struct route_entry *r = route_at(c->route);
+  if (a == ADMIT_YES && post) {
+    c->stage = CALL_BODY;
+    return MHD_YES;
+  }
+  c->stage = CALL_DESK;
+  c->repeat = !post; /* suspended at its first call, a request is shown once more as if for the first time */
+  if (a == ADMIT_ASK || (a == ADMIT_YES && !r->model && !r->light)) return to_desk(c);
+  MHD_suspend_connection(c->connection);
+  if (a == ADMIT_YES && r->model) {
+    call_to_worker(c);
+    return MHD_YES;
+  }
+  if (a == ADMIT_YES) r->answer(c);
+  call_finish(c);
+  return MHD_YES;
+}
+
+static mhd_result preflight(struct call *c) {
+  if (!origin_allowed(c, call_header(c, "Origin"))) return refuse(c, 405, "method", "this path does not take that method");
+  c->status = 204;
+  c->stage = CALL_DONE;
+  return MHD_YES;
+}
+
+/* The client's own id of a request, if it is one: letters, digits and dashes. */
+static void take_client_id(struct call *c) {
+  struct str id = call_header(c, "x-ms-client-request-id");
+  if (id.n <= REQUEST_ID && name_plain(id, REQUEST_ID)) snprintf(c->client_request, sizeof c->client_request, "%.*s", STR_ARG(id));
+}
+
+static uint64_t address_of(struct MHD_Connection *connection) {
+  const union MHD_ConnectionInfo *i = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+  const struct sockaddr *a = i ? i->client_addr : NULL;
+  if (!a) return 1;
+  if (a->sa_family == AF_INET) return hash64(&((const struct sockaddr_in *)a)->sin_addr, 4, 5) | 1;
+  return hash64(&((const struct sockaddr_in6 *)a)->sin6_addr, 8, 5) | 1; /* a /64 is one subscriber */
+}
+
+/* With mTLS: whether the client showed a certificate of the authority. MHD asks for it; judging it is left to us. */
+static bool certificate_right(const struct call *c) {
+  if (!c->server->o.tls_client_ca) return true;
+  const union MHD_ConnectionInfo *i = MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+  unsigned status = 1;
+  return i && i->tls_session && gnutls_certificate_verify_peers2(i->tls_session, &status) == 0 && status == 0;
+}
+
 static mhd_result first_call(struct call *c, const char *path, const char *method) {
   struct framing f = {0};
-  const char *code, *message;
+  const char *code = "input", *message = "";
   bool post = strcmp(method, "POST") == 0;
   (void)MHD_get_connection_values(c->connection, MHD_HEADER_KIND, count_header, &f);
-  int found = route_find(method, path, c->arg, c->allow), status = door(c, &f, post && found >= 0, &code, &message);
+  int found = route_find(c->plane, method, path, c->arg, c->allow), status = door(c, &f, post && found >= 0, &code, &message);
+  c->route = found >= 0 ? found : -1;
+  c->address = address_of(c->connection);
+  take_client_id(c);
+  if (!certificate_right(c)) return refuse(c, 403, "denied", "a client certificate of this server's authority is needed");
   if (status == 400 && (f.lengths + f.encodings > 1 || found >= 0)) return refuse(c, status, code, message);
+  if (c->server->o.cors && c->plane == PLANE_DEVELOPER && strcmp(method, "OPTIONS") == 0) return preflight(c);
   if (found == -2) return refuse(c, 405, "method", "this path does not take that method");
   if (found < 0) return refuse(c, 404, "notfound", "there is no such path");
   c->allow[0] = 0;
-  c->route = found;
   if (status) return refuse(c, status, code, message);
   if (atomic_load(&c->server->draining) && !route_at(found)->at_once) {
     c->retry_after = 5;
@@ -204,9 +312,7 @@ static mhd_result first_call(struct call *c, const char *path, const char *metho
     c->stage = CALL_DONE; /* sent at the next call: an answer at the first one would close the connection */
     return MHD_YES;
   }
-  c->stage = CALL_DESK;
-  c->repeat = !post; /* suspended at its first call, a request is shown once more as if for the first time */
-  return to_desk(c);
+  return go_on(c, post);
 }
 
 static mhd_result handle(void *cls, struct MHD_Connection *connection, const char *path, const char *method, const char *http_version,
@@ -243,13 +349,23 @@ static mhd_result handle(void *cls, struct MHD_Connection *connection, const cha
   }
 }
 
+/* 8-4-4-4-12 hexadecimal digits: a number of this process, enciphered by mixing, never the same twice. */
+static void request_id(struct server *s, char out[REQUEST_ID + 1]) {
+  uint64_t n = atomic_fetch_add(&s->requests, 1), a = hash64_u64(s->request_seed ^ n), b = hash64_u64(a ^ s->request_seed);
+  snprintf(out, REQUEST_ID + 1, "%08x-%04x-4%03x-8%03x-%012llx", (unsigned)(a >> 32), (unsigned)(a >> 16 & 0xffff), (unsigned)(a & 0xfff),
+           (unsigned)(b >> 52), (unsigned long long)(b & 0xffffffffffff));
+}
+
 /* The request line is here: a call begins, and its input's hash with the target as it was written. */
 static void *begin_call(void *cls, const char *uri, struct MHD_Connection *connection) {
-  struct server *s = cls;
+  const struct face *face = cls;
+  struct server *s = face->server;
   struct call *c = mem_alloc(sizeof *c);
   if (!c) return NULL;
   memset(c, 0, sizeof *c);
   c->server = s;
+  c->plane = face->plane;
+  request_id(s, c->request);
   c->connection = connection;
   c->route = -1;
   c->began = time_monotonic();
@@ -259,16 +375,27 @@ static void *begin_call(void *cls, const char *uri, struct MHD_Connection *conne
     sha256_add(&c->input_hash, "\n", 1);
   }
   atomic_fetch_add(&s->n.in_flight, 1);
+  pthread_mutex_lock(&s->live.mutex);
+  c->live_next = s->live.first;
+  if (c->live_next) c->live_next->live_before = c;
+  s->live.first = c;
+  pthread_mutex_unlock(&s->live.mutex);
   return c;
 }
 
 static void completed(void *cls, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode why) {
-  struct server *s = cls;
+  struct server *s = ((const struct face *)cls)->server;
   struct call *c = *state;
   uint8_t digest[32];
   (void)connection, (void)why;
   if (!c) return;
   *state = NULL;
+  pthread_mutex_lock(&s->live.mutex);
+  if (c->live_next) c->live_next->live_before = c->live_before;
+  *(c->live_before ? &c->live_before->live_next : &s->live.first) = c->live_next;
+  pthread_mutex_unlock(&s->live.mutex);
+  served_release(c->served);
+  served_release(c->mirror);
   if (c->input_open) sha256_end(&c->input_hash, digest);
   body_release(c);
   if (c->out.p) mem_wipe(c->out.p, c->out.cap);
@@ -288,15 +415,15 @@ static bool is_loopback(const struct sockaddr *a) {
   return a->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)a)->sin6_addr);
 }
 
-static int resolve(const struct serve_options *o, struct sockaddr_storage *out, struct error *e) {
+static int resolve(const struct serve_options *o, const char *listen, struct sockaddr_storage *out, struct error *e) {
   char host[256], *name = host;
-  const char *colon = strrchr(o->listen, ':');
+  const char *colon = strrchr(listen, ':');
   struct addrinfo want = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found;
   int64_t port;
-  if (!colon || (size_t)(colon - o->listen) >= sizeof host || str_to_i64(str_c(colon + 1), &port) < 0 || port < 0 || port > 65535)
+  if (!colon || (size_t)(colon - listen) >= sizeof host || str_to_i64(str_c(colon + 1), &port) < 0 || port < 0 || port > 65535)
     return error_set(e, E_USAGE, "the address to listen on is HOST:PORT, as in 127.0.0.1:8080");
-  memcpy(host, o->listen, (size_t)(colon - o->listen));
-  host[colon - o->listen] = 0;
+  memcpy(host, listen, (size_t)(colon - listen));
+  host[colon - listen] = 0;
   size_t n = strlen(host);
   if (n > 2 && host[0] == '[' && host[n - 1] == ']') host[n - 1] = 0, name++;
   if (getaddrinfo(*name ? name : NULL, colon + 1, &want, &found) != 0) return error_set(e, E_USAGE, "the host to listen on is not known");
@@ -311,25 +438,73 @@ static int resolve(const struct serve_options *o, struct sockaddr_storage *out, 
 struct listener {
   struct MHD_Daemon *daemon;
   struct arena arena; /* the TLS key: wiped */
-  int port;
+  struct face face;
+  char *cert, *key, *ca; /* PEM, in the arena */
+  int port, fd;
+  bool six;
 };
 
-static int listen_on(struct server *s, const struct sockaddr_storage *at, struct listener *l, struct error *e) {
+/* A bound socket, made while the process may still have rights that it gives up afterwards. */
+static int bind_socket(const struct sockaddr_storage *at, int *out, struct error *e) {
+  int one = 1, fd = socket(at->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  socklen_t size = at->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+  if (fd < 0) return error_set(e, E_IO, "a socket cannot be made");
+  (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  if (bind(fd, (const struct sockaddr *)at, size) < 0 || listen(fd, 1024) < 0) {
+    close(fd);
+    return error_set(e, E_IO, "cannot listen there: the address is taken or not ours");
+  }
+  *out = fd;
+  return OK;
+}
+
+static int read_text(struct listener *l, const char *path, char **out, struct error *e) {
+  struct str text;
+  *out = NULL;
+  if (!path) return OK;
+  TRY(file_read(&l->arena, path, 1 << 20, &text, e));
+  *out = arena_alloc(&l->arena, text.n + 1, 1);
+  if (!*out) return error_set(e, E_NOMEM, "out of memory");
+  memcpy(*out, text.p, text.n);
+  (*out)[text.n] = 0;
+  return OK;
+}
+
+int listener_bind(struct server *s, enum plane plane, const char *listen_at, struct listener **out, struct error *e) {
+  struct sockaddr_storage at = {0};
+  struct listener *l = mem_alloc(sizeof *l);
+  if (!l) return error_set(e, E_NOMEM, "out of memory");
+  memset(l, 0, sizeof *l);
+  *out = l;
+  l->fd = -1;
+  l->face = (struct face){s, plane};
+  arena_init(&l->arena, 8 << 20, ARENA_WIPE);
+  TRY(resolve(&s->o, listen_at, &at, e));
+  TRY(bind_socket(&at, &l->fd, e));
+  socklen_t size = sizeof at;
+  if (getsockname(l->fd, (struct sockaddr *)&at, &size) == 0)
+    l->port = ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&at)->sin6_port : ((struct sockaddr_in *)&at)->sin_port);
+  l->six = at.ss_family == AF_INET6;
+  TRY(read_text(l, s->o.tls_cert, &l->cert, e));
+  TRY(read_text(l, s->o.tls_key, &l->key, e));
+  return read_text(l, s->o.tls_client_ca, &l->ca, e);
+}
+int listener_port(const struct listener *l) { return l->port; }
+
+int listener_start(struct listener *l, struct error *e) {
+  struct server *s = l->face.server;
   struct MHD_OptionItem items[16];
   int n = 0;
-  struct str cert = {0}, key = {0};
-  unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-  if (at->ss_family == AF_INET6) flags |= MHD_USE_IPv6;
-  if (s->o.tls_cert) {
+  unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (l->six ? MHD_USE_IPv6 : 0);
+  if (l->cert) {
     if (!MHD_is_feature_supported(MHD_FEATURE_TLS)) return error_set(e, E_UNAVAILABLE, "this libmicrohttpd was built without TLS");
     flags |= MHD_USE_TLS;
-    TRY(file_read(&l->arena, s->o.tls_cert, 1 << 20, &cert, e));
-    TRY(file_read(&l->arena, s->o.tls_key, 1 << 20, &key, e));
-    items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)cert.p};
-    items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)key.p};
+    items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, l->cert};
+    items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, l->key};
+    if (l->ca) items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, l->ca};
     items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"};
   }
-  items[n++] = (struct MHD_OptionItem){MHD_OPTION_SOCK_ADDR, 0, (void *)(uintptr_t)at};
+  items[n++] = (struct MHD_OptionItem){MHD_OPTION_LISTEN_SOCKET, l->fd, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, HTTP_THREADS, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_PER_IP_CONNECTION_LIMIT, PER_ADDRESS, NULL};
@@ -337,123 +512,23 @@ static int listen_on(struct server *s, const struct sockaddr_storage *at, struct
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEADERS_MOST, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL};
   items[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
-  l->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, s, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_URI_LOG_CALLBACK,
-                               begin_call, s, MHD_OPTION_NOTIFY_COMPLETED, completed, s, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
-  if (!l->daemon) return error_set(e, E_IO, "cannot listen there: the address is taken or not ours, or the certificate and key do not fit");
-  const union MHD_DaemonInfo *i = MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_BIND_PORT);
-  l->port = i ? i->port : 0;
+  l->daemon =
+      MHD_start_daemon(flags, 0, NULL, NULL, handle, &l->face, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_URI_LOG_CALLBACK,
+                       begin_call, &l->face, MHD_OPTION_NOTIFY_COMPLETED, completed, &l->face, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+  if (!l->daemon) return error_set(e, E_IO, "the listener cannot be started; do the certificate and key fit?");
+  l->fd = -1; /* the daemon's now */
   return OK;
 }
 
-/* ---- the server's life ---- */
-
-static int open_parts(struct server *s, struct error *e) {
-  struct vitae_error ve = {0};
-  char dir[4096];
-  if (vitae_engine_open(s->o.site, s->o.version, &s->engine, &ve) < 0) {
-    char *code = strrchr(ve.message, '('); /* the name of the code, which the caller's error says again */
-    if (code && code > ve.message) code[-1] = 0;
-    return error_set(e, ve.code, "%s", ve.message);
-  }
-  TRY(site_path(engine_site(s->engine), dir, "timelines", NULL));
-  int rc = timeline_open(dir, &s->store, e);
-  if (rc == E_NOTFOUND) s->store = NULL; /* answers for patients who come with the request all the same */
-  if (rc < 0 && rc != E_NOTFOUND) return rc;
-  for (uint32_t i = 0; s->store && i < timeline_subjects(s->store); i++) s->splits[timeline_view(s->store, i).split]++;
-  TRY(keys_open(s->o.site, &s->keys, e));
-  return audit_open(s->o.site, &s->audit, e);
-}
-
-static void close_parts(struct server *s) {
-  audit_close(s->audit);
-  keys_close(s->keys);
-  if (s->store) timeline_close(s->store);
-  vitae_engine_close(s->engine);
-}
-
-struct crew {
-  pthread_t thread[DESK_THREADS + 2];
-  int n;
-};
-
-static int hire(struct crew *w, void *(*f)(void *), struct server *s, struct error *e) {
-  if (pthread_create(&w->thread[w->n], NULL, f, s) != 0) return error_set(e, E_NOMEM, "a thread cannot be started");
-  w->n++;
-  return OK;
-}
-
-static int hire_all(struct crew *w, struct server *s, struct error *e) {
-  TRY(hire(w, audit_main, s, e));
-  TRY(hire(w, worker_main, s, e));
-  for (int i = 0; i < DESK_THREADS; i++) TRY(hire(w, desk_main, s, e));
-  return OK;
-}
-
-static void nap(int milliseconds) { (void)poll(NULL, 0, milliseconds); }
-
-/* The desk first, then the model, then the audit: whoever hands calls on stops before whoever takes them. The thread list has the
- * audit at 0 and the worker at 1. */
-static void dismiss(struct crew *w, struct server *s) {
-  queue_close(&s->desk);
-  for (int i = 2; i < w->n; i++) pthread_join(w->thread[i], NULL);
-  queue_close(&s->work);
-  if (w->n > 1) pthread_join(w->thread[1], NULL);
-  queue_close(&s->audited);
-  if (w->n > 0) pthread_join(w->thread[0], NULL);
-}
-
-static void drain(struct server *s, struct listener *l) {
-  atomic_store(&s->draining, true);
-  MHD_socket fd = MHD_quiesce_daemon(l->daemon);
+void listener_quiesce(struct listener *l) {
+  MHD_socket fd = l->daemon ? MHD_quiesce_daemon(l->daemon) : MHD_INVALID_SOCKET;
   if (fd != MHD_INVALID_SOCKET) close(fd);
-  log_line(LOG_INFO, "stopping: %d requests in flight", atomic_load(&s->n.in_flight));
-  double until = time_monotonic() + DRAIN_SECONDS;
-  while (atomic_load(&s->n.in_flight) > 0 && time_monotonic() < until) nap(20);
 }
 
-static int run(struct server *s, struct listener *l, struct crew *w, struct error *e) {
-  struct sockaddr_storage at = {0};
-  TRY(resolve(&s->o, &at, e));
-  TRY(open_parts(s, e));
-  TRY(hire_all(w, s, e));
-  TRY(listen_on(s, &at, l, e));
-  atomic_store(&s->ready, true);
-  if (s->o.ready) s->o.ready(s->o.ctx, l->port);
-  while (!cancel_requested()) nap(100);
-  drain(s, l);
-  return OK;
-}
-
-static int check_options(struct serve_options *o, struct error *e) {
-  if (!o->tls_cert != !o->tls_key) return error_set(e, E_USAGE, "a certificate and its key come together");
-  if (!o->listen) o->listen = "127.0.0.1:8080";
-  if (o->queue <= 0) o->queue = 64;
-  if (o->body_limit == 0) o->body_limit = 8u << 20;
-  if (o->timeout_s <= 0) o->timeout_s = 30;
-  if (o->queue > CONNECTIONS || o->body_limit > BODIES_MOST / 4)
-    return error_set(e, E_USAGE, "at most %d requests may wait, and a body has at most %u MiB", CONNECTIONS, BODIES_MOST / 4 >> 20);
-  return OK;
-}
-
-int serve_run(const struct serve_options *o, struct error *e) {
-  struct server *s = mem_alloc(sizeof *s);
-  struct listener l = {0};
-  struct crew w = {0};
-  if (!s) return error_set(e, E_NOMEM, "out of memory");
-  memset(s, 0, sizeof *s);
-  s->o = *o;
-  s->started = time_monotonic();
-  int rc = check_options(&s->o, e);
-  queue_init(&s->desk, DESK_QUEUE);
-  queue_init(&s->work, s->o.queue);
-  queue_init(&s->audited, 2 * CONNECTIONS);
-  arena_init(&l.arena, 4 << 20, ARENA_WIPE);
-  if (rc == OK) rc = run(s, &l, &w, e);
-  dismiss(&w, s); /* whoever is still waiting is answered or let go, so that no connection is suspended when the daemon stops */
-  if (l.daemon) MHD_stop_daemon(l.daemon);
-  arena_free(&l.arena);
-  queue_destroy(&s->desk), queue_destroy(&s->work), queue_destroy(&s->audited);
-  close_parts(s);
-  mem_free(s);
-  return rc;
+void listener_stop(struct listener *l) {
+  if (!l) return;
+  if (l->daemon) MHD_stop_daemon(l->daemon);
+  if (l->fd >= 0) close(l->fd);
+  arena_free(&l->arena);
+  mem_free(l);
 }

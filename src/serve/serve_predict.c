@@ -47,7 +47,7 @@ int ask_query(const struct call *c, struct ask *a, struct error *e) {
 
 /* ---- a subject of the store ---- */
 
-static bool left(void *call) { return call_client_left(call); }
+bool call_left(void *call) { return call_client_left(call); }
 
 static int risk(struct call *c, struct error *e) {
   struct ask a = {0};
@@ -66,9 +66,9 @@ static int risk(struct call *c, struct error *e) {
                               .outcomes = (int)a.outcomes,
                               .horizon_days = a.horizon_days,
                               .seed = a.seed ? (uint64_t)a.seed : 1,
-                              .cancelled = left,
+                              .cancelled = call_left,
                               .cancel_ctx = c};
-  if (a.task[0] && !(o.task = engine_task(c->server->engine, a.task))) {
+  if (a.task[0] && !(o.task = engine_task(call_engine(c), a.task))) {
     (void)error_set(e, E_NOTFOUND, "this version offers no task of that name; GET /v1/tasks lists those it offers");
     return error_where(e, NULL, 0, "task");
   }
@@ -80,7 +80,7 @@ static int risk(struct call *c, struct error *e) {
     struct json_out out;
     json_out_init(&out, &c->out, false);
     json_out_object(&out);
-    json_kv_c(&out, "version", vitae_engine_id(c->server->engine));
+    json_kv_c(&out, "version", vitae_engine_id(call_engine(c)));
     json_out_key(&out, "prediction");
     prediction_json(&r, &out);
     json_out_end(&out);
@@ -98,7 +98,7 @@ void answer_risk(struct call *c) {
 /* ---- a patient who comes with the request ---- */
 
 /* Writes a parsed value again: the engine takes whole documents, the wrapper holds one inside another. */
-static int copy(struct json v, int depth, struct json_out *o, struct error *e) {
+int json_again(struct json v, int depth, struct json_out *o, struct error *e) {
   struct json item;
   struct str key;
   int64_t i;
@@ -122,14 +122,14 @@ static int copy(struct json v, int depth, struct json_out *o, struct error *e) {
     case JSON_STRING: json_out_str(o, json_str(v)); break;
     case JSON_ARRAY:
       json_out_array(o);
-      for (struct json_iter it = json_items(v); json_next(&it, &item);) TRY(copy(item, depth + 1, o, e));
+      for (struct json_iter it = json_items(v); json_next(&it, &item);) TRY(json_again(item, depth + 1, o, e));
       json_out_end(o);
       break;
     case JSON_OBJECT:
       json_out_object(o);
       for (struct json_iter it = json_members(v); json_next_member(&it, &key, &item);) {
         json_out_key_str(o, key);
-        TRY(copy(item, depth + 1, o, e));
+        TRY(json_again(item, depth + 1, o, e));
       }
       json_out_end(o);
       break;
@@ -189,24 +189,25 @@ static int events_document(struct json root, struct buf *b, struct error *e) {
   if (json_kind(subject) == JSON_NONE)
     json_out_c(&o, "request");
   else
-    TRY(copy(subject, 1, &o, e));
+    TRY(json_again(subject, 1, &o, e));
   if (json_kind(birth) != JSON_NONE) {
     json_out_key(&o, "birth");
-    TRY(copy(birth, 1, &o, e));
+    TRY(json_again(birth, 1, &o, e));
   }
   json_out_key(&o, "events");
-  TRY(copy(json_get(root, "events"), 1, &o, e));
+  TRY(json_again(json_get(root, "events"), 1, &o, e));
   json_out_end(&o);
   return buf_check(b, e);
 }
 
 /* Bytes for the session: the body itself (FHIR) or what the wrapper holds, in `b`. *fhir says which reader. */
-static int document(struct call *c, struct json_parser *jp, struct ask *a, struct buf *b, struct str *doc, bool *fhir, struct error *e) {
+int patient_document(struct str text, size_t cap, struct json_parser *jp, struct ask *a, struct buf *b, struct str *doc, bool *fhir,
+                     struct error *e) {
   struct json root;
-  TRY(json_parse(jp, (const char *)c->body, c->body_n, c->body_cap, &root, e));
+  TRY(json_parse(jp, text.p, text.n, cap, &root, e));
   if (json_kind(root) != JSON_OBJECT) return bad(e, "body", "expected a JSON object");
   *fhir = json_kind(json_get(root, "resourceType")) != JSON_NONE;
-  *doc = (struct str){(const char *)c->body, c->body_n};
+  *doc = text;
   if (*fhir) return OK;
   TRY(ask_body(root, a, e));
   struct json bundle = json_get(root, "bundle"), events = json_get(root, "events");
@@ -217,7 +218,7 @@ static int document(struct call *c, struct json_parser *jp, struct ask *a, struc
   if (has_bundle) {
     struct json_out o;
     json_out_init(&o, b, false);
-    TRY(copy(bundle, 0, &o, e));
+    TRY(json_again(bundle, 0, &o, e));
   } else {
     TRY(events_document(root, b, e));
   }
@@ -256,15 +257,16 @@ void answer_predict(struct call *c) {
   vitae_session *s = NULL;
   c->status = 200;
   int rc = json_parser_new(&jp, &e);
-  if (rc == OK) rc = document(c, jp, &a, &b, &doc, &fhir, &e);
+  struct str body = {(const char *)c->body, c->body_n};
+  if (rc == OK) rc = patient_document(body, c->body_cap, jp, &a, &b, &doc, &fhir, &e);
   if (rc == OK) rc = ask_query(c, &a, &e);
   json_parser_free(jp);
   if (rc < 0)
     call_error(c, &e);
-  else if (vitae_session_open(c->server->engine, &s, &ve) < 0)
+  else if (vitae_session_open(call_engine(c), &s, &ve) < 0)
     call_vitae_error(c, &ve);
   else
-    session_cancel(s, left, c), answer_session_of(c, s, doc, fhir, &a);
+    session_cancel(s, call_left, c), answer_session_of(c, s, doc, fhir, &a);
   vitae_session_close(s);
   if (b.p) mem_wipe(b.p, b.cap);
   buf_release(&b);

@@ -17,58 +17,106 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "serve/serve.h"
+#include "serve/serve_db.h"
 
 struct MHD_Connection;
-struct sqlite3;
-struct sqlite3_stmt;
 struct timeline;
 struct vitae_engine;
 struct vitae_error;
 struct server;
 struct call;
+struct fleet;
+struct served;
+struct quotas;
+struct tokens;
+struct histogram;
+struct audit_entry;
 
 enum { KEY_ID = 8, KEY_SECRET = 32, KEY_LENGTH = 6 + KEY_ID + 1 + KEY_SECRET };
-enum { ROUTES_MAX = 32 };
+enum { ROUTES_MAX = 96, TENANT_MOST = 63, MODELS_MOST = 255, NAME_MOST = 63, REQUEST_ID = 36 };
+
+/* ---- who asks ---- */
+struct identity {
+  char key[KEY_ID + 1]; /* id of the key, or of a token's subject; "" = nobody */
+  char tenant[TENANT_MOST + 1];
+  char models[MODELS_MOST + 1]; /* deployments allowed, separated by commas; "" = all */
+  unsigned scopes;
+  enum plane planes;
+  enum role role;
+  int64_t requests_per_minute, tokens_per_minute;
+};
+bool identity_may_use(const struct identity *who, struct str deployment);
+bool name_plain(struct str s, size_t most); /* letters, digits, '-', '_', '.' (not first) */
 
 /* ---- one call ---- */
 enum stage { CALL_NEW, CALL_DESK, CALL_BODY_FIRST, CALL_BODY, CALL_WORK, CALL_DONE };
+struct quota_state { /* of this minute; -1 = no limit */
+  int64_t limit_requests, left_requests, limit_tokens, left_tokens, reserved;
+  int reset_s;
+};
 struct call {
   struct server *server;
-  struct MHD_Connection *connection;
+  struct MHD_Connection *connection; /* NULL once detached */
+  enum plane plane;
   enum stage stage;
   int route; /* index, -1 = none matched */
-  char arg[128], key_id[KEY_ID + 1];
-  enum role role;
+  char arg[128];
+  struct identity who;
+  uint64_t address; /* of the client, hashed */
   double began;
-  struct sha256 input_hash; /* over the request target and the body */
-  bool input_open, counted, close, repeat;
+  char request[REQUEST_ID + 1], client_request[REQUEST_ID + 1]; /* ours; the client's own, "" = none */
+  struct sha256 input_hash;                                     /* over the request target and the body */
+  bool input_open, counted, close, repeat, shadow;
   uint8_t *body;
   size_t body_n, body_cap;
+  struct served *served, *mirror; /* the version that answers, and the one that answers unseen; counted */
+  char deployment[NAME_MOST + 1];
+  struct quota_state quota;
+  int64_t tokens_in, tokens_out;
   int status, retry_after;
   struct buf out;
   const char *type; /* content type of `out` */
   const char *csp;  /* NULL: the strictest */
+  char code[48];    /* of a failure */
   char allow[64];
   int64_t audit_row; /* 0 = none */
   struct call *next;
+  struct call *live_next, *live_before; /* in the server's list */
 };
 void call_fail(struct call *c, int status, const char *code, const char *field, const char *message);
+/* The failure as its dialect writes it (serve_error.c). */
+void error_envelope(struct call *c, enum dialect d, int status, const char *code, const char *field, const char *message,
+                    struct json_out *o);
 void call_error(struct call *c, const struct error *e);
 void call_vitae_error(struct call *c, const struct vitae_error *e);
 void call_finish(struct call *c); /* counts; by way of the audit where the route has a role; then the connection goes on */
 void call_resume(struct call *c);
+void call_to_worker(struct call *c);
+void call_describe(struct call *c, struct audit_entry *row); /* its audit row; ends the input's hash */
+struct str call_credential(const struct call *c);            /* the key or token that came with it */
+/* Who it is, as far as memory knows: never blocks. ADMIT_NO: the call has failed. */
+enum admission { ADMIT_NO, ADMIT_YES, ADMIT_ASK };
+enum admission admit_at_once(struct call *c);
 bool call_client_left(const struct call *c);
 struct str call_header(const struct call *c, const char *name);
 struct str call_query(const struct call *c, const char *name);
+const struct vitae_engine *call_engine(struct call *c); /* of the version that answers this call: the live one, if none was chosen */
+enum dialect call_dialect(const struct call *c);
 
-struct call_queue { /* first in, first out, bounded */
+/* Bounded. With one lane: first in, first out. With more, tenants take turns: each has a lane (by hash), and where the queue is half
+ * full nobody may hold more than half of it. */
+enum { LANES = 32 };
+struct call_queue {
   pthread_mutex_t mutex;
   pthread_cond_t wake;
-  struct call *head, *tail;
-  int n, most;
+  struct lane {
+    struct call *head, *tail;
+    int n;
+  } lane[LANES];
+  int lanes, turn, n, most;
   bool closed;
 };
-void queue_init(struct call_queue *q, int most);
+void queue_init(struct call_queue *q, int most, bool fair);
 void queue_destroy(struct call_queue *q);
 bool queue_put(struct call_queue *q, struct call *c); /* false: full or closed */
 struct call *queue_take(struct call_queue *q);        /* NULL: closed and empty */
@@ -85,23 +133,28 @@ void histogram_add(struct histogram *h, double seconds);
 struct counters {
   atomic_uint_fast64_t answers[ROUTES_MAX + 1][6]; /* by status / 100; the last row: no route */
   struct histogram request, worker, hash;
-  atomic_uint_fast64_t refused_keys, rejected, dropped, audit_rows, audit_failures, body_bytes;
+  atomic_uint_fast64_t refused_keys, rejected, dropped, limited, mirrored, mirror_skipped, swaps, audit_rows, audit_failures, body_bytes;
   atomic_int in_flight, waiting;
 };
 void metrics_text(struct server *s, struct buf *out);
 
-/* ---- vitae.db ---- */
-int db_open(const char *site, struct sqlite3 **out, struct error *e) MUST_CHECK; /* 0600, WAL, synchronous=FULL, tables made */
-int db_error(struct sqlite3 *db, struct error *e, const char *doing);
-int db_prepare(struct sqlite3 *db, const char *sql, struct sqlite3_stmt **out, struct error *e) MUST_CHECK;
-int db_exec(struct sqlite3 *db, const char *sql, struct error *e) MUST_CHECK;
-
 /* ---- keys ---- */
 struct keys;
-int keys_open(const char *site, struct keys **out, struct error *e) MUST_CHECK;
+int keys_open(const char *site, const char *database, int guesses, struct keys **out, struct error *e) MUST_CHECK;
 void keys_close(struct keys *k);
-/* OK with id and role; E_DENIED; E_BUSY when too many keys are being checked at once. Never says which part was wrong. */
-int keys_check(struct keys *k, struct str key, char id[KEY_ID + 1], enum role *role, struct histogram *h, struct error *e) MUST_CHECK;
+/* OK with *who; E_DENIED; E_BUSY when too many keys are being checked at once, or the address guesses. Never says which part was wrong. */
+int keys_check(struct keys *k, struct str key, uint64_t address, struct identity *who, struct histogram *h, struct error *e) MUST_CHECK;
+/* The same without Argon2 or the database: E_MORE = only keys_check knows. Never blocks for long. */
+int keys_recall(struct keys *k, struct str key, struct identity *who) MUST_CHECK;
+int key_rows(struct db *db, struct json_out *o, struct error *e) MUST_CHECK;
+
+/* ---- quotas (serve_quota.c): of the wall clock's minute; by the database where replicas share one ---- */
+int quotas_open(const char *site, const char *database, struct quotas **out, struct error *e) MUST_CHECK;
+void quotas_close(struct quotas *q);
+/* Counts one request and `tokens` reserved ones; E_BUSY when a limit is reached (c->retry_after set). Fills c->quota. */
+int quota_take(struct quotas *q, struct call *c, int64_t tokens, struct error *e) MUST_CHECK;
+bool quotas_quick(const struct quotas *q);           /* in memory: asking takes no time */
+void quota_settle(struct quotas *q, struct call *c); /* what it really took, instead of what was reserved */
 
 /* ---- audit ---- */
 struct audit_entry {
@@ -111,44 +164,94 @@ struct audit_entry {
   char input[65], output[65];
   int status;
   int64_t latency_us;
-  int64_t row; /* out */
+  char tenant[TENANT_MOST + 1], request[REQUEST_ID + 1];
+  int64_t tokens_in, tokens_out;
+  int billed;    /* 0: a failure, or a repetition of a request that was answered before */
+  bool repeated; /* the client says so: looked for in the chain */
+  int64_t row;   /* out */
+};
+struct audit_search {
+  const char *key, *tenant, *request; /* "" = any */
+  int64_t before, status_from, status_to, limit;
 };
 struct audit;
-int audit_open(const char *site, struct audit **out, struct error *e) MUST_CHECK;
+int audit_open(const char *site, const char *database, struct audit **out, struct error *e) MUST_CHECK;
 void audit_close(struct audit *a);
+struct db *audit_db(struct audit *a);
 int audit_write(struct audit *a, struct audit_entry *rows, int n, struct error *e) MUST_CHECK; /* one transaction, durable on return */
-int audit_latest(struct audit *a, int n, struct json_out *o, struct error *e) MUST_CHECK;
+int audit_latest(struct audit *a, const struct audit_search *q, struct json_out *o, struct error *e) MUST_CHECK;
+/* Sums by key since a time; tenant "" = all. */
+int audit_usage(struct db *db, const char *tenant, int64_t since, struct json_out *o, struct error *e) MUST_CHECK;
+void audit_event_json(const struct audit_entry *r, struct json_out *o);
+
+/* ---- versions and deployments (serve_fleet.c) ---- */
+int fleet_open(const struct serve_options *o, struct fleet **out, struct error *e) MUST_CHECK;
+void fleet_close(struct fleet *f);
+struct served *fleet_live(struct fleet *f); /* counted */
+/* The version whose turn it is (counted) and the one that mirrors it (or NULL); E_NOTFOUND. */
+int fleet_route(struct fleet *f, struct str deployment, struct served **out, struct served **mirror, struct error *e) MUST_CHECK;
+struct served *served_keep(struct served *s);
+void served_release(struct served *s);
+const struct vitae_engine *served_engine(const struct served *s);
+/* Looks at the registry and the deployments again and loads what is new; requests under way keep theirs. One thread calls it. */
+int fleet_refresh(struct fleet *f, bool *changed, struct error *e) MUST_CHECK;
+/* Every deployment by name; `f` is called with the lock held. */
+void fleet_each(struct fleet *f, void (*each)(void *ctx, const char *name, const char *version, int64_t created), void *ctx);
+void fleet_json(struct fleet *f, struct json_out *o);
+const char *fleet_site(const struct fleet *f);
 
 /* ---- the server ---- */
 struct server {
   struct serve_options o;
-  struct vitae_engine *engine;
+  struct fleet *fleet;
   struct timeline *store; /* NULL: a site without timelines */
+  struct quotas *quotas;
+  struct tokens *tokens; /* trusted issuers; NULL = none */
   struct keys *keys;
-  struct audit *audit;
+  struct audit *audit, *mirror_audit; /* of the audit thread; of the workers, under mirror_mutex */
+  pthread_mutex_t mirror_mutex, desk_mutex;
+  struct audit *desk_audit; /* for reading at the desk, under desk_mutex */
   struct call_queue desk, work, audited;
   struct counters n;
   atomic_bool ready, draining;
   double started;
-  uint64_t splits[3], subjects;
+  uint64_t splits[3], subjects, request_seed;
+  atomic_uint_fast64_t requests;
+  struct live_list { /* calls under way, for the workbench */
+    pthread_mutex_t mutex;
+    struct call *first;
+  } live;
 };
+enum { CONNECTIONS = 1024 };
+#define BODIES_MOST (512u << 20) /* bytes of bodies in memory, of all requests together */
+/* ---- listeners (serve_http.c) ---- */
+struct listener;
+int listener_bind(struct server *s, enum plane plane, const char *listen_at, struct listener **out, struct error *e) MUST_CHECK;
+int listener_port(const struct listener *l);
+int listener_start(struct listener *l, struct error *e) MUST_CHECK;
+void listener_quiesce(struct listener *l); /* takes no new connections */
+void listener_stop(struct listener *l);    /* NULL and half-made ones too */
 typedef void answer_function(struct call *c);
+typedef bool admit_function(struct call *c); /* false: it has failed the call */
 struct route_entry {
   struct route route;
   answer_function *answer;
-  bool model, at_once; /* by the model worker; in the HTTP thread (open, in memory) */
+  bool model, at_once, light; /* by a model worker; in the HTTP thread and open; in the HTTP thread once admitted (memory only) */
+  admit_function *admit;      /* NULL: keys and tokens by the route's plane and scope (serve_desk.c) */
 };
 const struct route_entry *route_at(int i);
 /* Index; -1 no such path; -2 wrong method (allow filled). */
-int route_find(const char *method, const char *path, char arg[128], char allow[64]);
-void openapi_text(struct buf *out);
+int route_find(enum plane plane, const char *method, const char *path, char arg[128], char allow[64]);
+void openapi_text(enum plane plane, struct buf *out);
 
 answer_function answer_page, answer_live, answer_ready, answer_metrics, answer_openapi, answer_predict, answer_model, answer_cohort,
-    answer_subject, answer_risk, answer_tasks, answer_reports, answer_report, answer_wall, answer_session, answer_audit;
+    answer_subject, answer_risk, answer_tasks, answer_reports, answer_report, answer_wall, answer_session, answer_audit, answer_generate,
+    answer_keys, answer_usage, answer_live_requests, answer_deployments, answer_models, answer_one_model, answer_embeddings, answer_chat,
+    answer_responses, answer_score, answer_model_info, answer_root;
 void *desk_main(void *server);
 void *worker_main(void *server);
 void *audit_main(void *server);
-/* The worker's predictor on the site's own store; only its thread calls these. */
+/* The worker's predictor on the site's own store for the version of the call; only its thread calls these. */
 struct predictor *worker_predictor(struct call *c, struct error *e);
 /* Parameters task, futures, explain, outcomes, seed, horizon_days of the query. */
 struct ask {
@@ -157,6 +260,13 @@ struct ask {
   double horizon_days;
 };
 int ask_query(const struct call *c, struct ask *a, struct error *e) MUST_CHECK;
+/* What a JSON text says of a patient: a FHIR resource, or an object with `bundle` or `events` and the parameters of struct ask. *doc is the
+ * session's document: the text itself, or rewritten into `b`. */
+int patient_document(struct str text, size_t cap, struct json_parser *jp, struct ask *a, struct buf *b, struct str *doc, bool *fhir,
+                     struct error *e) MUST_CHECK;
+bool call_left(void *call); /* call_client_left as a session asks it */
+/* Writes a parsed value again; E_LIMIT beyond a depth of 56. Start with the depth of the place it goes to. */
+int json_again(struct json v, int depth, struct json_out *o, struct error *e) MUST_CHECK;
 const char *page_csp(void);
 struct str page_bytes(void);
 #endif

@@ -1,9 +1,7 @@
 /* The routes: one table for the router, /openapi.json, the permission tests and the workbench's menu. */
-#include <ctype.h>
 #include <string.h>
 
 #include "serve/serve_private.h"
-#include "vitae.h"
 
 static const char predict_schema[] =
     "{\"oneOf\":[{\"type\":\"object\",\"description\":\"A FHIR R4 Bundle or resource of one patient\",\"required\":[\"resourceType\"]},"
@@ -15,35 +13,322 @@ static const char predict_schema[] =
     "\"explain\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":100},\"outcomes\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":500},"
     "\"horizon_days\":{\"type\":\"number\",\"minimum\":0,\"maximum\":36525},\"seed\":{\"type\":\"integer\"}}}]}";
 
+static const char chat_schema[] =
+    "{\"type\":\"object\",\"required\":[\"messages\"],\"properties\":{\"model\":{\"type\":\"string\"},\"messages\":{\"type\":\"array\","
+    "\"minItems\":1,\"items\":{\"type\":\"object\",\"required\":[\"role\"],\"properties\":{\"role\":{\"type\":\"string\"},\"content\":{"
+    "\"description\":"
+    "\"The last user or tool message holds the patient as JSON text: a FHIR R4 Bundle or {bundle | events, task, explain, outcomes}\"}}}},"
+    "\"response_format\":{\"type\":\"object\"},\"stream\":{\"type\":\"boolean\"},\"tools\":{\"type\":\"array\"}}}";
+static const char responses_schema[] =
+    "{\"type\":\"object\",\"required\":[\"input\"],\"properties\":{\"model\":{\"type\":\"string\"},\"input\":{},\"text\":{\"type\":"
+    "\"object\"},"
+    "\"stream\":{\"type\":\"boolean\"}}}";
+static const char embeddings_schema[] =
+    "{\"type\":\"object\",\"required\":[\"input\"],\"properties\":{\"model\":{\"type\":\"string\"},\"input\":{\"description\":\"A patient "
+    "as JSON text, or "
+    "a list of "
+    "them\"},\"dimensions\":{\"type\":\"integer\"},\"encoding_format\":{\"enum\":[\"float\",\"base64\"]},\"pooling\":{\"enum\":[\"last\","
+    "\"mean\"]}}}";
+static const char score_schema[] =
+    "{\"type\":\"object\",\"required\":[\"input_data\"],\"properties\":{\"input_data\":{\"type\":\"object\",\"required\":[\"columns\","
+    "\"data\"],"
+    "\"properties\":{\"columns\":{\"type\":\"array\",\"items\":{\"enum\":[\"patient\",\"task\"]}},\"index\":{\"type\":\"array\"},\"data\":{"
+    "\"type\":\"array\"}}},"
+    "\"params\":{\"type\":[\"object\",\"null\"]}}}";
+
+/* method, path, plane, scope, dialect, quota, summary, schema; answer; by a model worker, in the HTTP thread (open), there once admitted; own admission */
 static const struct route_entry table[] = {
-    {{"GET", "/", ROLE_NONE, "The workbench", NULL}, answer_page, false, true},
-    {{"GET", "/livez", ROLE_NONE, "Whether the process runs", NULL}, answer_live, false, true},
-    {{"GET", "/readyz", ROLE_NONE, "Whether requests are taken: 200, or 503 while starting and draining", NULL}, answer_ready, false, true},
-    {{"GET", "/openapi.json", ROLE_NONE, "This description", NULL}, answer_openapi, false, true},
-    {{"GET", "/metrics", ROLE_VIEWER, "Measures in Prometheus' text format", NULL}, answer_metrics, false, false},
-    {{"GET", "/v1/session", ROLE_VIEWER, "The key's own role and the routes that it may use", NULL}, answer_session, false, false},
-    {{"GET", "/v1/model", ROLE_VIEWER, "The served version", NULL}, answer_model, false, false},
-    {{"GET", "/v1/tasks", ROLE_VIEWER, "The questions that this version answers", NULL}, answer_tasks, false, false},
-    {{"GET", "/v1/reports", ROLE_VIEWER, "Validation reports of this site", NULL}, answer_reports, false, false},
-    {{"GET", "/v1/reports/{name}", ROLE_VIEWER, "One report: JSON, or format=html", NULL}, answer_report, false, false},
-    {{"GET", "/v1/wall", ROLE_VIEWER, "What de-identification took out, by ingest", NULL}, answer_wall, false, false},
-    {{"GET", "/v1/cohort", ROLE_CLINICIAN, "The subjects of the store: offset, limit, find (first digits of a pseudonym), split", NULL},
+    {{"GET", "/", PLANE_HOSPITAL, SCOPE_OPEN, DIALECT_OWN, QUOTA_NONE, "The workbench", NULL}, answer_page, false, true, false, NULL},
+    {{"GET", "/livez", PLANE_BOTH, SCOPE_OPEN, DIALECT_OWN, QUOTA_NONE, "Whether the process runs", NULL},
+     answer_live,
+     false,
+     true,
+     false,
+     NULL},
+    {{"GET", "/readyz", PLANE_BOTH, SCOPE_OPEN, DIALECT_OWN, QUOTA_NONE,
+      "Whether requests are taken: 200, or 503 while starting and draining", NULL},
+     answer_ready,
+     false,
+     true,
+     false,
+     NULL},
+    {{"GET", "/openapi.json", PLANE_BOTH, SCOPE_OPEN, DIALECT_OWN, QUOTA_NONE, "This description", NULL},
+     answer_openapi,
+     false,
+     true,
+     false,
+     NULL},
+    {{"GET", "/healthz/generate", PLANE_HOSPITAL, SCOPE_OPEN, DIALECT_OWN, QUOTA_NONE,
+      "Whether the model really answers: a forward pass, at most one in five seconds", NULL},
+     answer_generate,
+     true,
+     false,
+     false,
+     NULL},
+    {{"GET", "/metrics", PLANE_HOSPITAL, SCOPE_READ, DIALECT_OWN, QUOTA_NONE, "Measures in Prometheus' text format", NULL},
+     answer_metrics,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/session", PLANE_HOSPITAL, SCOPE_READ, DIALECT_OWN, QUOTA_NONE, "The key's own role and the routes that it may use", NULL},
+     answer_session,
+     false,
+     false,
+     true,
+     NULL},
+    {{"GET", "/v1/model", PLANE_HOSPITAL, SCOPE_READ, DIALECT_OWN, QUOTA_NONE, "The served version", NULL},
+     answer_model,
+     false,
+     false,
+     true,
+     NULL},
+    {{"GET", "/v1/tasks", PLANE_HOSPITAL, SCOPE_READ, DIALECT_OWN, QUOTA_NONE, "The questions that this version answers", NULL},
+     answer_tasks,
+     false,
+     false,
+     true,
+     NULL},
+    {{"GET", "/v1/reports", PLANE_HOSPITAL, SCOPE_READ, DIALECT_OWN, QUOTA_NONE, "Validation reports of this site", NULL},
+     answer_reports,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/reports/{name}", PLANE_HOSPITAL, SCOPE_READ, DIALECT_OWN, QUOTA_NONE, "One report: JSON, or format=html", NULL},
+     answer_report,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/wall", PLANE_HOSPITAL, SCOPE_READ, DIALECT_OWN, QUOTA_NONE, "What de-identification took out, by ingest", NULL},
+     answer_wall,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/cohort", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_OWN, QUOTA_NONE,
+      "The subjects of the store: offset, limit, find (first digits of a pseudonym), split", NULL},
      answer_cohort,
      false,
-     false},
-    {{"GET", "/v1/subjects/{id}", ROLE_CLINICIAN, "One subject's timeline; limit = the latest so many events", NULL},
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/subjects/{id}", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_OWN, QUOTA_NONE,
+      "One subject's timeline; limit = the latest so many events", NULL},
      answer_subject,
      false,
-     false},
-    {{"GET", "/v1/subjects/{id}/risk", ROLE_CLINICIAN, "Risks of one subject: task, futures, explain, outcomes, horizon_days, seed", NULL},
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/subjects/{id}/risk", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_OWN, QUOTA_NONE,
+      "Risks of one subject: task, futures, explain, outcomes, horizon_days, seed", NULL},
      answer_risk,
      true,
-     false},
-    {{"POST", "/v1/predict", ROLE_CLINICIAN, "Risks of one patient from a FHIR bundle or an event list; nothing is stored", predict_schema},
+     false,
+     false,
+     NULL},
+    {{"POST", "/v1/predict", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_OWN, QUOTA_NONE,
+      "Risks of one patient from a FHIR bundle or an event list; nothing is stored", predict_schema},
      answer_predict,
      true,
-     false},
-    {{"GET", "/v1/audit", ROLE_ADMIN, "The latest audit rows and the chain's head; limit", NULL}, answer_audit, false, false},
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/audit", PLANE_HOSPITAL, SCOPE_ADMIN, DIALECT_OWN, QUOTA_NONE,
+      "The latest audit rows and the chain's head: limit, before, key, tenant, request, status", NULL},
+     answer_audit,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/keys", PLANE_HOSPITAL, SCOPE_ADMIN, DIALECT_OWN, QUOTA_NONE, "The keys: ids, roles, tenants, quotas; never a key", NULL},
+     answer_keys,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/usage", PLANE_HOSPITAL, SCOPE_ADMIN, DIALECT_OWN, QUOTA_NONE, "Requests and tokens by key; days = how far back", NULL},
+     answer_usage,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/live", PLANE_HOSPITAL, SCOPE_ADMIN, DIALECT_OWN, QUOTA_NONE, "Requests that are under way", NULL},
+     answer_live_requests,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/deployments", PLANE_HOSPITAL, SCOPE_ADMIN, DIALECT_OWN, QUOTA_NONE, "Versions in use, by the names that clients call",
+      NULL},
+     answer_deployments,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/", PLANE_DEVELOPER, SCOPE_OPEN, DIALECT_SCORE, QUOTA_NONE, "Whether the endpoint lives", NULL},
+     answer_root,
+     false,
+     true,
+     false,
+     NULL},
+    {{"GET", "/swagger.json", PLANE_DEVELOPER, SCOPE_OPEN, DIALECT_SCORE, QUOTA_NONE, "This description", NULL},
+     answer_openapi,
+     false,
+     true,
+     false,
+     NULL},
+    {{"GET", "/usage", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_OPENAI, QUOTA_NONE, "The tenant's requests and tokens; days = how far back",
+      NULL},
+     answer_usage,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/openai/v1/models", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_OPENAI, QUOTA_READ, "Deployments that this key may use", NULL},
+     answer_models,
+     false,
+     false,
+     true,
+     NULL},
+    {{"GET", "/openai/v1/models/{model}", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_OPENAI, QUOTA_READ, "One deployment", NULL},
+     answer_one_model,
+     false,
+     false,
+     true,
+     NULL},
+    {{"POST", "/openai/v1/chat/completions", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_OPENAI, QUOTA_MODEL,
+      "A chat; stream by server-sent events", chat_schema},
+     answer_chat,
+     true,
+     false,
+     false,
+     NULL},
+    {{"POST", "/openai/v1/responses", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_OPENAI, QUOTA_MODEL,
+      "A response; stream by server-sent events; nothing is stored", responses_schema},
+     answer_responses,
+     true,
+     false,
+     false,
+     NULL},
+    {{"POST", "/openai/v1/embeddings", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_OPENAI, QUOTA_MODEL, "Embeddings of patients",
+      embeddings_schema},
+     answer_embeddings,
+     true,
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/models", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_OPENAI, QUOTA_READ, "Deployments that this key may use", NULL},
+     answer_models,
+     false,
+     false,
+     true,
+     NULL},
+    {{"GET", "/v1/models/{model}", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_OPENAI, QUOTA_READ, "One deployment", NULL},
+     answer_one_model,
+     false,
+     false,
+     true,
+     NULL},
+    {{"POST", "/v1/chat/completions", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_OPENAI, QUOTA_MODEL, "A chat; stream by server-sent events",
+      chat_schema},
+     answer_chat,
+     true,
+     false,
+     false,
+     NULL},
+    {{"POST", "/v1/responses", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_OPENAI, QUOTA_MODEL,
+      "A response; stream by server-sent events; nothing is stored", responses_schema},
+     answer_responses,
+     true,
+     false,
+     false,
+     NULL},
+    {{"POST", "/v1/embeddings", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_OPENAI, QUOTA_MODEL, "Embeddings of patients", embeddings_schema},
+     answer_embeddings,
+     true,
+     false,
+     false,
+     NULL},
+    {{"GET", "/openai/models", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_AZURE, QUOTA_READ, "Deployments that this key may use; api-version",
+      NULL},
+     answer_models,
+     false,
+     false,
+     true,
+     NULL},
+    {{"GET", "/openai/models/{model}", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_AZURE, QUOTA_READ, "One deployment; api-version", NULL},
+     answer_one_model,
+     false,
+     false,
+     true,
+     NULL},
+    {{"POST", "/openai/deployments/{deployment}/chat/completions", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_AZURE, QUOTA_MODEL,
+      "A chat with a deployment; api-version", chat_schema},
+     answer_chat,
+     true,
+     false,
+     false,
+     NULL},
+    {{"POST", "/openai/deployments/{deployment}/embeddings", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_AZURE, QUOTA_MODEL,
+      "Embeddings by a deployment; api-version", embeddings_schema},
+     answer_embeddings,
+     true,
+     false,
+     false,
+     NULL},
+    {{"POST", "/openai/responses", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_AZURE, QUOTA_MODEL, "A response; api-version", responses_schema},
+     answer_responses,
+     true,
+     false,
+     false,
+     NULL},
+    {{"GET", "/models/info", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_INFERENCE, QUOTA_READ, "What a deployment is; api-version, model", NULL},
+     answer_model_info,
+     false,
+     false,
+     true,
+     NULL},
+    {{"POST", "/models/chat/completions", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_INFERENCE, QUOTA_MODEL, "A chat; api-version", chat_schema},
+     answer_chat,
+     true,
+     false,
+     false,
+     NULL},
+    {{"POST", "/models/embeddings", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_INFERENCE, QUOTA_MODEL, "Embeddings of patients; api-version",
+      embeddings_schema},
+     answer_embeddings,
+     true,
+     false,
+     false,
+     NULL},
+    {{"GET", "/info", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_INFERENCE, QUOTA_READ, "What a deployment is; api-version, model", NULL},
+     answer_model_info,
+     false,
+     false,
+     true,
+     NULL},
+    {{"POST", "/chat/completions", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_INFERENCE, QUOTA_MODEL, "A chat; api-version", chat_schema},
+     answer_chat,
+     true,
+     false,
+     false,
+     NULL},
+    {{"POST", "/embeddings", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_INFERENCE, QUOTA_MODEL, "Embeddings of patients; api-version",
+      embeddings_schema},
+     answer_embeddings,
+     true,
+     false,
+     false,
+     NULL},
+    {{"POST", "/score", PLANE_DEVELOPER, SCOPE_INFER, DIALECT_SCORE, QUOTA_MODEL, "Rows of patients: risk, embeddings, explanation",
+      score_schema},
+     answer_score,
+     true,
+     false,
+     false,
+     NULL},
 };
 enum { ROUTES = sizeof table / sizeof *table };
 _Static_assert((int)ROUTES <= (int)ROUTES_MAX, "the counters have a row for every route");
@@ -78,126 +363,15 @@ static bool match(const char *pattern, const char *path, char arg[128]) {
   return *path == 0;
 }
 
-int route_find(const char *method, const char *path, char arg[128], char allow[64]) {
+int route_find(enum plane plane, const char *method, const char *path, char arg[128], char allow[64]) {
   bool here = false, head = strcmp(method, "HEAD") == 0;
   allow[0] = 0;
   for (int i = 0; i < ROUTES; i++) {
     const char *m = table[i].route.method;
-    if (!match(table[i].route.path, path, arg)) continue;
+    if (!(table[i].route.plane & plane) || !match(table[i].route.path, path, arg)) continue;
     if (strcmp(m, method) == 0 || (head && strcmp(m, "GET") == 0)) return i;
     here = true;
     snprintf(allow + strlen(allow), 64 - strlen(allow), "%s%s", allow[0] ? ", " : "", strcmp(m, "GET") == 0 ? "GET, HEAD" : m);
   }
   return here ? -2 : -1;
-}
-
-/* ---- OpenAPI 3.1 ---- */
-
-static void kv_ref(struct json_out *o, const char *status, const char *description, const char *schema) {
-  json_out_key(o, status);
-  json_out_object(o);
-  json_kv_c(o, "description", description);
-  if (schema) {
-    json_out_key(o, "content");
-    json_out_raw(o, str_c(schema));
-  }
-  json_out_end(o);
-}
-
-static void parameters(const struct route *r, struct json_out *o) {
-  static const struct {
-    const char *path, *names[8];
-  } query[] = {{"/v1/cohort", {"offset", "limit", "find", "split"}},
-               {"/v1/subjects/{id}", {"limit"}},
-               {"/v1/subjects/{id}/risk", {"task", "futures", "explain", "outcomes", "horizon_days", "seed"}},
-               {"/v1/predict", {"task", "futures", "explain", "outcomes", "horizon_days", "seed"}},
-               {"/v1/reports/{name}", {"format"}},
-               {"/v1/audit", {"limit"}}};
-  json_out_key(o, "parameters");
-  json_out_array(o);
-  const char *at = strchr(r->path, '{'), *end = at ? strchr(at, '}') : NULL;
-  if (at && end) {
-    json_out_object(o);
-    json_kv_str(o, "name", (struct str){at + 1, (size_t)(end - at - 1)});
-    json_kv_c(o, "in", "path");
-    json_kv_bool(o, "required", true);
-    json_out_key(o, "schema");
-    json_out_raw(o, STR("{\"type\":\"string\"}"));
-    json_out_end(o);
-  }
-  for (size_t i = 0; i < sizeof query / sizeof *query; i++)
-    for (int k = 0; strcmp(query[i].path, r->path) == 0 && k < 8 && query[i].names[k]; k++) {
-      json_out_object(o);
-      json_kv_c(o, "name", query[i].names[k]);
-      json_kv_c(o, "in", "query");
-      json_out_key(o, "schema");
-      json_out_raw(o, STR("{\"type\":\"string\"}"));
-      json_out_end(o);
-    }
-  json_out_end(o);
-}
-
-static void operation(const struct route *r, struct json_out *o) {
-  static const char failure[] = "{\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/Error\"}}}";
-  char method[8];
-  size_t n = 0;
-  for (; n < 7 && r->method[n]; n++) method[n] = (char)tolower((unsigned char)r->method[n]);
-  method[n] = 0;
-  json_out_key(o, method);
-  json_out_object(o);
-  json_kv_c(o, "summary", r->summary);
-  json_kv_c(o, "x-role", role_name[r->role]);
-  parameters(r, o);
-  json_out_key(o, "security");
-  json_out_raw(o, r->role == ROLE_NONE ? STR("[]") : STR("[{\"bearer\":[]},{\"header\":[]}]"));
-  if (r->body_schema) {
-    json_out_key(o, "requestBody");
-    json_out_object(o);
-    json_kv_bool(o, "required", true);
-    json_out_key(o, "content");
-    json_out_object(o);
-    for (int i = 0; i < 2; i++) {
-      json_out_key(o, i ? "application/fhir+json" : "application/json");
-      json_out_object(o);
-      json_out_key(o, "schema");
-      json_out_raw(o, str_c(r->body_schema));
-      json_out_end(o);
-    }
-    json_out_end(o);
-    json_out_end(o);
-  }
-  json_out_key(o, "responses");
-  json_out_object(o);
-  kv_ref(o, "200", "The answer", NULL);
-  kv_ref(o, "default", "A failure", failure);
-  json_out_end(o);
-  json_out_end(o);
-}
-
-void openapi_text(struct buf *out) {
-  struct json_out o;
-  json_out_init(&o, out, false);
-  json_out_object(&o);
-  json_kv_c(&o, "openapi", "3.1.0");
-  json_out_key(&o, "info");
-  json_out_object(&o);
-  json_kv_c(&o, "title", "Vitae");
-  json_kv_c(&o, "version", vitae_version());
-  json_out_end(&o);
-  json_out_key(&o, "paths");
-  json_out_object(&o);
-  for (int i = 0; i < ROUTES; i++) { /* every path has one method */
-    json_out_key(&o, table[i].route.path);
-    json_out_object(&o);
-    operation(&table[i].route, &o);
-    json_out_end(&o);
-  }
-  json_out_end(&o);
-  json_out_key(&o, "components");
-  json_out_raw(&o, STR("{\"securitySchemes\":{\"bearer\":{\"type\":\"http\",\"scheme\":\"bearer\"},\"header\":{\"type\":\"apiKey\",\"in\":"
-                       "\"header\",\"name\":\"api-key\"}},"
-                       "\"schemas\":{\"Error\":{\"type\":\"object\",\"properties\":{\"error\":{\"type\":\"object\",\"properties\":{"
-                       "\"code\":{\"type\":\"string\"},"
-                       "\"message\":{\"type\":\"string\"},\"field\":{\"type\":[\"string\",\"null\"]}}}}}}}"));
-  json_out_end(&o);
 }

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/thread.h"
 #include "base/time.h"
 #include "model/model.h"
@@ -13,11 +14,64 @@
 const double histogram_edge[HISTOGRAM_EDGES] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10};
 
 static _Thread_local struct predictor *own; /* on the site's store; made at its first use */
+static _Thread_local struct served *own_of; /* the version that it is of: counted */
+
+static void forget_own(void) {
+  if (own) predictor_free(own);
+  served_release(own_of);
+  own = NULL, own_of = NULL;
+}
 
 struct predictor *worker_predictor(struct call *c, struct error *e) {
-  struct server *s = c->server;
-  if (!own && predictor_new(engine_model(s->engine), s->store, &own, e) < 0) own = NULL;
+  const struct vitae_engine *en = call_engine(c);
+  if (own_of != c->served) {
+    forget_own();
+    if (predictor_new(engine_model(en), c->server->store, &own, e) < 0) return own = NULL;
+    own_of = served_keep(c->served);
+  }
   return own;
+}
+
+/* The same question to the version that nobody sees yet: its answer goes into the audit as SHADOW (hash, status, time), no further. The
+ * client has its own answer by then; and while others wait, a mirror does not. */
+static struct call *mirror_of(const struct call *c) {
+  if (!c->mirror || c->status != 200) return NULL;
+  struct call *m = mem_alloc(sizeof *m);
+  uint8_t *body = m ? mem_alloc(c->body_cap + 1) : NULL;
+  if (!body) {
+    mem_free(m);
+    return NULL;
+  }
+  *m = *c; /* a copy of its own: the call may be gone at any moment once it is finished */
+  memcpy(body, c->body, c->body_cap);
+  m->body = body;
+  m->out = (struct buf){0};
+  m->connection = NULL;
+  m->served = served_keep(c->mirror), m->mirror = NULL;
+  m->shadow = true, m->input_open = false;
+  m->status = 200, m->tokens_in = m->tokens_out = 0;
+  return m;
+}
+
+static void run_mirror(struct server *s, struct call *m) {
+  struct audit_entry row;
+  struct error e = {0};
+  bool skip = atomic_load(&s->n.waiting) > 0;
+  if (!skip) {
+    m->began = time_monotonic();
+    route_at(m->route)->answer(m);
+    call_describe(m, &row);
+    pthread_mutex_lock(&s->mirror_mutex);
+    if (audit_write(s->mirror_audit, &row, 1, &e) < 0) log_failure(LOG_ERROR, &e);
+    pthread_mutex_unlock(&s->mirror_mutex);
+  }
+  atomic_fetch_add(skip ? &s->n.mirror_skipped : &s->n.mirrored, 1);
+  served_release(m->served);
+  if (m->out.p) mem_wipe(m->out.p, m->out.cap);
+  buf_release(&m->out);
+  mem_wipe(m->body, m->body_cap);
+  mem_free(m->body);
+  mem_free(m);
 }
 
 void *worker_main(void *server) {
@@ -25,6 +79,7 @@ void *worker_main(void *server) {
   struct call *c;
   thread_fast_float();
   while ((c = queue_take(&s->work))) {
+    struct call *shadow = NULL;
     atomic_fetch_sub(&s->n.waiting, 1);
     if (call_client_left(c)) { /* nobody would read it: the model has better things to do */
       atomic_fetch_add(&s->n.dropped, 1);
@@ -35,11 +90,12 @@ void *worker_main(void *server) {
       route_at(c->route)->answer(c);
       histogram_add(&s->n.worker, time_monotonic() - began);
       if (c->status == 499) atomic_fetch_add(&s->n.dropped, 1), c->close = true;
+      shadow = mirror_of(c);
     }
     call_finish(c);
+    if (shadow) run_mirror(s, shadow);
   }
-  if (own) predictor_free(own);
-  own = NULL;
+  forget_own();
   return NULL;
 }
 
@@ -89,14 +145,22 @@ void metrics_text(struct server *s, struct buf *b) {
   one(b, "vitae_model_rejected_total", "counter", "Requests refused because too many were waiting.", atomic_load(&n->rejected));
   one(b, "vitae_model_dropped_total", "counter", "Requests dropped because their client left before the answer was made.",
       atomic_load(&n->dropped));
+  one(b, "vitae_limited_total", "counter", "Requests refused because a key's quota was used up.", atomic_load(&n->limited));
+  one(b, "vitae_mirrored_total", "counter", "Answers of versions in shadow, stored and not sent.", atomic_load(&n->mirrored));
+  one(b, "vitae_mirror_skipped_total", "counter", "Answers that a version in shadow did not give because others waited.",
+      atomic_load(&n->mirror_skipped));
+  one(b, "vitae_swaps_total", "counter", "Times that the versions or deployments in use were changed while serving.",
+      atomic_load(&n->swaps));
   one(b, "vitae_keys_refused_total", "counter", "Requests without a valid key.", atomic_load(&n->refused_keys));
   one(b, "vitae_audit_rows_total", "counter", "Audit rows committed by this process.", atomic_load(&n->audit_rows));
   one(b, "vitae_audit_failures_total", "counter", "Answers withheld because the audit could not be written.",
       atomic_load(&n->audit_failures));
   one(b, "vitae_body_bytes", "gauge", "Bytes of request bodies in memory.", atomic_load(&n->body_bytes));
   one(b, "vitae_uptime_seconds", "gauge", "Seconds since the start.", (uint64_t)(time_monotonic() - s->started));
+  struct served *live = fleet_live(s->fleet);
   buf_printf(b,
              "# HELP vitae_build_info The program and the version of the model.\n# TYPE vitae_build_info "
              "gauge\nvitae_build_info{program=\"%s\",version=\"%s\"} 1\n",
-             vitae_version(), vitae_engine_id(s->engine));
+             vitae_version(), vitae_engine_id(served_engine(live)));
+  served_release(live);
 }

@@ -17,8 +17,8 @@
 
 struct running {
   pid_t pid;
-  int port;
-  char log[128]; /* its stderr */
+  int port, developer; /* ports of the two planes */
+  char log[128];       /* its stderr */
 };
 
 /* Somebody who lives: pseudonyms, and with them the order of the store, are random, and for the dead there is nothing to predict. */
@@ -39,13 +39,13 @@ static void living_subject(struct site_fixture *fx, char out[32]) {
   timeline_close(t);
 }
 
-static inline void tell_port(void *ctx, int port) {
-  int fd = *(int *)ctx;
-  if (write(fd, &port, sizeof port) != (ssize_t)sizeof port) _exit(9);
+static inline void tell_port(void *ctx, int port, int developer) {
+  int fd = *(int *)ctx, both[2] = {port, developer};
+  if (write(fd, both, sizeof both) != (ssize_t)sizeof both) _exit(9);
 }
 
 static inline void server_start(struct running *r, const struct site_fixture *fx, struct serve_options o) {
-  int pipes[2];
+  int pipes[2], ports[2] = {0, 0};
   snprintf(r->log, sizeof r->log, "%s/stderr", fx->dir);
   assert_int_equal(pipe(pipes), 0);
   r->pid = fork();
@@ -65,8 +65,8 @@ static inline void server_start(struct running *r, const struct site_fixture *fx
     _exit(rc < 0 ? error_exit_status(rc) : 0);
   }
   close(pipes[1]);
-  r->port = 0;
-  if (read(pipes[0], &r->port, sizeof r->port) != (ssize_t)sizeof r->port) fail_msg("the server did not start; see %s", r->log);
+  if (read(pipes[0], ports, sizeof ports) != (ssize_t)sizeof ports) fail_msg("the server did not start; see %s", r->log);
+  r->port = ports[0], r->developer = ports[1];
   close(pipes[0]);
 }
 
@@ -80,8 +80,8 @@ static inline int server_stop(struct running *r) {
   return server_wait(r);
 }
 
-static inline int dial(const struct running *r) {
-  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)r->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+static inline int dial_port(int port) {
+  struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   struct timeval limit = {.tv_sec = 60};
   assert_true(fd >= 0);
@@ -89,6 +89,7 @@ static inline int dial(const struct running *r) {
   assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
   return fd;
 }
+static inline int dial(const struct running *r) { return dial_port(r->port); }
 
 static inline void send_all(int fd, const char *p, size_t n) {
   while (n) {
@@ -118,17 +119,21 @@ static inline struct reply receive(int fd) {
   return r;
 }
 
-static inline struct reply ask(const struct running *s, const char *method, const char *target, const char *key, const char *body) {
+/* `more`: further header lines, each with its end, or "". */
+static inline struct reply ask_port(int port, const char *method, const char *target, const char *key, const char *body, const char *more) {
   struct buf b = {0};
   buf_printf(&b, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", method, target);
   if (key) buf_printf(&b, "Authorization: Bearer %s\r\n", key);
   if (body) buf_printf(&b, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body));
-  buf_puts(&b, "\r\n");
+  buf_printf(&b, "%s\r\n", more);
   if (body) buf_puts(&b, body);
-  int fd = dial(s);
+  int fd = dial_port(port);
   send_all(fd, b.p, b.n);
   buf_release(&b);
   return receive(fd);
+}
+static inline struct reply ask(const struct running *s, const char *method, const char *target, const char *key, const char *body) {
+  return ask_port(s->port, method, target, key, body, "");
 }
 
 static inline int status_of(const struct running *s, const char *method, const char *target, const char *key, const char *body) {
@@ -148,6 +153,7 @@ static inline int raw_status(const struct running *s, const char *bytes) {
 }
 
 static inline void make_keys(struct site_fixture *fx, char key[ROLES][64]) {
-  for (int role = ROLE_VIEWER; role < ROLES; role++) SITE_MUST(key_create(fx->path, (enum role)role, role_name[role], key[role], &fx->e));
+  for (int role = ROLE_VIEWER; role < ROLES; role++)
+    SITE_MUST(key_create(fx->path, &(struct key_options){.role = (enum role)role, .label = role_name[role]}, key[role], &fx->e));
 }
 #endif

@@ -136,7 +136,7 @@ static void a_killed_server_leaves_a_whole_chain(void **state) {
   (void)state;
   uint64_t before, after, later;
   struct running r;
-  assert_int_equal(audit_verify(site.path, &before, NULL), OK);
+  assert_int_equal(audit_verify(site.path, NULL, &before, NULL), OK);
   server_start(&r, &site, (struct serve_options){0});
   for (int i = 0; i < 20; i++) assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_VIEWER], NULL), 200);
   int fd[4];
@@ -144,12 +144,12 @@ static void a_killed_server_leaves_a_whole_chain(void **state) {
   kill(r.pid, SIGKILL);
   assert_int_equal(server_wait(&r), 128 + SIGKILL);
   for (int i = 0; i < 4; i++) close(fd[i]);
-  assert_int_equal(audit_verify(site.path, &after, NULL), OK);
+  assert_int_equal(audit_verify(site.path, NULL, &after, NULL), OK);
   assert_true(after >= before + 20);
   server_start(&r, &site, (struct serve_options){0});
   assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_VIEWER], NULL), 200);
   assert_int_equal(server_stop(&r), 0);
-  assert_int_equal(audit_verify(site.path, &later, NULL), OK);
+  assert_int_equal(audit_verify(site.path, NULL, &later, NULL), OK);
   assert_int_equal(later, after + 1);
 }
 
@@ -172,7 +172,7 @@ static void write_rows(const char *dir, int n) {
   struct audit *a;
   struct audit_entry rows[16];
   assert_true(n <= 16);
-  assert_int_equal(audit_open(dir, &a, NULL), OK);
+  assert_int_equal(audit_open(dir, NULL, &a, NULL), OK);
   for (int i = 0; i < n; i++)
     rows[i] = (struct audit_entry){.time = 1000 + i,
                                    .key = "abcdefgh",
@@ -182,7 +182,8 @@ static void write_rows(const char *dir, int n) {
                                    .input = "i",
                                    .output = "o",
                                    .status = 200,
-                                   .latency_us = 5};
+                                   .latency_us = 5,
+                                   .billed = 1};
   assert_int_equal(audit_write(a, rows, n, NULL), OK);
   assert_int_equal(rows[n - 1].row, rows[0].row + n - 1);
   audit_close(a);
@@ -193,21 +194,25 @@ static void every_kind_of_tampering_is_found(void **state) {
   static const struct {
     const char *sql;
     int64_t row;
-  } cases[] = {
-      {"UPDATE audit SET status = 403 WHERE seq = 4", 4},
-      {"UPDATE audit SET time = time + 1 WHERE seq = 7", 7},
-      {"UPDATE audit SET key = 'zzzzzzzz' WHERE seq = 1", 1},
-      {"UPDATE audit SET key = key || 'x' WHERE seq = 2", 2},
-      {"UPDATE audit SET status = status + 4294967296 WHERE seq = 3", 3},
-      {"UPDATE audit SET route = '/v1/y' WHERE seq = 5", 5},
-      {"UPDATE audit SET method = 'GET' || char(10) || '/v1/x', route = 'v' WHERE seq = 6", 6},
-      {"UPDATE audit SET output = 'p' WHERE seq = 10", 10},
-      {"UPDATE audit SET hash = zeroblob(32) WHERE seq = 9", 9},
-      {"DELETE FROM audit WHERE seq = 5", 5},
-      {"DELETE FROM audit WHERE seq = 1", 1},
-      {"UPDATE audit SET seq = 99 WHERE seq = 10", 10},
-      {"INSERT INTO audit SELECT 11, time, key, method, route, version, input, output, status, latency, hash FROM audit WHERE seq = 10",
-       11}};
+  } cases[] = {{"UPDATE audit SET status = 403 WHERE seq = 4", 4},
+               {"UPDATE audit SET time = time + 1 WHERE seq = 7", 7},
+               {"UPDATE audit SET key = 'zzzzzzzz' WHERE seq = 1", 1},
+               {"UPDATE audit SET key = key || 'x' WHERE seq = 2", 2},
+               {"UPDATE audit SET status = status + 4294967296 WHERE seq = 3", 3},
+               {"UPDATE audit SET route = '/v1/y' WHERE seq = 5", 5},
+               {"UPDATE audit SET method = 'GET' || char(10) || '/v1/x', route = 'v' WHERE seq = 6", 6},
+               {"UPDATE audit SET output = 'p' WHERE seq = 10", 10},
+               {"UPDATE audit SET tenant = 'x' WHERE seq = 4", 4},
+               {"UPDATE audit SET tenant = NULL WHERE seq = 4", 4}, /* would be a row of the first format */
+               {"UPDATE audit SET billed = 0 WHERE seq = 8", 8},
+               {"UPDATE audit SET tokens_out = 7 WHERE seq = 2", 2},
+               {"UPDATE audit SET hash = zeroblob(32) WHERE seq = 9", 9},
+               {"DELETE FROM audit WHERE seq = 5", 5},
+               {"DELETE FROM audit WHERE seq = 1", 1},
+               {"UPDATE audit SET seq = 99 WHERE seq = 10", 10},
+               {"INSERT INTO audit SELECT 11, time, key, method, route, version, input, output, status, latency, hash, tenant, request, "
+                "tokens_in, tokens_out, billed FROM audit WHERE seq = 10",
+                11}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char dir[64];
     uint64_t rows;
@@ -215,10 +220,10 @@ static void every_kind_of_tampering_is_found(void **state) {
     fresh_dir(dir);
     write_rows(dir, 6);
     write_rows(dir, 4);
-    assert_int_equal(audit_verify(dir, &rows, NULL), OK);
+    assert_int_equal(audit_verify(dir, NULL, &rows, NULL), OK);
     assert_int_equal(rows, 10);
     sql(dir, cases[i].sql);
-    assert_int_equal(audit_verify(dir, &rows, &e), E_CORRUPT);
+    assert_int_equal(audit_verify(dir, NULL, &rows, &e), E_CORRUPT);
     if (e.row != cases[i].row) fail_msg("case %zu: row %lld", i, (long long)e.row);
     assert_int_equal(rows, cases[i].row - 1);
     assert_int_equal(file_remove_tree(dir, NULL), OK);
@@ -227,15 +232,15 @@ static void every_kind_of_tampering_is_found(void **state) {
 
 static void keys_are_kept_as_hashes(void **state) {
   (void)state;
-  char dir[64], k[64], path[128], id[KEY_ID + 1];
+  char dir[64], k[64], path[128];
   struct keys *keys;
-  enum role role;
+  struct identity who;
   struct error e = {0};
   struct stat st;
   fresh_dir(dir);
-  assert_int_equal(key_create(dir, ROLE_CLINICIAN, "ward 3", k, &e), OK);
+  assert_int_equal(key_create(dir, &(struct key_options){.role = ROLE_CLINICIAN, .label = "ward 3"}, k, &e), OK);
   assert_int_equal(strlen(k), KEY_LENGTH);
-  assert_int_equal(key_create(dir, ROLE_NONE, "", path, &e), E_USAGE);
+  assert_int_equal(key_create(dir, &(struct key_options){.role = ROLE_NONE}, path, &e), E_USAGE);
   snprintf(path, sizeof path, "%s/vitae.db", dir);
   assert_int_equal(stat(path, &st), 0);
   assert_int_equal(st.st_mode & 0777, 0600);
@@ -244,26 +249,26 @@ static void keys_are_kept_as_hashes(void **state) {
   assert_null(memmem(m.p, m.n, k + 15, 32)); /* the secret part */
   assert_non_null(memmem(m.p, m.n, "$argon2id$", 10));
   file_map_close(&m);
-  assert_int_equal(keys_open(dir, &keys, &e), OK);
+  assert_int_equal(keys_open(dir, NULL, 1000, &keys, &e), OK);
   for (int i = 0; i < 3; i++) { /* by Argon2, then from memory */
-    assert_int_equal(keys_check(keys, str_c(k), id, &role, NULL, &e), OK);
-    assert_int_equal(role, ROLE_CLINICIAN);
-    assert_int_equal(strncmp(id, k + 6, KEY_ID), 0);
+    assert_int_equal(keys_check(keys, str_c(k), 1, &who, NULL, &e), OK);
+    assert_int_equal(who.role, ROLE_CLINICIAN);
+    assert_int_equal(strncmp(who.key, k + 6, KEY_ID), 0);
   }
   for (size_t i = 0; i < KEY_LENGTH; i++) { /* any one letter changed */
     char bad[64];
     if (i > 14 && i < KEY_LENGTH - 2) continue; /* each costs an Argon2: the first and last letters of the secret will do */
     strcpy(bad, k);
     bad[i] = bad[i] == 'a' ? 'b' : 'a';
-    assert_int_equal(keys_check(keys, str_c(bad), id, &role, NULL, &e), E_DENIED);
+    assert_int_equal(keys_check(keys, str_c(bad), 1, &who, NULL, &e), E_DENIED);
   }
   keys_close(keys);
   char name[KEY_ID + 1] = {0};
   memcpy(name, k + 6, KEY_ID);
-  assert_int_equal(key_revoke(dir, name, &e), OK);
-  assert_int_equal(key_revoke(dir, name, &e), E_NOTFOUND);
-  assert_int_equal(keys_open(dir, &keys, &e), OK);
-  assert_int_equal(keys_check(keys, str_c(k), id, &role, NULL, &e), E_DENIED);
+  assert_int_equal(key_revoke(dir, NULL, name, &e), OK);
+  assert_int_equal(key_revoke(dir, NULL, name, &e), E_NOTFOUND);
+  assert_int_equal(keys_open(dir, NULL, 1000, &keys, &e), OK);
+  assert_int_equal(keys_check(keys, str_c(k), 1, &who, NULL, &e), E_DENIED);
   keys_close(keys);
   assert_int_equal(file_remove_tree(dir, NULL), OK);
 }

@@ -1,0 +1,179 @@
+/* Sets of public keys, by file or URL, and JWS checked against them (cjose). */
+#include <cjose/cjose.h>
+#include <curl/curl.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/time.h"
+#include "serve/serve_token.h"
+
+enum { KEYS_MOST = 32, SET_MOST = 1 << 20, TOKEN_MOST = 16 << 10 };
+#define KEEP_SECONDS 3600.0
+#define ASK_AGAIN_SECONDS 60.0
+
+struct jwks {
+  pthread_mutex_t mutex;
+  char source[1024];
+  cjose_jwk_t *key[KEYS_MOST];
+  int n;
+  double read, asked; /* when the set was read; when it was last asked for */
+};
+
+static bool is_url(const char *s) { return strncmp(s, "https://", 8) == 0 || strncmp(s, "http://", 7) == 0; }
+
+static void drop_keys(struct jwks *j) {
+  for (int i = 0; i < j->n; i++) cjose_jwk_release(j->key[i]);
+  j->n = 0;
+}
+
+/* Keys of other families (OKP, symmetric) are passed over: only RSA and EC ones are of use here. */
+static int take_set(struct jwks *j, const char *text, size_t n, struct error *e) {
+  struct json_parser *jp;
+  struct json root, one;
+  TRY(json_parser_new(&jp, e));
+  int rc = json_parse(jp, text, n, n, &root, e);
+  if (rc == OK && json_kind(json_get(root, "keys")) != JSON_ARRAY)
+    rc = error_set(e, E_INPUT, "a key set is a JSON object with a list \"keys\"");
+  if (rc == OK) drop_keys(j);
+  for (struct json_iter it = json_items(json_get(root, "keys")); rc == OK && j->n < KEYS_MOST && json_next(&it, &one);) {
+    struct str kty = json_str(json_get(one, "kty")), use = json_str(json_get(one, "use"));
+    struct buf b = {0};
+    struct json_out o;
+    cjose_err err;
+    if ((!str_eqc(kty, "RSA") && !str_eqc(kty, "EC")) || (use.p && !str_eqc(use, "sig"))) continue;
+    json_out_init(&o, &b, false);
+    rc = json_again(one, 1, &o, e);
+    cjose_jwk_t *key = rc == OK && buf_check(&b, e) == OK ? cjose_jwk_import(b.p, b.n, &err) : NULL;
+    if (key) j->key[j->n++] = key;
+    buf_release(&b);
+  }
+  json_parser_free(jp);
+  return rc;
+}
+
+static size_t take_bytes(char *p, size_t size, size_t n, void *ctx) {
+  struct buf *b = ctx;
+  if (b->n + size * n > SET_MOST) return 0;
+  buf_put(b, p, size * n);
+  return b->failed ? 0 : size * n;
+}
+
+static int fetch(const char *url, struct buf *b, struct error *e) {
+  bool loopback = strncmp(url, "http://127.0.0.1", 16) == 0 || strncmp(url, "http://localhost", 16) == 0;
+  if (strncmp(url, "https://", 8) != 0 && !loopback) return error_set(e, E_USAGE, "a key set is fetched by https only");
+  CURL *c = curl_easy_init();
+  long status = 0;
+  if (!c) return error_set(e, E_NOMEM, "out of memory");
+  curl_easy_setopt(c, CURLOPT_URL, url);
+  curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(c, CURLOPT_TIMEOUT, 5L);
+  curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
+  curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, loopback ? "http,https" : "https");
+  curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_bytes);
+  curl_easy_setopt(c, CURLOPT_WRITEDATA, b);
+  CURLcode rc = curl_easy_perform(c);
+  curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+  curl_easy_cleanup(c);
+  return rc == CURLE_OK && status == 200 ? OK : error_set(e, E_UNAVAILABLE, "the issuer's key set cannot be fetched");
+}
+
+static int read_set(struct jwks *j, struct error *e) {
+  struct buf b = {0};
+  int rc;
+  j->asked = time_monotonic();
+  if (is_url(j->source)) {
+    rc = fetch(j->source, &b, e);
+    if (rc == OK) rc = take_set(j, b.p ? b.p : "", b.n, e);
+  } else {
+    struct arena a;
+    struct str text;
+    arena_init(&a, 2 * SET_MOST, 0);
+    rc = file_read(&a, j->source, SET_MOST, &text, e);
+    if (rc == OK) rc = take_set(j, text.p, text.n, e);
+    arena_free(&a);
+  }
+  buf_release(&b);
+  if (rc == OK) j->read = j->asked;
+  return rc;
+}
+
+int jwks_open(const char *source, struct jwks **out, struct error *e) {
+  struct jwks *j = mem_alloc(sizeof *j);
+  if (!j) return error_set(e, E_NOMEM, "out of memory");
+  memset(j, 0, sizeof *j);
+  pthread_mutex_init(&j->mutex, NULL);
+  snprintf(j->source, sizeof j->source, "%s", source);
+  j->read = j->asked = -1e9;
+  *out = j;
+  return OK;
+}
+
+int jwks_bytes(struct str text, struct jwks **out, struct error *e) {
+  TRY(jwks_open("", out, e));
+  (*out)->read = (*out)->asked = 1e18; /* never asked for again */
+  int rc = take_set(*out, text.p ? text.p : "", text.n, e);
+  if (rc < 0) jwks_close(*out), *out = NULL;
+  return rc;
+}
+
+void jwks_close(struct jwks *j) {
+  if (!j) return;
+  drop_keys(j);
+  pthread_mutex_destroy(&j->mutex);
+  mem_free(j);
+}
+
+/* The algorithm must be on the list, asymmetric, and fit the key's family: none and HMAC with a public key as its secret are the classics. */
+static bool alg_fits(const char *alg, const char *list, const cjose_jwk_t *key) {
+  struct str rest = str_c(list);
+  bool listed = false;
+  cjose_err err;
+  if (!alg || strlen(alg) != 5) return false;
+  while (rest.n && !listed) listed = str_eqc(str_trim(str_cut(&rest, ',')), alg);
+  bool rsa = strncmp(alg, "RS", 2) == 0 || strncmp(alg, "PS", 2) == 0, ec = strncmp(alg, "ES", 2) == 0;
+  if (!listed || (!rsa && !ec)) return false;
+  return !key || cjose_jwk_get_kty(key, &err) == (rsa ? CJOSE_JWK_KTY_RSA : CJOSE_JWK_KTY_EC);
+}
+
+static bool try_keys(const struct jwks *j, cjose_jws_t *jws, const char *alg, const char *kid, const char *algorithms) {
+  for (int i = 0; i < j->n; i++) {
+    cjose_err err;
+    const char *own = cjose_jwk_get_kid(j->key[i], &err);
+    if (kid && own && strcmp(kid, own) != 0) continue;
+    if (alg_fits(alg, algorithms, j->key[i]) && cjose_jws_verify(jws, j->key[i], &err)) return true;
+  }
+  return false;
+}
+
+int jwks_verify(struct jwks *j, struct str token, const char *algorithms, struct buf *claims, struct error *e) {
+  cjose_err err;
+  uint8_t *plain;
+  size_t n;
+  if (token.n == 0 || token.n > TOKEN_MOST) return error_set(e, E_DENIED, "the token is not valid");
+  cjose_jws_t *jws = cjose_jws_import(token.p, token.n, &err);
+  if (!jws) return error_set(e, E_DENIED, "the token is not valid");
+  cjose_header_t *h = cjose_jws_get_protected(jws);
+  const char *alg = cjose_header_get(h, CJOSE_HDR_ALG, &err), *kid = cjose_header_get(h, CJOSE_HDR_KID, &err);
+  bool right = false;
+  int rc = OK;
+  if (alg_fits(alg, algorithms, NULL)) {
+    pthread_mutex_lock(&j->mutex);
+    double now = time_monotonic();
+    if (now - j->read > KEEP_SECONDS && now - j->asked > (j->read < 0 ? 1.0 : ASK_AGAIN_SECONDS)) rc = read_set(j, e);
+    if (rc < 0 && j->n) rc = OK; /* an old set is better than none while the issuer is away */
+    right = rc == OK && try_keys(j, jws, alg, kid, algorithms);
+    if (rc == OK && !right && kid && now - j->asked > ASK_AGAIN_SECONDS) { /* keys may have been rotated */
+      if (read_set(j, NULL) == OK) right = try_keys(j, jws, alg, kid, algorithms);
+    }
+    pthread_mutex_unlock(&j->mutex);
+  }
+  if (right && cjose_jws_get_plaintext(jws, &plain, &n, &err)) {
+    buf_put(claims, plain, n);
+    buf_reserve(claims, 64);
+    rc = buf_check(claims, e);
+  } else if (rc == OK) {
+    rc = error_set(e, E_DENIED, "the token is not valid");
+  }
+  cjose_jws_release(jws);
+  return rc;
+}

@@ -1,0 +1,124 @@
+/* Requests and tokens a minute, by key. In memory on one machine; in the database, one statement a request, where replicas share one. */
+#include <string.h>
+
+#include "base/time.h"
+#include "serve/serve_private.h"
+
+enum { SLOTS = 2048, WAYS = 8 };
+#define MINUTE INT64_C(60000000)
+
+struct spent {
+  char key[KEY_ID + 1];
+  int64_t minute, requests, tokens;
+};
+struct quotas {
+  pthread_mutex_t mutex; /* of everything below */
+  struct db *db;         /* NULL: in memory */
+  int64_t swept;
+  struct spent list[SLOTS];
+};
+
+int quotas_open(const char *site, const char *database, struct quotas **out, struct error *e) {
+  struct quotas *q = mem_alloc(sizeof *q);
+  if (!q) return error_set(e, E_NOMEM, "out of memory");
+  memset(q, 0, sizeof *q);
+  pthread_mutex_init(&q->mutex, NULL);
+  int rc = db_open(site, database, &q->db, e);
+  if (rc < 0) {
+    mem_free(q);
+    return rc;
+  }
+  if (!db_shared(q->db)) db_close(q->db), q->db = NULL;
+  *out = q;
+  return OK;
+}
+
+void quotas_close(struct quotas *q) {
+  if (!q) return;
+  db_close(q->db);
+  pthread_mutex_destroy(&q->mutex);
+  mem_free(q);
+}
+
+static struct spent *in_memory(struct quotas *q, const char *key, int64_t minute) {
+  struct spent *s = &q->list[hash64(key, strlen(key), 7) % (SLOTS / WAYS) * WAYS], *oldest = s;
+  for (int i = 0; i < WAYS; i++) {
+    if (strcmp(s[i].key, key) == 0) {
+      oldest = &s[i];
+      break;
+    }
+    if (s[i].minute < oldest->minute) oldest = &s[i];
+  }
+  if (strcmp(oldest->key, key) != 0 || oldest->minute != minute) {
+    *oldest = (struct spent){.minute = minute};
+    snprintf(oldest->key, sizeof oldest->key, "%s", key);
+  }
+  return oldest;
+}
+
+static int take_sum(void *ctx, const struct db_value *v, int n, struct error *e) {
+  struct spent *s = ctx;
+  (void)n, (void)e;
+  s->requests = v[0].i, s->tokens = v[1].i;
+  return OK;
+}
+
+static int add(struct quotas *q, const char *key, int64_t minute, int64_t requests, int64_t tokens, struct spent *out, struct error *e) {
+  if (!q->db) {
+    struct spent *s = in_memory(q, key, minute);
+    s->requests += requests, s->tokens += tokens;
+    *out = *s;
+    return OK;
+  }
+  if (q->swept != minute / 10) { /* what is long over */
+    q->swept = minute / 10;
+    TRY(db_run(q->db, "DELETE FROM quotas WHERE minute < ?", (struct db_value[]){DB_I(minute - 10)}, 1, NULL, e));
+  }
+  struct db_value v[] = {DB_T(key), DB_I(minute), DB_I(requests), DB_I(tokens)};
+  return db_each(q->db,
+                 "INSERT INTO quotas(key, minute, requests, tokens) VALUES(?,?,?,?) ON CONFLICT(key, minute) DO UPDATE SET requests = "
+                 "quotas.requests + excluded.requests, tokens = quotas.tokens + excluded.tokens RETURNING requests, tokens",
+                 v, 4, take_sum, out, e);
+}
+
+static int64_t left_of(int64_t limit, int64_t spent) { return limit <= 0 ? -1 : spent < limit ? limit - spent : 0; }
+
+int quota_take(struct quotas *q, struct call *c, int64_t tokens, struct error *e) {
+  struct spent s = {0};
+  int64_t now = time_now(), minute = now / MINUTE;
+  struct quota_state *x = &c->quota;
+  const struct identity *who = &c->who;
+  *x = (struct quota_state){.limit_requests = who->requests_per_minute > 0 ? who->requests_per_minute : -1,
+                            .limit_tokens = who->tokens_per_minute > 0 ? who->tokens_per_minute : -1,
+                            .left_requests = -1,
+                            .left_tokens = -1,
+                            .reset_s = (int)((MINUTE - now % MINUTE) / 1000000) + 1};
+  if (who->requests_per_minute <= 0 && who->tokens_per_minute <= 0) return OK;
+  pthread_mutex_lock(&q->mutex);
+  int rc = add(q, who->key, minute, 1, tokens, &s, e);
+  bool over = rc == OK &&
+              ((x->limit_requests > 0 && s.requests > x->limit_requests) || (x->limit_tokens > 0 && s.tokens - tokens >= x->limit_tokens));
+  if (over) rc = add(q, who->key, minute, -1, -tokens, &s, e); /* what was refused is not counted */
+  pthread_mutex_unlock(&q->mutex);
+  TRY(rc);
+  x->left_requests = left_of(x->limit_requests, s.requests);
+  x->left_tokens = left_of(x->limit_tokens, s.tokens);
+  if (over) {
+    c->retry_after = x->reset_s;
+    return error_set(e, E_BUSY, "this key's requests or tokens of the minute are used up; retry after %d seconds", x->reset_s);
+  }
+  x->reserved = tokens;
+  return OK;
+}
+
+bool quotas_quick(const struct quotas *q) { return !q->db; }
+
+void quota_settle(struct quotas *q, struct call *c) {
+  struct spent s = {0};
+  int64_t difference = c->tokens_in + c->tokens_out - c->quota.reserved;
+  if (c->who.tokens_per_minute <= 0 || difference == 0 || !c->quota.limit_tokens) return;
+  pthread_mutex_lock(&q->mutex);
+  int rc = add(q, c->who.key, time_now() / MINUTE, 0, difference, &s, NULL);
+  pthread_mutex_unlock(&q->mutex);
+  if (rc == OK) c->quota.left_tokens = left_of(c->quota.limit_tokens, s.tokens);
+}

@@ -1,0 +1,176 @@
+/* The server's life: open, bind, give up rights, serve, watch for new versions, drain. */
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "base/time.h"
+#include "govern/site.h"
+#include "serve/engine.h"
+#include "serve/serve_private.h"
+#include "serve/serve_token.h"
+#include "timeline/timeline.h"
+#include "vitae.h"
+
+enum { DESK_THREADS = 4, DESK_QUEUE = 512, DRAIN_SECONDS = 30, WORKERS_MOST = 8 };
+#define LOOK_SECONDS 2.0
+
+static volatile sig_atomic_t look_now;
+void serve_reload(void) { look_now = 1; }
+static void on_hangup(int sig) { (void)sig, serve_reload(); }
+
+static int open_parts(struct server *s, struct error *e) {
+  char dir[4096];
+  TRY(random_secret(&s->request_seed, sizeof s->request_seed, e));
+  TRY(fleet_open(&s->o, &s->fleet, e));
+  struct served *live = fleet_live(s->fleet);
+  int rc = site_path(engine_site(served_engine(live)), dir, "timelines", NULL);
+  served_release(live);
+  if (rc == OK) rc = timeline_open(dir, &s->store, e);
+  if (rc == E_NOTFOUND) s->store = NULL; /* answers for patients who come with the request all the same */
+  if (rc < 0 && rc != E_NOTFOUND) return rc;
+  for (uint32_t i = 0; s->store && i < timeline_subjects(s->store); i++) s->splits[timeline_view(s->store, i).split]++;
+  if (s->o.oidc) TRY(tokens_open(s->o.oidc, &s->tokens, e));
+  TRY(keys_open(s->o.site, s->o.database, s->o.guesses, &s->keys, e));
+  TRY(quotas_open(s->o.site, s->o.database, &s->quotas, e));
+  TRY(audit_open(s->o.site, s->o.database, &s->mirror_audit, e));
+  TRY(audit_open(s->o.site, s->o.database, &s->desk_audit, e));
+  return audit_open(s->o.site, s->o.database, &s->audit, e);
+}
+
+static void close_parts(struct server *s) {
+  audit_close(s->audit), audit_close(s->mirror_audit), audit_close(s->desk_audit);
+  quotas_close(s->quotas);
+  keys_close(s->keys);
+  tokens_close(s->tokens);
+  if (s->store) timeline_close(s->store);
+  fleet_close(s->fleet);
+}
+
+struct crew {
+  pthread_t thread[1 + WORKERS_MOST + DESK_THREADS];
+  int n, workers;
+};
+
+static int hire(struct crew *w, void *(*f)(void *), struct server *s, struct error *e) {
+  if (pthread_create(&w->thread[w->n], NULL, f, s) != 0) return error_set(e, E_NOMEM, "a thread cannot be started");
+  w->n++;
+  return OK;
+}
+
+static int hire_all(struct crew *w, struct server *s, struct error *e) {
+  TRY(hire(w, audit_main, s, e));
+  for (; w->workers < s->o.workers; w->workers++) TRY(hire(w, worker_main, s, e));
+  for (int i = 0; i < DESK_THREADS; i++) TRY(hire(w, desk_main, s, e));
+  return OK;
+}
+
+static void nap(int milliseconds) { (void)poll(NULL, 0, milliseconds); }
+
+/* The desk first, then the model, then the audit: whoever hands calls on stops before whoever takes them. The thread list has the
+ * audit at 0 and the workers after it. */
+static void dismiss(struct crew *w, struct server *s) {
+  queue_close(&s->desk);
+  for (int i = 1 + w->workers; i < w->n; i++) pthread_join(w->thread[i], NULL);
+  queue_close(&s->work);
+  for (int i = 1; i < 1 + w->workers && i < w->n; i++) pthread_join(w->thread[i], NULL);
+  queue_close(&s->audited);
+  if (w->n > 0) pthread_join(w->thread[0], NULL);
+}
+
+/* Before the database's files are made, so that they are the user's; after the sockets are bound and the TLS key is read. */
+static int give_up_rights(const char *user, struct error *e) {
+  if (!user) return OK;
+  const struct passwd *p = getpwnam(user);
+  if (!p) return error_set(e, E_USAGE, "the user to become does not exist");
+  if (setgroups(0, NULL) < 0 || setgid(p->pw_gid) < 0 || setuid(p->pw_uid) < 0 || (p->pw_uid != 0 && setuid(0) == 0))
+    return error_set(e, E_DENIED, "the user cannot be changed: only root may");
+  return OK;
+}
+
+static void look(struct server *s, int *last) {
+  struct error e = {0};
+  bool changed = false;
+  int rc = fleet_refresh(s->fleet, &changed, &e);
+  if (rc < 0 && rc != *last) log_failure(LOG_WARN, &e); /* what serves goes on serving */
+  *last = rc;
+  if (!changed) return;
+  atomic_fetch_add(&s->n.swaps, 1);
+  struct served *live = fleet_live(s->fleet);
+  log_line(LOG_INFO, "versions in use have changed; live is %.12s", vitae_engine_id(served_engine(live)));
+  served_release(live);
+}
+
+static void drain(struct server *s, struct listener *face[2]) {
+  atomic_store(&s->draining, true);
+  for (int i = 0; i < 2 && face[i]; i++) listener_quiesce(face[i]);
+  log_line(LOG_INFO, "stopping: %d requests in flight", atomic_load(&s->n.in_flight));
+  double until = time_monotonic() + DRAIN_SECONDS;
+  while (atomic_load(&s->n.in_flight) > 0 && time_monotonic() < until) nap(20);
+}
+
+static int run(struct server *s, struct listener *face[2], struct crew *w, struct error *e) {
+  int last = OK;
+  TRY(listener_bind(s, PLANE_HOSPITAL, s->o.listen, &face[0], e));
+  if (s->o.developer_listen) TRY(listener_bind(s, PLANE_DEVELOPER, s->o.developer_listen, &face[1], e));
+  TRY(give_up_rights(s->o.user, e));
+  TRY(open_parts(s, e));
+  TRY(hire_all(w, s, e));
+  for (int i = 0; i < 2 && face[i]; i++) TRY(listener_start(face[i], e));
+  struct sigaction hangup = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
+  (void)sigaction(SIGHUP, &hangup, NULL);
+  atomic_store(&s->ready, true);
+  if (s->o.ready) s->o.ready(s->o.ctx, listener_port(face[0]), face[1] ? listener_port(face[1]) : 0);
+  double next = time_monotonic() + LOOK_SECONDS;
+  while (!cancel_requested()) {
+    nap(100);
+    if (!look_now && time_monotonic() < next) continue;
+    look_now = 0;
+    look(s, &last);
+    next = time_monotonic() + LOOK_SECONDS;
+  }
+  drain(s, face);
+  return OK;
+}
+
+static int check_options(struct serve_options *o, struct error *e) {
+  if (!o->tls_cert != !o->tls_key) return error_set(e, E_USAGE, "a certificate and its key come together");
+  if (o->tls_client_ca && !o->tls_cert) return error_set(e, E_USAGE, "client certificates need TLS: give --tls-cert and --tls-key");
+  if (!o->listen) o->listen = "127.0.0.1:8080";
+  if (o->queue <= 0) o->queue = 64;
+  if (o->workers <= 0) o->workers = thread_cores() < WORKERS_MOST ? thread_cores() : WORKERS_MOST;
+  if (o->body_limit == 0) o->body_limit = 8u << 20;
+  if (o->timeout_s <= 0) o->timeout_s = 30;
+  if (o->queue > CONNECTIONS || o->body_limit > BODIES_MOST / 4 || o->workers > WORKERS_MOST)
+    return error_set(e, E_USAGE, "at most %d requests may wait for at most %d workers, and a body has at most %u MiB", CONNECTIONS,
+                     WORKERS_MOST, BODIES_MOST / 4 >> 20);
+  return OK;
+}
+
+int serve_run(const struct serve_options *o, struct error *e) {
+  struct server *s = mem_alloc(sizeof *s);
+  struct listener *face[2] = {NULL, NULL};
+  struct crew w = {0};
+  if (!s) return error_set(e, E_NOMEM, "out of memory");
+  memset(s, 0, sizeof *s);
+  s->o = *o;
+  s->started = time_monotonic();
+  pthread_mutex_init(&s->mirror_mutex, NULL), pthread_mutex_init(&s->desk_mutex, NULL), pthread_mutex_init(&s->live.mutex, NULL);
+  int rc = check_options(&s->o, e);
+  queue_init(&s->desk, DESK_QUEUE, false);
+  queue_init(&s->work, s->o.queue, true);
+  queue_init(&s->audited, 4 * CONNECTIONS, false);
+  if (rc == OK) rc = run(s, face, &w, e);
+  dismiss(&w, s); /* whoever is still waiting is answered or let go, so that no connection is suspended when the daemon stops */
+  for (int i = 0; i < 2; i++) listener_stop(face[i]);
+  queue_destroy(&s->desk), queue_destroy(&s->work), queue_destroy(&s->audited);
+  close_parts(s);
+  pthread_mutex_destroy(&s->mirror_mutex), pthread_mutex_destroy(&s->desk_mutex), pthread_mutex_destroy(&s->live.mutex);
+  mem_free(s);
+  return rc;
+}

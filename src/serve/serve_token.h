@@ -1,0 +1,30 @@
+/* Bearer tokens of an identity provider (OpenID Connect, Entra ID): JWS by published keys. No key is ever taken from a token itself.
+ *
+ *     TRY(tokens_open("oidc.json", &t, e));
+ *     TRY(token_check(t, PLANE_DEVELOPER, bearer, address, &who, e));          // E_DENIED, without saying why
+ *
+ * oidc.json: {"issuers": [{"issuer": "https://…", "audiences": ["…"], "jwks": "https://…" or a file, "algorithms": ["RS256"],
+ *   "plane": "developer", "roles": {"Vitae.Developer": "developer"}, "role": "developer" (who has none of these; absent: refused),
+ *   "tenant_claim": "tid", "models": "a,b", "requests_per_minute": 60, "tokens_per_minute": 100000}]}
+ *
+ * Checked: signature by a key of the issuer's set, the algorithm against the list (asymmetric ones only: RS*, PS*, ES*), iss, aud (text or
+ * list), exp and nbf with a minute's leeway, and a role of the plane. Sets are kept for an hour; an unknown key id asks again at most once a
+ * minute. https only (http: loopback). RFC 7515, 7517, 7519, 8725.
+ */
+#ifndef SERVE_TOKEN_H
+#define SERVE_TOKEN_H
+#include "serve/serve_private.h"
+
+int tokens_open(const char *file, struct tokens **out, struct error *e) MUST_CHECK;
+void tokens_close(struct tokens *t);
+bool token_shape(struct str credential); /* three parts with dots between, beginning as a JSON object does in base64url */
+int token_check(struct tokens *t, enum plane plane, struct str token, uint64_t address, struct identity *who, struct error *e) MUST_CHECK;
+
+/* ---- below it: one set of keys, for whoever checks tokens of another kind ---- */
+struct jwks;
+int jwks_open(const char *source, struct jwks **out, struct error *e) MUST_CHECK; /* URL or file; read at first use */
+int jwks_bytes(struct str text, struct jwks **out, struct error *e) MUST_CHECK;   /* a set at hand */
+void jwks_close(struct jwks *j);
+/* The claims (JSON text) of a token that a key of the set has signed with one of `algorithms` ("RS384,ES384"). Thread-safe. */
+int jwks_verify(struct jwks *j, struct str token, const char *algorithms, struct buf *claims, struct error *e) MUST_CHECK;
+#endif
