@@ -24,7 +24,7 @@ USES_govern   := validate predict model token kernel timeline deid record base
 USES_serve    := govern validate predict model token kernel timeline deid record base
 USES_cli      := serve govern validate predict model token kernel timeline deid record base
 
-PACKAGES := simdjson zlib libisal libzstd libcrypto libsodium sqlite3 libmicrohttpd libhs libpcre2-8 htslib libopenjp2 libseccomp libpq cjose libcurl gnutls
+PACKAGES := simdjson zlib libisal libzstd libcrypto libsodium sqlite3 libmicrohttpd libhs libpcre2-8 libutf8proc htslib libopenjp2 libseccomp libpq cjose libcurl gnutls
 PKG_C    := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_L    := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldcmjpeg -ldcmjpls -ldcmdata -loflog -lofstd -lijg8 -lijg12 -lijg16 -ltesseract -lxgboost -lm -ldl -lpthread -lstdc++
 

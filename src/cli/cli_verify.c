@@ -1,4 +1,5 @@
 /* vitae verify PATH: a site, a store or a generation, or a checkpoint: whatever the path holds is re-read and re-checked, one line each. */
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #include "govern/govern.h"
 #include "govern/site.h"
 #include "govern/wall_chain.h"
+#include "model/lm.h"
 #include "model/model.h"
 #include "serve/serve.h"
 #include "timeline/blob.h"
@@ -111,6 +113,27 @@ static int verify_versions(const struct site *s, struct findings *f, struct erro
   return OK;
 }
 
+static int verify_language(const struct site *s, struct findings *f, struct error *e) {
+  char dir[4096], at[4096];
+  struct dirent *d;
+  int n = 0;
+  uint64_t before = f->n;
+  TRY(site_path(s, dir, "models", "language", NULL));
+  DIR *list = opendir(dir);
+  if (!list) return OK;
+  int rc = OK;
+  while (rc == OK && (d = readdir(list))) {
+    if (d->d_name[0] == '.') continue;
+    uint64_t one = f->n;
+    n++;
+    rc = file_join(at, sizeof at, dir, d->d_name, e);
+    if (rc == OK) rc = part(f, lm_verify(at, e), one, e);
+  }
+  closedir(list);
+  if (n) line(f, "language", before, "%d models, with their hashes", n);
+  return rc;
+}
+
 static int verify_audit(const struct site *s, struct findings *f, struct error *e) {
   char at[4096];
   uint64_t rows = 0, before = f->n;
@@ -133,6 +156,7 @@ static int verify_site(const char *path, struct findings *f, struct error *e) {
   line(f, "forgotten", before, "persons are in no generation");
   TRY(verify_statements(&s, f, e));
   TRY(verify_versions(&s, f, e));
+  TRY(verify_language(&s, f, e));
   return verify_audit(&s, f, e);
 }
 
@@ -141,6 +165,9 @@ static int verify_path(const char *path, struct findings *f, struct error *e) {
   int rc;
   TRY(file_join(at, sizeof at, path, "vitae.json", e));
   if (file_exists(at)) return verify_site(path, f, e);
+  TRY(file_join(at, sizeof at, path, "description.json", e));
+  if (file_exists(at) || str_ends(str_c(path), STR(".gguf")) || str_ends(str_c(path), STR(".safetensors")))
+    return part(f, lm_verify(path, e), 0, e);
   TRY(file_join(at, sizeof at, path, "config.json", e));
   rc = file_exists(at) ? model_verify(path, finding, f, e) : timeline_verify(path, finding, f, e);
   return part(f, rc, 0, e);
@@ -164,4 +191,5 @@ static int run(struct cli *c, struct error *e) {
   return rc;
 }
 
-const struct command command_verify = {"verify", "PATH", "re-read a site, store or checkpoint and check every byte", no_options, 1, 1, run};
+const struct command command_verify = {
+    "verify", "PATH", "re-read a site, store, checkpoint or language model and check every byte", no_options, 1, 1, run};
