@@ -12,7 +12,6 @@
 #include <stdbool.h>
 
 #include "base/str.h"
-#include "token/subword.h"
 
 struct lm_facts {
   char format[16];  /* "GGUF", "safetensors" */

@@ -6,6 +6,7 @@
 #include "model/gguf.h"
 #include "model/lm.h"
 #include "model/safetensors.h"
+#include "token/subword.h"
 
 #define LM_LAYERS 512
 #define LM_SHARDS 64
