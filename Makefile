@@ -10,7 +10,7 @@ VERSION := 0.1.0
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 # Modules in the data's order, and what each may use (DESIGN section 2). The include check reads the same lists.
-MODULES := base kernel record deid timeline token model predict validate govern serve cli
+MODULES := base kernel record deid timeline token model predict reason validate govern serve cli
 USES_base     :=
 USES_kernel   := base
 USES_record   := base
@@ -19,10 +19,11 @@ USES_timeline := deid record base
 USES_token    := timeline deid record base
 USES_model    := token kernel timeline deid record base
 USES_predict  := model token kernel timeline deid record base
+USES_reason   := predict model token kernel timeline deid record base
 USES_validate := predict model token kernel timeline deid record base
 USES_govern   := validate predict model token kernel timeline deid record base
-USES_serve    := govern validate predict model token kernel timeline deid record base
-USES_cli      := serve govern validate predict model token kernel timeline deid record base
+USES_serve    := govern validate reason predict model token kernel timeline deid record base
+USES_cli      := serve govern validate reason predict model token kernel timeline deid record base
 
 PACKAGES := simdjson zlib libisal libzstd libcrypto libsodium sqlite3 libmicrohttpd libhs libpcre2-8 libutf8proc htslib libopenjp2 libseccomp libpq cjose libcurl gnutls
 PKG_C    := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)

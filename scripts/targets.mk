@@ -75,7 +75,7 @@ install: all ## install under PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/vitae
 	install -m 755 $(BUILD)/vitae $(DESTDIR)$(PREFIX)/bin/vitae
 	install -m 644 include/vitae.h $(DESTDIR)$(PREFIX)/include/vitae.h
-	cp -r mapping tasks policy scenarios $(DESTDIR)$(PREFIX)/share/vitae/
+	cp -r mapping tasks policy calculators scenarios $(DESTDIR)$(PREFIX)/share/vitae/
 	@if [ -f $(BUILD)/duckdb/libduckdb.so ]; then install -d $(DESTDIR)$(PREFIX)/lib/vitae && install -m 644 $(BUILD)/duckdb/libduckdb.so $(DESTDIR)$(PREFIX)/lib/vitae/; fi
 help: ## this page
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile scripts/targets.mk

@@ -16,6 +16,7 @@
 #include "base/str.h"
 
 #define CLI_LIST 16
+#define CLI_ARGS 64
 enum cli_type { CLI_FLAG, CLI_TEXT, CLI_INTEGER, CLI_NUMBER, CLI_MANY };
 struct cli_option {
   const char *name; /* without "--" */
@@ -33,7 +34,7 @@ struct cli_value {
 struct command;
 struct cli {
   const struct command *command;
-  const char *arg[8];
+  const char *arg[CLI_ARGS];
   int args;
   struct cli_value *values; /* as the command's options */
   bool json, quiet;

@@ -294,8 +294,9 @@ int calculator_set(const struct calculator *c, struct calculator_value *in, stru
     return OK;
   }
   if (of->kind == CALCULATOR_DAY) {
+    struct time_parts parts;
     int64_t t;
-    if (text.n != 10 || time_parse(text, &t, NULL, NULL) < 0) return wrong(e, of->name, "expected a day such as 2024-05-01");
+    if (text.n != 10 || time_parse(text, &parts, &t, NULL) < 0) return wrong(e, of->name, "expected a day such as 2024-05-01");
     in[i].x = floor((double)t / (double)TIME_DAY);
     return OK;
   }
