@@ -9,7 +9,9 @@
 #include "cli/cli_site.h"
 #include "govern/govern.h"
 #include "govern/site.h"
+#include "kernel/kernel.h"
 #include "model/model.h"
+#include "predict/uncertainty.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 
@@ -109,6 +111,20 @@ static int make_version(const struct site *s, const struct timeline *t, const ch
   return rc;
 }
 
+/* How sure the heads are, learned on tuning patients, into the finished checkpoint. */
+static int learn_sureness(const char *dir, const struct timeline *t, struct task **tasks, int n, int threads, struct error *e) {
+  struct model *m;
+  struct buf json = {0};
+  TRY(model_load(dir, &m, e));
+  model_set_kernel(m, kernel_pick(KERNEL_AUTO, KERNEL_F32));
+  struct uncertainty_options o = {.model = m, .store = t, .tasks = (const struct task *const *)tasks, .n_tasks = n, .threads = threads};
+  int rc = uncertainty_fit(&o, &json, e);
+  if (rc == OK) rc = checkpoint_attach(dir, "uncertainty.json", (struct str){json.p, json.n}, e);
+  buf_release(&json);
+  model_free(m);
+  return rc;
+}
+
 static int say(struct cli *c, const struct train_result *r, const char *dir, const char *id, struct task **tasks, int n, struct error *e) {
   if (!c->json) {
     char positions[32];
@@ -199,6 +215,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   o.tasks = (const struct task *const *)tasks;
   o.n_tasks = n;
   TRY_OUT(model_train(&o, t, &result, e));
+  TRY_OUT(learn_sureness(dir, t, tasks, n, o.threads, e));
   TRY_OUT(make_version(s, t, dir, id, e));
   rc = say(c, &result, dir, id, tasks, n, e);
 out:

@@ -72,6 +72,9 @@ void model_set_kernel(struct model *m, const struct kernel *k);
  * Written to a temporary name, fsynced, renamed. A vocabulary whose hash differs from the config's is refused (E_MISMATCH). */
 int model_save(const struct model *m, const char *dir, struct error *e) MUST_CHECK;
 int model_load(const char *dir, struct model **out, struct error *e) MUST_CHECK;
+/* Adds a finished file (uncertainty.json, written by predict/) to a checkpoint on disk, or replaces it, and has SHA256SUMS vouch for it. */
+int checkpoint_attach(const char *dir, const char *file, struct str text, struct error *e) MUST_CHECK;
+const char *model_uncertainty(const struct model *m); /* that file's text, kept on load and save; NULL = none */
 int model_verify(const char *dir, void (*finding)(void *, const char *), void *ctx, struct error *e) MUST_CHECK;
 
 /* The bill, before anything is allocated. */

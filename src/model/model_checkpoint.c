@@ -126,6 +126,7 @@ static int put_all(const struct model *m, struct writing *w, const struct checkp
   if (x && x->training_jsonl.p) TRY(put(w, "training.jsonl", x->training_jsonl, e));
   if (x && x->loss_svg.p) TRY(put(w, "loss.svg", x->loss_svg, e));
   if (x && x->canaries_json.p) TRY(put(w, "canaries.json", x->canaries_json, e));
+  if (m->uncertainty) TRY(put(w, "uncertainty.json", str_c(m->uncertainty), e));
   TRY(buf_check(&w->sums, e));
   char path[4096];
   TRY(file_join(path, sizeof path, w->temp, "SHA256SUMS", e));
@@ -318,6 +319,58 @@ static int read_heads(const char *dir, const struct loading *l, struct model *m,
   return OK;
 }
 
+static bool has_sum(const struct sums *s, const char *file) {
+  struct str rest = s->text, hex, name;
+  while (rest.n && sums_line(&rest, &hex, &name))
+    if (str_eqc(name, file)) return true;
+  return false;
+}
+
+static int read_uncertainty(const char *dir, struct loading *l, struct model *m, struct error *e) {
+  char path[4096];
+  struct str text;
+  if (!has_sum(&l->sums, "uncertainty.json")) return OK;
+  TRY(vouched(dir, &l->sums, "uncertainty.json", e));
+  TRY(file_join(path, sizeof path, dir, "uncertainty.json", e));
+  TRY(file_read(&l->a, path, 16 << 20, &text, e));
+  m->uncertainty = mem_alloc(text.n + 1);
+  if (!m->uncertainty) return error_set(e, E_NOMEM, "no memory to load a model");
+  memcpy(m->uncertainty, text.p, text.n);
+  m->uncertainty[text.n] = 0;
+  return OK;
+}
+
+const char *model_uncertainty(const struct model *m) { return m->uncertainty; }
+
+/* Sums without the file, the file, sums with it: a crash leaves a checkpoint that loads, with the file or without. */
+int checkpoint_attach(const char *dir, const char *file, struct str text, struct error *e) {
+  struct arena a;
+  struct sums old;
+  struct buf sums = {0};
+  char path[4096], sums_path[4096], hex[65];
+  uint8_t digest[32];
+  arena_init(&a, TEXT_LIMIT, 0);
+  int rc;
+  TRY_OUT(file_join(sums_path, sizeof sums_path, dir, "SHA256SUMS", e));
+  TRY_OUT(file_join(path, sizeof path, dir, file, e));
+  TRY_OUT(file_read(&a, sums_path, TEXT_LIMIT, &old.text, e));
+  struct str rest = old.text, sum, name;
+  while (rest.n && sums_line(&rest, &sum, &name))
+    if (!str_eqc(name, file)) buf_printf(&sums, "%.*s  %.*s\n", STR_ARG(sum), STR_ARG(name));
+  TRY_OUT(buf_check(&sums, e));
+  if (has_sum(&old, file)) TRY_OUT(file_write_atomic(sums_path, sums.p, sums.n, 0644, e));
+  TRY_OUT(file_write_atomic(path, text.p, text.n, 0644, e));
+  TRY_OUT(sha256_file(path, digest, e));
+  hash_hex(digest, 32, hex);
+  buf_printf(&sums, "%s  %s\n", hex, file);
+  TRY_OUT(buf_check(&sums, e));
+  rc = file_write_atomic(sums_path, sums.p, sums.n, 0644, e);
+out:
+  buf_release(&sums);
+  arena_free(&a);
+  return rc;
+}
+
 int model_load(const char *dir, struct model **out, struct error *e) {
   struct loading l = {.tasks = 0};
   struct vocabulary *v = NULL;
@@ -333,6 +386,7 @@ int model_load(const char *dir, struct model **out, struct error *e) {
   else
     vocabulary_free(v);
   if (rc >= 0) rc = read_heads(dir, &l, m, e);
+  if (rc >= 0) rc = read_uncertainty(dir, &l, m, e);
   if (rc < 0)
     model_free(m);
   else

@@ -64,6 +64,7 @@ struct model {
   uint8_t *knots;     /* (codes) 0 = the code has no values */
   struct model_task *task;
   int tasks;
+  char *uncertainty; /* text of uncertainty.json, NULL = none */
 };
 
 struct

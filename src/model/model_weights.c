@@ -227,6 +227,7 @@ void model_free(struct model *m) {
   mem_free(m->block);
   mem_free(m->knot_row);
   mem_free(m->knots);
+  mem_free(m->uncertainty);
   mem_free(m);
 }
 

@@ -46,6 +46,7 @@ int predictor_new(const struct model *m, const struct timeline *store, struct pr
   p->log_hazard = mem_alloc((outcomes + 1) * HAZARD_BINS * sizeof *p->log_hazard);
   if (rc == OK) rc = shape_of(p, e);
   if (rc == OK && !p->log_hazard) rc = error_set(e, E_NOMEM, "no memory for a predictor");
+  if (rc == OK) rc = uncertainty_parse(model_uncertainty(m), &p->sure, e);
   if (rc < 0) {
     predictor_free(p);
     return rc;
@@ -66,6 +67,7 @@ void predictor_free(struct predictor *p) {
   mem_free(p->log_hazard);
   mem_free(p->shape.open);
   model_decoder_free(p->decoder);
+  uncertainty_free(p->sure);
   mem_free(p);
 }
 
@@ -274,8 +276,31 @@ static int list_outcomes(struct predictor *p, const struct ranked *list, int mos
 
 static void count_events(const struct predictor *p, const struct life *life, struct prediction *r) {
   r->events = life->events;
-  for (uint32_t k = 0; k < life->events; k++)
-    r->unknown_codes += token_map_id(p->map, life->view->code[k]) == TOKEN_UNKNOWN && !token_map_birth(p->map, life->view->code[k]);
+  for (uint32_t k = 0; k < life->events; k++) {
+    uint32_t code = life->view->code[k];
+    float value = life->view->value[k];
+    if (token_map_birth(p->map, code)) continue;
+    const struct vocabulary_entry *n = vocabulary_at(p->v, token_map_id(p->map, code));
+    r->unknown_codes += token_map_id(p->map, code) == TOKEN_UNKNOWN;
+    r->outside += n->knots > 1 && (value < n->knot[0] || value > n->knot[n->knots - 1]); /* NaN is neither */
+  }
+  r->unknown_share = life->events ? (double)r->unknown_codes / life->events : 0;
+}
+
+static void how_sure(const struct predictor *p, const struct predict_options *o, const float *hidden, struct prediction *r) {
+  if (!p->sure) return;
+  const struct uncertainty_rules *rules = uncertainty_rules(p->sure);
+  const struct uncertainty_task *t = o->task ? uncertainty_find(p->sure, task_name(o->task)) : NULL;
+  r->unusual = uncertainty_unusual(p->sure, hidden, model_config(p->m)->d);
+  if (t && !isnan(r->probability) && !isnan(r->deep)) {
+    struct interval_of x = uncertainty_interval(t, r->probability);
+    r->lo = x.lo, r->hi = x.hi;
+    r->set = uncertainty_set(t, r->probability);
+    r->coverage = rules->coverage;
+  }
+  if (r->events < rules->least_events) r->warning[r->warnings++] = "the history is too short for an answer of its own";
+  if (r->unknown_share > rules->unknown_share) r->warning[r->warnings++] = "many events have codes that the model has never seen";
+  if (r->unusual > rules->unusual_percentile) r->warning[r->warnings++] = "this timeline is unlike those that the model was tuned on";
 }
 
 static int answer(struct predictor *p, const struct question *q, const struct life *life, const struct predict_options *o, struct arena *a,
@@ -295,7 +320,9 @@ static int answer(struct predictor *p, const struct question *q, const struct li
   token_batch_clear(&p->batch); /* the hazards of the last position, for the list of outcomes */
   TRY(token_pack(p->v, p->map, life->view, life->index, life->events, life->now, &p->pack, &p->batch, e));
   TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
-  model_hazard(p->m, p->w, model_hidden(p->w) + (size_t)(p->batch.positions - 1) * (size_t)model_config(p->m)->d, p->log_hazard);
+  const float *last = model_hidden(p->w) + (size_t)(p->batch.positions - 1) * (size_t)model_config(p->m)->d;
+  how_sure(p, o, last, r);
+  model_hazard(p->m, p->w, last, p->log_hazard);
   r->time = p->batch.time[p->batch.positions - 1];
   if (!r->dead) {
     TRY(rank_outcomes(p, life, a, &list, e));
@@ -351,6 +378,9 @@ int predict(struct predictor *p, uint32_t subject_index, const struct predict_op
                              .anticipated = NAN,
                              .anticipated_se = NAN,
                              .agreement = NAN,
+                             .lo = NAN,
+                             .hi = NAN,
+                             .unusual = NAN,
                              .method = "exact removal"};
   TRY(check_applies(p, &life, o->task, out, e));
   TRY(question_open(p, o->task, &q, e));

@@ -67,7 +67,15 @@ struct prediction {
   int futures;
   int cut;             /* futures that reached the most instants one may have: outcomes after that are missed */
   double sampled_days; /* horizon of the futures */
-  const char *method;  /* of the contributions: "exact removal" */
+  double lo, hi;       /* Venn-Abers interval of `probability`; NaN: the model has none for the task (uncertainty.h) */
+  unsigned set;        /* SET_NO | SET_YES: what cannot be ruled out at `coverage`; meaningless where lo is NaN */
+  double coverage;
+  double unusual;         /* percentile of the timeline's distance among tuning patients; NaN: not known */
+  double unknown_share;   /* of the events */
+  uint32_t outside;       /* values beyond all that training held */
+  const char *warning[4]; /* our own sentences: why this answer is less sure than others */
+  int warnings;
+  const char *method; /* of the contributions: "exact removal" */
   struct predict_outcome *outcome;
   int outcomes;
   struct predict_contribution *contribution;
@@ -97,6 +105,7 @@ struct predict_curves_request {
   int codes;
   const double *days;
   int n_days;
+  double *unusual; /* (n) or NULL: percentile of each timeline's distance (uncertainty.h) */
 };
 int predict_curves(const struct model *m, const struct timeline *store, const struct task_example *at, uint32_t n,
                    const struct predict_curves_request *want, int threads, double *out, struct error *e) MUST_CHECK;

@@ -5,6 +5,7 @@
 #include "predict/predict.h"
 #include "predict/predict_estimate.h"
 #include "predict/predict_law.h"
+#include "predict/uncertainty.h"
 
 #define PREDICT_STEPS 1024  /* most sampled instants of one future */
 #define PREDICT_STREAMS 128 /* futures that one worker decodes together */
@@ -24,6 +25,7 @@ struct predictor {
   struct law_shape shape;
   bool values;                   /* some code has values */
   struct model_decoder *decoder; /* NULL until futures are asked for */
+  struct uncertainty *sure;      /* of the model; NULL = none */
   const struct model_task *features_of;
   struct feature_set *features; /* of that head, bound to this store */
   float *row;

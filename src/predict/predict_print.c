@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/time.h"
 #include "predict/predict.h"
+#include "predict/uncertainty.h"
 
 #define AGREE 0.5 /* log odds: up to here the ways are said to agree, up to twice that roughly */
 
@@ -32,6 +33,22 @@ static void task_json(const struct prediction *r, struct json_out *o) {
     return;
   }
   kv_number(o, "probability", r->probability);
+  if (!isnan(r->lo)) {
+    static const char *const sets[] = {"neither", "no", "yes", "cannot tell"};
+    json_out_key(o, "interval");
+    json_out_object(o);
+    json_kv_f64(o, "lo", r->lo);
+    json_kv_f64(o, "hi", r->hi);
+    json_kv_c(o, "method", "Venn-Abers, tuning patients");
+    json_out_end(o);
+    json_out_key(o, "set");
+    json_out_object(o);
+    json_kv_c(o, "answer", sets[r->set & 3]);
+    json_kv_bool(o, "abstains", (r->set & 3) == (SET_YES | SET_NO) || (r->set & 3) == 0);
+    json_kv_f64(o, "coverage", r->coverage);
+    json_kv_c(o, "method", "split conformal, class by class");
+    json_out_end(o);
+  }
   kv_number(o, "deep_logit", r->deep);
   kv_number(o, "wide_logit", r->wide);
   kv_number(o, "hazard", r->hazard);
@@ -96,6 +113,19 @@ static void contributions_json(const struct prediction *r, struct json_out *o) {
   json_kv_c(o, "method", r->method);
 }
 
+static void sureness_json(const struct prediction *r, struct json_out *o) {
+  json_out_key(o, "history");
+  json_out_object(o);
+  json_kv_f64(o, "unknown_share", r->unknown_share);
+  json_kv_i64(o, "values_outside", r->outside);
+  kv_number(o, "unusual_percentile", r->unusual);
+  json_out_key(o, "warnings");
+  json_out_array(o);
+  for (int i = 0; i < r->warnings; i++) json_out_c(o, r->warning[i]);
+  json_out_end(o);
+  json_out_end(o);
+}
+
 void prediction_json(const struct prediction *r, struct json_out *o) {
   json_out_object(o);
   char subject[24]; /* as text: 63 bits are more than a JSON number keeps in most readers */
@@ -105,6 +135,7 @@ void prediction_json(const struct prediction *r, struct json_out *o) {
   json_kv_i64(o, "events", r->events);
   json_kv_i64(o, "unknown_codes", r->unknown_codes);
   json_kv_bool(o, "dead", r->dead);
+  sureness_json(r, o);
   if (r->has_task) task_json(r, o);
   if (r->futures) {
     json_out_key(o, "futures");
@@ -176,6 +207,12 @@ static void print_task(const struct prediction *r, bool colour, struct buf *b) {
   bold(b, colour, false);
   buf_puts(
       b, isnan(r->deep) ? "  closed-form hazard (this model has no head for the task)\n" : "  task head, calibrated on tuning patients\n");
+  if (!isnan(r->lo)) {
+    static const char *const sets[] = {"unlike patients with and without the outcome: no statement", "outcome ruled out",
+                                       "outcome to be expected", "cannot tell either way"};
+    buf_printf(b, "          calibrated range %.1f to %.1f %%; at %.0f %% coverage: %s\n", 100 * r->lo, 100 * r->hi, 100 * r->coverage,
+               sets[r->set & 3]);
+  }
   if (!isnan(r->deep) && !isnan(r->hazard)) percent(b, r->hazard), buf_puts(b, "  closed-form hazard\n");
   if (!isnan(r->sampled)) {
     percent(b, r->sampled);
@@ -233,6 +270,7 @@ void prediction_print(const struct prediction *r, int width, bool colour, struct
   buf_printf(out, "Subject %lld as of %s, from %u events", (long long)r->subject, when, r->events);
   if (r->unknown_codes) buf_printf(out, " (%u with a code that the model has never seen)", r->unknown_codes);
   buf_putc(out, '\n');
+  for (int i = 0; i < r->warnings; i++) buf_printf(out, "  Less sure: %s.\n", r->warning[i]);
   if (r->has_task) print_task(r, colour, out);
   if (r->outcomes) print_outcomes(r, width, colour, out);
   if (r->cut)

@@ -8,6 +8,7 @@
 #include "base/plot.h"
 #include "base/time.h"
 #include "validate/memorisation.h"
+#include "validate/sureness.h"
 
 /* ---- JSON ---- */
 
@@ -130,6 +131,7 @@ static void report_json(const struct validation *v, struct buf *out) {
     json_out_end(&o);
   }
   json_out_end(&o);
+  sureness_json(&v->sureness, &o);
   json_out_key(&o, "leaks");
   json_out_array(&o);
   for (int i = 0; i < v->n_leaks; i++) json_out_c(&o, v->leak[i]);
@@ -244,6 +246,7 @@ static void further_tables(struct buf *b, const struct validation *v) {
     cell(b, &s->model.auroc), cell(b, &s->baseline.auroc), cell(b, &s->model.brier), cell(b, &s->model.slope);
   }
   if (v->n_subgroups) buf_puts(b, "</table>");
+  sureness_html(&v->sureness, b);
   buf_puts(b, "<h2>How early</h2><table><tr><th>outcome at least so far away<th>n<th>cases<th>AUROC model<th>AUROC XGBoost");
   for (int i = 0; i < v->n_gaps; i++) {
     char span[32];

@@ -167,7 +167,7 @@ int truth_compare(const struct truth_options *o, struct arena *a, struct truth_r
   if (o->set->n < 2) return error_set(e, E_INPUT, "no simulated person is held out");
   for (int k = 0; k < out->outcomes; k++) code[k] = scenario_outcome(s, k);
   for (int h = 0; h < out->horizons; h++) days[h] = scenario_horizon(s, h);
-  struct predict_curves_request want = {code, out->outcomes, days, out->horizons};
+  struct predict_curves_request want = {.code = code, .codes = out->outcomes, .days = days, .n_days = out->horizons};
   double *curve = arena_array(a, double, (size_t)o->set->n *(size_t)(out->outcomes * out->horizons));
   struct soft x;
   if (!curve) return error_set(e, E_NOMEM, "out of memory");

@@ -16,6 +16,7 @@
 #include "timeline/timeline.h"
 #include "validate/memorisation.h"
 #include "validate/metrics.h"
+#include "validate/sureness.h"
 
 struct run {
   const struct validate_options *o;
@@ -150,6 +151,7 @@ static int add_subgroup(struct run *r, const char *name, const uint8_t *in, stru
   TRY(ranked_init(&model, p, y, n, r->a, e));
   TRY(metrics_bootstrap(&model, c, clusters, v->bootstrap, v->seed, r->pool, r->a, &s->model, e));
   TRY(ranked_init(&baseline, b, y, n, r->a, e));
+  TRY(sureness_group(r->o, name, in, v, e));
   return metrics_bootstrap(&baseline, c, clusters, v->bootstrap, v->seed, r->pool, r->a, &s->baseline, e);
 }
 
@@ -344,6 +346,7 @@ int validate_run(const struct validate_options *o, struct arena *a, struct valid
   TRY_OUT(count_split(&r, SPLIT_TUNING, &out->tuning_n, &out->tuning_events, e));
   progress_update(&r.bar, 1, NULL);
   TRY_OUT(score(&r, e));
+  TRY_OUT(sureness_measure(o, r.at, a, out, e));
   progress_update(&r.bar, 4, "subgroups");
   TRY_OUT(subgroups(&r, e));
   progress_update(&r.bar, 5, "gaps");

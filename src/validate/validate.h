@@ -50,6 +50,29 @@ struct subgroup {
   char name[48];
   struct metrics model, baseline;
 };
+/* Is what the answers say about their own sureness true on these patients (predict/uncertainty.h)? Exact 95 % bounds (binomial.h). */
+struct proportion {
+  uint32_t k, n;
+  double lo, hi; /* NaN where n = 0 */
+};
+struct coverage_row { /* of the conformal sets, in one group */
+  char name[48];
+  struct proportion cases, controls, abstains; /* true answer in the set; neither one answer nor the other */
+};
+struct sureness {
+  bool measured;            /* the model has a record for this task */
+  double promised;          /* coverage of the sets */
+  struct coverage_row *row; /* the first is everybody, then the subgroups */
+  int rows;
+  double width; /* mean of the intervals */
+  int bins;     /* of equal numbers, by the answer */
+  struct {
+    double answer, lower, upper; /* means */
+    struct proportion observed;
+  } bin[CALIBRATION_BINS];
+  uint32_t unusual, too_short;                                   /* examples that would have carried the warning */
+  double brier_unusual, brier_usual, auroc_unusual, auroc_usual; /* NaN where too few */
+};
 struct gap_row {
   int64_t gap;
   uint32_t n, events;
@@ -65,6 +88,7 @@ struct validation {
   int n_subgroups;
   struct gap_row *gaps;
   int n_gaps;
+  struct sureness sureness;
   struct curve treat_all;                          /* decision curve of treating everybody */
   double difference, difference_lo, difference_hi; /* AUROC model - baseline, paired bootstrap */
   const char *leak[8];                             /* findings of the leak checks, our own sentences */

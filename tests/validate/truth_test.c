@@ -14,14 +14,17 @@
 
 #include "base/file.h"
 #include "base/progress.h"
+#include "base/random.h"
 #include "base/time.h"
 #include "deid/event_make.h"
 #include "model/model.h"
 #include "predict/predict.h"
+#include "predict/uncertainty.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 #include "validate/simulate.h"
 #include "validate/truth.h"
+#include "validate/validate.h"
 
 #define OKAY(call)                                      \
   do {                                                  \
@@ -199,51 +202,88 @@ static void fill(struct timeline_writer *w, const struct scenario *s, int from, 
   simulated_life_release(&life);
 }
 
-static void hazards_are_recovered(void **state) {
-  (void)state;
-  char root[] = "/tmp/vitae-truth-XXXXXX", store[64], run[64];
-  struct scenario *s = parse(easy);
-  struct timeline_writer *w;
+/* One training run for all that follows. */
+static struct {
+  char root[64], run[96];
+  struct scenario *s;
   struct timeline *t;
   struct model *m;
+  struct task *task;
+} x;
+
+static int learn(void **state) {
+  (void)state;
+  char store[96];
+  struct timeline_writer *w;
   struct train_options o;
   struct train_result trained;
-  struct truth_set set = {0};
-  struct truth_result r;
-  struct arena a;
-  assert_non_null(mkdtemp(root));
-  snprintf(store, sizeof store, "%s/timelines", root);
-  snprintf(run, sizeof run, "%s/run", root);
+  struct buf json = {0};
+  x.s = parse(easy);
+  strcpy(x.root, "/tmp/vitae-truth-XXXXXX");
+  if (!mkdtemp(x.root)) return -1;
+  snprintf(store, sizeof store, "%s/timelines", x.root);
+  snprintf(x.run, sizeof x.run, "%s/run", x.root);
+  progress_mode(PROGRESS_QUIET);
   for (int part = 0; part < 2; part++) {
     struct timeline_options to = {.split = part ? SPLIT_ALL_HELD_OUT : SPLIT_TRAIN_TUNING, .split_seed = 3};
     OKAY(timeline_writer_open(store, &to, &w, e));
-    fill(w, s, part ? LEARN + 1 : 1, part ? LEARN + HELD : LEARN);
+    fill(w, x.s, part ? LEARN + 1 : 1, part ? LEARN + HELD : LEARN);
     OKAY(timeline_writer_finish(w, STR("{}"), NULL, NULL, e));
   }
-  OKAY(timeline_open(store, &t, e));
+  OKAY(timeline_open(store, &x.t, e));
+  scenario_task(x.s, 0, 2, &json);
+  OKAY(task_parse(json.p, json.n, &x.task, e));
   train_defaults(&o);
   OKAY(model_preset("tiny", &o.config, e));
   o.config.layers = 2, o.config.d = 32, o.config.heads = o.config.kv_heads = 2, o.config.ff = 64, o.config.hazard_rank = 8;
-  o.dir = run, o.threads = 1, o.batch_positions = 512, o.lr = 4e-3f, o.epochs = 10, o.dropout = 0;
-  progress_mode(PROGRESS_QUIET);
-  OKAY(model_train(&o, t, &trained, e));
-  OKAY(model_load(run, &m, e));
+  o.dir = x.run, o.threads = 1, o.batch_positions = 512, o.lr = 4e-3f, o.epochs = 10, o.dropout = 0;
+  const struct task *tasks[] = {x.task};
+  o.tasks = tasks, o.n_tasks = 1;
+  OKAY(model_train(&o, x.t, &trained, e));
+  OKAY(model_load(x.run, &x.m, e));
+  assert_null(model_uncertainty(x.m));
+  buf_clear(&json);
+  OKAY(uncertainty_fit(&(struct uncertainty_options){.model = x.m, .store = x.t, .tasks = tasks, .n_tasks = 1, .threads = 1}, &json, e));
+  OKAY(checkpoint_attach(x.run, "uncertainty.json", (struct str){json.p, json.n}, e));
+  OKAY(checkpoint_attach(x.run, "uncertainty.json", (struct str){json.p, json.n}, e)); /* again: it is replaced */
+  model_free(x.m);
+  OKAY(model_load(x.run, &x.m, e));
+  assert_non_null(model_uncertainty(x.m));
+  buf_release(&json);
+  return 0;
+}
+
+static int forget(void **state) {
+  (void)state;
+  model_free(x.m);
+  task_free(x.task);
+  timeline_close(x.t);
+  scenario_free(x.s);
+  OKAY(file_remove_tree(x.root, e));
+  return 0;
+}
+
+static void hazards_are_recovered(void **state) {
+  (void)state;
+  struct truth_set set = {0};
+  struct truth_result r;
+  struct arena a;
   struct simulated_life life = {0};
   for (int i = LEARN + 1; i <= LEARN + HELD; i++) {
-    OKAY(simulate_life(s, 7, (uint64_t)i, &life, e));
-    OKAY(truth_add(&set, t, i, &life.truth, e));
+    OKAY(simulate_life(x.s, 7, (uint64_t)i, &life, e));
+    OKAY(truth_add(&set, x.t, i, &life.truth, e));
   }
   assert_int_equal(set.n, HELD);
   arena_init(&a, 0, 0);
-  struct truth_options ask = {.model = m, .store = t, .scenario = s, .set = &set, .threads = 1};
+  struct truth_options ask = {.model = x.m, .store = x.t, .scenario = x.s, .set = &set, .threads = 1};
   OKAY(truth_compare(&ask, &a, &r, e));
   for (int k = 0; k < 2; k++) {
-    const struct truth_outcome *x = &r.outcome[k];
-    const struct truth_horizon *year = &x->at[2];
-    assert_true(x->known);
-    print_message("%s: curve off by %.1f %%, AUROC %.4f of %.4f, slope %.3f\n", x->code, 100 * x->curve_error, year->auroc_model,
+    const struct truth_outcome *o = &r.outcome[k];
+    const struct truth_horizon *year = &o->at[2];
+    assert_true(o->known);
+    print_message("%s: curve off by %.1f %%, AUROC %.4f of %.4f, slope %.3f\n", o->code, 100 * o->curve_error, year->auroc_model,
                   year->auroc_ceiling, year->slope);
-    assert_true(x->curve_error < 0.10);
+    assert_true(o->curve_error < 0.15);
     assert_true(year->auroc_model > year->auroc_ceiling - 0.03);
     assert_true(year->auroc_model < year->auroc_ceiling + 1e-9); /* nobody beats the truth */
     assert_true(year->slope > 0.75 && year->slope < 1.3);
@@ -251,15 +291,170 @@ static void hazards_are_recovered(void **state) {
   simulated_life_release(&life);
   truth_release(&set);
   arena_free(&a);
-  model_free(m);
+}
+
+/* Not below what was promised by more than chance allows (exact upper bound), in both classes; and no vacuous promise: most are decided. */
+static void sets_cover_what_they_promise(void **state) {
+  (void)state;
+  struct validation v;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  OKAY(validate_run(
+      &(struct validate_options){.model = x.m, .store = x.t, .task = x.task, .bootstrap = 50, .seed = 1, .threads = 1, .min_subgroup = 50},
+      &a, &v, e));
+  const struct sureness *s = &v.sureness;
+  assert_true(s->measured && s->rows >= 3); /* everybody, women, men */
+  assert_true(s->promised == 0.9);
+  for (int i = 0; i < s->rows; i++) {
+    print_message("%s: cases %u of %u, controls %u of %u, abstains %u\n", s->row[i].name, s->row[i].cases.k, s->row[i].cases.n,
+                  s->row[i].controls.k, s->row[i].controls.n, s->row[i].abstains.k);
+    assert_true(s->row[i].cases.hi >= 0.88 && s->row[i].controls.hi >= 0.88);
+    assert_true(s->row[i].controls.k < s->row[i].controls.n);
+  }
+  assert_true(s->row[0].abstains.k < s->row[0].abstains.n * 3 / 4);
+  assert_int_equal(s->bins, CALIBRATION_BINS);
+  int inside = 0;
+  for (int i = 0; i < s->bins; i++) {
+    assert_true(s->bin[i].lower <= s->bin[i].answer && s->bin[i].answer <= s->bin[i].upper);
+    inside += s->bin[i].observed.hi >= s->bin[i].lower && s->bin[i].observed.lo <= s->bin[i].upper;
+  }
+  assert_true(inside >= 8);
+  assert_true(s->unusual < v.n / 10);
+  arena_free(&a);
+}
+
+static struct prediction ask_about(const struct timeline *t, int64_t subject, struct arena *a) {
+  struct predictor *p;
+  struct prediction r;
+  uint32_t index;
+  OKAY(timeline_find(t, subject, &index, e));
+  OKAY(predictor_new(x.m, t, &p, e));
+  OKAY(predict(p, index, &(struct predict_options){.task = x.task, .time = INT64_MAX, .outcomes = 1}, a, &r, e));
+  predictor_free(p);
+  return r;
+}
+
+static bool warned(const struct prediction *r, const char *word) {
+  for (int i = 0; i < r->warnings; i++)
+    if (strstr(r->warning[i], word)) return true;
+  return false;
+}
+
+/* Planted: a life of the kind that was learned, one of codes never seen, one of known codes in a pattern never seen, one of two events. */
+static void strange_timelines_are_told(void **state) {
+  (void)state;
+  struct timeline *t;
+  struct arena a;
+  struct simulated_life life = {0};
+  arena_init(&a, 0, 0);
+  OKAY(timeline_memory_new(&t, e));
+  OKAY(simulate_life(x.s, 99, 4, &life, e));
+  for (int who = 1; who <= 3; who++)
+    for (int k = 0; k < life.n; k++) {
+      struct simulated_event *v = &life.event[k];
+      bool fact = v->time == TIME_STATIC || strcmp(v->code, "MEDS_BIRTH") == 0;
+      if (v->time > life.truth.index) continue;
+      struct event ev = {.subject = who, .time = v->time, .code = str_c(v->code), .value = (float)v->value};
+      OKAY(timeline_memory_append(t, &ev, e));
+      for (int n = 0; n < 12 && !fact && who > 1; n++) {
+        ev.time = v->time - n * TIME_HOUR;
+        ev.code = who == 2 ? str_c("NOVEL//X") : n % 2 ? str_c("SIM//END") : str_c("SIM//STROKE");
+        ev.value = NAN;
+        OKAY(timeline_memory_append(t, &ev, e));
+      }
+    }
+  struct event index = {.subject = 4, .time = life.truth.index, .code = STR("SIM//INDEX"), .value = NAN};
+  OKAY(timeline_memory_append(t, &index, e));
+  OKAY(timeline_memory_seal(t, e));
+  struct prediction usual = ask_about(t, 1, &a), unknown = ask_about(t, 2, &a), pattern = ask_about(t, 3, &a), brief = ask_about(t, 4, &a);
+  print_message("unusual %.1f %.1f %.1f; unknown %.2f; events %u %u\n", usual.unusual, unknown.unusual, pattern.unusual,
+                unknown.unknown_share, usual.events, unknown.events);
+  assert_int_equal(usual.warnings, 0);
+  assert_true(usual.lo <= usual.probability && usual.probability <= usual.hi && usual.hi - usual.lo < 0.5);
+  assert_true(usual.unusual >= 0 && usual.unusual < 99);
+  assert_true(warned(&unknown, "never seen"));
+  assert_true(unknown.unknown_share > 0.2);
+  assert_true(pattern.unusual > 95 && pattern.unusual > usual.unusual + 30);
+  assert_true(warned(&pattern, "unlike") == (pattern.unusual > 99));
+  assert_true(warned(&brief, "too short"));
+  simulated_life_release(&life);
   timeline_close(t);
-  OKAY(file_remove_tree(root, e));
-  scenario_free(s);
+  arena_free(&a);
+}
+
+/* ---- the pure parts ---- */
+
+/* Isotonic regression by its max-min formula (Robertson et al. 1988), slow and independent. */
+static double isotonic_slowly(const double *y, const double *w, int n, int at) {
+  double best = -1;
+  for (int from = 0; from <= at; from++) {
+    double least = 2, sum = 0, weight = 0;
+    for (int k = from; k < n; k++) {
+      sum += y[k] * w[k], weight += w[k];
+      if (k >= at && sum / weight < least) least = sum / weight;
+    }
+    if (least > best) best = least;
+  }
+  return best;
+}
+
+static void venn_abers_is_isotonic_twice(void **state) {
+  (void)state;
+  struct rng r;
+  rng_init(&r, 3, 0);
+  for (int trial = 0; trial < 200; trial++) {
+    double score[40], weight[40], y[41], w[41], p[2];
+    uint8_t label[40];
+    int n = 1 + (int)rng_below(&r, 40);
+    for (int i = 0; i < n; i++) {
+      score[i] = (i ? score[i - 1] : 0) + 0.01 + rng_uniform(&r); /* distinct: the slow formula knows no ties */
+      weight[i] = trial % 2 ? 1 : 0.5 + rng_uniform(&r);
+      label[i] = rng_uniform(&r) < (double)i / n;
+    }
+    double at = rng_uniform(&r) * (score[n - 1] + 1);
+    OKAY(venn_abers(score, label, weight, (uint32_t)n, at, &p[0], &p[1], e));
+    for (int extra = 0; extra < 2; extra++) {
+      int place = 0, k = 0;
+      for (int i = 0; i <= n; i++) {
+        if (k == i && (i == n || score[i] >= at)) {
+          place = i, y[i] = extra, w[i] = 1, k = -1;
+          if (i == n) break;
+        }
+        y[i + (k < 0)] = label[i < n ? i : n - 1], w[i + (k < 0)] = weight[i < n ? i : n - 1];
+        if (k >= 0) k = i + 1;
+        if (k < 0 && i == n - 1) break;
+      }
+      assert_true(fabs(isotonic_slowly(y, w, n + 1, place) - p[extra]) < 1e-9);
+    }
+    assert_true(p[0] <= p[1] + 1e-12);
+  }
+}
+
+static void damaged_records_are_refused(void **state) {
+  (void)state;
+  static const char *const bad[] = {
+      "{", "[]", "{}", "{\"rules\": {\"coverage\": 2}, \"tasks\": []}",
+      "{\"rules\": {\"coverage\": 0.9, \"unusual_percentile\": 99, \"unknown_share\": 0.2, \"least_events\": 3}, "
+      "\"tasks\": [{\"name\": \"a\", \"n\": 3, \"cases\": 1, \"logit\": [1, 0], \"lower\": [0, 0], \"upper\": [1, 1], "
+      "\"yes_from\": 0, \"no_to\": 0}]}"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    struct uncertainty *u;
+    assert_int_equal(uncertainty_parse(bad[i], &u, NULL), E_CORRUPT);
+  }
+  struct uncertainty *u;
+  OKAY(uncertainty_parse(NULL, &u, e));
+  assert_null(u);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(scenario_files_are_strict), cmocka_unit_test(what_happens_agrees_with_the_risks),
-                                     cmocka_unit_test(the_same_seed_makes_the_same_life), cmocka_unit_test(a_directory_is_written_once),
-                                     cmocka_unit_test(hazards_are_recovered)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  const struct CMUnitTest tests[] = {cmocka_unit_test(scenario_files_are_strict),
+                                     cmocka_unit_test(what_happens_agrees_with_the_risks),
+                                     cmocka_unit_test(the_same_seed_makes_the_same_life),
+                                     cmocka_unit_test(a_directory_is_written_once),
+                                     cmocka_unit_test(venn_abers_is_isotonic_twice),
+                                     cmocka_unit_test(damaged_records_are_refused),
+                                     cmocka_unit_test(hazards_are_recovered),
+                                     cmocka_unit_test(sets_cover_what_they_promise),
+                                     cmocka_unit_test(strange_timelines_are_told)};
+  return cmocka_run_group_tests(tests, learn, forget);
 }
