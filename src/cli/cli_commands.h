@@ -6,5 +6,5 @@ extern const struct command command_init, command_ingest, command_show, command_
     command_promote, command_serve, command_key, command_tasks, command_export, command_verify, command_audit, command_about,
     command_completion, command_deid, command_tagger, command_vault, command_forget, command_simulate, command_calculate;
 extern const struct command command_deploy, command_auditlog;
-extern const struct command command_import;
+extern const struct command command_import, command_generate;
 #endif

@@ -67,6 +67,12 @@ int lm_inspect(const char *path, struct lm_facts *out, struct error *e) {
     out->layers = shape.layers, out->width = shape.width, out->heads = shape.heads, out->kv_heads = shape.kv_heads, out->head = shape.head;
     out->ff = shape.ff, out->context = shape.context, out->vocabulary = shape.vocabulary, out->encoder = shape.family == LM_BERT;
     count_tensors(&s, out);
+    struct arena a;
+    struct str text;
+    arena_init(&a, 0, 0);
+    rc = lm_template_read(&s, &a, &text, e);
+    if (rc == OK) lm_chat_recognise(text, out->chat);
+    arena_free(&a);
   }
   lm_source_close(&s);
   if (rc < 0) error_where(e, path, 0, NULL);
@@ -77,10 +83,10 @@ void lm_facts_format(const struct lm_facts *f, char *out, size_t size) {
   snprintf(out, size,
            "format      %s, %.1f MB of tensors (%s)\nfamily      %s%s%s%s\nshape       %d layers, width %d, %d heads of %d (%d for keys), "
            "MLP %d\n"
-           "parameters  %.1f M\ncontext     %d tokens\nvocabulary  %u tokens\nlicence     %s\n",
+           "parameters  %.1f M\ncontext     %d tokens\nvocabulary  %u tokens\nchat        %s\nlicence     %s\n",
            f->format, (double)f->bytes / 1e6, f->types, f->family, f->name[0] ? ", \"" : "", f->name, f->name[0] ? "\"" : "", f->layers,
            f->width, f->heads, f->head, f->kv_heads, f->ff, (double)f->parameters / 1e6, f->context, f->vocabulary,
-           f->licence[0] ? f->licence : "the file does not say");
+           f->chat[0] ? f->chat : "no template", f->licence[0] ? f->licence : "the file does not say");
 }
 
 /* ---- verifying ---- */

@@ -1,8 +1,13 @@
 /* Inside the language-model engine: shapes and weights as the file has them (lm_open.c), as they are used (lm_forward.c). */
 #ifndef MODEL_LM_INTERNAL_H
 #define MODEL_LM_INTERNAL_H
+#include <stdatomic.h>
 #include <stdio.h>
 
+#include "base/random.h"
+#include "base/thread.h"
+#include "kernel/kernel.h"
+#include "kernel/quant.h"
 #include "model/gguf.h"
 #include "model/lm.h"
 #include "model/safetensors.h"
@@ -44,4 +49,77 @@ int lm_vocabulary_open(const struct lm_source *s, struct subword **out, struct e
 /* the text of the chat template; STR_NONE if there is none. Memory from the arena for a directory. */
 int lm_template_read(const struct lm_source *s, struct arena *a, struct str *out, struct error *e) MUST_CHECK;
 const char *lm_family_name(enum lm_family f);
+
+/* ---- loaded (lm_load.c) ---- */
+
+struct lm_weight {            /* W (rows, columns): packed for the vector units, or floats as the file has them */
+  struct quant_matrix packed; /* packed.packed NULL: use `plain` */
+  struct lm_tensor plain;
+  const float *bias; /* (rows) or NULL */
+  int rows, columns;
+};
+struct lm_layer {
+  const float *attention_norm, *attention_post, *ff_norm, *ff_post, *q_norm, *k_norm; /* NULL: the family has none */
+  const float *attention_shift, *ff_shift;                                            /* BERT's LayerNorm */
+  struct lm_weight q, k, v, o, gate, up, down;
+};
+struct lm {
+  struct lm_source source;
+  struct lm_shape shape;
+  struct subword *vocabulary;
+  struct lm_layer *layer;
+  struct lm_tensor embedding;
+  const float *output_norm, *output_shift, *position, *segment; /* the last three: BERT */
+  struct lm_weight output;
+  float *frequency, *frequency_local; /* (head / 2): angle of a position */
+  struct arena arena;
+  void *memory; /* packed weights */
+  size_t memory_bytes;
+  int context; /* positions that a sequence may have */
+  struct pool *pool;
+  const struct kernel *kernel;
+  const struct quant_kernel *quant;
+  char chat[32];
+  struct str template_text;
+  struct lm_engine *engine; /* lm_generate.c */
+};
+int lm_weights_load(struct lm *m, struct error *e) MUST_CHECK;
+
+/* ---- one pass (lm_forward.c) ---- */
+
+#define LM_ROWS 512 /* most rows of a pass */
+struct lm_cache {   /* one sequence's keys and values, every layer; f16, laid out as kernel/quant.h says */
+  uint16_t *k, *v;
+  int capacity; /* positions, a multiple of 16 */
+};
+struct lm_rows { /* what a pass computes: `rows` tokens, those of one sequence next to each other and in order */
+  int rows;
+  uint32_t token[LM_ROWS];
+  int position[LM_ROWS];
+  struct lm_cache *cache[LM_ROWS];
+  bool wanted[LM_ROWS]; /* logits (decoder) are wanted */
+  int logits;           /* how many are */
+  float *out;           /* (logits, vocabulary), or for an encoder (rows, width) */
+};
+struct lm_buffers; /* activations of a pass */
+int lm_buffers_new(const struct lm *m, struct lm_buffers **out, struct error *e) MUST_CHECK;
+void lm_buffers_free(struct lm_buffers *b);
+void lm_pass(const struct lm *m, struct lm_buffers *b, const struct lm_rows *rows);
+size_t lm_cache_halves(const struct lm *m, int capacity); /* of k; as many of v */
+
+/* ---- streams, choosing, chat ---- */
+
+int lm_cache_new(const struct lm *m, int positions, struct lm_cache *c, size_t *bytes, struct error *e) MUST_CHECK; /* one block: c->k */
+int lm_engine_new(struct lm *m, int streams, struct error *e) MUST_CHECK;
+void lm_engine_free(struct lm_engine *g);
+struct lm_chooser {
+  uint32_t n;
+  struct lm_alternative *item; /* (n) */
+};
+int lm_chooser_init(struct lm_chooser *c, uint32_t vocabulary, struct error *e) MUST_CHECK;
+void lm_chooser_release(struct lm_chooser *c);
+uint32_t lm_choose(struct lm_chooser *c, const struct lm_request *r, struct rng *rng, const float *logits, struct lm_piece *p,
+                   struct lm_alternative top[LM_TOPS]);
+void lm_chat_recognise(struct str template_text, char name[32]);
+bool lm_is_end(const struct lm *m, uint32_t token);
 #endif

@@ -1,0 +1,176 @@
+/* Weights in memory: matrices packed once for the vector units, gains as floats; everything else stays in the mapped file. */
+#include <math.h>
+
+#include "base/file.h"
+#include "model/lm_internal.h"
+
+struct loading {
+  struct lm *m;
+  struct {
+    struct lm_weight *w;
+    size_t bytes;
+  } * pack;
+  size_t n, cap, bytes;
+  atomic_int next;
+};
+
+static int want_matrix(struct loading *l, const char *name, const char *bias, int layer, int rows, int columns, struct lm_weight *w,
+                       struct error *e) {
+  struct lm *m = l->m;
+  struct lm_tensor b;
+  TRY(lm_tensor_find(&m->source, &m->shape, name, layer, &w->plain, e));
+  if (!w->plain.data || w->plain.rows != (uint64_t)rows || w->plain.columns != (uint64_t)columns)
+    return error_set(e, E_CORRUPT, "a matrix of layer %d is missing or of another shape", layer);
+  w->rows = rows;
+  w->columns = columns;
+  if (bias) {
+    TRY(lm_tensor_find(&m->source, &m->shape, bias, layer, &b, e));
+    float *f = b.data ? arena_array(&m->arena, float, (size_t)rows) : NULL;
+    if (b.data && (b.rows != 1 || b.columns != (uint64_t)rows || b.type > 1))
+      return error_set(e, E_CORRUPT, "a bias of layer %d is of another shape", layer);
+    if (b.data && !f) return error_set(e, E_NOMEM, "no memory for a model's biases");
+    if (f) quant_dequantise(b.type, b.data, (size_t)rows, f);
+    w->bias = f;
+  }
+  size_t bytes = quant_plan(w->plain.type, rows, columns, &w->packed);
+  if (!bytes) return OK;
+  l->pack[l->n].w = w;
+  l->pack[l->n++].bytes = (bytes + 4096 + 63) / 64 * 64; /* the last block is prefetched past its end */
+  l->bytes += (bytes + 4096 + 63) / 64 * 64;
+  return OK;
+}
+
+static int want_vector(struct lm *m, const char *name, int layer, int n, const float **out, struct error *e) {
+  struct lm_tensor t;
+  TRY(lm_tensor_find(&m->source, &m->shape, name, layer, &t, e));
+  if (!t.data) return OK;
+  if (t.rows * t.columns != (uint64_t)n || !quant_bytes(t.type, t.columns))
+    return error_set(e, E_CORRUPT, "a vector of layer %d is of another shape", layer);
+  float *f = arena_array(&m->arena, float, (size_t)n);
+  if (!f) return error_set(e, E_NOMEM, "no memory for a model's vectors");
+  quant_dequantise(t.type, t.data, (size_t)n, f);
+  if (m->shape.gain_plus_one)
+    for (int i = 0; i < n; i++) f[i] += 1;
+  *out = f;
+  return OK;
+}
+
+static int want_layer(struct loading *l, int i, struct error *e) {
+  struct lm *m = l->m;
+  const struct lm_shape *s = &m->shape;
+  struct lm_layer *y = &m->layer[i];
+  int q = s->heads * s->head, kv = s->kv_heads * s->head, c = s->width;
+  bool bert = s->family == LM_BERT;
+  TRY(want_matrix(l, "blk.%d.attn_q.weight", "blk.%d.attn_q.bias", i, q, c, &y->q, e));
+  TRY(want_matrix(l, "blk.%d.attn_k.weight", "blk.%d.attn_k.bias", i, kv, c, &y->k, e));
+  TRY(want_matrix(l, "blk.%d.attn_v.weight", "blk.%d.attn_v.bias", i, kv, c, &y->v, e));
+  TRY(want_matrix(l, "blk.%d.attn_output.weight", "blk.%d.attn_output.bias", i, c, q, &y->o, e));
+  TRY(want_matrix(l, "blk.%d.ffn_up.weight", "blk.%d.ffn_up.bias", i, s->ff, c, &y->up, e));
+  TRY(want_matrix(l, "blk.%d.ffn_down.weight", "blk.%d.ffn_down.bias", i, c, s->ff, &y->down, e));
+  if (bert) {
+    TRY(want_vector(m, "blk.%d.attn_output_norm.weight", i, c, &y->attention_norm, e));
+    TRY(want_vector(m, "blk.%d.attn_output_norm.bias", i, c, &y->attention_shift, e));
+    TRY(want_vector(m, "blk.%d.layer_output_norm.weight", i, c, &y->ff_norm, e));
+    TRY(want_vector(m, "blk.%d.layer_output_norm.bias", i, c, &y->ff_shift, e));
+  } else {
+    TRY(want_matrix(l, "blk.%d.ffn_gate.weight", NULL, i, s->ff, c, &y->gate, e));
+    TRY(want_vector(m, "blk.%d.attn_norm.weight", i, c, &y->attention_norm, e));
+    TRY(want_vector(m, "blk.%d.ffn_norm.weight", i, c, &y->ff_norm, e));
+  }
+  if (s->family == LM_GEMMA2 || s->family == LM_GEMMA3) {
+    TRY(want_vector(m, "blk.%d.post_attention_norm.weight", i, c, &y->attention_post, e));
+    TRY(want_vector(m, "blk.%d.post_ffw_norm.weight", i, c, &y->ff_post, e));
+    if (!y->attention_post || !y->ff_post) return error_set(e, E_CORRUPT, "a norm of layer %d is missing", i);
+  }
+  if (s->family == LM_GEMMA3 || s->family == LM_QWEN3) {
+    TRY(want_vector(m, "blk.%d.attn_q_norm.weight", i, s->head, &y->q_norm, e));
+    TRY(want_vector(m, "blk.%d.attn_k_norm.weight", i, s->head, &y->k_norm, e));
+    if (!y->q_norm || !y->k_norm) return error_set(e, E_CORRUPT, "a norm of layer %d is missing", i);
+  }
+  return y->attention_norm && y->ff_norm ? OK : error_set(e, E_CORRUPT, "a norm of layer %d is missing", i);
+}
+
+static int want_ends(struct loading *l, struct error *e) {
+  struct lm *m = l->m;
+  const struct lm_shape *s = &m->shape;
+  struct lm_tensor output;
+  TRY(lm_tensor_find(&m->source, s, "token_embd.weight", 0, &m->embedding, e));
+  if (!quant_bytes(m->embedding.type, (size_t)s->width))
+    return error_set(e, E_INPUT, "token embeddings of a block type that is not supported");
+  if (s->family == LM_BERT) {
+    TRY(want_vector(m, "token_embd_norm.weight", 0, s->width, &m->output_norm, e));
+    TRY(want_vector(m, "token_embd_norm.bias", 0, s->width, &m->output_shift, e));
+    TRY(want_vector(m, "position_embd.weight", 0, s->context * s->width, &m->position, e));
+    struct lm_tensor segment;
+    TRY(lm_tensor_find(&m->source, s, "token_types.weight", 0, &segment, e));
+    if (segment.data) TRY(want_vector(m, "token_types.weight", 0, (int)segment.rows * s->width, &m->segment, e));
+    return m->output_norm && m->position ? OK : error_set(e, E_CORRUPT, "the embeddings' norm or the positions are missing");
+  }
+  TRY(want_vector(m, "output_norm.weight", 0, s->width, &m->output_norm, e));
+  if (!m->output_norm) return error_set(e, E_CORRUPT, "the last norm is missing");
+  TRY(lm_tensor_find(&m->source, s, "output.weight", 0, &output, e));
+  return want_matrix(l, output.data ? "output.weight" : "token_embd.weight", NULL, 0, (int)s->vocabulary, s->width, &m->output, e);
+}
+
+/* Angles per position, by the family's base and scaling (Su et al. 2021; Llama 3.1's rule for its long context). */
+static int make_frequencies(struct lm *m, struct error *e) {
+  const struct lm_shape *s = &m->shape;
+  struct lm_tensor factors;
+  int n = s->head / 2;
+  m->frequency = arena_array(&m->arena, float, (size_t)n);
+  m->frequency_local = arena_array(&m->arena, float, (size_t)n);
+  float *factor = arena_array(&m->arena, float, (size_t)n);
+  if (!m->frequency || !m->frequency_local || !factor) return error_set(e, E_NOMEM, "no memory for a model's frequencies");
+  for (int i = 0; i < n; i++) factor[i] = 1;
+  TRY(lm_tensor_find(&m->source, s, "rope_freqs.weight", 0, &factors, e));
+  if (factors.data && (factors.rows * factors.columns != (uint64_t)n || factors.type != QUANT_F32))
+    return error_set(e, E_CORRUPT, "rope_freqs.weight is of another shape");
+  if (factors.data) memcpy(factor, factors.data, (size_t)n * 4);
+  for (int i = 0; i < n; i++) {
+    double f = pow(s->rope_base, -2.0 * i / s->head);
+    if (s->llama3_factor > 0) {
+      double wave = 2 * 3.14159265358979323846 / f, low = s->llama3_context / s->llama3_low, high = s->llama3_context / s->llama3_high;
+      double smooth = (s->llama3_context / wave - s->llama3_low) / (s->llama3_high - s->llama3_low);
+      if (wave > low)
+        f /= s->llama3_factor;
+      else if (wave >= high)
+        f = (1 - smooth) * f / s->llama3_factor + smooth * f;
+    }
+    m->frequency[i] = (float)(f / (double)factor[i] / (double)s->rope_scale);
+    m->frequency_local[i] = (float)pow(s->rope_base_local, -2.0 * i / s->head);
+  }
+  return OK;
+}
+
+static void pack_all(void *ctx, int worker, int workers) {
+  struct loading *l = ctx;
+  (void)worker, (void)workers;
+  for (;;) {
+    size_t i = (size_t)atomic_fetch_add(&l->next, 1);
+    if (i >= l->n) return;
+    struct quant_matrix *q = &l->pack[i].w->packed;
+    quant_pack(q, l->pack[i].w->plain.data, (void *)(uintptr_t)q->packed, 0, quant_groups(q));
+  }
+}
+
+int lm_weights_load(struct lm *m, struct error *e) {
+  struct loading l = {.m = m};
+  size_t most = (size_t)m->shape.layers * 7 + 1;
+  m->layer = arena_array(&m->arena, struct lm_layer, (size_t)m->shape.layers);
+  l.pack = arena_alloc_array(&m->arena, sizeof *l.pack, most, 8);
+  if (!m->layer || !l.pack) return error_set(e, E_NOMEM, "no memory for a model's tables");
+  TRY(want_ends(&l, e));
+  for (int i = 0; i < m->shape.layers; i++) TRY(want_layer(&l, i, e));
+  TRY(make_frequencies(m, e));
+  if (!l.n) return OK;
+  m->memory_bytes = l.bytes;
+  m->memory = mem_alloc_aligned(l.bytes);
+  if (!m->memory) return error_set(e, E_NOMEM, "no memory for a model's weights (%zu MB)", l.bytes >> 20);
+  uint8_t *at = m->memory;
+  for (size_t i = 0; i < l.n; i++) {
+    l.pack[i].w->packed.packed = at;
+    at += l.pack[i].bytes;
+  }
+  pool_run(m->pool, pack_all, &l);
+  return OK;
+}

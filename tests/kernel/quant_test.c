@@ -1,0 +1,248 @@
+/* Quantised products: blocks against another reader's values (tests/kernel/quant_blocks.txt, made with gguf-py), every column against the
+ * reference, the packing against plain arithmetic on the file's blocks, attention against the reference. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/random.h"
+#include "kernel/quant.h"
+
+static const uint32_t types[] = {QUANT_Q4_0, QUANT_Q4_1, QUANT_Q5_0, QUANT_Q5_1, QUANT_Q8_0, QUANT_Q4_K, QUANT_Q5_K, QUANT_Q6_K};
+enum { TYPES = sizeof types / sizeof *types };
+
+static void test_blocks_of_another_reader(void **state) {
+  (void)state;
+  FILE *f = fopen("tests/kernel/quant_blocks.txt", "r");
+  static char line[16384];
+  int seen = 0;
+  assert_non_null(f);
+  while (fgets(line, sizeof line, f)) {
+    if (*line == '#') continue;
+    uint8_t block[512];
+    float got[256];
+    char *at;
+    uint32_t type = (uint32_t)strtoul(line, &at, 10);
+    size_t n = 0;
+    unsigned byte;
+    for (at++; sscanf(at, "%2x", &byte) == 1; at += 2) block[n++] = (uint8_t)byte;
+    size_t values = n * 256 / quant_bytes(type, 256);
+    assert_true(values <= 256);
+    quant_dequantise(type, block, values, got);
+    assert_non_null(fgets(line, sizeof line, f));
+    at = line;
+    for (size_t i = 0; i < values; i++) {
+      float want = strtof(at, &at);
+      if (fabsf(got[i] - want) > 1e-6f * (1 + fabsf(want)))
+        fail_msg("type %u value %zu: %g, not %g", type, i, (double)got[i], (double)want);
+    }
+    seen++;
+  }
+  fclose(f);
+  assert_int_equal(seen, TYPES);
+}
+
+static void test_halves(void **state) {
+  (void)state;
+  for (unsigned h = 0; h < 65536; h++) {
+    float f = quant_half((uint16_t)h);
+    if (f != f) continue;
+    assert_int_equal(quant_to_half(f), h);
+  }
+  assert_int_equal(quant_to_half(65520.0f), 0x7c00);
+  assert_int_equal(quant_to_half(65519.0f), 0x7bff);
+  assert_int_equal(quant_to_half(1.0f + 0x1p-11f), 0x3c00); /* ties to even */
+  assert_int_equal(quant_to_half(1.0f + 0x3p-11f), 0x3c02);
+}
+
+static void set_half(uint8_t *p, float f) {
+  uint16_t h = quant_to_half(f);
+  memcpy(p, &h, 2);
+}
+
+/* Random blocks with scales that are numbers. */
+static uint8_t *random_blocks(struct rng *r, uint32_t type, size_t n) {
+  size_t bytes = quant_bytes(type, n), each = quant_bytes(type, 256) < 200 && (type < 12) ? quant_bytes(type, 32) : quant_bytes(type, 256);
+  uint8_t *p = malloc(bytes);
+  if (type < 12) each = quant_bytes(type, 32);
+  for (size_t i = 0; i < bytes; i++) p[i] = (uint8_t)rng_u32(r);
+  for (size_t i = 0; i < bytes; i += each) {
+    float d = 0.002f + 0.01f * rng_uniformf(r);
+    set_half(p + i + (type == QUANT_Q6_K ? 208 : 0), d);
+    if (type == QUANT_Q4_1 || type == QUANT_Q5_1 || type == QUANT_Q4_K || type == QUANT_Q5_K)
+      set_half(p + i + 2, d * (rng_uniformf(r) - 0.5f));
+  }
+  return p;
+}
+
+struct run {
+  struct quant_matrix w;
+  struct quant_activations a;
+  uint8_t *file;
+  void *packed, *memory;
+  float *x;
+  int m;
+};
+
+static void run_new(struct run *t, struct rng *r, uint32_t type, int rows, int columns, int m, const struct quant_kernel *k) {
+  size_t bytes = quant_plan(type, rows, columns, &t->w);
+  t->m = m;
+  t->file = random_blocks(r, type, (size_t)rows * (size_t)columns);
+  t->packed = mem_alloc_aligned(bytes + 4096);
+  quant_pack(&t->w, t->file, t->packed, 0, quant_groups(&t->w));
+  t->x = malloc((size_t)m * (size_t)columns * 4);
+  for (int i = 0; i < m * columns; i++) t->x[i] = (float)rng_normal(r) * (i % 37 == 0 ? 5.0f : 1.0f);
+  size_t size = quant_activations_bytes(m, (size_t)columns);
+  t->memory = mem_alloc_aligned(size);
+  quant_activations_place(&t->a, m, (size_t)columns, t->memory);
+  k->activations(t->w.activation, m, columns, t->x, (size_t)columns, &t->a);
+}
+
+static void run_free(struct run *t) {
+  free(t->file);
+  free(t->x);
+  mem_free_aligned(t->packed, quant_plan(t->w.type, t->w.rows, t->w.columns, &t->w) + 4096);
+  mem_free_aligned(t->memory, quant_activations_bytes(t->m, (size_t)t->w.columns));
+}
+
+/* The quantised activations of each column are the reference's, to the bit. */
+static void test_activations(void **state) {
+  (void)state;
+  const struct quant_kernel *all[4];
+  int n = quant_all(all);
+  struct rng r;
+  rng_init(&r, 3, 0);
+  for (int c = 1; c < n; c++)
+    for (int t = 0; t < TYPES; t++) {
+      struct run a, b;
+      struct rng s = r, u = r;
+      run_new(&a, &s, types[t], 16, 512, 5, all[0]);
+      run_new(&b, &u, types[t], 16, 512, 5, all[c]);
+      assert_memory_equal(a.a.q, b.a.q, 5 * 512);
+      assert_memory_equal(a.a.scale, b.a.scale, 5 * 16 * 4);
+      assert_memory_equal(a.a.sum, b.a.sum, 5 * 16 * 4);
+      assert_memory_equal(a.a.minus, b.a.minus, 5 * 32 * 4);
+      assert_memory_equal(a.a.minus_whole, b.a.minus_whole, 5 * 16 * 4);
+      run_free(&a), run_free(&b);
+    }
+}
+
+static void check_product(struct rng *r, uint32_t type, int rows, int columns, int m) {
+  const struct quant_kernel *all[4];
+  int n = quant_all(all);
+  struct run t;
+  run_new(&t, r, type, rows, columns, m, all[0]);
+  float *weights = malloc((size_t)rows * (size_t)columns * 4), *y = malloc((size_t)m * (size_t)rows * 4);
+  quant_dequantise(type, t.file, (size_t)rows * (size_t)columns, weights);
+  for (int c = 0; c < n; c++) {
+    for (int i = 0; i < m * rows; i++) y[i] = NAN;
+    all[c]->product(&t.w, 0, quant_groups(&t.w), &t.a, m, y, (size_t)rows);
+    for (int i = 0; i < m; i++)
+      for (int j = 0; j < rows; j++) {
+        double want = 0, size = 0;
+        for (int k = 0; k < columns; k++) {
+          size_t at = (size_t)i * (size_t)columns + (size_t)k;
+          double p = (double)weights[(size_t)j * (size_t)columns + (size_t)k] * t.a.q[at] * t.a.scale[at / 32];
+          want += p, size += fabs(p);
+        }
+        /* the sum of a block is kept as f16 where the formats' reference keeps it so: one part in 2000 of the minima's share */
+        double bound = (t.w.minima ? 6e-4 : 1e-5) * size + 1e-6;
+        double got = y[(size_t)i * (size_t)rows + (size_t)j];
+        if (!(fabs(got - want) <= bound))
+          fail_msg("%s type %u %dx%d m %d: row %d column %d: %g, not %g", all[c]->name, type, rows, columns, m, i, j, got, want);
+      }
+    if (c == 0) continue;
+    float *ref = malloc((size_t)m * (size_t)rows * 4);
+    all[0]->product(&t.w, 0, quant_groups(&t.w), &t.a, m, ref, (size_t)rows);
+    for (int i = 0; i < m * rows; i++)
+      if (!(fabsf(y[i] - ref[i]) <= 2e-5f * (1 + fabsf(ref[i])) + 1e-4f))
+        fail_msg("%s type %u: %g, reference %g", all[c]->name, type, (double)y[i], (double)ref[i]);
+    free(ref);
+  }
+  free(weights), free(y);
+  run_free(&t);
+}
+
+static void test_products(void **state) {
+  (void)state;
+  struct rng r;
+  rng_init(&r, 11, 0);
+  for (int t = 0; t < TYPES; t++) {
+    int unit = types[t] >= 12 ? 256 : 32;
+    for (int k = 0; k < 4; k++)
+      check_product(&r, types[t], 1 + (int)rng_below(&r, 70), unit * (1 + (int)rng_below(&r, 4)), 1 + (int)rng_below(&r, 21));
+    check_product(&r, types[t], 16, unit, 1);
+    check_product(&r, types[t], 64, 2 * unit, 8);
+  }
+}
+
+static void check_attention(struct rng *r, const struct quant_kernel *k, int rows, int group, int head, int position, int window, bool full,
+                            float cap) {
+  const struct quant_kernel *all[4];
+  quant_all(all);
+  int keys = position + (rows + group - 1) / group + 3, padded = (keys + 15) / 16 * 16;
+  uint16_t *kc = calloc((size_t)padded * (size_t)head, 2), *vc = calloc((size_t)padded * (size_t)head, 2);
+  float q[8][256], out[2][8][256];
+  const float *qp[8];
+  float *op[2][8], *scratch = mem_alloc_aligned(quant_attention_scratch(keys) * 4);
+  for (int i = 0; i < padded * head; i++) kc[i] = quant_to_half((float)rng_normal(r)), vc[i] = quant_to_half((float)rng_normal(r));
+  for (int i = 0; i < 8; i++) {
+    qp[i] = q[i], op[0][i] = out[0][i], op[1][i] = out[1][i];
+    for (int j = 0; j < head; j++) q[i][j] = (float)rng_normal(r);
+  }
+  for (int c = 0; c < 2; c++) {
+    struct quant_attention a = {.rows = rows,
+                                .group = group,
+                                .phase = 0,
+                                .head = head,
+                                .position = position,
+                                .keys = keys,
+                                .window = window,
+                                .full = full,
+                                .scale = 0.2f,
+                                .cap = cap,
+                                .q = qp,
+                                .out = op[c],
+                                .k = kc,
+                                .v = vc,
+                                .scratch = scratch};
+    if (group > 1 && rows < 8) a.phase = 1;
+    (c ? k : all[0])->attention(&a);
+  }
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < head; j++)
+      if (!(fabsf(out[0][i][j] - out[1][i][j]) <= 3e-5f))
+        fail_msg("%s rows %d group %d head %d at %d window %d: %g, not %g", k->name, rows, group, head, position, window,
+                 (double)out[1][i][j], (double)out[0][i][j]);
+  free(kc), free(vc);
+  mem_free_aligned(scratch, quant_attention_scratch(keys) * 4);
+}
+
+static void test_attention(void **state) {
+  (void)state;
+  const struct quant_kernel *all[4];
+  int n = quant_all(all);
+  struct rng r;
+  rng_init(&r, 5, 0);
+  for (int c = 1; c < n; c++)
+    for (int i = 0; i < 60; i++) {
+      int group = 1 + (int)rng_below(&r, 4), head = (int[]){32, 64, 80, 128, 256, 24}[rng_below(&r, 6)];
+      int window = rng_below(&r, 3) ? 0 : 1 + (int)rng_below(&r, 50);
+      check_attention(&r, all[c], 1 + (int)rng_below(&r, 8), group, head, (int)rng_below(&r, 200), window, rng_below(&r, 4) == 0,
+                      rng_below(&r, 4) ? 0 : 20.0f);
+    }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks_of_another_reader), cmocka_unit_test(test_halves),
+                                     cmocka_unit_test(test_activations), cmocka_unit_test(test_products), cmocka_unit_test(test_attention)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,402 @@
+/* The language-model engine on small models with random weights, one of each family, written here as GGUF files: reading at once is the same as step
+ * by step, together the same as alone, a cached prefix the same as none; every kernel column the same as the reference; stops, seeds, limits. That
+ * the families compute what their authors meant is shown on real weights by tests/oracle/lm_oracle.py. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/random.h"
+#include "kernel/quant.h"
+#include "model/gguf.h"
+#include "model/lm.h"
+#include "token/subword.h"
+
+enum { WIDTH = 64, HEADS = 4, KV = 2, HEAD = 32, FF = 96, LAYERS = 3, VOCABULARY = 300 };
+static char dir[64];
+
+static void put_u(struct buf *b, unsigned n, uint64_t v) {
+  for (unsigned i = 0; i < n; i++) buf_putc(b, (char)(v >> 8 * i));
+}
+static void put_text(struct buf *b, const char *s) {
+  put_u(b, 8, strlen(s));
+  buf_puts(b, s);
+}
+static int pairs;
+static void put_key(struct buf *b, const char *key, uint32_t kind) {
+  put_text(b, key), put_u(b, 4, kind);
+  pairs++;
+}
+static void put_count(struct buf *b, const char *family, const char *key, uint32_t v) {
+  char full[96];
+  snprintf(full, sizeof full, "%s.%s", family, key);
+  put_key(b, full, GGUF_U32), put_u(b, 4, v);
+}
+static void put_real(struct buf *b, const char *family, const char *key, float v) {
+  char full[96];
+  uint32_t u;
+  memcpy(&u, &v, 4);
+  snprintf(full, sizeof full, "%s.%s", family, key);
+  put_key(b, full, GGUF_F32), put_u(b, 4, u);
+}
+
+static void put_vocabulary(struct buf *b) {
+  put_key(b, "tokenizer.ggml.model", GGUF_STRING), put_text(b, "llama");
+  put_key(b, "tokenizer.ggml.tokens", GGUF_ARRAY), put_u(b, 4, GGUF_STRING), put_u(b, 8, VOCABULARY);
+  for (int i = 0; i < VOCABULARY; i++) {
+    char name[16];
+    snprintf(name, sizeof name, i < 3 ? "<s%d>" : i < 259 ? "<0x%02X>" : "w%d", i < 3 ? i : i < 259 ? i - 3 : i);
+    put_text(b, name);
+  }
+  put_key(b, "tokenizer.ggml.scores", GGUF_ARRAY), put_u(b, 4, GGUF_F32), put_u(b, 8, VOCABULARY);
+  for (int i = 0; i < VOCABULARY; i++) put_u(b, 4, 0);
+  put_key(b, "tokenizer.ggml.token_type", GGUF_ARRAY), put_u(b, 4, GGUF_I32), put_u(b, 8, VOCABULARY);
+  for (int i = 0; i < VOCABULARY; i++) put_u(b, 4, i < 3 ? SUBWORD_CONTROL : i < 259 ? SUBWORD_BYTE : SUBWORD_NORMAL);
+  put_key(b, "tokenizer.ggml.bos_token_id", GGUF_U32), put_u(b, 4, 1);
+  put_key(b, "tokenizer.ggml.eos_token_id", GGUF_U32), put_u(b, 4, 2);
+}
+
+struct writing {
+  struct buf info, data;
+  struct rng rng;
+  int tensors;
+};
+
+static void put_tensor(struct writing *w, const char *name, int layer, uint32_t type, int columns, int rows, float size, float centre) {
+  char full[96];
+  snprintf(full, sizeof full, name, layer);
+  put_text(&w->info, full), put_u(&w->info, 4, rows > 1 ? 2 : 1), put_u(&w->info, 8, (uint64_t)columns);
+  if (rows > 1) put_u(&w->info, 8, (uint64_t)rows);
+  put_u(&w->info, 4, type), put_u(&w->info, 8, w->data.n);
+  for (int i = 0; i < rows * columns; i++) {
+    if (type == QUANT_Q8_0 || type == QUANT_Q4_1) {
+      if (i % 32) continue;
+      put_u(&w->data, 2, quant_to_half(size / (type == QUANT_Q8_0 ? 70.0f : 5.0f)));
+      if (type == QUANT_Q4_1) put_u(&w->data, 2, quant_to_half(-size * 1.5f));
+      for (int k = 0; k < (type == QUANT_Q8_0 ? 32 : 16); k++) buf_putc(&w->data, (char)rng_u32(&w->rng));
+      continue;
+    }
+    float v = centre + size * (float)rng_normal(&w->rng);
+    uint32_t u;
+    memcpy(&u, &v, 4);
+    if (type == QUANT_F32)
+      put_u(&w->data, 4, u);
+    else
+      put_u(&w->data, 2, type == QUANT_F16 ? quant_to_half(v) : u >> 16);
+  }
+  while (w->data.n % 32) buf_putc(&w->data, 0);
+  w->tensors++;
+}
+
+static void put_layer(struct writing *w, int l, bool norms, bool posts, bool biases) {
+  static const uint32_t type[] = {QUANT_Q4_1, QUANT_Q8_0, QUANT_F32, QUANT_F16, QUANT_BF16};
+  put_tensor(w, "blk.%d.attn_q.weight", l, type[l % 5], WIDTH, HEADS * HEAD, 0.3f, 0);
+  put_tensor(w, "blk.%d.attn_k.weight", l, type[(l + 1) % 5], WIDTH, KV * HEAD, 0.3f, 0);
+  put_tensor(w, "blk.%d.attn_v.weight", l, type[(l + 2) % 5], WIDTH, KV * HEAD, 0.3f, 0);
+  put_tensor(w, "blk.%d.attn_output.weight", l, type[(l + 3) % 5], HEADS * HEAD, WIDTH, 0.3f, 0);
+  put_tensor(w, "blk.%d.ffn_gate.weight", l, type[(l + 4) % 5], WIDTH, FF, 0.3f, 0);
+  put_tensor(w, "blk.%d.ffn_up.weight", l, type[l % 5], WIDTH, FF, 0.3f, 0);
+  put_tensor(w, "blk.%d.ffn_down.weight", l, type[(l + 1) % 5], FF, WIDTH, 0.3f, 0);
+  put_tensor(w, "blk.%d.attn_norm.weight", l, QUANT_F32, WIDTH, 1, 0.1f, 1);
+  put_tensor(w, "blk.%d.ffn_norm.weight", l, QUANT_F32, WIDTH, 1, 0.1f, 1);
+  if (norms) put_tensor(w, "blk.%d.attn_q_norm.weight", l, QUANT_F32, HEAD, 1, 0.1f, 1);
+  if (norms) put_tensor(w, "blk.%d.attn_k_norm.weight", l, QUANT_F32, HEAD, 1, 0.1f, 1);
+  if (posts) put_tensor(w, "blk.%d.post_attention_norm.weight", l, QUANT_F32, WIDTH, 1, 0.1f, 1);
+  if (posts) put_tensor(w, "blk.%d.post_ffw_norm.weight", l, QUANT_F32, WIDTH, 1, 0.1f, 1);
+  if (biases) put_tensor(w, "blk.%d.attn_q.bias", l, QUANT_F32, HEADS * HEAD, 1, 0.1f, 0);
+  if (biases) put_tensor(w, "blk.%d.attn_k.bias", l, QUANT_F32, KV * HEAD, 1, 0.1f, 0);
+  if (biases) put_tensor(w, "blk.%d.attn_v.bias", l, QUANT_F32, KV * HEAD, 1, 0.1f, 0);
+}
+
+static const char *write_model(const char *family) {
+  static char path[128];
+  struct buf head = {0}, all = {0};
+  struct writing w = {.tensors = 0};
+  bool gemma = strncmp(family, "gemma", 5) == 0, three = strcmp(family, "gemma3") == 0 || strcmp(family, "qwen3") == 0;
+  pairs = 0;
+  put_key(&head, "general.architecture", GGUF_STRING), put_text(&head, family);
+  put_count(&head, family, "block_count", LAYERS), put_count(&head, family, "embedding_length", WIDTH);
+  put_count(&head, family, "attention.head_count", HEADS), put_count(&head, family, "attention.head_count_kv", KV);
+  put_count(&head, family, "attention.key_length", HEAD), put_count(&head, family, "feed_forward_length", FF);
+  put_count(&head, family, "context_length", 2048);
+  put_real(&head, family, "attention.layer_norm_rms_epsilon", 1e-5f);
+  if (gemma) put_count(&head, family, "attention.sliding_window", 24);
+  put_vocabulary(&head);
+  rng_init(&w.rng, 99, 0);
+  put_tensor(&w, "token_embd.weight", 0, QUANT_Q8_0, WIDTH, VOCABULARY, 0.3f, 0);
+  put_tensor(&w, "output_norm.weight", 0, QUANT_F32, WIDTH, 1, 0.1f, 1);
+  for (int l = 0; l < LAYERS; l++) put_layer(&w, l, three, gemma, strcmp(family, "qwen2") == 0);
+  buf_puts(&all, "GGUF"), put_u(&all, 4, 3), put_u(&all, 8, (uint64_t)w.tensors), put_u(&all, 8, (uint64_t)pairs);
+  buf_put(&all, head.p, head.n), buf_put(&all, w.info.p, w.info.n);
+  while (all.n % 32) buf_putc(&all, 0);
+  buf_put(&all, w.data.p, w.data.n);
+  snprintf(path, sizeof path, "%s/%s.gguf", dir, family);
+  assert_int_equal(file_write_atomic(path, all.p, all.n, 0600, NULL), OK);
+  buf_release(&head), buf_release(&all), buf_release(&w.info), buf_release(&w.data);
+  return path;
+}
+
+static struct lm *open_model(const char *path, int threads, int streams, const char *column) {
+  struct lm *m;
+  struct error e = {0};
+  if (lm_open(path, &(struct lm_options){.threads = threads, .streams = streams, .context = 1024, .column = column}, &m, &e) < 0)
+    fail_msg("%s", e.message);
+  return m;
+}
+
+static void make_tokens(uint32_t *t, int n, uint64_t seed) {
+  struct rng r;
+  rng_init(&r, seed, 0);
+  for (int i = 0; i < n; i++) t[i] = 3 + rng_below(&r, VOCABULARY - 3);
+}
+
+struct heard {
+  uint32_t token[256];
+  int n, cached, calls, give_up; /* give_up: stop after so many calls */
+  enum lm_end end;
+  struct buf text;
+  double logprob;
+};
+static int hear(void *ctx, const struct lm_piece *p) {
+  struct heard *h = ctx;
+  assert_int_equal(h->end, LM_GOES_ON); /* nothing comes after the end */
+  if (p->end != LM_END_CANCELLED) h->token[h->n++] = p->token;
+  buf_str(&h->text, p->text);
+  h->end = p->end, h->cached = p->cached, h->logprob += (double)p->logprob;
+  return ++h->calls == h->give_up;
+}
+
+static int submit(struct lm *m, const uint32_t *t, int n, uint64_t tenant, struct heard *h, struct lm_request r) {
+  int id;
+  struct error e = {0};
+  *h = (struct heard){.give_up = h->give_up};
+  r.token = t, r.n = (size_t)n, r.tenant = tenant, r.piece = hear, r.ctx = h, r.ignore_end = true;
+  if (!r.most) r.most = 20;
+  int rc = lm_submit(m, &r, &id, &e);
+  return rc < 0 ? rc : id;
+}
+static void run_all(struct lm *m) {
+  int rc;
+  while ((rc = lm_step(m, NULL)) > 0) {}
+  assert_int_equal(rc, 0);
+}
+
+static const char *const families[] = {"llama", "qwen2", "qwen3", "gemma2", "gemma3"};
+enum { FAMILIES = 5 };
+
+static void test_columns(void **state) {
+  (void)state;
+  const struct quant_kernel *all[4];
+  int columns = quant_all(all);
+  enum { N = 90 };
+  uint32_t t[N];
+  float *want = malloc(N * VOCABULARY * 4), *got = malloc(N * VOCABULARY * 4);
+  make_tokens(t, N, 1);
+  for (int f = 0; f < FAMILIES; f++) {
+    const char *path = write_model(families[f]);
+    for (int c = 0; c < columns; c++) {
+      struct lm *m = open_model(path, 1 + c % 2, 1, all[c]->name);
+      assert_int_equal(lm_logits(m, t, N, c ? got : want, NULL), OK);
+      double worst = 0, size = 0;
+      for (int i = 0; c && i < N * VOCABULARY; i++)
+        worst = fmax(worst, fabs((double)(got[i] - want[i]))), size = fmax(size, fabs((double)want[i]));
+      /* a last bit that falls differently can change one quantised activation by one step */
+      if (c && !(worst < 0.03 * size)) fail_msg("%s: %s differs from the reference by %g of %g", families[f], all[c]->name, worst, size);
+      lm_close(m);
+    }
+  }
+  free(want), free(got);
+}
+
+/* Logits of a prompt read at once: the last row of each prefix read alone; so the cache, the windows and the rotation fit together. */
+static void test_step_by_step(void **state) {
+  (void)state;
+  enum { N = 70 };
+  uint32_t t[N + 40];
+  make_tokens(t, N, 2);
+  for (int f = 0; f < FAMILIES; f++) {
+    struct lm *m = open_model(write_model(families[f]), 2, 1, NULL);
+    struct heard a = {0};
+    assert_true(submit(m, t, N, 0, &a, (struct lm_request){.most = 40, .logprobs = 0}) > 0);
+    run_all(m);
+    assert_true(a.n == 40 && a.end == LM_END_LENGTH);
+    /* the same text read at once gives each token the same probability */
+    float *logits = malloc((N + 40) * VOCABULARY * 4);
+    memcpy(t + N, a.token, 40 * 4);
+    assert_int_equal(lm_logits(m, t, N + 40, logits, NULL), OK);
+    double sum = 0;
+    for (int i = 0; i < 40; i++) {
+      const float *x = logits + (size_t)(N - 1 + i) * VOCABULARY;
+      double total = 0;
+      for (int k = 0; k < VOCABULARY; k++) total += exp((double)x[k]);
+      sum += (double)x[a.token[i]] - log(total);
+    }
+    if (fabs(sum - a.logprob) > 0.02 * fabs(sum) + 0.05) fail_msg("%s: %g at once, %g step by step", families[f], sum, a.logprob);
+    free(logits);
+    buf_release(&a.text);
+    lm_close(m);
+  }
+}
+
+static void test_together_and_cached(void **state) {
+  (void)state;
+  enum { STREAMS = 5 };
+  uint32_t t[STREAMS][700];
+  int n[STREAMS] = {3, 40, 700, 17, 300};
+  struct heard alone[STREAMS] = {{.n = 0}}, together[STREAMS] = {{.n = 0}}, again = {.n = 0};
+  struct lm *m = open_model(write_model("llama"), 2, STREAMS, NULL);
+  for (int i = 0; i < STREAMS; i++) {
+    make_tokens(t[i], n[i], 20 + (uint64_t)i);
+    submit(m, t[i], n[i], 100 + (uint64_t)i, &alone[i], (struct lm_request){.most = 12, .logprobs = 0});
+    run_all(m);
+    assert_true(alone[i].n == 12 && alone[i].cached == 0);
+  }
+  for (int i = 0; i < STREAMS; i++) submit(m, t[i], n[i], 200 + (uint64_t)i, &together[i], (struct lm_request){.most = 12, .logprobs = 0});
+  assert_int_equal(submit(m, t[0], 3, 1, &again, (struct lm_request){.most = 1}), E_BUSY);
+  run_all(m);
+  for (int i = 0; i < STREAMS; i++) {
+    assert_true(together[i].n == 12 && together[i].cached == 0);
+    assert_memory_equal(alone[i].token, together[i].token, 12 * 4);
+  }
+  /* the same tenant: all but the last token comes from the cache; another tenant: nothing does */
+  submit(m, t[2], n[2], 202, &again, (struct lm_request){.most = 12, .logprobs = 0});
+  run_all(m);
+  assert_int_equal(again.cached, n[2] - 1);
+  assert_memory_equal(alone[2].token, again.token, 12 * 4);
+  buf_release(&again.text);
+  submit(m, t[2], n[2], 999, &again, (struct lm_request){.most = 12, .logprobs = 0});
+  run_all(m);
+  assert_int_equal(again.cached, 0);
+  assert_memory_equal(alone[2].token, again.token, 12 * 4);
+  buf_release(&again.text);
+  for (int i = 0; i < STREAMS; i++) buf_release(&alone[i].text), buf_release(&together[i].text);
+  lm_close(m);
+}
+
+/* While one stream of a tenant runs, another that begins alike takes a copy of what is there. */
+static void test_prefix_of_a_running_stream(void **state) {
+  (void)state;
+  uint32_t t[300], u[300];
+  struct heard a = {.n = 0}, b = {.n = 0}, c = {.n = 0};
+  struct lm *m = open_model(write_model("gemma3"), 2, 3, NULL);
+  make_tokens(t, 300, 5);
+  memcpy(u, t, sizeof u);
+  make_tokens(u + 250, 50, 6);
+  submit(m, t, 300, 7, &a, (struct lm_request){.most = 30});
+  for (int i = 0; i < 2; i++) assert_true(lm_step(m, NULL) > 0);
+  submit(m, u, 300, 7, &b, (struct lm_request){.most = 10});
+  submit(m, u, 300, 8, &c, (struct lm_request){.most = 10});
+  run_all(m);
+  assert_true(b.cached >= 240 && c.cached == 0);
+  assert_memory_equal(b.token, c.token, 10 * 4);
+  buf_release(&a.text), buf_release(&b.text), buf_release(&c.text);
+  lm_close(m);
+}
+
+static void test_sampling(void **state) {
+  (void)state;
+  uint32_t t[10];
+  struct heard a = {.n = 0}, b = {.n = 0}, c = {.n = 0};
+  struct lm *m = open_model(write_model("llama"), 1, 1, NULL);
+  make_tokens(t, 10, 8);
+  submit(m, t, 10, 0, &a, (struct lm_request){.temperature = 1.5f, .top_p = 0.95f, .seed = 4}), run_all(m);
+  submit(m, t, 10, 0, &b, (struct lm_request){.temperature = 1.5f, .top_p = 0.95f, .seed = 4}), run_all(m);
+  submit(m, t, 10, 0, &c, (struct lm_request){.temperature = 1.5f, .top_p = 0.95f, .seed = 5}), run_all(m);
+  assert_memory_equal(a.token, b.token, 20 * 4);
+  assert_true(memcmp(a.token, c.token, 20 * 4) != 0);
+  buf_release(&b.text), buf_release(&c.text);
+  /* one candidate: greedy, whatever the seed */
+  submit(m, t, 10, 0, &b, (struct lm_request){.temperature = 2, .top_k = 1, .seed = 6}), run_all(m);
+  submit(m, t, 10, 0, &c, (struct lm_request){.temperature = 0}), run_all(m);
+  assert_memory_equal(b.token, c.token, 20 * 4);
+  buf_release(&a.text), buf_release(&b.text);
+  /* text ends before a stop string that spans tokens; nothing of it comes out */
+  assert_true(c.text.n > 12);
+  char middle[8];
+  memcpy(middle, c.text.p + 6, 5);
+  struct str stop = {middle, 5};
+  const char *at = memmem(c.text.p, c.text.n, middle, 5);
+  submit(m, t, 10, 0, &b, (struct lm_request){.stop = &stop, .stops = 1}), run_all(m);
+  assert_true(b.end == LM_END_STOP && b.text.n == (size_t)(at - c.text.p) && memcmp(b.text.p, c.text.p, b.text.n) == 0);
+  buf_release(&b.text), buf_release(&c.text);
+  b.give_up = 3;
+  submit(m, t, 10, 0, &b, (struct lm_request){.most = 20}), run_all(m);
+  assert_int_equal(b.n, 3);
+  buf_release(&b.text);
+  b.give_up = 0;
+  int id = submit(m, t, 10, 0, &b, (struct lm_request){.most = 20});
+  assert_true(lm_step(m, NULL) > 0);
+  lm_cancel(m, id), run_all(m);
+  assert_true(b.end == LM_END_CANCELLED && b.n == 1);
+  buf_release(&b.text);
+  lm_close(m);
+}
+
+static void test_refusals(void **state) {
+  (void)state;
+  uint32_t t[1100];
+  struct heard h = {.n = 0};
+  struct lm *m = open_model(write_model("llama"), 1, 1, NULL);
+  make_tokens(t, 1100, 8);
+  assert_int_equal(submit(m, t, 1024, 0, &h, (struct lm_request){.most = 1}), E_INPUT);
+  assert_int_equal(submit(m, t, 0, 0, &h, (struct lm_request){.most = 1}), E_INPUT);
+  assert_int_equal(submit(m, t, 5, 0, &h, (struct lm_request){.temperature = -1}), E_INPUT);
+  t[3] = VOCABULARY;
+  assert_int_equal(submit(m, t, 5, 0, &h, (struct lm_request){.most = 1}), E_INPUT);
+  struct str text = STR("x");
+  float out[WIDTH];
+  assert_int_equal(lm_embed(m, &text, 1, out, NULL), E_USAGE);
+  struct subword_ids ids = {0};
+  assert_int_equal(lm_chat_tokens(m, &(struct lm_message){"user", text}, 1, &ids, NULL), E_INPUT);
+  subword_ids_release(&ids);
+  lm_close(m);
+  /* a context that fills up ends the text */
+  m = open_model(write_model("llama"), 1, 1, NULL);
+  t[3] = 5;
+  submit(m, t, 1020, 0, &h, (struct lm_request){.most = 100}), run_all(m);
+  assert_true(h.end == LM_END_LENGTH && h.n == 4);
+  buf_release(&h.text);
+  lm_close(m);
+  assert_int_equal(lm_verify(write_model("gemma2"), NULL), OK);
+  const char *path = write_model("qwen3");
+  struct arena a;
+  struct str bytes;
+  arena_init(&a, 0, 0);
+  assert_int_equal(file_read(&a, path, 1 << 26, &bytes, NULL), OK);
+  char *at = memmem(bytes.p, bytes.n, "blk.1.attn_q_norm", 17); /* a tensor that the family needs, under another name */
+  assert_non_null(at);
+  at[4] = '9';
+  assert_int_equal(file_write_atomic(path, bytes.p, bytes.n, 0600, NULL), OK);
+  assert_int_equal(lm_verify(path, NULL), E_CORRUPT);
+  assert_int_equal(lm_open(path, &(struct lm_options){.threads = 1}, &m, NULL), E_CORRUPT);
+  arena_free(&a);
+}
+
+static int setup(void **state) {
+  (void)state;
+  strcpy(dir, "/tmp/vitae-lm-XXXXXX");
+  return mkdtemp(dir) ? 0 : -1;
+}
+static int teardown(void **state) {
+  (void)state;
+  return file_remove_tree(dir, NULL);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_columns),
+                                     cmocka_unit_test(test_step_by_step),
+                                     cmocka_unit_test(test_together_and_cached),
+                                     cmocka_unit_test(test_prefix_of_a_running_stream),
+                                     cmocka_unit_test(test_sampling),
+                                     cmocka_unit_test(test_refusals)};
+  return cmocka_run_group_tests(tests, setup, teardown);
+}
