@@ -5,6 +5,8 @@
 
 enum { AVX2_GEMM_SCRATCH = 160 * 1024 };
 void avx2_gemm(const struct gemm *g);
+size_t avx2_gemm_pack_size(int k, int n);
+void avx2_gemm_pack(const struct gemm *g, float *to);
 void avx2_norm_forward(const struct norm *n);
 void avx2_norm_backward(const struct norm_back *n);
 void avx2_attention_forward(const struct attention *a);

@@ -5,9 +5,20 @@
 
 enum { AVX512_GEMM_SCRATCH = 160 * 1024 };
 void avx512_gemm(const struct gemm *g);
+size_t avx512_gemm_pack_size(int k, int n);
+void avx512_gemm_pack(const struct gemm *g, float *to);
 void avx512bf16_gemm(const struct gemm *g);
+size_t avx512bf16_gemm_pack_size(int k, int n);
+void avx512bf16_gemm_pack(const struct gemm *g, float *to);
 void amx_gemm(const struct gemm *g);
-void amx_emulated_gemm(const struct gemm *g); /* for tests */
+size_t amx_gemm_pack_size(int k, int n);
+void amx_gemm_pack(const struct gemm *g, float *to);
+void amx_emulated_gemm(const struct gemm *g); /* for tests, as the next five */
+size_t amx_emulated_gemm_pack_size(int k, int n);
+void amx_emulated_gemm_pack(const struct gemm *g, float *to);
+void bf16_emulated_gemm(const struct gemm *g);
+size_t bf16_emulated_gemm_pack_size(int k, int n);
+void bf16_emulated_gemm_pack(const struct gemm *g, float *to);
 void avx512_norm_forward(const struct norm *n);
 void avx512_norm_backward(const struct norm_back *n);
 void avx512_attention_forward(const struct attention *a);

@@ -1,5 +1,5 @@
 /* bf16 matrix product on AMX tiles. Compiled everywhere, run only where AMX exists; where it does not, the tests run the
- * same code over the emulated tiles of gemm_emulated_avx512bf16.c, so what stays untried there is the instructions below.
+ * same code over the emulated tiles of gemm_emulatedtiles_avx512.c, so what stays untried there is the instructions below.
  *
  * The compiler's own intrinsics are avoided: in gcc 12 _tile_loadconfig declares fewer bytes than it reads and _tile_loadd
  * declares no memory at all, so the optimiser may drop or move the stores that fill them.
@@ -25,7 +25,7 @@ static void tiles_configure(void) {
 #define TILE_LOAD(t, p, bytes) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : : "r"(p), "r"(bytes) : "memory")
 #define TILE_STORE(t, p, bytes) __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"(p), "r"(bytes) : "memory")
 #define TILE_DOT(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c:)
-#define GEMM_NAME amx_gemm
+#define GEMM_NAME(rest) amx_gemm##rest
 #include "kernel/tiles_vec.h"
 
 _Static_assert((int)TILES_SCRATCH <= (int)AVX512_GEMM_SCRATCH, "callers are told too little scratch");

@@ -2,7 +2,7 @@
 #include "kernel/columns_avx512.h"
 
 #define KERNEL_BF16_PAIRS 1
-#define GEMM_NAME avx512bf16_gemm
+#define GEMM_NAME(rest) avx512bf16_gemm##rest
 #include "kernel/gemm_vec.h"
 
 _Static_assert((int)GEMM_SCRATCH <= (int)AVX512_GEMM_SCRATCH, "callers are told too little scratch");

@@ -1,6 +1,6 @@
 /* Private: f32 matrix product over vec.h, blocked after Goto & van de Geijn (2008): a (KC, NC) block of B is packed into
  * panels that stay in L2, MR rows of A at a time into a strip that stays in L1, and one register block runs over both.
- * The including file defines GEMM_NAME and gets `void GEMM_NAME(const struct gemm *)`.
+ * The including file defines GEMM_NAME(rest), the function's name with `rest` after it, and gets gemm, gemm_pack_size and gemm_pack.
  */
 #ifndef KERNEL_GEMM_VEC_H
 #define KERNEL_GEMM_VEC_H
@@ -165,16 +165,37 @@ static void gemm_few_rows(const struct gemm *g, float *panels, float *strip) {
 }
 #endif
 
-void GEMM_NAME(const struct gemm *g) {
+/* floats of a block of op(B): nb columns in whole panels, k rows */
+static size_t block_floats(int nb, int k) { return (size_t)((nb + NR - 1) / NR * NR) * (size_t)((k + PAIR - 1) / PAIR); }
+
+size_t GEMM_NAME(_pack_size)(int k, int n) {
+  size_t floats = 0;
+  for (int p = 0; p < k; p += KC * PAIR) floats += block_floats(n, k - p < KC * PAIR ? k - p : KC * PAIR);
+  return floats;
+}
+
+void GEMM_NAME(_pack)(const struct gemm *g, float *to) {
+  for (int j = 0; j < g->n; j += NC) {
+    int nb = g->n - j < NC ? g->n - j : NC;
+    for (int p = 0; p < g->k; p += KC * PAIR) {
+      int k = g->k - p < KC * PAIR ? g->k - p : KC * PAIR;
+      panels_pack(g, j, nb, p, k, to);
+      to += block_floats(nb, k);
+    }
+  }
+}
+
+void GEMM_NAME()(const struct gemm *g) {
   if (g->m <= 0 || g->n <= 0) return;
   if (g->k <= 0) {
     gemm_empty(g);
     return;
   }
-  float *panels = g->scratch, *strip = panels + KC * NC;
+  float *scratch = g->scratch, *strip = scratch + KC * NC;
+  const float *panels = g->packed ? g->packed : scratch;
 #ifndef KERNEL_BF16_PAIRS
-  if (!g->tb && g->m <= MR && g->ldb != NR) {
-    gemm_few_rows(g, panels, strip);
+  if (!g->packed && !g->tb && g->m <= MR && g->ldb != NR) {
+    gemm_few_rows(g, scratch, strip);
     return;
   }
 #endif
@@ -182,12 +203,13 @@ void GEMM_NAME(const struct gemm *g) {
     int nb = g->n - j < NC ? g->n - j : NC;
     for (int p = 0; p < g->k; p += KC * PAIR) {
       int k = g->k - p < KC * PAIR ? g->k - p : KC * PAIR;
-      panels_pack(g, j, nb, p, k, panels);
+      if (!g->packed) panels_pack(g, j, nb, p, k, scratch);
       for (int i = 0; i < g->m; i += MR) {
         int m = g->m - i < MR ? g->m - i : MR;
         strip_pack(g, i, m, p, k, strip);
         strip_multiply(g, i, m, j, nb, p, (k + PAIR - 1) / PAIR, strip, panels, NR);
       }
+      if (g->packed) panels += block_floats(nb, k);
     }
   }
 }

@@ -26,6 +26,7 @@ struct gemm {
   int lda;
   const float *b;
   int ldb;
+  const float *packed; /* NULL, or op(B) as this column's gemm_pack left it: then b is not read; the same bits either way */
   float beta;
   const float *bias; /* (n) or NULL; only with beta 0 */
   float *c;
@@ -134,6 +135,10 @@ struct kernel {
   size_t gemm_scratch; /* floats */
 
   void (*gemm)(const struct gemm *g);
+  /* Weights that serve many products are laid out once: floats that op(B) of (k, n) takes (0: this column has no such layout, packed
+   * stays NULL), and the layout itself from n, k, tb, b, ldb; `to` is 64-byte aligned. */
+  size_t (*gemm_pack_size)(int k, int n);
+  void (*gemm_pack)(const struct gemm *g, float *to);
   void (*norm_forward)(const struct norm *n);
   void (*norm_backward)(const struct norm_back *n);
   void (*attention_forward)(const struct attention *a);

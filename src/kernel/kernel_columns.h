@@ -10,6 +10,8 @@
 extern const struct kernel kernel_column_ref, kernel_column_avx2, kernel_column_avx512, kernel_column_avx512bf16, kernel_column_amx;
 
 void ref_gemm(const struct gemm *g);
+size_t ref_gemm_pack_size(int k, int n);
+void ref_gemm_pack(const struct gemm *g, float *to);
 void ref_norm_forward(const struct norm *n);
 void ref_norm_backward(const struct norm_back *n);
 void ref_attention_forward(const struct attention *a);

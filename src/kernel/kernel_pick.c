@@ -11,7 +11,7 @@
  *   adamw, add/axpy/scale/mul       x     x      x
  *
  * The amx column is compiled everywhere; its tile instructions run only where AMX exists. Elsewhere the tests run the same
- * blocking and packing over an emulated tile unit (gemm_emulated_avx512bf16.c).
+ * blocking and packing over an emulated tile unit (gemm_emulatedtiles_avx512.c), and the bf16 pairs in plain arithmetic (gemm_emulatedpairs_avx512.c).
  */
 #include <cpuid.h>
 #include <sys/syscall.h>

@@ -32,6 +32,12 @@ void ref_gemm(const struct gemm *g) {
   }
 }
 
+size_t ref_gemm_pack_size(int k, int n) {
+  (void)k, (void)n;
+  return 0;
+}
+void ref_gemm_pack(const struct gemm *g, float *to) { (void)g, (void)to; }
+
 void ref_norm_forward(const struct norm *n) {
   for (int r = 0; r < n->rows; r++) {
     const float *x = n->x + (size_t)r * n->c;
@@ -322,6 +328,8 @@ const struct kernel kernel_column_ref = {
     .name = "ref",
     .gemm_scratch = 0,
     .gemm = ref_gemm,
+    .gemm_pack_size = ref_gemm_pack_size,
+    .gemm_pack = ref_gemm_pack,
     .norm_forward = ref_norm_forward,
     .norm_backward = ref_norm_backward,
     .attention_forward = ref_attention_forward,

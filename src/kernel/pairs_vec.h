@@ -7,13 +7,30 @@
 
 enum { PAIR = 2 };
 
+/* 32 floats to bf16: `low` to the lower 16 words */
+#ifdef KERNEL_EMULATE_BF16
+VINLINE __m512i bf16_of(__m512 x) {
+  __m512i u = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+  __m512i r = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  r = _mm512_mask_srli_epi32(r, _mm512_fpclass_ps_mask(x, 0x20), u, 31); /* denormal */
+  r = _mm512_mask_slli_epi32(r, _mm512_fpclass_ps_mask(x, 0x20), r, 15);
+  __m512i quiet = _mm512_or_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(0x40));
+  return _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), quiet);
+}
+VINLINE __m512i bf16_words(vf high, vf low) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(bf16_of(low))), _mm512_cvtepi32_epi16(bf16_of(high)), 1);
+}
+#else
+VINLINE __m512i bf16_words(vf high, vf low) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+#endif
+
 /* 32 floats in a row to 16 pairs */
-VINLINE vf pairs_of_row(vf low, vf high) { return (vf)_mm512_cvtne2ps_pbh(high, low); }
+VINLINE vf pairs_of_row(vf low, vf high) { return (vf)bf16_words(high, low); }
 /* 16 columns of two rows to 16 pairs */
 VINLINE vf pairs_of_rows(vf even, vf odd) {
   const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3,
                                          18, 2, 17, 1, 16, 0);
-  return (vf)_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
+  return (vf)_mm512_permutexvar_epi16(order, bf16_words(odd, even));
 }
 VINLINE vf pairs_of_row_n(const float *src, int n) { /* n in [1, 32] floats */
   return pairs_of_row(v_load_n(src, n < VW ? n : VW), n > VW ? v_load_n(src + VW, n - VW) : v_zero());

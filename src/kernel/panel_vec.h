@@ -14,7 +14,14 @@ enum { MR = 6 };
 enum { NR = 2 * VW };
 
 /* What one step of a product does: with bf16 an element of a panel is a pair of consecutive k in 32 bits. */
-#ifdef KERNEL_BF16_PAIRS
+#if defined KERNEL_EMULATE_BF16
+VINLINE vf v_step(vf x, vf b, vf acc) {
+  const __m512i high = _mm512_set1_epi32((int)0xffff0000u);
+  vf xh = (vf)_mm512_and_si512((__m512i)x, high), bh = (vf)_mm512_and_si512((__m512i)b, high);
+  vf xl = (vf)_mm512_slli_epi32((__m512i)x, 16), bl = (vf)_mm512_slli_epi32((__m512i)b, 16);
+  return v_fma(xl, bl, v_fma(xh, bh, acc));
+}
+#elif defined KERNEL_BF16_PAIRS
 VINLINE vf v_step(vf x, vf b, vf acc) { return _mm512_dpbf16_ps(acc, (__m512bh)x, (__m512bh)b); }
 #else
 VINLINE vf v_step(vf x, vf b, vf acc) { return v_fma(x, b, acc); }

@@ -1,7 +1,7 @@
 /* Private: bf16 matrix product over tiles (AMX, or its emulation in the tests' copy). The including file defines
  *   TILES_BEGIN() TILES_END()            configure 8 tiles of 16 rows x 64 bytes, release them
  *   TILE_ZERO(t) TILE_LOAD(t, p, bytes) TILE_STORE(t, p, bytes) TILE_DOT(c, a, b)
- * with t a literal, and GEMM_NAME. Blocking as in gemm_vec.h with a 32 x 32 block of C in four tiles; k is padded with zeros
+ * with t a literal, and GEMM_NAME(rest) as gemm_vec.h has it. Blocking as in gemm_vec.h with a 32 x 32 block of C in four tiles; k is padded with zeros
  * to whole tiles of 32.
  */
 #ifndef KERNEL_TILES_VEC_H
@@ -16,7 +16,8 @@ enum { TILE = 16, BLOCK = 2 * TILE, KC = 256, NC = 512, KS = KC + 16, TILES_SCRA
 
 struct tiles {
   const struct gemm *g;
-  float *panels, *strip, *block;
+  const float *panels;
+  float *strip, *block;
   int p, k, depth; /* first k of the block, its length, its length in pairs padded to whole tiles */
 };
 
@@ -54,13 +55,13 @@ static void tiles_pack_a(const struct tiles *t, int i, int m) {
   }
 }
 
-static void tiles_pack_b(const struct tiles *t, int j, int n) {
+static void tiles_pack_b(const struct tiles *t, int j, int n, float *to) {
   const struct gemm *g = t->g;
   size_t step = g->tb ? (size_t)g->ldb : 1;
   const float *b = g->tb ? g->b + (size_t)j * g->ldb + t->p : g->b + (size_t)t->p * g->ldb + j;
   int pairs = (t->k + 1) / 2;
   for (int jj = 0; jj < n; jj += NR) {
-    float *panel = t->panels + (size_t)jj * (size_t)t->depth;
+    float *panel = to + (size_t)jj * (size_t)t->depth;
     pack_panel(t->k, n - jj < NR ? n - jj : NR, g->tb, b + (size_t)jj * step, g->ldb, panel);
     memset(panel + pairs * NR, 0, sizeof(float) * (size_t)(t->depth - pairs) * NR);
   }
@@ -117,21 +118,51 @@ static void tiles_row(const struct tiles *t, int i, int m, int j, int nb) {
   }
 }
 
-void GEMM_NAME(const struct gemm *g) {
+static void tiles_at(struct tiles *t, int p) {
+  t->p = p;
+  t->k = t->g->k - p < KC * PAIR ? t->g->k - p : KC * PAIR;
+  t->depth = ((t->k + 1) / 2 + TILE - 1) / TILE * TILE;
+}
+static size_t block_floats(const struct tiles *t, int nb) { return (size_t)((nb + NR - 1) / NR * NR) * (size_t)t->depth; }
+
+size_t GEMM_NAME(_pack_size)(int k, int n) {
+  struct tiles t = {.g = &(struct gemm){.k = k, .n = n}};
+  size_t floats = 0;
+  for (int p = 0; p < k; p += KC * PAIR) {
+    tiles_at(&t, p);
+    floats += block_floats(&t, n);
+  }
+  return floats;
+}
+
+void GEMM_NAME(_pack)(const struct gemm *g, float *to) {
+  struct tiles t = {.g = g};
+  for (int j = 0; j < g->n; j += NC) {
+    int nb = g->n - j < NC ? g->n - j : NC;
+    for (int p = 0; p < g->k; p += KC * PAIR) {
+      tiles_at(&t, p);
+      tiles_pack_b(&t, j, nb, to);
+      to += block_floats(&t, nb);
+    }
+  }
+}
+
+void GEMM_NAME()(const struct gemm *g) {
   if (g->m <= 0 || g->n <= 0) return;
   if (g->k <= 0) {
     ref_gemm(g); /* no product: beta and bias only */
     return;
   }
-  struct tiles t = {.g = g, .panels = g->scratch, .strip = g->scratch + KC * NC, .block = g->scratch + KC * NC + BLOCK * KS};
+  struct tiles t = {
+      .g = g, .panels = g->packed ? g->packed : g->scratch, .strip = g->scratch + KC * NC, .block = g->scratch + KC * NC + BLOCK * KS};
   TILES_BEGIN();
   for (int j = 0; j < g->n; j += NC) {
     int nb = g->n - j < NC ? g->n - j : NC;
-    for (t.p = 0; t.p < g->k; t.p += KC * PAIR) {
-      t.k = g->k - t.p < KC * PAIR ? g->k - t.p : KC * PAIR;
-      t.depth = ((t.k + 1) / 2 + TILE - 1) / TILE * TILE;
-      tiles_pack_b(&t, j, nb);
+    for (int p = 0; p < g->k; p += KC * PAIR) {
+      tiles_at(&t, p);
+      if (!g->packed) tiles_pack_b(&t, j, nb, g->scratch);
       for (int i = 0; i < g->m; i += BLOCK) tiles_row(&t, i, g->m - i < BLOCK ? g->m - i : BLOCK, j, nb);
+      if (g->packed) t.panels += block_floats(&t, nb);
     }
   }
   TILES_END();

@@ -81,9 +81,10 @@ int model_verify(const char *dir, void (*finding)(void *, const char *), void *c
 struct plan_shape {
   int threads, lanes, positions; /* lanes: gradients, when training */
   bool training, recompute;
+  const struct kernel *kernel; /* whose layout small models' weights get a second copy in; NULL: none */
 };
 struct model_plan {
-  uint64_t parameters, gradients, optimizer, activations, total; /* bytes */
+  uint64_t parameters, packed, gradients, optimizer, activations, total; /* bytes */
 };
 void model_plan(const struct model_config *c, const struct plan_shape *s, struct model_plan *out);
 void model_plan_text(const struct model_plan *p, char out[256]);
@@ -176,7 +177,7 @@ struct train_options {
   double
       seconds; /* 0 = none; else the schedule ends in about this time: decided once, from the first steps' speed (so the run depends on the machine) */
   int batch_positions; /* per optimiser step; default 4096 */
-  int micro_positions; /* at most so many at once, their gradients are accumulated; 0 = 1024, never less than the context */
+  int micro_positions; /* at most so many at once, their gradients are accumulated; 0 = 512, for large models 1024, never less than the context */
   int lanes;      /* fixed parts in which a step's gradient is summed: with the same number of them a run has the same bits on any number of
               * threads, and more threads than lanes do not help; 0 = as many as threads */
   bool recompute; /* activations of a block are computed again in the backward pass instead of kept: less memory, the same bits */

@@ -25,6 +25,7 @@ void linear_backward(const struct model *m, struct model_workspace *w, float *gr
                                    .lda = out,
                                    .b = m->weight + weight,
                                    .ldb = in,
+                                   .packed = model_packed_back(m, weight, in, out),
                                    .beta = beta,
                                    .c = dx,
                                    .ldc = in,

@@ -32,6 +32,7 @@ static void rates_rows(const struct model *m, float *scratch, int rows, const fl
                                  .lda = c->d,
                                  .b = m->weight + m->rates,
                                  .ldb = c->d,
+                                 .packed = model_packed(m, m->rates, c->d, (int)c->codes),
                                  .bias = m->weight + m->rates_bias,
                                  .c = out,
                                  .ldc = (int)c->codes,

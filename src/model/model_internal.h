@@ -47,6 +47,11 @@ struct model_task {
   uint32_t n, yes, tuning_n, tuning_yes;
   double tuning_auroc, tuning_auroc_deep, tuning_auroc_wide; /* NaN if there were too few */
 };
+struct model_pack { /* a matrix (out, in) at `at`, laid out for x W^T and (training) for dy W; places in model.packed */
+  ptrdiff_t at;
+  int in, out;
+  size_t forward, back;
+};
 struct model {
   struct model_config config;
   const struct kernel *kernel;
@@ -64,11 +69,17 @@ struct model {
   uint8_t *knots;     /* (codes) 0 = the code has no values */
   struct model_task *task;
   int tasks;
-  char *uncertainty; /* text of uncertainty.json, NULL = none */
+  char *uncertainty;       /* text of uncertainty.json, NULL = none */
+  struct model_pack *pack; /* (packs) sorted by place; NULL: nothing is laid out */
+  int packs;
+  float *packed;
+  size_t packed_floats;
+  bool packed_back;
+  const struct kernel *packed_for; /* another column would read it wrongly */
 };
 
-struct
-    layer_state { /* what one block keeps for its backward pass. Without training all blocks share one; with recompute all but x and last */
+/* What one block keeps for its backward pass. Without training all blocks share one; with recompute all share it but for x. */
+struct layer_state {
   float *x, *n1, *mean1, *rstd1, *qkv, *qk_raw, *qk_rstd, *att, *lse;
   float *mid, *n2, *mean2, *rstd2, *up, *act;
 };
@@ -146,6 +157,14 @@ int model_build(const struct model_config *c, const struct vocabulary *v, const 
                 uint64_t seed, struct model **out, struct error *e) MUST_CHECK;
 const struct tensor *model_tensor(const struct model *m, const char *name); /* NULL if absent */
 void model_task_release(struct model_task *t);
+
+/* model_pack.c: a second copy of the matrices in the kernel's own layout. Who changes weights lays them out again. */
+int model_pack_new(struct model *m, bool backward, struct error *e) MUST_CHECK; /* for m->kernel; does nothing for large models */
+void model_pack_one(struct model *m, int i);                                    /* i < m->packs: from the weights as they are now */
+void model_pack_free(struct model *m);
+size_t model_pack_floats(const struct model *m, const struct kernel *k, bool backward);
+const float *model_packed(const struct model *m, ptrdiff_t weight, int in, int out); /* NULL: not laid out */
+const float *model_packed_back(const struct model *m, ptrdiff_t weight, int in, int out);
 
 /* model_plan.c */
 size_t model_workspace_bytes(const struct model *m, struct model_workspace *w, void *base); /* w: positions, training, recompute */

@@ -139,10 +139,11 @@ void model_plan(const struct model_config *c, const struct plan_shape *s, struct
   if (model_table(&m, NULL, 0, NULL) >= 0) {
     uint64_t bytes = m.floats * sizeof(float);
     out->parameters = bytes;
+    out->packed = s->kernel ? model_pack_floats(&m, s->kernel, s->training) * sizeof(float) : 0;
     out->gradients = s->training ? (uint64_t)s->lanes * bytes : 0;
     out->optimizer = s->training ? 2 * bytes : 0;
     out->activations = (uint64_t)s->threads * model_workspace_bytes(&m, &w, NULL);
-    out->total = out->parameters + out->gradients + out->optimizer + out->activations;
+    out->total = out->parameters + out->packed + out->gradients + out->optimizer + out->activations;
   }
   mem_free(m.tensor);
   mem_free(m.block);
@@ -150,7 +151,7 @@ void model_plan(const struct model_config *c, const struct plan_shape *s, struct
 
 void model_plan_text(const struct model_plan *p, char out[256]) {
   char b[5][32];
-  human_bytes(p->parameters, b[0]);
+  human_bytes(p->parameters + p->packed, b[0]);
   human_bytes(p->gradients, b[1]);
   human_bytes(p->optimizer, b[2]);
   human_bytes(p->activations, b[3]);

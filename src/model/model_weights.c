@@ -220,6 +220,7 @@ void model_task_release(struct model_task *t) {
 void model_free(struct model *m) {
   if (!m) return;
   for (int i = 0; m->task && i < m->tasks; i++) model_task_release(&m->task[i]);
+  model_pack_free(m);
   if (m->weight) mem_free_aligned(m->weight, m->floats * sizeof(float));
   if (m->owns_vocabulary) vocabulary_free(m->vocabulary);
   mem_free(m->task);

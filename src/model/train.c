@@ -195,6 +195,12 @@ static float learning_rate(const struct train_run *r) {
   return (float)(low + (peak - low) * wave);
 }
 
+static void pack_job(void *ctx, int worker, int workers) {
+  struct train_run *r = ctx;
+  (void)worker, (void)workers;
+  for (int i; (i = atomic_fetch_add(&r->next_lane, 1)) < r->m->packs;) model_pack_one(r->m, i);
+}
+
 static int one_step(struct train_run *r, struct train_items *batch, struct loss_sums *sums, double *norm, struct error *e) {
   TRY(next_items(r, batch, e));
   TRY(share_out(r, batch, e));
@@ -217,6 +223,8 @@ static int one_step(struct train_run *r, struct train_items *batch, struct loss_
   r->clip_scale = *norm > (double)r->o.clip ? (float)((double)r->o.clip / *norm) : 1.0f;
   r->lr_now = learning_rate(r);
   pool_run(r->pool, adamw_job, r);
+  atomic_store(&r->next_lane, 0);
+  if (r->m->packs) pool_run(r->pool, pack_job, r);
   for (size_t i = 0; i < batch->n; i++) r->positions += batch->at[i].positions;
   r->recent[r->step % 50] = *sums;
   r->step++;
@@ -385,7 +393,8 @@ static int make_workers(struct train_run *r, struct error *e) {
   }
   r->adam_m = mem_alloc_aligned(r->m->floats * sizeof *r->adam_m);
   r->adam_v = mem_alloc_aligned(r->m->floats * sizeof *r->adam_v);
-  return r->adam_m && r->adam_v ? OK : error_set(e, E_NOMEM, "no memory for the optimiser");
+  if (!r->adam_m || !r->adam_v) return error_set(e, E_NOMEM, "no memory for the optimiser");
+  return model_pack_new(r->m, true, e);
 }
 
 static void close_run(struct train_run *r) {
@@ -438,7 +447,7 @@ static int open_run(struct train_run *r, const struct timeline *store, struct er
     TRY(make_model(r, store, e));
   model_set_kernel(r->m, k);
   if (r->o.dropout < 0) r->o.dropout = r->m->config.dropout;
-  if (r->o.micro_positions == 0) r->o.micro_positions = TRAIN_ROWS;
+  if (r->o.micro_positions == 0) r->o.micro_positions = model_pack_floats(r->m, k, true) ? TRAIN_ROWS / 2 : TRAIN_ROWS;
   TRY(make_workers(r, e));
   if (resume) TRY(checkpoint_read_optimizer(r->m, r->o.dir, r->adam_m, r->adam_v, e));
   return train_data_open(&r->o, r->m, store, r->o.seed, &r->data, e);

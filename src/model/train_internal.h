@@ -8,7 +8,8 @@
 #include "timeline/timeline.h"
 #include "token/token.h"
 
-#define TRAIN_ROWS 1024   /* positions of a micro-batch (or the context, if that is longer) */
+#define TRAIN_ROWS \
+  1024 /* positions of a micro-batch (or the context, if that is longer); half for models whose weights are laid out once */
 #define TRAIN_LANES 256   /* most parts in which a step's gradient is summed */
 #define TRAIN_BLOCK 16384 /* parameters of a block of the reduction: the same ones whatever the threads */
 

@@ -271,6 +271,12 @@ static void test_columns_agree(void **state) {
     for (size_t i = 0; i < s.m->floats; i++) difference += pow((double)s.gradient[i] - (double)want[i], 2);
     if (!(sqrt(difference) < bound * sqrt(size) && fabs(l.objective - loss) < bound * fabs(loss)))
       fail_msg("column %s: gradient differs by %.2e, loss %.6f instead of %.6f", all[k]->name, sqrt(difference / size), l.objective, loss);
+    float *packed = calloc(s.m->floats, sizeof *packed);
+    assert_int_equal(model_pack_new(s.m, true, &e), OK); /* weights laid out for the column: the same bits */
+    assert_true(s.m->packs > 0);
+    assert_int_equal(model_loss(s.m, s.w, &s.b, &s.o, packed, &l, &e), OK);
+    assert_memory_equal(packed, s.gradient, s.m->floats * sizeof(float));
+    free(packed);
   }
   free(want);
   close_setup(&s);

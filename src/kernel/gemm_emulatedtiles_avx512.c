@@ -1,8 +1,10 @@
 /* The AMX product over tiles emulated in plain C: for the tests, so that packing and blocking are exercised on machines
- * without AMX. No column uses it. */
+ * without AMX or bf16. No column uses it. */
 #include <string.h>
 
 #include "kernel/columns_avx512.h"
+
+#define KERNEL_EMULATE_BF16 1
 
 struct tile {
   uint32_t word[16][16];
@@ -41,5 +43,5 @@ static void tile_dot(struct tile *c, const struct tile *a, const struct tile *b)
 #define TILE_LOAD(t, p, bytes) tile_load(&tile[t], p, bytes)
 #define TILE_STORE(t, p, bytes) tile_store(&tile[t], p, bytes)
 #define TILE_DOT(c, a, b) tile_dot(&tile[c], &tile[a], &tile[b])
-#define GEMM_NAME amx_emulated_gemm
+#define GEMM_NAME(rest) amx_emulated_gemm##rest
 #include "kernel/tiles_vec.h"
