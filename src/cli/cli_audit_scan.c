@@ -332,8 +332,8 @@ static enum audit_part part_of(const char *below) {
   static const struct {
     const char *prefix;
     enum audit_part part;
-  } parts[] = {{"timelines/blobs/", PART_BLOBS}, {"timelines/", PART_STORE}, {"reports/", PART_REPORTS},
-               {"models/", PART_MODELS},         {"vault/", PART_VAULT},     {"vitae.db", PART_DATABASE}};
+  } parts[] = {{"timelines/blobs/", PART_BLOBS}, {"timelines/", PART_STORE}, {"base/blobs/", PART_BLOBS}, {"base/", PART_STORE},
+               {"reports/", PART_REPORTS},       {"models/", PART_MODELS},   {"vault/", PART_VAULT},      {"vitae.db", PART_DATABASE}};
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
     if (str_starts(str_c(below), str_c(parts[i].prefix))) return parts[i].part;
   return PART_OTHER;
@@ -344,7 +344,8 @@ static enum audit_part part_of(const char *below) {
 static bool left_out(const char *below) {
   const char *base = strrchr(below, '/');
   base = base ? base + 1 : below;
-  if (strncmp(below, "timelines/gen-", 14) == 0 && (strncmp(base, "shard-", 6) == 0 || strcmp(base, "codes") == 0)) return true;
+  bool generation = strncmp(below, "timelines/gen-", 14) == 0 || strncmp(below, "base/gen-", 9) == 0;
+  if (generation && (strncmp(base, "shard-", 6) == 0 || strcmp(base, "codes") == 0)) return true;
   return strncmp(below, "inbox", 5) == 0 || strncmp(below, "vault/quarantine", 16) == 0 || strncmp(below, "vault/review-", 13) == 0;
 }
 
@@ -420,24 +421,26 @@ static int walk(struct audit_run *a, const char *below, int depth, struct map *b
   return rc;
 }
 
-static int generations(struct audit_run *a, struct map *blobs, struct error *e) {
+/* `which`: "timelines", or "base", where a suppressing policy keeps what it does not release. */
+static int generations(struct audit_run *a, const char *which, struct map *blobs, struct error *e) {
   char dir[4096], path[4096], file[300];
   struct dirent **list;
   struct timeline *t;
-  TRY(site_path(a->site, dir, "timelines", NULL));
+  bool base = strcmp(which, "base") == 0;
+  TRY(site_path(a->site, dir, which, NULL));
   TRY(file_join(path, sizeof path, dir, "CURRENT", e));
-  snprintf(a->generation, sizeof a->generation, "none");
+  if (!base) snprintf(a->generation, sizeof a->generation, "none");
   if (!file_exists(path)) return OK;
   TRY(timeline_open(dir, &t, e));
-  snprintf(a->generation, sizeof a->generation, "%s", timeline_generation(t));
-  snprintf(a->store_hash, sizeof a->store_hash, "%s", timeline_hash(t));
+  if (!base) snprintf(a->generation, sizeof a->generation, "%s", timeline_generation(t));
+  if (!base) snprintf(a->store_hash, sizeof a->store_hash, "%s", timeline_hash(t));
   timeline_close(t);
-  int n = scandir(dir, &list, NULL, by_name), rc = n < 0 ? error_set(e, E_IO, "timelines/ cannot be read: %s", strerror(errno)) : OK;
+  int n = scandir(dir, &list, NULL, by_name), rc = n < 0 ? error_set(e, E_IO, "the store cannot be read: %s", strerror(errno)) : OK;
   for (int i = 0; i < n; i++) {
     if (rc == OK && strncmp(list[i]->d_name, "gen-", 4) == 0) {
       rc = file_join(path, sizeof path, dir, list[i]->d_name, e);
       if (rc == OK) rc = store_facts(a, path, e);
-      snprintf(file, sizeof file, "timelines/%s", list[i]->d_name);
+      snprintf(file, sizeof file, "%s/%s", which, list[i]->d_name);
       if (rc == OK) rc = generation(a, path, file, blobs, e);
     }
     free(list[i]);
@@ -450,7 +453,8 @@ int audit_site(struct audit_run *a, struct error *e) {
   struct map blobs;
   double began = time_monotonic();
   map_init(&blobs, 0);
-  int rc = generations(a, &blobs, e);
+  int rc = generations(a, "timelines", &blobs, e);
+  if (rc == OK) rc = generations(a, "base", &blobs, e);
   if (rc == OK) rc = walk(a, "", 0, &blobs, e);
   map_release(&blobs);
   a->seconds = time_monotonic() - began;

@@ -67,6 +67,9 @@ static int finish(struct forgetting *f, struct error *e) {
   if (changed) TRY(vault_commit(f->vault, e));
   TRY(site_path(&f->site, dir, "timelines", NULL));
   if (f->persons) TRY(timeline_forget(dir, f->list.subject, f->list.n, &f->store, e));
+  TRY(site_path(&f->site, dir, "base", NULL));
+  struct timeline_forgotten base;
+  if (f->persons) TRY(timeline_forget(dir, f->list.subject, f->list.n, &base, e));
   for (uint32_t i = 0; i < f->list.n; i++) f->list.done[i] = true;
   return f->persons ? forgotten_write(&f->site, &f->list, e) : OK;
 }

@@ -98,6 +98,8 @@ int forgotten_verify(const struct site *s, void (*finding)(void *ctx, const char
   int rc = forgotten_read(s, &a, &f, e);
   if (rc == OK) rc = site_path(s, dir, "timelines", NULL);
   if (rc == OK) rc = timeline_search(dir, f.subject, f.n, held, &x, e);
+  if (rc == OK) rc = site_path(s, dir, "base", NULL);
+  if (rc == OK) rc = timeline_search(dir, f.subject, f.n, held, &x, e);
   for (uint32_t i = 0; rc == OK && i < f.n; i++)
     if (!f.done[i]) finding(ctx, "forgotten.json: an erasure was interrupted; finish it with: vitae forget SITE --resume");
   arena_free(&a);

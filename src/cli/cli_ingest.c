@@ -170,6 +170,26 @@ static void writing(void *ctx, uint64_t done, uint64_t total) {
   progress_update(bar, done, NULL);
 }
 
+/* Where events are laid down: a policy that holds things back keeps all of them in a base store, of which the timelines are what is
+ * released. The two ways do not mix in one site: the one would undo the other. */
+static int store_dir(const struct site *s, const struct deid_policy *policy, char dir[4096], struct error *e) {
+  char base[4096];
+  TRY(site_path(s, dir, "timelines", NULL));
+  TRY(site_path(s, base, "base", "CURRENT", NULL));
+  bool has_base = file_exists(base), has_store = false;
+  struct timeline *t;
+  struct error none = {0};
+  if (timeline_open(dir, &t, &none) == OK) has_store = true, timeline_close(t);
+  if (policy->suppress && has_store && !has_base)
+    return error_set(e, E_MISMATCH,
+                     "this site's timelines were made without suppression; a policy that suppresses needs a site of its own");
+  if (!policy->suppress && has_base)
+    return error_set(e, E_MISMATCH, "this site's timelines are released with suppression; a policy without it needs a site of its own");
+  if (!policy->suppress) return OK;
+  TRY(site_path(s, dir, "base", NULL));
+  return file_mkdirs(dir, 0700, e);
+}
+
 /* Everything after the vault is open. */
 static int run_through(struct cli *c, const struct site *s, const struct source *from, const struct deid_policy *policy,
                        struct vault *vault, struct wall_summary *sum, struct error *e) {
@@ -179,7 +199,7 @@ static int run_through(struct cli *c, const struct site *s, const struct source 
   TRY(split_rule(cli_text(c, "split", "auto"), &to.split, e));
   const char *source = cli_text(c, "source", from->table ? table_mapping_name(from->table) : from->kind);
   to.source = str_c(source);
-  TRY(site_path(s, dir, "timelines", NULL));
+  TRY(store_dir(s, policy, dir, e));
   int rc = timeline_writer_open(dir, &to, &in.writer, e);
   if (rc < 0) return rc;
   struct buf manifest = {0};

@@ -62,28 +62,30 @@ static int add_blob(void *ctx, const char *hex, const char *path, struct error *
   return OK;
 }
 
-/* The store and the blobs that its events name: timeline_verify reads every byte of both. */
-static int verify_store(const struct site *s, struct findings *f, struct error *e) {
-  char dir[4096], at[4096], bytes[32];
+/* A store and the blobs that its events name: timeline_verify reads every byte of both. `base`: what a suppressing policy holds back lies there. */
+static int verify_store(const struct site *s, const char *which, struct findings *f, struct error *e) {
+  char dir[4096], at[4096], bytes[32], label[32];
   struct timeline *t;
   struct blob_sum sum = {0};
   uint64_t before = f->n;
-  TRY(site_path(s, at, "timelines", "CURRENT", NULL));
+  bool base = strcmp(which, "base") == 0;
+  TRY(site_path(s, at, which, "CURRENT", NULL));
   if (!file_exists(at)) return OK;
-  TRY(site_path(s, dir, "timelines", NULL));
+  TRY(site_path(s, dir, which, NULL));
   TRY(part(f, timeline_verify(dir, finding, f, e), before, e));
+  snprintf(label, sizeof label, "%s", base ? "base store" : "store");
   if (timeline_open(dir, &t, NULL) == OK) {
-    line(f, "store", before, "%s, %u persons, %llu events", timeline_generation(t), timeline_subjects(t),
+    line(f, label, before, "%s, %u persons, %llu events", timeline_generation(t), timeline_subjects(t),
          (unsigned long long)timeline_events(t));
     timeline_close(t);
   } else {
-    line(f, "store", before, "cannot be opened");
+    line(f, label, before, "cannot be opened");
   }
   TRY(file_join(at, sizeof at, dir, "blobs", e));
   if (!file_is_dir(at)) return OK;
   TRY(blob_each(dir, add_blob, &sum, e));
   human_bytes(sum.bytes, bytes);
-  line(f, "blobs", before, "%llu, %s", (unsigned long long)sum.n, bytes);
+  line(f, base ? "base blobs" : "blobs", before, "%llu, %s", (unsigned long long)sum.n, bytes);
   return OK;
 }
 
@@ -150,7 +152,8 @@ static int verify_audit(const struct site *s, struct findings *f, struct error *
 static int verify_site(const char *path, struct findings *f, struct error *e) {
   struct site s;
   TRY(site_open(path, &s, e));
-  TRY(verify_store(&s, f, e));
+  TRY(verify_store(&s, "timelines", f, e));
+  TRY(verify_store(&s, "base", f, e));
   uint64_t before = f->n;
   TRY(part(f, forgotten_verify(&s, finding, f, e), before, e));
   line(f, "forgotten", before, "persons are in no generation");

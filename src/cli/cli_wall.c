@@ -10,8 +10,14 @@
 #include "timeline/timeline.h"
 #include "validate/risk.h"
 
+/* What a suppressing policy held back; before = NULL: nothing was to be. */
+struct held {
+  struct risk_suppressed did;
+  struct risk *before;
+};
+
 static void html_page(const struct deid_policy *policy, const struct wall_summary *sum, const char *generation, const struct risk *risk,
-                      struct buf *b) {
+                      const struct held *held, struct buf *b) {
   const struct deid_counts *n = &sum->counts;
   uint64_t most = 1;
   page_begin(b, "What the wall took out");
@@ -39,6 +45,7 @@ static void html_page(const struct deid_policy *policy, const struct wall_summar
              "dropped<td class=n>%llu</table>",
              (unsigned long long)n->dates_changed, (unsigned long long)n->ages_capped, (unsigned long long)n->zips_kept,
              (unsigned long long)n->zips_cleared, (unsigned long long)n->text_dropped, (unsigned long long)n->elements_dropped);
+  if (held->before) risk_suppressed_html(&held->did, held->before, risk, b);
   buf_puts(b,
            "<h1>What remains at risk</h1><p>Codes, values and intervals remain: a rare combination of them can single a person out for "
            "somebody who knows "
@@ -83,6 +90,17 @@ static void print_table(const struct deid_policy *policy, const struct wall_summ
   printf("The store's generation %s holds %llu persons and %llu events.\n", generation, (unsigned long long)persons,
          (unsigned long long)events);
   if (sum->quarantine[0]) printf("Rejected records are listed (file, row, field, reason) in %s\n", sum->quarantine);
+}
+
+static void print_held(const struct held *h) {
+  if (!h->before) return;
+  const struct risk_suppressed *d = &h->did;
+  char broader[32], out[32];
+  human_thousands((int64_t)d->events_broader, broader), human_thousands((int64_t)d->events_left_out, out);
+  printf(
+      "Held back so that nothing stands for fewer than %u persons: %llu codes became broader ones (%s events), %llu were left out (%s "
+      "events).\n",
+      d->k, (unsigned long long)d->codes_broader, broader, (unsigned long long)d->codes_left_out, out);
 }
 
 /* What is true of the generation: read from the store itself. */
@@ -161,8 +179,8 @@ int wall_statement(const struct site *s, const char *what, struct error *e) {
   return rc;
 }
 
-static void statement(const struct wall_store *store, const struct wall_link *link, struct wall_summary *sum, const struct buf *page,
-                      struct json_out *o) {
+static void statement(const struct wall_store *store, const struct wall_link *link, struct wall_summary *sum, const struct held *held,
+                      const struct buf *page, struct json_out *o) {
   uint8_t digest[32];
   char hex[65];
   statement_head(store, link, sum->source, o);
@@ -175,6 +193,12 @@ static void statement(const struct wall_store *store, const struct wall_link *li
   json_kv_i64(o, "store_events", (int64_t)store->events);
   json_out_key(o, "wall");
   json_out_raw(o, (struct str){sum->manifest.p, sum->manifest.n});
+  if (held->before) {
+    json_out_key(o, "suppression");
+    risk_suppressed_json(&held->did, o);
+    json_out_key(o, "risk_before");
+    risk_json(held->before, o);
+  }
   json_out_key(o, "risk");
   risk_json(store->risk, o);
   sha256_of(page->p, page->n, digest);
@@ -183,19 +207,54 @@ static void statement(const struct wall_store *store, const struct wall_link *li
   json_out_end(o);
 }
 
+int wall_release(const struct site *s, const struct deid_policy *policy, struct risk_suppressed *did, struct risk **before,
+                 struct error *e) {
+  char base[4096], dir[4096];
+  struct risk_options o;
+  struct timeline *t = NULL;
+  struct timeline_suppression plan;
+  struct arena a;
+  struct buf extra = {0};
+  struct json_out out;
+  *before = NULL;
+  TRY(site_path(s, base, "base", NULL));
+  TRY(site_path(s, dir, "timelines", NULL));
+  TRY(risk_options_load(policy->risk_path, &o, e));
+  arena_init(&a, 0, 0);
+  int rc = timeline_open(base, &t, e);
+  if (rc == OK)
+    rc = risk_suppress(t, &o, &(struct risk_suppress_options){(uint32_t)policy->suppress_k, policy->suppress_classes}, &a, &plan, did, e);
+  json_out_init(&out, &extra, false);
+  json_out_object(&out);
+  json_out_key(&out, "suppression");
+  risk_suppressed_json(did, &out);
+  json_out_end(&out);
+  if (rc == OK) rc = buf_check(&extra, e);
+  if (rc == OK) rc = timeline_release(base, dir, &plan, (struct str){extra.p, extra.n}, e);
+  o.work = RISK_WORK;
+  if (rc == OK) rc = risk_compute(t, &o, before, e);
+  if (t) timeline_close(t);
+  buf_release(&extra);
+  arena_free(&a);
+  risk_options_free(&o);
+  return rc;
+}
+
 int wall_report(struct cli *c, const struct site *s, const struct deid_policy *policy, struct wall_summary *sum, struct error *e) {
   struct wall_store store = {0};
   struct wall_link link;
   char file[4096], name[64];
   struct buf html = {0}, json = {0};
   struct json_out o;
+  struct held held = {.before = NULL};
   int rc;
+  if (policy->suppress) TRY_OUT(wall_release(s, policy, &held.did, &held.before, e));
   TRY_OUT(look(s, &store, e));
   TRY_OUT(wall_chain_head(s->path, &link, e));
-  html_page(policy, sum, store.generation, store.risk, &html);
+  html_page(policy, sum, store.generation, store.risk, &held, &html);
   TRY_OUT(buf_check(&html, e));
   json_out_init(&o, &json, false);
-  statement(&store, &link, sum, &html, &o);
+  statement(&store, &link, sum, &held, &html, &o);
   TRY_OUT(buf_check(&json, e));
   snprintf(name, sizeof name, "wall-%s.html", store.generation);
   TRY_OUT(site_path(s, file, "reports", name, NULL));
@@ -204,9 +263,10 @@ int wall_report(struct cli *c, const struct site *s, const struct deid_policy *p
   if (c->json)
     rc = cli_print_json(&json, e);
   else
-    print_table(policy, sum, store.generation, store.persons, store.events), printf("Report: %s\n", file);
+    print_table(policy, sum, store.generation, store.persons, store.events), print_held(&held), printf("Report: %s\n", file);
 out:
   risk_free(store.risk);
+  risk_free(held.before);
   buf_release(&html);
   buf_release(&json);
   return rc;

@@ -47,6 +47,10 @@ struct deid_policy { /* read from policy/NAME.json; `hash` (SHA-256 over the fil
   enum deid_text text;  /* what becomes of free text; a policy that does not say drops it */
   char text_path[4096]; /* the configuration of the text scrubber; `hash` covers it and all that it names */
   char text_hash[65];
+  bool suppress;         /* "risk": what would single persons out is held back when the store is released (docs/deid.md, "Suppression") */
+  bool suppress_classes; /* also classes of persons within the store */
+  int suppress_k;
+  char risk_path[4096]; /* its table; part of `hash` */
 };
 int deid_policy_load(const char *path, struct deid_policy *out, struct error *e) MUST_CHECK;
 

@@ -120,6 +120,28 @@ static int text_fields(struct json root, const char *path, struct deid_policy *p
   return text_config_hash(p->text_path, p->text_hash, e);
 }
 
+/* "risk": {"k": 11, "suppress": true, "classes": false, "table": "risk.json"} */
+static int risk_fields(struct json root, const char *path, struct deid_policy *p, struct error *e) {
+  static const char *const known[] = {"k", "suppress", "classes", "table"};
+  struct json risk = json_get(root, "risk"), v;
+  struct str key;
+  char word[256];
+  if (json_kind(risk) == JSON_NONE) return OK;
+  if (json_kind(risk) != JSON_OBJECT) return bad(e, "risk", "expected an object");
+  for (struct json_iter it = json_members(risk); json_next_member(&it, &key, &v);) {
+    bool fits = false;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) fits |= str_eqc(key, known[i]);
+    if (!fits) return bad(e, "risk", "a setting that does not exist: there are k, suppress, classes, table");
+  }
+  if (!json_bool(json_get(risk, "suppress"), &p->suppress)) return bad(e, "risk.suppress", "expected true or false");
+  if (json_kind(json_get(risk, "classes")) != JSON_NONE && !json_bool(json_get(risk, "classes"), &p->suppress_classes))
+    return bad(e, "risk.classes", "expected true or false");
+  if (!p->suppress) return OK;
+  TRY(number(risk, "k", 2, 64, &p->suppress_k, e));
+  TRY(text(risk, "table", word, sizeof word, e));
+  return beside(path, word, p->risk_path, sizeof p->risk_path, e);
+}
+
 static int fields(struct json root, const char *path, struct deid_policy *p, char zip3_path[4096], struct error *e) {
   char word[256];
   TRY(text(root, "name", p->name, sizeof p->name, e));
@@ -149,6 +171,7 @@ static int fields(struct json root, const char *path, struct deid_policy *p, cha
   TRY(text(root, "zip3", word, sizeof word, e));
   TRY(beside(path, word, zip3_path, 4096, e));
   TRY(text_fields(root, path, p, e));
+  TRY(risk_fields(root, path, p, e));
   return sentinels(root, p, e);
 }
 
@@ -176,6 +199,11 @@ static int stamp(const char *path, const char *zip3_path, struct deid_policy *p,
     strcpy(p->dicom_path, path);
     memcpy(digest[0], all, sizeof all);
     sha256_of(dicom, 64, digest[1]);
+    sha256_of(digest, 2 * sizeof *digest, all);
+  }
+  if (p->risk_path[0]) { /* likewise for what is held back */
+    memcpy(digest[0], all, sizeof all);
+    TRY(sha256_file(p->risk_path, digest[1], e));
     sha256_of(digest, 2 * sizeof *digest, all);
   }
   hash_hex(all, 32, p->hash);

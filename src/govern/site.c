@@ -84,7 +84,10 @@ int site_open(const char *path, struct site *out, struct error *e) {
   if (rc == OK) {
     out->format = (int)format;
     snprintf(out->name, sizeof out->name, "%.*s", STR_ARG(name));
-    snprintf(out->policy, sizeof out->policy, "%.*s", STR_ARG(policy));
+    if (policy.n < sizeof out->policy)
+      snprintf(out->policy, sizeof out->policy, "%.*s", STR_ARG(policy));
+    else
+      rc = error_set(e, E_INPUT, "the policy's path is too long");
   }
   if (rc < 0) error_where(e, "vitae.json", 0, NULL);
   arena_free(&a);

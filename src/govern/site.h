@@ -17,7 +17,7 @@
 #define SITE_FORMAT 1
 struct site {
   char path[1024];
-  char name[64], policy[32];
+  char name[64], policy[4096];
   int format;
 };
 /* Makes the directories and vitae.json; E_USAGE if a site is there already. The vault is made by the caller (deid). */

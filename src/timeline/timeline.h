@@ -111,6 +111,19 @@ int timeline_forget(const char *dir, const int64_t *subjects, uint32_t n, struct
 /* Calls `found` for each of the subjects that a generation on disk holds, whichever generation. */
 int timeline_search(const char *dir, const int64_t *subjects, uint32_t n, void (*found)(void *ctx, const char *generation, int64_t subject),
                     void *ctx, struct error *e) MUST_CHECK;
+/* Release: a new generation in `dir` that is the current generation of the store `base`, without what the plan leaves out (and without codes and
+ * units that only that had); blobs are shared by hard links. The same base and plan give the same bytes. `extra` = JSON object for the
+ * manifest's run. A crash leaves the earlier generation. The plan is for that very generation of the base. */
+#define TIMELINE_SUPPRESSED UINT32_MAX
+enum { TIMELINE_LEFT_OUT = 255 };
+struct timeline_suppression {
+  const uint32_t *to; /* by code: index into `name` of what it becomes (its own name, or a broader code's), or TIMELINE_SUPPRESSED */
+  const struct str *name;
+  uint32_t names;
+  const uint8_t *group;   /* by code: n > 0 = left out for subjects with bit n - 1 of `without`; n < 8 */
+  const uint8_t *without; /* by subject; TIMELINE_LEFT_OUT = the whole life */
+};
+int timeline_release(const char *base, const char *dir, const struct timeline_suppression *s, struct str extra, struct error *e) MUST_CHECK;
 /* Which source the files of a store came from: event k's origin_file lies in [first, first + files) of its source. */
 struct timeline_source {
   struct str name;

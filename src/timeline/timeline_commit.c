@@ -218,7 +218,7 @@ int timeline_writer_finish(struct timeline_writer *w, struct str extra, void (*p
   arena_init(&m->arena, 0, 0);
   partition_path(w, "gen", dir);
   int rc = file_mkdirs(dir, 0755, e);
-  if (rc == OK) rc = w->exclude_n ? forget_dictionaries(w, m, e) : merge_dictionaries(w, m, e);
+  if (rc == OK) rc = w->release ? release_dictionaries(w, m, e) : w->exclude_n ? forget_dictionaries(w, m, e) : merge_dictionaries(w, m, e);
   if (rc == OK) rc = merge_events(w, m, dir, progress, ctx, e);
   if (rc == OK) rc = commit_generation(w, m, dir, extra, e);
   arena_free(&m->arena);

@@ -147,8 +147,7 @@ static int sweep(const char *dir, const int64_t *subjects, uint32_t n, struct ti
   return rc;
 }
 
-/* The store keeps the policy under which its events came. */
-static int keep_policy(struct timeline_writer *w, struct error *e) {
+int writer_keep_policy(struct timeline_writer *w, struct error *e) {
   struct json_parser *jp;
   struct json root;
   TRY(json_parser_new(&jp, e));
@@ -180,7 +179,7 @@ static int write_without(const char *dir, const int64_t *sorted, uint32_t n, str
     w->options.source = STR("forget");
     snprintf(extra, sizeof extra, "{\"forgotten\":%u}", out->found);
     generation_name(w->manifest.generation + 1, out->generation);
-    rc = keep_policy(w, e);
+    rc = writer_keep_policy(w, e);
     if (rc == OK) rc = timeline_writer_finish(w, str_c(extra), NULL, NULL, e);
     if (rc == OK) return OK; /* the writer is gone */
   }

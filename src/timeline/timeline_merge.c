@@ -323,6 +323,26 @@ static int copy_old(struct merger *g, uint32_t index, struct error *e) {
   return old_texts(g, index, &v, copy_text, &first, e);
 }
 
+static int gather_old(struct merger *g, uint32_t index, uint64_t more, uint32_t *n, enum split *split, struct error *e);
+
+/* A life of the base store, without what is not released. Codes that became one may have made events equal. */
+static int release_old(struct merger *g, uint32_t index, struct error *e) {
+  const struct timeline_suppression *s = g->w->release;
+  struct timeline_view v = timeline_view(g->w->previous, index);
+  uint32_t n, kept = 0;
+  enum split split;
+  if (s->without[index] == TIMELINE_LEFT_OUT) return OK;
+  TRY(gather_old(g, index, 0, &n, &split, e));
+  for (uint32_t k = 0; k < n; k++) {
+    if (!release_keeps(s, index, v.code[k])) continue;
+    g->items[kept++] = g->items[k];
+    if (g->items[k].blob) TRY(release_blob(g->w, item_blob(&g->items[k]), e));
+  }
+  if (!kept) return OK;
+  kept = items_order(g->items, kept, g->items + g->item_cap, g->birth);
+  return put_items(g, v.subject, split, g->items, kept, e);
+}
+
 /* Copies the old lives that stand before `hash` (or up to and with it). */
 static int copy_old_until(struct merger *g, uint64_t hash, bool inclusive, struct error *e) {
   const struct timeline *t = g->w->previous;
@@ -334,7 +354,8 @@ static int copy_old_until(struct merger *g, uint64_t hash, bool inclusive, struc
       g->next_old++;
       continue;
     }
-    TRY(copy_old(g, g->next_old++, e));
+    TRY(g->w->release ? release_old(g, g->next_old, e) : copy_old(g, g->next_old, e));
+    g->next_old++;
   }
   return OK;
 }

@@ -47,6 +47,8 @@ struct timeline_writer {
   uint32_t sources, source_cap; /* sources: highest index seen + 1 */
   const int64_t *exclude;       /* sorted: subjects of the previous generation that do not go over (timeline_forget.c) */
   uint32_t exclude_n;
+  const struct timeline_suppression *release; /* `previous` is the base store then (timeline_release.c), */
+  char release_from[3900];                    /* and this its directory */
 };
 
 /* What merging hands to the commit. */
@@ -67,6 +69,11 @@ struct merged {
 int merge_dictionaries(struct timeline_writer *w, struct merged *m, struct error *e) MUST_CHECK;
 /* In place of merge_dictionaries when subjects are left out: codes, units and sources that only they had go too. */
 int forget_dictionaries(struct timeline_writer *w, struct merged *m, struct error *e) MUST_CHECK;
+/* In place of merge_dictionaries when a base store is released. */
+int release_dictionaries(struct timeline_writer *w, struct merged *m, struct error *e) MUST_CHECK;
+bool release_keeps(const struct timeline_suppression *s, uint32_t subject, uint32_t code);
+int release_blob(const struct timeline_writer *w, const uint8_t *digest, struct error *e) MUST_CHECK;
+int writer_keep_policy(struct timeline_writer *w, struct error *e) MUST_CHECK; /* the store keeps the policy under which its events came */
 bool writer_excludes(const struct timeline_writer *w, int64_t subject);
 int merge_events(struct timeline_writer *w, struct merged *m, const char *generation_dir, void (*progress)(void *, uint64_t, uint64_t),
                  void *ctx, struct error *e) MUST_CHECK;

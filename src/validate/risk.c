@@ -44,9 +44,32 @@ static int population(struct risk_options *o, const char *path, struct error *e)
     if (key.n != 3 || str_to_i64(key, &prefix) < 0 || prefix < 0 || prefix > 999 || !json_f64(item, &o->zip3[prefix]))
       return error_set(e, E_INPUT, "the population table's prefixes are not of three digits");
   }
+  for (int i = 0; i < RISK_AGES; i++) o->ages += o->age[i];
+  for (int i = 0; i < 1000; i++)
+    if (o->zip3[i] <= 20000) o->restricted += o->zip3[i];
   o->total = total;
   o->year = (int)year;
   snprintf(o->source, sizeof o->source, "%.*s", STR_ARG(source));
+  return OK;
+}
+
+/* "ICD10CM": [5, 3] */
+static int broader(struct risk_options *o, struct json all, struct error *e) {
+  struct json list, item;
+  struct str key;
+  for (struct json_iter it = json_members(all); json_next_member(&it, &key, &list);) {
+    struct risk_broader *b = &o->broader[o->broader_n];
+    if (o->broader_n++ == RISK_BROADER) return error_set(e, E_INPUT, "too many systems under broader");
+    b->system = str_copy(&o->arena, key);
+    if (!b->system.p) return error_set(e, E_NOMEM, "no memory for the risk table");
+    for (struct json_iter at = json_items(list); json_next(&at, &item);) {
+      int64_t length;
+      bool falls = json_i64(item, &length) && length >= 1 && length <= 64 && b->lengths < RISK_LENGTHS &&
+                   (!b->lengths || length < b->length[b->lengths - 1]);
+      if (!falls) return error_set(e, E_INPUT, "broader: expected lists of at most %d falling lengths", RISK_LENGTHS);
+      b->length[b->lengths++] = (uint8_t)length;
+    }
+  }
   return OK;
 }
 
@@ -64,6 +87,8 @@ static int interpret(struct risk_options *o, const char *path, struct json root,
     TRY(strings(json_get(json_get(root, "attributes"), names[a]), &o->arena, o->prefix[a], &o->prefix_n[a], e));
   TRY(strings(json_get(root, "male"), &o->arena, o->male, &o->male_n, e));
   TRY(strings(json_get(root, "female"), &o->arena, o->female, &o->female_n, e));
+  TRY(strings(json_get(root, "keep"), &o->arena, o->keep, &o->keep_n, e));
+  TRY(broader(o, json_get(root, "broader"), e));
   table = json_str(json_get(root, "population"));
   if (!table.n) return OK;
   char file[4096];
@@ -127,7 +152,7 @@ static int year_of(int64_t time) {
   return y;
 }
 
-static void person(struct risk_work *w, const struct timeline_view *v, struct risk_person *p) {
+void risk_person(struct risk_work *w, const struct timeline_view *v, struct risk_person *p) {
   int64_t birth = TIME_STATIC, first = TIME_STATIC, last = TIME_STATIC;
   *p = (struct risk_person){.zip3 = -1};
   for (uint32_t k = 0; k < v->n; k++) {
@@ -201,20 +226,21 @@ static int one_set(const struct risk_person *p, uint32_t n, int which, struct ri
 
 /* ---- the population ---- */
 
+double risk_people(const struct risk_options *o, const struct risk_person *p) {
+  double people = o->total;
+  if (p->zip3 == 0) people = o->restricted;
+  if (p->zip3 > 0) people = o->zip3[p->zip3];
+  if (p->age) people *= o->age[p->age - 1] / o->ages;
+  if (p->sex == 1 || p->sex == 2) people *= o->sex[p->sex - 1] / (o->sex[0] + o->sex[1]);
+  return people;
+}
+
 static void k_map(const struct risk_options *o, const struct risk_person *p, uint32_t n, struct risk *r) {
-  double restricted = 0, ages = 0;
-  for (int i = 0; i < RISK_AGES; i++) ages += o->age[i];
-  for (int i = 0; i < 1000; i++)
-    if (o->zip3[i] <= 20000) restricted += o->zip3[i];
   r->population = true;
   r->map_least = INFINITY;
   for (uint32_t i = 0; i < n; i++) {
-    double people = o->total;
-    if (p[i].zip3 == 0) people = restricted;
-    if (p[i].zip3 > 0) people = o->zip3[p[i].zip3];
+    double people = risk_people(o, &p[i]);
     if (p[i].zip3 >= 0) r->map_zip++;
-    if (p[i].age) people *= o->age[p[i].age - 1] / ages;
-    if (p[i].sex == 1 || p[i].sex == 2) people *= o->sex[p[i].sex - 1] / (o->sex[0] + o->sex[1]);
     r->map_persons++;
     r->map_under5 += people < 5;
     r->map_under11 += people < 11;
@@ -311,11 +337,16 @@ static void attributes(struct risk_work *w, const struct risk_person *p, uint32_
 
 /* ---- all of it ---- */
 
+void risk_attributes(struct risk_work *w) {
+  for (uint32_t c = 0; c < timeline_codes(w->t); c++) w->attribute[c] = attribute_of(w->o, timeline_code_name(w->t, c));
+  if (!timeline_code_find(w->t, STR("MEDS_BIRTH"), &w->birth)) w->birth = UINT32_MAX;
+}
+
 /* How many persons have each code, and what each person shows. */
 static void first_pass(struct risk_work *w, struct risk_person *p) {
   for (uint32_t i = 0; i < timeline_subjects(w->t); i++) {
     struct timeline_view v = timeline_view(w->t, i);
-    person(w, &v, &p[i]);
+    risk_person(w, &v, &p[i]);
     for (uint32_t k = 0; k < v.n; k++) {
       uint32_t c = v.code[k];
       if (w->last[c] == i + 1) continue;
@@ -357,8 +388,7 @@ int risk_compute(const struct timeline *t, const struct risk_options *o, struct 
   if (rc == OK) {
     memset(r, 0, sizeof *r);
     r->persons = n, r->events = timeline_events(t), r->k = o->k, r->rare_limit = o->rare;
-    for (uint32_t c = 0; c < codes; c++) w.attribute[c] = attribute_of(o, timeline_code_name(t, c));
-    if (!timeline_code_find(t, STR("MEDS_BIRTH"), &w.birth)) w.birth = UINT32_MAX;
+    risk_attributes(&w);
     rc = measure(&w, p, r, e);
   }
   arena_free(&a);

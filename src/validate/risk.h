@@ -22,9 +22,25 @@
 struct timeline;
 struct json_out;
 
-enum { RISK_SETS = 4, RISK_BANDS = 7, RISK_PATTERNS = 3, RISK_SYSTEMS = 12, RISK_AGES = 19, RISK_PREFIXES = 16, RISK_SMALL = 10 };
+enum {
+  RISK_SETS = 4,
+  RISK_BANDS = 7,
+  RISK_PATTERNS = 3,
+  RISK_SYSTEMS = 12,
+  RISK_AGES = 19,
+  RISK_PREFIXES = 16,
+  RISK_SMALL = 10,
+  RISK_LENGTHS = 7,
+  RISK_BROADER = 32,
+  RISK_SUPPRESS_K = 64
+};
 enum risk_attribute { RISK_SEX, RISK_ZIP3, RISK_RACE, RISK_ETHNICITY, RISK_ATTRIBUTES };
 
+struct risk_broader { /* of a code system: its broader code is the code's first so many characters, longest first */
+  struct str system;
+  uint8_t length[RISK_LENGTHS];
+  int lengths;
+};
 struct risk_options {
   uint32_t k, rare; /* classes and codes of fewer persons than this are small, are rare */
   uint32_t sample;  /* persons of whom patterns are drawn */
@@ -32,10 +48,14 @@ struct risk_options {
   uint64_t seed;
   struct str prefix[RISK_ATTRIBUTES][RISK_PREFIXES], male[RISK_PREFIXES], female[RISK_PREFIXES];
   int prefix_n[RISK_ATTRIBUTES], male_n, female_n;
-  double total, sex[2], age[RISK_AGES]; /* people; total 0 = no table */
-  double zip3[1000];                    /* 0 = not listed */
+  double total, sex[2], age[RISK_AGES], ages,
+      restricted;    /* people; total 0 = no table; ages: sum; restricted: of prefixes that become 000 */
+  double zip3[1000]; /* 0 = not listed */
   char source[200];
   int year;
+  struct risk_broader broader[RISK_BROADER];
+  struct str keep[RISK_PREFIXES]; /* codes that begin so are never held back */
+  int broader_n, keep_n;
   struct arena arena;
 };
 int risk_options_load(const char *path, struct risk_options *o, struct error *e) MUST_CHECK;
@@ -78,6 +98,28 @@ void risk_free(struct risk *r);
 void risk_json(const struct risk *r, struct json_out *o); /* one object */
 void risk_html(const struct risk *r, struct buf *b);      /* headings, tables, SVG: no <html> of its own */
 extern const char *const risk_band_name[RISK_BANDS];
+
+/* What a policy holds back (docs/deid.md, "Suppression"): decisions on a base store, for timeline_release. Everything lies in the arena.
+ *
+ *     TRY(risk_suppress(base, &o, &(struct risk_suppress_options){.k = 11}, &arena, &plan, &did, e));
+ *     TRY(timeline_release("site/base", "site/timelines", &plan, extra, e));
+ *
+ * Afterwards no code but the exempt ones is had by fewer than k persons, and no person's age band, sex and ZIP3 are those of fewer than k people
+ * of the population; with `classes`, of fewer than k persons of the store, race and ethnicity included. The same base gives the same plan. */
+struct risk_suppress_options {
+  uint32_t k; /* 2 to RISK_SUPPRESS_K */
+  bool classes;
+};
+struct risk_suppressed {
+  uint32_t k;
+  bool classes;
+  uint64_t codes_broader, codes_left_out, events_broader, events_left_out, zip3, sex, race, persons, touched; /* persons: left out */
+};
+struct timeline_suppression;
+int risk_suppress(const struct timeline *base, const struct risk_options *o, const struct risk_suppress_options *want, struct arena *a,
+                  struct timeline_suppression *out, struct risk_suppressed *did, struct error *e) MUST_CHECK;
+void risk_suppressed_json(const struct risk_suppressed *d, struct json_out *o); /* one object; counts of 1 to 10 are masked */
+void risk_suppressed_html(const struct risk_suppressed *d, const struct risk *before, const struct risk *after, struct buf *b);
 
 /* Masks what is 1 to 10; and, if that is one figure of a table whose total is known, the next smallest too. flag: 0 shown, 1 "<11",
  * 2 "masked". Pure. */

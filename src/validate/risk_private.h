@@ -15,5 +15,9 @@ struct risk_work {
   uint32_t *persons, *last; /* by code: how many persons have it */
   uint32_t birth;           /* code of MEDS_BIRTH */
 };
+void risk_attributes(struct risk_work *w); /* fills `attribute` and `birth` */
+struct timeline_view;
+void risk_person(struct risk_work *w, const struct timeline_view *v, struct risk_person *p);
+double risk_people(const struct risk_options *o, const struct risk_person *p); /* of the population, with these attributes */
 int risk_patterns(struct risk_work *w, struct risk *r, struct error *e) MUST_CHECK;
 #endif

@@ -323,3 +323,47 @@ void risk_html(const struct risk *r, struct buf *b) {
            "<p class=soft>Counts from 1 to 10 are shown as &lt;11; a count from which such a one could be computed is masked. In the "
            "pictures they stand at the edge.</p>");
 }
+
+/* ---- what a policy held back ---- */
+
+static void before_after(struct buf *b, const char *what, uint64_t before, uint64_t after, uint64_t all_before, uint64_t all_after) {
+  buf_printf(b, "<tr><td>%s", what);
+  cell(b, before, all_before);
+  cell(b, after, all_after);
+}
+
+static void held(struct buf *b, const char *what, uint64_t n) {
+  buf_printf(b, "<tr><td>%s<td class=n>", what);
+  if (small(n))
+    buf_puts(b, "&lt;11");
+  else
+    number(b, n);
+}
+
+void risk_suppressed_html(const struct risk_suppressed *d, const struct risk *before, const struct risk *after, struct buf *b) {
+  buf_printf(b,
+             "<h1>What the policy held back</h1><p>Nothing that fewer than k = %u persons share goes into the released store: rare codes "
+             "became broader ones, or stayed behind; persons whom age band, sex and ZIP3 would single out lost what does it. What was held "
+             "back stays in the site's base store, and is weighed anew at each ingest.</p><table><tr><th>held back<th class=n>count",
+             d->k);
+  held(b, "codes that became broader ones", d->codes_broader);
+  held(b, "codes left out", d->codes_left_out);
+  held(b, "events with a broader code", d->events_broader);
+  held(b, "events left out", d->events_left_out);
+  held(b, "persons without ZIP3", d->zip3);
+  held(b, "persons without sex", d->sex);
+  if (d->classes) held(b, "persons without race and ethnicity", d->race);
+  if (d->classes) held(b, "persons left out", d->persons);
+  held(b, "persons of whom anything was held back", d->touched);
+  buf_puts(b, "</table><h2>Before and after</h2><table><tr><th><th class=n>before<th class=n>after");
+  before_after(b, "persons", before->persons, after->persons, before->persons, after->persons);
+  before_after(b, "events", before->events, after->events, before->events, after->events);
+  before_after(b, "codes", before->codes, after->codes, before->codes, after->codes);
+  before_after(b, "codes of too few persons", before->rare_codes, after->rare_codes, before->codes, after->codes);
+  before_after(b, "persons with such a code", before->rare_persons, after->rare_persons, before->persons, after->persons);
+  before_after(b, "persons of fewer than 11 people of the country (k-map)", before->map_under11, after->map_under11, before->persons,
+               after->persons);
+  before_after(b, "persons in classes of fewer than 11 here (age band, sex, ZIP3)", before->set[0].under11, after->set[0].under11,
+               before->persons, after->persons);
+  buf_puts(b, "</table>");
+}
