@@ -14,6 +14,7 @@ static const struct cli_option options[] = {
     {"mode", CLI_TEXT, "MODE", "texts: tag, surrogate, or spans (offsets only); without it the policy's, else tag"},
     {"offsets", CLI_TEXT, "UNIT", "texts: spans in codepoints (default) or bytes"},
     {"text-config", CLI_TEXT, "FILE", "texts: another configuration than the policy's or policy/text.json"},
+    {"no-text", CLI_FLAG, NULL, "fhir: drop narrative, notes and other free text, whatever the policy says"},
     {"names", CLI_TEXT, "HOW",
      "images: the files' new names are their new UIDs (uid, the default) or the old names (keep), which may name patients"},
     {0}};

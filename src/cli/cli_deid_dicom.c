@@ -92,7 +92,10 @@ static int take_record(void *ctx, const struct record *r, struct error *e) {
   uint64_t before = g->written;
   copy.time = (struct record_time){.us = TIME_STATIC};
   TRY(deid_take(g->wall, &copy, e));
-  if (g->written == before) refuse(g, "it cannot be cleaned: pixels that cannot be decoded, or a policy that lets no image out");
+  if (g->written == before)
+    refuse(g,
+           "it cannot be cleaned: pixels that cannot be decoded, or a policy that lets no such image out (volumes of heads; see the "
+           "manifest)");
   return OK;
 }
 

@@ -83,7 +83,8 @@ int cli_deid_fhir(struct cli *c, struct error *e) {
   } else {
     TRY_OUT(vault_open_memory(&vault, e));
   }
-  struct fhir_deid_config config = {.policy = policy, .rules = rules, .tables = tables, .vault = vault, .keep_vault = dir != NULL};
+  struct fhir_deid_config config = {
+      .policy = policy, .rules = rules, .tables = tables, .vault = vault, .no_text = cli_flag(c, "no-text"), .keep_vault = dir != NULL};
   double began = time_monotonic();
   TRY_OUT(fhir_deid_open(&config, &f, e));
   TRY_OUT(fhir_deid_learn(f, c->arg[0], e));

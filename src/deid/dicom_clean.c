@@ -235,6 +235,22 @@ static int uids(struct clean *c, struct dicom_element *el, bool classes, struct 
   return set_parts(c, el, &b, changed, e);
 }
 
+/* A device's own number stays a number, another one: images of one scanner still belong together. */
+static int device_number(struct clean *c, struct dicom_element *el, struct error *e) {
+  struct str rest = dicom_value(el);
+  struct buf b = {0};
+  for (bool first = true; rest.n; first = false) {
+    char mapped[48];
+    struct str one = dicom_part(&rest);
+    if (!first) buf_putc(&b, '\\');
+    if (!one.n) continue;
+    dicom_uid_map(c->who->uid_key, one, mapped);
+    buf_printf(&b, "D%.10s", mapped + sizeof "2.25." - 1);
+    c->counts->device_numbers++;
+  }
+  return set_parts(c, el, &b, el->value.n > 0, e);
+}
+
 /* Numbers in text: nothing but numbers, and none that is the patient's own. */
 static int numbers(struct clean *c, struct dicom_element *el, struct error *e) {
   struct str rest = dicom_value(el);
@@ -378,6 +394,7 @@ static int element_clean(struct clean *c, struct dicom_element *el, bool *remove
     default: break;
   }
   if (el->vr == DICOM_SQ) return items_clean(c, el, false, e);
+  if (action == DICOM_KEEP && dicom_is_text(el->vr) && dicom_profile_number(c->p, el->tag)) return device_number(c, el, e);
   return value_clean(c, el, action, remove, e);
 }
 

@@ -35,7 +35,7 @@ struct dicom_person {
 };
 struct dicom_counts {
   uint64_t files, removed[32] /* by enum identifier_kind */, uids, dates_changed, dates_masked, texts_cleaned, private_removed,
-      private_kept, unknown_removed, overlays_removed, images_read, images_blanked, boxes;
+      private_kept, unknown_removed, overlays_removed, images_read, images_blanked, boxes, device_numbers, faces_flagged, faces_refused;
 };
 int dicom_clean(const struct dicom_profile *p, struct dicom_file *f, const struct dicom_person *who, struct dicom_counts *counts,
                 struct error *e) MUST_CHECK;

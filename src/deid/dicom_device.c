@@ -38,16 +38,26 @@ static bool holds(const struct dicom_file *f, const struct dicom_condition *c) {
   }
 }
 
+static bool fits(const struct dicom_file *f, const struct dicom_device *d) {
+  for (uint32_t k = 0; k < d->all_n; k++) {
+    bool any = false;
+    for (uint32_t j = 0; j < d->all[k].n && !any; j++) any = holds(f, &d->all[k].any[j]);
+    if (!any) return false;
+  }
+  return true;
+}
+
+bool dicom_face_likely(const struct dicom_profile *p, const struct dicom_file *f) {
+  for (uint32_t i = 0; i < p->face_n; i++)
+    if (fits(f, &p->face[i])) return true;
+  return false;
+}
+
 uint32_t dicom_device_boxes(const struct dicom_profile *p, const struct dicom_file *f, struct dicom_box *out, uint32_t room) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < p->device_n; i++) {
     const struct dicom_device *d = &p->device[i];
-    bool all = true;
-    for (uint32_t k = 0; k < d->all_n && all; k++) {
-      bool any = false;
-      for (uint32_t j = 0; j < d->all[k].n && !any; j++) any = holds(f, &d->all[k].any[j]);
-      all = any;
-    }
+    bool all = fits(f, d);
     for (uint32_t k = 0; all && k < d->box_n && n < room; k++) out[n++] = d->box[k];
   }
   return n;

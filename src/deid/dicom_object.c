@@ -75,7 +75,10 @@ void dicom_object_manifest(const struct deid *w, struct json_out *o) {
               {"image_unknown_elements_removed", n->unknown_removed},
               {"image_overlays_removed", n->overlays_removed},
               {"images_read_for_text", n->images_read},
-              {"images_with_text_blanked", n->images_blanked}};
+              {"images_with_text_blanked", n->images_blanked},
+              {"image_device_numbers_replaced", n->device_numbers},
+              {"image_head_volumes_passed", n->faces_flagged},
+              {"image_head_volumes_refused", n->faces_refused}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) json_kv_i64(o, rows[i].key, (int64_t)rows[i].n);
   json_out_key(o, "image_elements_removed");
   json_out_object(o);
@@ -108,6 +111,11 @@ static int person(struct deid *w, struct dicom_person *who, struct error *e) {
 
 static int clean(struct dicom_wall *d, struct dicom_file *f, const struct dicom_person *who, struct buf *out, struct error *e) {
   bool cleaned = false;
+  if (d->profile->faces != DICOM_FACES_KEEP && dicom_face_likely(d->profile, f)) {
+    if (d->profile->faces == DICOM_FACES_REFUSE)
+      return d->counts.faces_refused++, error_set(e, E_DENIED, "a volume of a head: a face could be rebuilt from it");
+    d->counts.faces_flagged++;
+  }
   if (d->eye) TRY(dicom_pixels_clean(d->profile, f, d->eye, &d->counts, &cleaned, e)); /* while the header still names the device */
   TRY(dicom_clean(d->profile, f, who, &d->counts, e));
   TRY(dicom_mark(d->profile, f, who, cleaned, e));

@@ -35,6 +35,8 @@ void dicom_image_grey(const struct dicom_image *image, const uint8_t *frame, boo
 void dicom_image_blank(const struct dicom_image *image, uint8_t *pixels, const struct dicom_box *box, uint32_t n);
 uint32_t dicom_device_boxes(const struct dicom_profile *p, const struct dicom_file *f, struct dicom_box *out, uint32_t room);
 /* The header makes text likely (secondary capture, ultrasound, BurnedInAnnotation): the whole image is read, not only what looks like lines. */
+/* A volume of a head, by what the header says: whoever has it can rebuild the face and compare it with photographs. */
+bool dicom_face_likely(const struct dicom_profile *p, const struct dicom_file *f);
 bool dicom_text_likely(const struct dicom_file *f);
 
 struct dicom_eye;

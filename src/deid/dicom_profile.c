@@ -131,6 +131,11 @@ static int lists_read(struct dicom_profile *p, struct json root, struct error *e
   if (!p->class_uid || !p->scheme) return no_memory(e);
   for (struct json_iter it = json_items(json_get(root, "class_uids")); json_next(&it, &v);)
     if (p->class_n == LIST || hex(json_str(v), UINT32_MAX, &p->class_uid[p->class_n++]) < 0) return bad(e, "class_uids", "expected tags");
+  p->number = arena_array(&p->arena, uint32_t, LIST);
+  if (!p->number) return no_memory(e);
+  for (struct json_iter it = json_items(json_get(root, "device_numbers")); json_next(&it, &v);)
+    if (p->number_n == LIST || hex(json_str(v), UINT32_MAX, &p->number[p->number_n++]) < 0)
+      return bad(e, "device_numbers", "expected tags");
   for (struct json_iter it = json_items(json_get(root, "standard_schemes")); json_next(&it, &v);) {
     if (p->scheme_n == LIST) return bad(e, "standard_schemes", "too many");
     p->scheme[p->scheme_n] = str_copy(&p->arena, json_str(v));
@@ -216,6 +221,13 @@ static int devices_read(struct dicom_profile *p, struct json root, struct error 
     TRY(clauses_read(p, json_get(v, "when"), &p->device[p->device_n], e));
     TRY(boxes_read(p, json_get(v, "boxes"), &p->device[p->device_n], e));
   }
+  list = json_get(root, "faces");
+  n = json_count(list);
+  if (json_kind(list) != JSON_ARRAY || n == 0 || n > LIST) return bad(e, "faces", "expected a list of rules");
+  p->face = arena_array(&p->arena, struct dicom_device, n + 1);
+  if (!p->face) return no_memory(e);
+  for (struct json_iter it = json_items(list); json_next(&it, &v); p->face_n++)
+    TRY(clauses_read(p, json_get(v, "when"), &p->face[p->face_n], e));
   return OK;
 }
 
@@ -243,6 +255,11 @@ static int options_read(struct dicom_profile *p, struct json j, struct error *e)
   }
   if (dicom_profile_option(p, DICOM_FULL_DATES) && dicom_profile_option(p, DICOM_MODIFIED_DATES))
     return bad(e, "dicom.options", "dates are kept or modified, not both");
+  struct str numbers = json_str(json_get(j, "device_numbers")), faces = json_str(json_get(j, "faces"));
+  p->keep_numbers = str_eqc(numbers, "keep");
+  if (numbers.n && !p->keep_numbers && !str_eqc(numbers, "replace")) return bad(e, "dicom.device_numbers", "expected replace or keep");
+  p->faces = str_eqc(faces, "keep") ? DICOM_FACES_KEEP : str_eqc(faces, "flag") ? DICOM_FACES_FLAG : DICOM_FACES_REFUSE;
+  if (faces.n && p->faces == DICOM_FACES_REFUSE && !str_eqc(faces, "refuse")) return bad(e, "dicom.faces", "expected refuse, flag or keep");
   struct str how = json_str(json_get(j, "descriptors"));
   p->vocabulary = str_eqc(how, "vocabulary");
   if (!p->vocabulary && !str_eqc(how, "scrub")) return bad(e, "dicom.descriptors", "expected vocabulary or scrub");
@@ -356,6 +373,12 @@ uint16_t dicom_profile_safe(const struct dicom_profile *p, struct str creator, u
     if (s->group == tag >> 16 && s->element == (tag & 0xFF) && str_eq(s->creator, creator)) return s->vr;
   }
   return 0;
+}
+
+bool dicom_profile_number(const struct dicom_profile *p, uint32_t tag) {
+  for (uint32_t i = 0; i < p->number_n && !p->keep_numbers; i++)
+    if (p->number[i] == tag) return true;
+  return false;
 }
 
 bool dicom_profile_class(const struct dicom_profile *p, uint32_t tag) {

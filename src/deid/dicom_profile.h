@@ -5,7 +5,8 @@
  *
  * The policy's "dicom" object names the tables (files beside it) and lists options of PS3.15 Annex E, e.g.
  *     "dicom": {"profile": "dicom-ps3.15.json", "devices": "dicom-devices.json", "words": "dicom-words.json",
- *               "options": ["clean-pixel", "clean-descriptors", "retain-longitudinal-modified-dates"], "descriptors": "vocabulary"}
+ *               "options": ["clean-pixel", "clean-descriptors", "retain-longitudinal-modified-dates"], "descriptors": "vocabulary",
+ *               "device_numbers": "replace", "faces": "flag"}
  * Compound codes want an object's type (1, 2, 3), which needs the tables of all objects; the stricter action that stays valid is taken:
  * X/Z -> Z (X for a sequence), X/D -> D, Z/D -> D, X/Z/D -> D, X/Z/U* -> items with new UIDs. Immutable after loading. Paper: DICOM PS3.15 Annex E.
  */
@@ -63,6 +64,7 @@ struct dicom_device {
   const struct dicom_box *box;
   uint32_t all_n, box_n;
 };
+enum dicom_faces { DICOM_FACES_REFUSE, DICOM_FACES_FLAG, DICOM_FACES_KEEP };
 struct dicom_profile {
   struct arena arena;
   struct dicom_rule *rule; /* by tag; 50xx and 60xx as 5000 and 6000 */
@@ -70,10 +72,14 @@ struct dicom_profile {
   uint32_t *class_uid;
   struct str *scheme; /* coding schemes whose meanings are published */
   struct dicom_device *device;
-  uint32_t rule_n, safe_n, class_n, scheme_n, device_n;
+  struct dicom_device *face; /* without boxes: images from which a face could be rebuilt */
+  uint32_t *number;          /* elements that name one device, such as its serial number */
+  uint32_t rule_n, safe_n, class_n, scheme_n, device_n, face_n, number_n;
   struct map words;
   uint16_t options;                 /* bits of enum dicom_option */
   bool vocabulary;                  /* descriptors keep known words only */
+  bool keep_numbers;                /* "device_numbers": "keep"; else they are replaced by numbers of the vault's, the same in every file */
+  enum dicom_faces faces;           /* "faces": keep, flag, or refuse (the default) */
   char code[DICOM_OPTIONS + 1][16]; /* DCM codes of the options, the last one the basic profile's */
   char edition[16], hash[65];
 };
@@ -85,6 +91,7 @@ int dicom_profile_hash(const char *policy, char hex[65], struct error *e) MUST_C
 enum dicom_action dicom_profile_action(const struct dicom_profile *p, uint32_t tag);
 bool dicom_profile_option(const struct dicom_profile *p, enum dicom_option o);
 uint16_t dicom_profile_safe(const struct dicom_profile *p, struct str creator, uint32_t tag); /* representation; 0: not safe */
+bool dicom_profile_number(const struct dicom_profile *p, uint32_t tag);                       /* names one device, and is not kept */
 bool dicom_profile_class(const struct dicom_profile *p, uint32_t tag);                        /* UIDs that name classes, not things */
 bool dicom_profile_scheme(const struct dicom_profile *p, struct str scheme);
 bool dicom_profile_word(const struct dicom_profile *p, struct str lower);

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "deid/deid_known.h"
 #include "deid/fhir_private.h"
 #include "record/fhir.h"
 
@@ -421,6 +422,7 @@ int fhir_deid_open(const struct fhir_deid_config *c, struct fhir_deid **out, str
   f->vault = c->vault;
   f->ours = c->rules == NULL;
   f->keep_vault = c->keep_vault;
+  f->no_text = c->no_text;
   arena_init(&f->scratch, 256 << 20, ARENA_WIPE);
   map_init(&f->alias, 0);
   map_init(&f->shown, 0);
@@ -429,6 +431,7 @@ int fhir_deid_open(const struct fhir_deid_config *c, struct fhir_deid **out, str
   TRY_OUT(open_tables(f, c, e));
   TRY_OUT(vault_source(f->vault, str_c(c->source ? c->source : "fhir"), &f->source, e));
   TRY_OUT(vault_secret(f->vault, 0, "fhir-ids", f->secret, e));
+  TRY_OUT(vault_secret(f->vault, 0, "dicom-uid", f->uid_key, e));
   TRY_OUT(fhir_doc_init(&f->doc, f->types, e));
 out:
   if (rc < 0)
@@ -444,6 +447,7 @@ void fhir_deid_close(struct fhir_deid *f) {
   arena_free(&f->scratch);
   map_release(&f->alias);
   map_release(&f->shown);
+  deid_known_free(f->known);
   fhir_rules_free(f->rules);
   fhir_types_free(f->types);
   if (f->codes) code_rules_free(f->codes);

@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "deid/deid_date.h"
+#include "deid/dicom_clean.h"
 #include "deid/fhir_private.h"
 #include "deid/zip3.h"
 #include "record/fhir.h"
@@ -106,6 +107,22 @@ static int set_url(struct fhir_deid *f, uint32_t i, struct error *e) {
   if (fhir_type_of(f->types, fhir_type_id(f->types, s))->kind == FHIR_RESOURCE) return OK;
   if (fhir_ref_of(f, s).form != REF_TYPED) return drop(f, i), OK;
   return set_reference(f, i, "", e);
+}
+
+/* A DICOM UID as the same vault's images carry it; classes of the standard stay. */
+static int set_uid(struct fhir_deid *f, uint32_t i, struct error *e) {
+  struct str s = value_of(f, i), uid = s;
+  char mapped[48], text[64];
+  bool urn = str_starts(s, STR("urn:oid:"));
+  if (urn) uid = (struct str){s.p + 8, s.n - 8};
+  bool shaped = uid.n >= 3 && uid.n <= 64 && uid.p[0] >= '0' && uid.p[0] <= '2';
+  for (size_t k = 0; k < uid.n; k++) shaped = shaped && ((uid.p[k] >= '0' && uid.p[k] <= '9') || uid.p[k] == '.');
+  if (!shaped) return drop(f, i), OK;
+  if (str_starts(uid, STR("1.2.840.10008."))) return OK;
+  dicom_uid_map(f->uid_key, uid, mapped);
+  snprintf(text, sizeof text, "%s%s", urn ? "urn:oid:" : "", mapped);
+  fhir_label(f, LABEL_HASH);
+  return json_tree_set_str(&f->doc.json, i, str_c(text), e);
 }
 
 /* ---- dates ---- */
@@ -342,6 +359,15 @@ int fhir_our_value(struct fhir_deid *f, const struct fhir_rule *rule, uint32_t i
       if (object) return clean_quantity(f, i, rule->method == METHOD_AGE, e);
       return drop(f, i), OK;
     case METHOD_EXTENSION: return object ? clean_extension(f, i) : drop(f, i), OK;
+    case METHOD_ANNOTATION:
+      if (object) return fhir_text_annotation(f, i, e);
+      break;
+    case METHOD_ATTACHMENT:
+      if (object) return fhir_text_attachment(f, i, e);
+      break;
+    case METHOD_NARRATIVE:
+      if (object) return fhir_text_narrative(f, i, e);
+      break;
     default: break;
   }
   if (object) return fhir_redact_all(f, i), OK;
@@ -357,6 +383,8 @@ int fhir_our_value(struct fhir_deid *f, const struct fhir_rule *rule, uint32_t i
     case METHOD_NUMBER: return clean_number(f, i, e);
     case METHOD_ZIP3: return clean_zip(f, i, e);
     case METHOD_STATE: return clean_state(f, i), OK;
+    case METHOD_TEXT: return fhir_text_string(f, i, e);
+    case METHOD_UID: return set_uid(f, i, e);
     case METHOD_COUNTRY:
       if (!us_country(f, value_of(f, i))) drop(f, i);
       return OK;

@@ -23,11 +23,13 @@ struct fhir_deid_config {
   const char *tables; /* directory with fhir-types-*.json and fhir-rules.json */
   struct vault *vault;
   const char *source; /* of the persons in the vault; NULL = "fhir" */
+  bool no_text;       /* drop every text, whatever the policy says of texts */
   bool keep_vault;    /* the vault outlives the run: its shifts and secrets go before the keys in a configuration */
 };
 struct fhir_deid_counts {
   uint64_t files, documents, resources, rejected, bytes_in, bytes_out;
   uint64_t redacted, dates, sentinels, ages, codes_dropped, references, references_dropped, absent, persons;
+  uint64_t texts, texts_dropped; /* texts that went out scrubbed; that were dropped */
 };
 struct fhir_deid;
 int fhir_deid_open(const struct fhir_deid_config *c, struct fhir_deid **out, struct error *e) MUST_CHECK;

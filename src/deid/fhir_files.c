@@ -242,6 +242,7 @@ void fhir_deid_manifest(const struct fhir_deid *f, struct json_out *o) {
 #define COUNT(name) json_kv_i64(o, #name, (int64_t)f->n.name)
   COUNT(files), COUNT(documents), COUNT(resources), COUNT(rejected), COUNT(redacted), COUNT(dates), COUNT(sentinels), COUNT(ages);
   COUNT(codes_dropped), COUNT(references), COUNT(references_dropped), COUNT(absent);
+  COUNT(texts), COUNT(texts_dropped);
 #undef COUNT
   json_out_key(o, "output");
   json_out_array(o);

@@ -36,6 +36,7 @@ struct fhir_out_file {
   char *name; /* as written */
   uint64_t resources, rejected;
 };
+struct deid_known;
 struct fhir_deid {
   struct fhir_types *types;
   struct fhir_rules *rules;
@@ -52,8 +53,11 @@ struct fhir_deid {
   uint32_t root_n, root_cap, current; /* current: index into roots */
   struct map alias;                   /* id of a fullUrl -> person row, of this document */
   bool has_alias;
-  struct map shown; /* hash of code and description -> how many persons had it, from the pass before */
-  const char *why;  /* why the current document is refused */
+  struct deid_known *known; /* opened at the first text that may pass */
+  bool no_text;             /* texts are dropped whatever the policy says */
+  uint8_t uid_key[32];      /* that DICOM files of this vault are given new UIDs by */
+  struct map shown;         /* hash of code and description -> how many persons had it, from the pass before */
+  const char *why;          /* why the current document is refused */
   struct fhir_reject rejects[FHIR_REJECTS_KEPT];
   uint32_t reject_n;
   struct fhir_out_file *files;
@@ -83,6 +87,12 @@ int fhir_date_shift(struct fhir_deid *f, uint32_t i, const struct fhir_date *d, 
 int fhir_our_value(struct fhir_deid *f, const struct fhir_rule *rule, uint32_t i, struct error *e) MUST_CHECK;
 bool fhir_our_method(enum fhir_method m);
 bool fhir_safe_id(struct fhir_deid *f, struct str id, char out[48]); /* the id that stands for this one */
+
+/* fhir_text.c */
+int fhir_text_string(struct fhir_deid *f, uint32_t i, struct error *e) MUST_CHECK;
+int fhir_text_annotation(struct fhir_deid *f, uint32_t i, struct error *e) MUST_CHECK;
+int fhir_text_attachment(struct fhir_deid *f, uint32_t i, struct error *e) MUST_CHECK;
+int fhir_text_narrative(struct fhir_deid *f, uint32_t i, struct error *e) MUST_CHECK;
 
 /* fhir_person.c */
 int fhir_find_persons(struct fhir_deid *f, struct error *e) MUST_CHECK; /* before the rules: aliases of the document */

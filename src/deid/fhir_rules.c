@@ -55,7 +55,12 @@ static const struct {
                {"zip3", METHOD_ZIP3},
                {"state", METHOD_STATE},
                {"country", METHOD_COUNTRY},
-               {"extension", METHOD_EXTENSION}};
+               {"extension", METHOD_EXTENSION},
+               {"text", METHOD_TEXT},
+               {"annotation", METHOD_ANNOTATION},
+               {"attachment", METHOD_ATTACHMENT},
+               {"narrative", METHOD_NARRATIVE},
+               {"uid", METHOD_UID}};
 
 static int method_of(struct str name, enum fhir_method *out, struct error *e) {
   for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)

@@ -73,4 +73,33 @@ refuses_what_it_cannot_clean() {
   [ ! -e "$work/none" ] || fail "a directory of a run that failed is left"
 }
 
-run_cases scored_by_an_independent_reader the_same_again new_names_and_references_that_resolve ingested_with_its_blobs refuses_what_it_cannot_clean
+devices_and_heads() {
+  $py -c 'import pydicom, numpy' 2> /dev/null || { [ -n "${CI:-}" ] && fail "no python3-pydicom"; return 0; }
+  mkdir -p "$work/heads"
+  $py - "$work/heads" << 'P'
+import sys
+from pydicom.dataset import Dataset, FileMetaDataset
+import pydicom
+for i, (part, series, serial) in enumerate([("KNEE", "T1", "SN-998877"), ("KNEE", "T2", "SN-998877"), ("CHEST", "AX", "SN-112233"), ("HEAD", "T1", "SN-998877"), ("", "Brain MPRAGE", "SN-998877")]):
+    m = FileMetaDataset(); m.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"; m.MediaStorageSOPInstanceUID = f"1.2.3.9.{i}"; m.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    s = Dataset(); s.file_meta = m; s.is_little_endian, s.is_implicit_VR = True, False
+    s.SOPClassUID, s.SOPInstanceUID, s.StudyInstanceUID, s.SeriesInstanceUID = m.MediaStorageSOPClassUID, m.MediaStorageSOPInstanceUID, "1.2.3.8", f"1.2.3.7.{i}"
+    s.PatientID, s.PatientName, s.Modality, s.BodyPartExamined, s.SeriesDescription = "P-5501", "Ashdown^Ann", "MR", part, series
+    s.DeviceSerialNumber, s.StationName, s.ManufacturerModelName = serial, "ROOM4 MR", "Magnetom"
+    s.StudyDate, s.StudyTime = "20130911", "162658"
+    s.Rows = s.Columns = 8; s.SamplesPerPixel = 1; s.PhotometricInterpretation = "MONOCHROME2"; s.BitsAllocated = s.BitsStored = 8; s.HighBit = 7; s.PixelRepresentation = 0; s.PixelData = bytes(64)
+    pydicom.dcmwrite(f"{sys.argv[1]}/{i}.dcm", s, write_like_original=False)
+P
+  "$vitae" init "$work/headsite" > "$work/said" 2>&1
+  run "$vitae" deid --from dicom "$work/heads" "$work/expert" --names keep --vault "$work/headsite/vault" --json; status_is 0
+  json_is "(j['written'], j['wall']['objects']['image_head_volumes_passed'], j['wall']['objects']['image_head_volumes_refused'], j['wall']['objects']['image_device_numbers_replaced'])" "(5, 2, 0, 10)"
+  run "$vitae" deid --from dicom "$work/heads" "$work/again2" --names keep --vault "$work/headsite/vault"; run diff -r "$work/expert" "$work/again2"; status_is 0
+  run $py -c 'import pydicom,sys
+n=[pydicom.dcmread(f"{sys.argv[1]}/{i}.dcm") for i in range(5)]
+s=[x.DeviceSerialNumber for x in n]
+assert s[0]==s[1]==s[3]!=s[2] and s[0].startswith("D") and "9988" not in s[0], s
+assert all(x.StationName.startswith("D") and x.ManufacturerModelName=="Magnetom" for x in n)' "$work/expert"; status_is 0
+  run "$vitae" deid --from dicom "$work/heads" "$work/harbor" --names keep --policy safe-harbor --json; status_is 0
+  json_is "(j['written'], j['refused'], j['wall']['objects']['image_head_volumes_refused'])" "(3, 2, 2)"
+}
+run_cases devices_and_heads scored_by_an_independent_reader the_same_again new_names_and_references_that_resolve ingested_with_its_blobs refuses_what_it_cannot_clean

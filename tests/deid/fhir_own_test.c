@@ -14,6 +14,7 @@
 #include "base/time.h"
 #include "canary.h"
 #include "deid/deid.h"
+#include "deid/dicom_clean.h"
 #include "deid/fhir_deid.h"
 
 static const char *const policies[] = {"policy/safe-harbor.json", "policy/expert.json", "policy/limited.json"};
@@ -461,9 +462,88 @@ static void memory(void **state) {
   }
 }
 
+/* Free text goes out scrubbed: narrative made anew, notes, conclusions, plain attachments; of nobody, or where the policy drops it, not at all. */
+static void texts_go_out_scrubbed(void **state) {
+  (void)state;
+  static const char in[] =
+      "{\"resourceType\":\"Bundle\",\"type\":\"collection\",\"entry\":[{\"resource\":{\"resourceType\":\"Patient\",\"id\":\"p1\","
+      "\"gender\":\"female\",\"birthDate\":\"1950-03-04\","
+      "\"name\":[{\"family\":\"Quetzalcoatlus\",\"given\":[\"Xochitl\"]}],\"identifier\":[{\"system\":\"urn:x\",\"value\":\"MR88112233\"}],"
+      "\"text\":{\"status\":\"generated\",\"div\":\"<div xmlns=\\\"http://www.w3.org/1999/xhtml\\\" title=\\\"Quetzalcoatlus\\\"><!-- "
+      "Xochitl --><p>Xochitl <b>Quetzal</b>coatlus &amp; son</p><script>steal('MR88112233')</script><p>Has &lt;5 cats.</p></div>\"}}},"
+      "{\"resource\":{\"resourceType\":\"DiagnosticReport\",\"id\":\"d1\",\"status\":\"final\",\"subject\":{\"reference\":\"Patient/"
+      "p1\"},\"code\":{\"coding\":[{\"system\":\"http://loinc.org\",\"code\":\"18748-4\"}]},"
+      "\"effectiveDateTime\":\"2015-03-01\",\"conclusion\":\"Ms. Quetzalcoatlus is "
+      "well.\",\"presentedForm\":[{\"contentType\":\"text/"
+      "plain\",\"title\":\"Quetzalcoatlus\",\"data\":\"WG9jaGl0bCBRdWV0emFsY29hdGx1cyBmZWVscyBiZXR0ZXIu\"},"
+      "{\"contentType\":\"application/pdf\",\"data\":\"WG9jaGl0bA==\"}]}},"
+      "{\"resource\":{\"resourceType\":\"Condition\",\"id\":\"c1\",\"subject\":{\"reference\":\"Patient/"
+      "p1\"},\"code\":{\"coding\":[{\"system\":\"http://snomed.info/sct\",\"code\":\"38341003\"}]},"
+      "\"note\":[{\"authorString\":\"Dr. Xochitl\",\"time\":\"2015-03-01T10:00:00Z\",\"text\":\"Spoke with Xochitl, record MR88112233, "
+      "about salt.\"}]}},"
+      "{\"resource\":{\"resourceType\":\"Observation\",\"id\":\"o1\",\"status\":\"final\",\"subject\":{\"reference\":\"Patient/"
+      "p1\"},\"code\":{\"coding\":[{\"system\":\"http://loinc.org\",\"code\":\"718-7\"}]},\"valueString\":\"Quetzalcoatlus fasting\"}}]}";
+  for (int k = 0; k < 2; k++) {
+    struct str out = through(policies[k], NULL, STR(in), 0);
+    assert_null(memmem(out.p, out.n, "uetzal", 6));
+    assert_null(memmem(out.p, out.n, "ochitl", 6));
+    assert_null(memmem(out.p, out.n, "88112233", 8));
+    assert_null(memmem(out.p, out.n, "script", 6));
+    assert_null(memmem(out.p, out.n, "pdf", 3));
+    struct json list = json_get(parsed(out), "entry"), patient = json_get(json_at(list, 0), "resource"),
+                report = json_get(json_at(list, 1), "resource"), condition = json_get(json_at(list, 2), "resource"),
+                observation = json_get(json_at(list, 3), "resource");
+    struct str div = json_str(json_get(json_get(patient, "text"), "div"));
+    assert_true(str_starts(div, STR("<div xmlns=\"http://www.w3.org/1999/xhtml\"><p>")) &&
+                str_ends(div, STR("<p>Has &lt;5 cats.</p></div>")));
+    assert_true(str_eqc(json_str(json_get(json_get(patient, "text"), "status")), "generated"));
+    assert_non_null(memmem(json_str(json_get(report, "conclusion")).p, json_str(json_get(report, "conclusion")).n, "is well", 7));
+    struct json form = json_get(report, "presentedForm");
+    assert_int_equal(json_count(form), 1);
+    assert_true(json_str(json_get(json_at(form, 0), "data")).n > 20 && json_kind(json_get(json_at(form, 0), "title")) == JSON_NONE);
+    struct json note = json_at(json_get(condition, "note"), 0);
+    assert_non_null(memmem(json_str(json_get(note, "text")).p, json_str(json_get(note, "text")).n, "about salt", 10));
+    assert_int_equal(json_kind(json_get(note, "authorString")), JSON_NONE);
+    assert_true(str_ends(json_str(json_get(observation, "valueString")), STR("fasting")));
+  }
+}
+
+/* A study's UIDs are those that the images of the same vault get. */
+static void imaging_studies_find_their_images(void **state) {
+  (void)state;
+  static const char in[] =
+      "{\"resourceType\":\"ImagingStudy\",\"id\":\"i1\",\"status\":\"available\",\"subject\":{\"reference\":\"Patient/"
+      "p1\"},\"identifier\":[{\"system\":\"urn:dicom:uid\",\"value\":\"urn:oid:1.2.3.4\"}],"
+      "\"series\":[{\"uid\":\"1.2.3.4.5\",\"modality\":{\"system\":\"http://dicom.nema.org/resources/ontology/"
+      "DCM\",\"code\":\"MR\"},\"instance\":[{\"uid\":\"1.2.3.4.5.6\",\"sopClass\":{\"system\":\"urn:ietf:rfc:3986\",\"code\":\"urn:oid:1.2."
+      "840.10008.5.1.4.1.1.4\"}}]}]}";
+  struct vault *v;
+  uint8_t key[32];
+  char want[48];
+  assert_int_equal(vault_open_memory(&v, NULL), OK);
+  assert_int_equal(vault_secret(v, 0, "dicom-uid", key, NULL), OK);
+  struct json out = parsed(through(policies[1], v, STR(in), 0)), series = json_at(json_get(out, "series"), 0);
+  dicom_uid_map(key, STR("1.2.3.4.5"), want);
+  assert_true(str_eqc(json_str(json_get(series, "uid")), want));
+  dicom_uid_map(key, STR("1.2.3.4.5.6"), want);
+  assert_true(str_eqc(json_str(json_get(json_at(json_get(series, "instance"), 0), "uid")), want));
+  dicom_uid_map(key, STR("1.2.3.4"), want);
+  struct str study = json_str(json_get(json_at(json_get(out, "identifier"), 0), "value"));
+  assert_true(study.n > 8 && str_eqc((struct str){study.p + 8, study.n - 8}, want));
+  vault_close(v);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(canaries), cmocka_unit_test(every_element), cmocka_unit_test(joined),
-                                     cmocka_unit_test(required), cmocka_unit_test(over_the_cap),  cmocka_unit_test(refused),
-                                     cmocka_unit_test(unknown),  cmocka_unit_test(files),         cmocka_unit_test(memory)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(texts_go_out_scrubbed),
+                                     cmocka_unit_test(imaging_studies_find_their_images),
+                                     cmocka_unit_test(canaries),
+                                     cmocka_unit_test(every_element),
+                                     cmocka_unit_test(joined),
+                                     cmocka_unit_test(required),
+                                     cmocka_unit_test(over_the_cap),
+                                     cmocka_unit_test(refused),
+                                     cmocka_unit_test(unknown),
+                                     cmocka_unit_test(files),
+                                     cmocka_unit_test(memory)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

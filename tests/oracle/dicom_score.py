@@ -105,6 +105,9 @@ class Score:
                 self.failed.append((action, "/".join("%08x" % p if p > 9999 else str(p) for p in place), note))
 
 
+NUMBERS = {0x00081010, 0x00181000, 0x00181004, 0x00181005, 0x00181007, 0x00181008, 0x00181009, 0x0018700A, 0x00203401, 0x00400010, 0x00400242, 0x300A00B2, 0x30080105}
+
+
 def day(s):
     try:
         return datetime.date(int(s[:4]), int(s[4:6]), int(s[6:8]))
@@ -161,6 +164,11 @@ def element(score, t, maps, shift, own, others, where, el, out, scope):
         return
     if act in ("X", "Z", "D", "U*"):
         score.add("text_removed", where, value not in new, scope, "")
+        return
+    if tag in NUMBERS:  # of one device: another number, the same one everywhere
+        for a, b in zip(value.split("\\"), new.split("\\")):
+            score.add("text_removed", where, a.strip() != b.strip() and re.fullmatch(r"D\d{10}", b.strip()) is not None, scope)
+            score.add("uid_consistent", where, maps["uid"].setdefault("number " + a.strip(), b) == b and maps["back"].setdefault(b, "number " + a.strip()) == "number " + a.strip(), scope)
         return
     low = value.lower()
     hit = {w for w in own | (others if act == "C" or el.VR in ("ST", "LT", "UT") else set()) if w in low}

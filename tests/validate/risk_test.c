@@ -238,8 +238,18 @@ static void memory_may_fail(void **state) {
   timeline_close(t);
 }
 
+/* The population table against its own totals. */
+static void population_sums(void **state UNUSED) {
+  double ages = 0, places = 0;
+  for (int i = 0; i < RISK_AGES; i++) ages += options.age[i];
+  for (int i = 0; i < 1000; i++) places += options.zip3[i];
+  assert_true(ages == options.total && options.sex[0] + options.sex[1] == options.total && options.total == 308745538);
+  assert_true(places > 0.99 * options.total && places < 1.02 * options.total); /* areas of Puerto Rico are not in the total */
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(population_sums),
       cmocka_unit_test(classes_are_those_of_a_slow_count),
       cmocka_unit_test(patterns_single_out_by_the_days_between),
       cmocka_unit_test(rare_codes_and_their_persons_are_counted),
