@@ -226,18 +226,33 @@ double hazard_probability(const float *log_hazard, double days) {
   return -expm1(-integral);
 }
 
-/* One position, one outcome: days of follow-up `until` and whether it ends in the outcome. Adds to the bins' gradients. */
-static double hazard_cell(double until, bool happened, double weight, size_t stride, const float *log_hazard, float *d) {
+/* One position, one outcome that happens after `until` days. Adds to the bins' gradients. */
+static double hazard_cell(double until, double weight, size_t stride, const float *log_hazard, float *d) {
   double loss = 0, slope;
   for (int b = 0; b < HAZARD_BINS; b++) {
     double from = hazard_edge_days[b], to = hazard_edge_days[b + 1], exposure = fmin(until, to) - from;
     if (exposure <= 0) break;
     double u = log_hazard[(size_t)b * stride], f = soft_exp(u + log(exposure), &slope);
-    bool event = happened && until <= to;
+    bool event = until <= to;
     loss += f - (event ? u : 0);
-    if (d) d[(size_t)b * stride] = (float)(weight * (slope - (event ? 1 : 0)));
+    d[(size_t)b * stride] = (float)(weight * (slope - (event ? 1 : 0)));
   }
   return loss;
+}
+
+/* Outcomes that do not happen before `end` share their exposures: one bin of all of them at once, as if nobody had one. Those that did
+ * happen, or happened before, are put right by the caller. Adds to loss[o]; d is the gradient's row of this bin. */
+static void hazard_censored(const struct kernel *k, size_t n, double exposure, double weight, const float *log_hazard, float *d,
+                            double *loss) {
+  float top = (float)exp(LINEAR_FROM), slope = (float)weight;
+  double shift = log(exposure);
+  k->exp_scaled(n, (float)exposure, 0, log_hazard, d);
+  for (size_t o = 0; o < n; o++) {
+    float f = d[o];
+    bool steep = f > top;
+    loss[o] += steep ? (double)top * (1 + (double)log_hazard[o] + shift - LINEAR_FROM) : (double)f;
+    d[o] = slope * (steep ? top : f);
+  }
 }
 
 static double hazard_position(const struct model *m, struct model_workspace *w, const struct token_batch *b, int sequence, int p, int row,
@@ -246,17 +261,24 @@ static double hazard_position(const struct model *m, struct model_workspace *w, 
   const int64_t *first = b->outcome_first + (size_t)sequence * n;
   int64_t now = b->time[p], end = b->end_time[sequence];
   const float *z = w->hz + (size_t)row * cells;
-  float *d = gradient ? w->dhz + (size_t)row * cells : NULL;
-  double loss = 0;
+  float *d = w->dhz + (size_t)row * cells;
+  double *each = w->outcome_loss, loss = 0, follow_up = ((double)end - (double)now) / (double)TIME_DAY;
   *at_risk = 0;
   for (size_t o = 0; o < n; o++) *at_risk += first[o] > now && end > now;
-  if (d) memset(d, 0, cells * sizeof *d);
+  if (gradient) memset(d, 0, cells * sizeof *d);
   if (*at_risk == 0) return 0;
+  double share = weight / *at_risk;
+  memset(each, 0, n * sizeof *each);
+  for (int bin = 0; bin < HAZARD_BINS && hazard_edge_days[bin] < follow_up; bin++)
+    hazard_censored(m->kernel, n, fmin(follow_up, hazard_edge_days[bin + 1]) - hazard_edge_days[bin], share, z + (size_t)bin * n,
+                    d + (size_t)bin * n, each);
   for (size_t o = 0; o < n; o++) {
-    if (first[o] <= now || end <= now) continue;
-    bool happened = first[o] <= end;
-    double until = ((double)(happened ? first[o] : end) - (double)now) / (double)TIME_DAY;
-    loss += hazard_cell(until, happened, weight / *at_risk, n, z + o, d ? d + o : NULL);
+    if (first[o] > end) {
+      loss += each[o];
+      continue;
+    }
+    for (int bin = 0; bin < HAZARD_BINS; bin++) d[(size_t)bin * n + o] = 0;
+    if (first[o] > now) loss += hazard_cell(((double)first[o] - (double)now) / (double)TIME_DAY, share, n, z + o, d + o);
   }
   return loss / *at_risk;
 }

@@ -97,6 +97,7 @@ struct model_workspace {
   float *sample, *dsample; /* (HAZARD_ROWS, d) */
   float *z, *dz;           /* (HAZARD_ROWS, bins * rank) */
   float *hz, *dhz;         /* (HAZARD_ROWS * bins, outcomes) */
+  double *outcome_loss;    /* (outcomes) of one position */
   float *pool, *dpool;     /* (2 d) */
   float *u, *du;           /* (positions, d) */
   float *dhidden, *dx, *dn, *dqkv, *datt, *dup, *dact;

@@ -45,6 +45,7 @@ static void carve_heads(struct carve *c, const struct model_config *g, struct mo
   w->dz = floats(c, HAZARD_ROWS * zr);
   w->hz = floats(c, (size_t)HAZARD_ROWS * HAZARD_BINS * o);
   w->dhz = floats(c, (size_t)HAZARD_ROWS * HAZARD_BINS * o);
+  w->outcome_loss = (double *)(void *)floats(c, 2 * o);
   w->pool = floats(c, 2 * d);
   w->dpool = floats(c, 2 * d);
 }

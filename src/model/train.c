@@ -40,6 +40,10 @@ void train_defaults(struct train_options *o) {
 
 /* ---- the step ---- */
 
+static int rows_of(const struct train_options *o, const struct model_config *c) {
+  return o->micro_positions > c->context ? o->micro_positions : c->context;
+}
+
 static int next_items(struct train_run *r, struct train_items *batch, struct error *e) {
   int64_t positions = 0;
   batch->n = 0;
@@ -310,7 +314,32 @@ static int choose_kernel(const struct train_options *o, const struct kernel **ou
   return error_set(e, E_USAGE, "no such kernel column");
 }
 
-static int make_model(struct train_run *r, const struct timeline *store, struct error *e) {
+/* What was left open is settled, and the bill presented before anything is allocated: what does not fit is refused with what would
+ * make it smaller. */
+static int settle(struct train_run *r, const struct model_config *c, const struct kernel *k, struct error *e) {
+  struct train_options *o = &r->o;
+  struct plan_shape shape = {.training = true, .recompute = o->recompute, .kernel = k};
+  struct model_plan plan;
+  char bill[256], there[32];
+  uint64_t available = mem_available();
+  TRY(model_config_check(c, e));
+  if (o->threads == 0) o->threads = thread_cores();
+  if (o->lanes == 0) o->lanes = o->threads;
+  if (o->lanes > TRAIN_LANES) return error_set(e, E_LIMIT, "more than %d training threads or lanes", TRAIN_LANES);
+  model_plan(c, &shape, &plan);
+  if (o->micro_positions == 0) o->micro_positions = plan.packed ? TRAIN_ROWS / 2 : TRAIN_ROWS;
+  shape.threads = o->threads, shape.lanes = o->lanes, shape.positions = rows_of(o, c);
+  model_plan(c, &shape, &plan);
+  model_plan_text(&plan, bill);
+  progress_note(bill);
+  if (available == 0 || plan.total <= available) return OK;
+  human_bytes(available, there);
+  return error_set(e, E_NOMEM,
+                   "%s, but only %s are free: fewer threads or lanes, smaller micro-batches or recomputed activations need less", bill,
+                   there);
+}
+
+static int make_model(struct train_run *r, const struct timeline *store, const struct kernel *k, struct error *e) {
   struct vocabulary *v = NULL;
   struct model *from = NULL;
   struct model_config c = r->o.config;
@@ -325,6 +354,8 @@ static int make_model(struct train_run *r, const struct timeline *store, struct 
     from->owns_vocabulary = false;
   } else
     TRY_OUT(vocabulary_build(store, &(struct vocabulary_options){0}, &v, e));
+  c.codes = vocabulary_codes(v), c.rows = vocabulary_rows(v), c.outcomes = vocabulary_outcomes(v);
+  TRY_OUT(settle(r, &c, k, e));
   TRY_OUT(model_build(&c, v, (const char(*)[MODEL_TASK_NAME])names, n, r->o.seed, &r->m, e));
   r->m->owns_vocabulary = true;
   v = NULL;
@@ -336,31 +367,13 @@ out:
   return rc;
 }
 
-static int resume_model(struct train_run *r, struct error *e) {
+static int resume_model(struct train_run *r, const struct kernel *k, struct error *e) {
   TRY(model_load(r->o.dir, &r->m, e));
   TRY(train_run_read(r, r->o.dir, e));
   if (r->m->tasks != r->o.n_tasks) return error_set(e, E_MISMATCH, "the run was begun with other tasks");
   for (int i = 0; i < r->o.n_tasks; i++)
     if (strcmp(r->m->task[i].name, task_name(r->o.tasks[i])) != 0) return error_set(e, E_MISMATCH, "the run was begun with other tasks");
-  return OK;
-}
-
-/* The bill, before anything is allocated: what does not fit is refused with what would make it smaller. */
-static int check_memory(const struct train_run *r, int threads, int rows, struct error *e) {
-  struct model_plan plan;
-  char bill[256], there[32];
-  uint64_t available = mem_available();
-  model_plan(
-      &r->m->config,
-      &(struct plan_shape){.threads = threads, .lanes = r->o.lanes, .positions = rows, .training = true, .recompute = r->o.recompute},
-      &plan);
-  model_plan_text(&plan, bill);
-  progress_note(bill);
-  if (available == 0 || plan.total - plan.parameters <= available) return OK; /* the parameters are there already */
-  human_bytes(available, there);
-  return error_set(e, E_NOMEM,
-                   "%s, but only %s are free: fewer threads or lanes, smaller micro-batches or recomputed activations need less", bill,
-                   there);
+  return settle(r, &r->m->config, k, e);
 }
 
 static int make_worker(struct train_run *r, struct train_worker *w, int rows, struct error *e) {
@@ -375,11 +388,7 @@ static int make_worker(struct train_run *r, struct train_worker *w, int rows, st
 
 static int make_workers(struct train_run *r, struct error *e) {
   TRY(pool_new(&r->pool, r->o.threads, e));
-  int threads = pool_size(r->pool), rows = r->o.micro_positions;
-  if (r->o.lanes == 0) r->o.lanes = threads;
-  if (r->o.lanes > TRAIN_LANES) return error_set(e, E_LIMIT, "more than %d training threads or lanes", TRAIN_LANES);
-  if (rows < r->m->config.context) rows = r->m->config.context;
-  TRY(check_memory(r, threads, rows, e));
+  int threads = pool_size(r->pool), rows = rows_of(&r->o, &r->m->config);
   r->worker = mem_alloc((size_t)threads * sizeof *r->worker);
   r->lane = mem_alloc((size_t)r->o.lanes * sizeof *r->lane);
   r->square = mem_alloc(blocks(r) * sizeof *r->square);
@@ -442,12 +451,11 @@ static int open_run(struct train_run *r, const struct timeline *store, struct er
   TRY(file_join(config, sizeof config, r->o.dir, "config.json", e));
   bool resume = r->o.resume && file_exists(config);
   if (resume)
-    TRY(resume_model(r, e));
+    TRY(resume_model(r, k, e));
   else
-    TRY(make_model(r, store, e));
+    TRY(make_model(r, store, k, e));
   model_set_kernel(r->m, k);
   if (r->o.dropout < 0) r->o.dropout = r->m->config.dropout;
-  if (r->o.micro_positions == 0) r->o.micro_positions = model_pack_floats(r->m, k, true) ? TRAIN_ROWS / 2 : TRAIN_ROWS;
   TRY(make_workers(r, e));
   if (resume) TRY(checkpoint_read_optimizer(r->m, r->o.dir, r->adam_m, r->adam_v, e));
   return train_data_open(&r->o, r->m, store, r->o.seed, &r->data, e);
