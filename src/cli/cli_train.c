@@ -29,6 +29,7 @@ static const struct cli_option options[] = {
      "positions at once; their gradients are accumulated (default 512, for large models 1024, at least the model's context)"},
     {"recompute", CLI_FLAG, NULL, "activations are computed again in the backward pass, not kept: less memory, the same bits"},
     {"lr", CLI_NUMBER, "X", "peak learning rate for a width up to 96, scaled by 96/width beyond (default 0.002)"},
+    {"dropout", CLI_NUMBER, "X", "share of activations dropped in training (default: the size's)"},
     {"name", CLI_TEXT, "NAME", "run directory under models/runs, new unless --resume or --force (default: run-1, run-2, ...)"},
     {"force", CLI_FLAG, NULL, "train anew where a run of this name stands; its checkpoint is lost"},
     {"init", CLI_TEXT, "MODEL", "start from this checkpoint directory"},
@@ -204,6 +205,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   o.epochs = cli_number(c, "epochs", o.epochs);
   o.seconds = cli_number(c, "seconds", 0);
   o.lr = (float)cli_number(c, "lr", (double)o.lr);
+  o.dropout = (float)cli_number(c, "dropout", (double)o.dropout);
   o.save_every = cli_number(c, "save-every", o.save_every);
   o.column = cli_text(c, "column", NULL);
   o.bf16 = cli_flag(c, "bf16");

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/plot.h"
 #include "base/time.h"
+#include "validate/lead_time.h"
 #include "validate/memorisation.h"
 #include "validate/sureness.h"
 
@@ -136,6 +137,11 @@ static void report_json(const struct validation *v, struct buf *out) {
   json_out_array(&o);
   for (int i = 0; i < v->n_leaks; i++) json_out_c(&o, v->leak[i]);
   json_out_end(&o);
+  json_out_key(&o, "cautions");
+  json_out_array(&o);
+  for (int i = 0; i < v->n_cautions; i++) json_out_c(&o, v->caution[i]);
+  json_out_end(&o);
+  lead_time_json(&v->lead, &o);
   if (v->memorisation) {
     json_out_key(&o, "memorisation");
     memorisation_json(v->memorisation, &o);
@@ -254,12 +260,15 @@ static void further_tables(struct buf *b, const struct validation *v) {
     buf_printf(b, "<tr><td>%s<td class=n>%u<td class=n>%u", span, v->gaps[i].n, v->gaps[i].events);
     cell(b, &v->gaps[i].model_auroc), cell(b, &v->gaps[i].baseline_auroc);
   }
-  buf_puts(b, "</table><h2>Leak checks</h2>");
+  buf_puts(b, "</table>");
+  lead_time_html(&v->lead, b);
+  buf_puts(b, "<h2>Leak checks</h2>");
   if (v->n_leaks == 0)
     buf_puts(b,
              "<p>No event after the moment was used; no held-out life is a copy of a training life; no code before the moment gives the "
-             "outcome away.</p>");
+             "outcome away; nothing stamped before the outcome was recorded after it, as far as the order of the sources shows.</p>");
   for (int i = 0; i < v->n_leaks; i++) buf_puts(b, "<p class=bad>"), buf_html(b, str_c(v->leak[i])), buf_puts(b, "</p>");
+  for (int i = 0; i < v->n_cautions; i++) buf_puts(b, "<p>To be judged: "), buf_html(b, str_c(v->caution[i])), buf_puts(b, ".</p>");
 }
 
 static void report_html(const struct validation *v, struct buf *b) {

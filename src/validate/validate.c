@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
-#include "base/map.h"
 #include "base/progress.h"
 #include "base/thread.h"
 #include "base/time.h"
 #include "predict/predict.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
+#include "validate/lead_time.h"
+#include "validate/leaks.h"
 #include "validate/memorisation.h"
 #include "validate/metrics.h"
 #include "validate/sureness.h"
@@ -258,71 +258,6 @@ static int gaps(struct run *r, struct error *e) {
   return OK;
 }
 
-/* ---- leak checks ---- */
-
-static void leak(struct validation *v, const char *what) {
-  if (v->n_leaks < (int)(sizeof v->leak / sizeof *v->leak)) v->leak[v->n_leaks++] = what;
-}
-
-/* A life told apart from its pseudonym and its shift: codes, values, times since the first. */
-static uint64_t life_hash(const struct timeline_view *v) {
-  uint64_t h = v->n;
-  for (uint32_t k = v->statics; k < v->n; k++) {
-    struct {
-      int64_t t;
-      uint32_t code;
-      float value;
-    } row = {v->time[k] - v->time[v->statics], v->code[k], v->value[k]};
-    if (isnan(row.value)) row.value = -0.0f;
-    h = hash64(&row, sizeof row, h);
-  }
-  return h;
-}
-
-static int same_lives(struct run *r, struct error *e) {
-  const struct timeline *t = r->o->store;
-  struct map64 seen;
-  uint32_t copies = 0;
-  map64_init(&seen);
-  for (int pass = 0; pass < 2; pass++)
-    for (uint32_t i = 0; i < timeline_subjects(t); i++) {
-      struct timeline_view v = timeline_view(t, i);
-      if (v.n < v.statics + 10 || (v.split == SPLIT_HELD_OUT) != (pass == 1)) continue; /* shorter lives can be alike by chance */
-      uint64_t unused;
-      bool fresh;
-      if (pass == 1)
-        copies += map64_get(&seen, (int64_t)life_hash(&v), &unused);
-      else if (!map64_put(&seen, (int64_t)life_hash(&v), &fresh))
-        return map64_release(&seen), error_set(e, E_NOMEM, "out of memory");
-    }
-  map64_release(&seen);
-  if (copies > 0) leak(r->v, "some held-out lives are copies of training lives, event for event");
-  return OK;
-}
-
-/* A code seen before the moment in many cases and in (almost) no control gives the answer away. */
-static int giveaway_codes(struct run *r, struct error *e) {
-  const struct timeline *t = r->o->store;
-  uint32_t codes = timeline_codes(t);
-  uint32_t *with[2] = {arena_array(r->a, uint32_t, codes + 1u), arena_array(r->a, uint32_t, codes + 1u)},
-           *last = arena_array(r->a, uint32_t, codes + 1u);
-  if (!with[0] || !with[1] || !last) return error_set(e, E_NOMEM, "out of memory");
-  for (uint32_t i = 0; i < r->v->n; i++) {
-    struct timeline_view v = timeline_view(t, r->at[i].subject_index);
-    for (uint32_t k = 0; k < r->at[i].events; k++) {
-      if (k >= v.statics && v.time[k] > r->at[i].time) return leak(r->v, "events after the moment were used"), OK;
-      if (last[v.code[k]] == i + 1) continue;
-      last[v.code[k]] = i + 1;
-      with[r->v->label[i]][v.code[k]]++;
-    }
-  }
-  double cases = r->v->events, controls = r->v->n - r->v->events;
-  for (uint32_t c = 0; c < codes && cases >= 20; c++)
-    if (with[1][c] >= 0.5 * cases && with[0][c] <= 0.002 * controls)
-      return leak(r->v, "a code stands before the moment in most cases and in no control"), OK;
-  return OK;
-}
-
 int validate_run(const struct validate_options *o, struct arena *a, struct validation *out, struct error *e) {
   struct run r = {.o = o, .v = out, .a = a};
   double began = time_monotonic();
@@ -351,9 +286,8 @@ int validate_run(const struct validate_options *o, struct arena *a, struct valid
   TRY_OUT(subgroups(&r, e));
   progress_update(&r.bar, 5, "gaps");
   TRY_OUT(gaps(&r, e));
-  TRY_OUT(same_lives(&r, e));
-  TRY_OUT(giveaway_codes(&r, e));
-  if (out->model.all.auroc.at > 0.995) leak(out, "the discrimination is too good to be true: look for the outcome among the inputs");
+  TRY_OUT(leaks_look(o, r.binding, r.at, a, out, e));
+  TRY_OUT(lead_time_measure(o, r.at, out, e));
 out:
   progress_end(&r.bar, rc == OK ? "done" : "stopped");
   baseline_free(r.baseline);

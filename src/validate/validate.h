@@ -73,6 +73,23 @@ struct sureness {
   uint32_t unusual, too_short;                                   /* examples that would have carried the warning */
   double brier_unusual, brier_usual, auroc_unusual, auroc_usual; /* NaN where too few */
 };
+/* How early, at a fixed number of alerts: for tasks that ask the same patient again and again (lead_time.h). */
+struct lead_result {
+  double threshold, alerts_per_100;     /* per 100 patient-days, as reached */
+  struct proportion flagged;            /* cases with an alert within the horizon before the outcome */
+  double lead_q1, lead_median, lead_q3; /* days from the first of these alerts to the outcome; NaN without any */
+  double alerts_per_detection;          /* all alerts, for each case flagged */
+};
+#define LEAD_BUDGETS 5
+struct lead_time {
+  bool measured;
+  uint32_t patients, cases;
+  double patient_days, horizon_days;
+  struct {
+    double budget; /* most alerts per 100 patient-days */
+    struct lead_result model, baseline;
+  } row[LEAD_BUDGETS];
+};
 struct gap_row {
   int64_t gap;
   uint32_t n, events;
@@ -91,8 +108,11 @@ struct validation {
   struct sureness sureness;
   struct curve treat_all;                          /* decision curve of treating everybody */
   double difference, difference_lo, difference_hi; /* AUROC model - baseline, paired bootstrap */
-  const char *leak[8];                             /* findings of the leak checks, our own sentences */
+  const char *leak[8]; /* findings of the leak checks (leaks.h), our own sentences and codes: the gate refuses */
   int n_leaks;
+  const char *caution[8]; /* findings that may be right: a person decides */
+  int n_cautions;
+  struct lead_time lead;
   int bootstrap;
   uint64_t seed;
   const struct memorisation
