@@ -31,6 +31,7 @@ struct vcf_split {
   struct buf fixed, column;                   /* of the record at hand: CHROM to FORMAT; one sample */
   const struct vcf_rule *format[FORMAT_KEYS]; /* NULL: this part goes */
   uint32_t keys;
+  bool family;      /* few samples, not one: what was counted over them tells of the others */
   char contig[128]; /* last one that passed */
 };
 
@@ -123,6 +124,7 @@ static int open_split(struct vcf_split *s, struct error *e) {
     *at = i;
     TRY(vcf_forbid(&s->forbidden, s->header.sample[i], e));
   }
+  s->family = s->header.samples > 1 && s->header.samples < s->rules->cohort_below;
   for (size_t i = 0; i < s->header.metas; i++) TRY(forbid_line(s, &s->header.meta[i], e));
   return write_head(s, e);
 }
@@ -238,7 +240,9 @@ static uint64_t put_info(struct vcf_split *s, struct str info) {
     while (info.p) {
       struct str field = str_cut(&info, ';'), value = field, key = str_cut(&value, '=');
       const struct vcf_rule *rule = vcf_rule_of(&s->rules->info, key);
-      if (!rule || !vcf_value(rule, value, &s->forbidden) || (rule->begins.n && vcf_forbidden(&s->forbidden, key))) {
+      uint64_t at;
+      if (!rule || (s->family && map_get(&s->rules->cohort, key, &at)) || !vcf_value(rule, value, &s->forbidden) ||
+          (rule->begins.n && vcf_forbidden(&s->forbidden, key))) {
         dropped++;
         continue;
       }

@@ -63,6 +63,17 @@ static int load_keys(struct vcf_rules *r, const char *member, struct vcf_keys *k
   return OK;
 }
 
+static int load_cohort(struct vcf_rules *r, struct error *e) {
+  struct json cohort = json_get(r->fields, "cohort"), key;
+  int64_t below;
+  TRY(json_want_i64(cohort, "below", &below, e));
+  if (below < 0 || below > UINT32_MAX) return bad(e, "cohort");
+  r->cohort_below = (uint32_t)below;
+  for (struct json_iter it = json_items(json_get(cohort, "keys")); json_next(&it, &key);)
+    if (!json_str(key).n || !map_put(&r->cohort, json_str(key), NULL)) return bad(e, "cohort");
+  return OK;
+}
+
 static int load(struct vcf_rules *r, const char *path, struct error *e) {
   TRY(json_load(&r->memory, path, &r->fields, e));
   TRY(load_shapes(r, "contigs", &r->contigs, e));
@@ -70,6 +81,7 @@ static int load(struct vcf_rules *r, const char *path, struct error *e) {
   TRY(load_shapes(r, "filters", &r->filters, e));
   TRY(load_shapes(r, "alts", &r->alts, e));
   TRY(load_keys(r, "info", &r->info, e));
+  TRY(load_cohort(r, e));
   return load_keys(r, "format", &r->format, e);
 }
 
@@ -81,6 +93,7 @@ int vcf_rules_load(const char *path, struct vcf_rules **out, struct error *e) {
   arena_init(&r->memory, TABLE_LIMIT, 0);
   map_init(&r->info.exact, TABLE_LIMIT);
   map_init(&r->format.exact, TABLE_LIMIT);
+  map_init(&r->cohort, TABLE_LIMIT);
   int rc = load(r, path, e);
   if (rc < 0) {
     if (e && !e->file[0]) error_where(e, path, 0, NULL);
@@ -101,6 +114,7 @@ void vcf_rules_free(struct vcf_rules *r) {
   if (!r) return;
   free_keys(&r->info);
   free_keys(&r->format);
+  map_release(&r->cohort);
   arena_free(&r->memory);
   mem_free(r);
 }

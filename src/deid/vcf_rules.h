@@ -27,6 +27,8 @@ struct vcf_rules {
   struct json fields; /* for vcf_assembly */
   struct vcf_shapes contigs, ids, filters, alts;
   struct vcf_keys info, format;
+  struct map cohort; /* INFO keys computed over all samples: left out of files of 2 to cohort_below - 1 samples */
+  uint32_t cohort_below;
 };
 bool vcf_shaped(const struct vcf_shapes *s, struct str text);
 const struct vcf_rule *vcf_rule_of(const struct vcf_keys *k, struct str key);

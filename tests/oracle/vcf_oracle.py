@@ -31,6 +31,10 @@ def selection(part, whole, by):
     return all(any(p == w for w in rest) for p in part.split(by))
 
 
+def count(path):
+    return next((len(line.split(b'\t')) - 9 for line in lines(path) if line.startswith(b'#CHROM')), 0)
+
+
 def columns(path, sample):
     head, rows, at = [], [], None
     for line in lines(path):
@@ -51,6 +55,16 @@ def genotypes(new_keys, new, old_keys, old):
     return all(v == b.get(k, b'.') or v == b'.' for k, v in zip(new_keys.split(b':'), a))
 
 
+# counted over all samples of the file
+COHORT = {b'AC', b'AN', b'AF', b'NS', b'DP', b'MLEAC', b'MLEAF', b'HW', b'HWP', b'HOB', b'ICB', b'InbreedingCoeff', b'ExcessHet', b'NCC', b'GC', b'GQ_MEAN', b'GQ_STDDEV', b'NDA', b'LDAF', b'AVGPOST', b'RSQ', b'AD', b'ADF', b'ADR', b'DP4', b'VarDP', b'QUALapprox', b'ABHet', b'ABHom'}
+
+
+def own_info(info, samples):
+    if not 1 < samples < 1000:
+        return info
+    return b';'.join(x for x in info.split(b';') if x.split(b'=')[0] not in COHORT) or b'.'
+
+
 def main():
     into, out, sample = sys.argv[1], sys.argv[2], sys.argv[3].encode()
     head, rows = columns(into, sample)
@@ -58,6 +72,9 @@ def main():
     for line in clean_head:
         need(line.split(b'=')[0] in (b'##fileformat', b'##INFO', b'##FORMAT', b'##FILTER', b'##ALT', b'##contig', b'##reference'), 'header line')
         need(b'Description' not in line or b'Description="."' in line, 'description')
+    samples = count(into)
+    for r in rows:
+        r[7] = own_info(r[7], samples)
     at = dropped = changed = 0
     for c in clean:
         while at < len(rows) and [rows[at][i] for i in (0, 1, 3, 4, 5)] != [c[i] for i in (0, 1, 3, 4, 5)]:
