@@ -8,15 +8,37 @@
 #include "cli/cli.h"
 #include "cli/cli_commands.h"
 
-const struct command *const cli_commands[] = {&command_init,     &command_ingest,    &command_deid,
-                                              &command_tagger,   &command_show,      &command_train,
-                                              &command_validate, &command_predict,   &command_versions,
-                                              &command_promote,  &command_serve,     &command_key,
-                                              &command_deploy,   &command_auditlog,  &command_tasks,
-                                              &command_export,   &command_verify,    &command_audit,
-                                              &command_vault,    &command_forget,    &command_simulate,
-                                              &command_about,    &command_calculate, &command_completion,
-                                              &command_import,   &command_generate,  NULL};
+/* clang-format off: one a line, in the order of help */
+const struct command *const cli_commands[] = {
+    &command_init,
+    &command_ingest,
+    &command_deid,
+    &command_tagger,
+    &command_show,
+    &command_train,
+    &command_simulate,
+    &command_validate,
+    &command_predict,
+    &command_ask,
+    &command_calculate,
+    &command_versions,
+    &command_promote,
+    &command_serve,
+    &command_key,
+    &command_deploy,
+    &command_auditlog,
+    &command_tasks,
+    &command_import,
+    &command_generate,
+    &command_export,
+    &command_verify,
+    &command_audit,
+    &command_vault,
+    &command_forget,
+    &command_about,
+    &command_completion,
+    NULL};
+/* clang-format on */
 
 static const struct command *find(const char *name) {
   for (int i = 0; cli_commands[i]; i++)

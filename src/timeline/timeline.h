@@ -131,6 +131,9 @@ struct timeline_source {
 };
 int timeline_sources(const struct timeline *t, struct arena *a, struct timeline_source **out, int *n, struct error *e) MUST_CHECK;
 int timeline_manifest(const char *dir, struct arena *a, struct str *json, struct error *e) MUST_CHECK;
+/* What sort of thing a code says, by its system's name. */
+enum timeline_kind { KIND_ENCOUNTER, KIND_CONDITION, KIND_MEDICINE, KIND_PROCEDURE, KIND_MEASUREMENT, KIND_OTHER };
+enum timeline_kind timeline_kind_of(struct str code, struct str display);
 /* A person's life for people: a legible list by day, and a picture for the terminal (left out under 40 columns). `limit`: the
  * latest so many timed events (0 = all); facts without a time always. JSON: {"subject": "123" (a string: 64 bits do not fit a
  * JavaScript number), "birth": us or null, "sex", "split", "n", "earlier": events left out, "events": [{"t": us or null,

@@ -6,7 +6,7 @@
 #include "timeline/timeline_store.h"
 
 /* Lanes of the picture. A code belongs to the first lane one of whose systems it starts with. */
-enum { LANES = 6, SYSTEMS = 14 };
+enum { LANES = KIND_OTHER + 1, SYSTEMS = 14 };
 struct lane {
   const char *label, *colour;
   const char *systems[SYSTEMS];
@@ -20,12 +20,12 @@ static const struct lane lanes[LANES] = {
     {"other", "37", {NULL}},
 };
 
-static int lane_of(struct str code, struct str display) {
-  if (str_starts(code, STR("SNOMED//")) && str_ends(display, STR("(procedure)"))) return 3;
+enum timeline_kind timeline_kind_of(struct str code, struct str display) {
+  if (str_starts(code, STR("SNOMED//")) && str_ends(display, STR("(procedure)"))) return KIND_PROCEDURE;
   for (int i = 0; i < LANES - 1; i++)
     for (int k = 0; k < SYSTEMS && lanes[i].systems[k]; k++)
-      if (str_starts(code, str_c(lanes[i].systems[k]))) return i;
-  return LANES - 1;
+      if (str_starts(code, str_c(lanes[i].systems[k]))) return (enum timeline_kind)i;
+  return KIND_OTHER;
 }
 
 struct life {
@@ -164,7 +164,7 @@ static void picture(const struct life *l, int width, bool colour, struct buf *ou
     struct str code = timeline_code_name(l->t, l->v.code[k]), display = timeline_code_display(l->t, l->v.code[k]);
     double x = ((double)l->v.time[k] - (double)l->first) / span * 2 * columns;
     int bin = x < 0 ? 0 : x >= 2 * columns ? 2 * columns - 1 : (int)x;
-    uint32_t n = ++bins[lane_of(code, display)][bin];
+    uint32_t n = ++bins[(int)timeline_kind_of(code, display)][bin];
     if (n > most) most = n;
   }
   for (int i = 0; i < LANES; i++) {
@@ -193,7 +193,7 @@ static void put_value(const struct life *l, uint32_t k, struct buf *out) {
 static void put_event(const struct life *l, uint32_t index, uint32_t k, int width, bool colour, struct buf *out) {
   struct str code = timeline_code_name(l->t, l->v.code[k]), display = timeline_code_display(l->t, l->v.code[k]),
              text = timeline_text(l->t, index, k);
-  int lane = lane_of(code, display);
+  int lane = (int)timeline_kind_of(code, display);
   size_t room = width > 60 ? (size_t)width - 36 : 24;
   if (k < l->v.statics) {
     buf_puts(out, "         ");

@@ -1,0 +1,455 @@
+/* Carries out a parsed question on one life. */
+#include "reason/ask.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/time.h"
+#include "reason/ask_private.h"
+#include "reason/calculator.h"
+#include "timeline/timeline.h"
+
+#define CITED_MOST 12    /* events named in one sentence */
+#define MATCH_LEAST 0.75 /* share of the question's weighed words that a name must have */
+#define MATCHES_MOST 24  /* names that one question may mean */
+
+static int load_calculators(struct asker *k, struct error *e) {
+  struct arena a;
+  struct str *path;
+  char dir[4096];
+  size_t n;
+  arena_init(&a, 16 << 20, 0);
+  int rc = file_join(dir, sizeof dir, file_data_dir(), "calculators", e);
+  if (rc == OK) rc = file_list(&a, dir, &path, &n, e);
+  if (rc == E_NOTFOUND || rc == E_IO) { /* a program without its calculators answers everything else */
+    arena_free(&a);
+    return OK;
+  }
+  if (rc == OK) {
+    k->calculator = mem_alloc((n + 1) * sizeof *k->calculator);
+    k->calculator_words = mem_alloc((n + 1) * sizeof *k->calculator_words);
+    if (!k->calculator || !k->calculator_words) rc = error_set(e, E_NOMEM, "no memory for calculators");
+  }
+  for (size_t i = 0; rc == OK && i < n; i++) {
+    rc = calculator_load(path[i].p, &k->calculator[k->calculators], e);
+    if (rc < 0) break;
+    words_cut(str_c(calculator_name(k->calculator[k->calculators])), &k->calculator_words[k->calculators]);
+    k->calculators++;
+  }
+  arena_free(&a);
+  return rc;
+}
+
+int asker_new(const struct timeline *t, struct asker **out, struct error *e) {
+  struct asker *k = mem_alloc(sizeof *k);
+  if (!k) return error_set(e, E_NOMEM, "no memory for questions");
+  *k = (struct asker){.t = t};
+  int rc = word_index_new(t, &k->ix, e);
+  if (rc == OK) rc = load_calculators(k, e);
+  if (rc < 0) {
+    asker_free(k);
+    return rc;
+  }
+  *out = k;
+  return OK;
+}
+void asker_free(struct asker *k) {
+  if (!k) return;
+  for (int i = 0; i < k->calculators; i++) calculator_free(k->calculator[i]);
+  mem_free(k->calculator);
+  mem_free(k->calculator_words);
+  word_index_free(k->ix);
+  mem_free(k);
+}
+
+const char *ask_day(int64_t us, char out[16]) {
+  if (us == INT64_MIN) return "no date";
+  time_format_date(us, out);
+  return out;
+}
+const char *ask_value(const struct timeline *t, float value, uint16_t unit, char out[64]) {
+  out[0] = 0;
+  if (isnan(value)) return out;
+  struct str u = unit == UNIT_NONE ? STR_NONE : timeline_unit_name(t, unit);
+  snprintf(out, 64, " %.7g%s%.*s", (double)value, u.n ? " " : "", STR_ARG(u));
+  return out;
+}
+struct str ask_name(const struct timeline *t, uint32_t code) {
+  struct str d = timeline_code_display(t, code);
+  return d.n ? d : timeline_code_name(t, code);
+}
+bool ask_in_limits(const struct ask_question *q, int64_t time, float value) {
+  if (time < q->from || time >= q->to) return false;
+  if (q->above > -INFINITY && !((double)value > q->above)) return false;
+  return !(q->below < INFINITY) || (double)value < q->below;
+}
+
+static int more_sentences(struct chart *c) {
+  enum { STEP = 16 };
+  struct ask_answer *r = c->r;
+  if (r->sentences % STEP) return OK;
+  struct ask_sentence *s = arena_array(c->a, struct ask_sentence, (size_t)r->sentences + STEP);
+  if (!s) return error_set(c->e, E_NOMEM, "no memory for an answer");
+  if (r->sentences) memcpy(s, r->sentence, (size_t)r->sentences * sizeof *s);
+  r->sentence = s;
+  return OK;
+}
+
+int ask_say(struct chart *c, const uint32_t *event, uint32_t events, const char *fmt, ...) {
+  struct buf b = {0};
+  va_list ap;
+  TRY(more_sentences(c));
+  struct ask_sentence *s = &c->r->sentence[c->r->sentences++];
+  va_start(ap, fmt);
+  buf_vprintf(&b, fmt, ap);
+  va_end(ap);
+  if (events) {
+    uint32_t named = events < CITED_MOST ? events : CITED_MOST;
+    if (b.n && b.p[b.n - 1] == '.') b.n--;
+    for (uint32_t i = 0; i < named; i++) buf_printf(&b, "%se%u", i ? ", " : " [", event[i]);
+    buf_puts(&b, events > named ? ", …]." : "].");
+  }
+  s->text = str_copy(c->a, (struct str){b.p, b.n});
+  uint32_t *copy = arena_array(c->a, uint32_t, events ? events : 1);
+  bool failed = b.failed || !s->text.p || !copy;
+  buf_release(&b);
+  if (failed) return error_set(c->e, E_NOMEM, "no memory for an answer");
+  if (events) memcpy(copy, event, events * sizeof *copy);
+  s->event = copy;
+  s->events = events;
+  return OK;
+}
+static int abstain(struct chart *c, const char *why) {
+  c->r->abstained = true;
+  c->r->why = why;
+  return OK;
+}
+
+/* Which codes the question means: those of this life that match best, equal names together. Without any, the store's best match, to be
+ * able to say that the record holds none. */
+struct meant {
+  uint32_t code[MATCHES_MOST];
+  int n;
+  bool here;  /* this life has them */
+  bool whole; /* their names say just what was asked */
+};
+
+static int meant_among(const struct chart *c, const uint8_t *among, struct meant *m) {
+  struct word_match found[MATCHES_MOST];
+  int n = word_index_find(c->k->ix, &c->q->words, c->q->exact, among, found, MATCHES_MOST);
+  m->n = 0;
+  for (int i = 0; i < n; i++) {
+    if (found[i].score < MATCH_LEAST) break;
+    if (c->q->exact.n && found[i].score < 2) break; /* quoted: whole names only */
+    if (i && found[i].score < found[0].score - 1e-9) break;
+    /* of equal matches only those with as many words as the best: "Glucose" is not "Glucose in urine" */
+    if (i && ask_name(c->k->t, found[i].code).n != ask_name(c->k->t, found[0].code).n &&
+        !str_eq_nocase(ask_name(c->k->t, found[i].code), ask_name(c->k->t, found[0].code)))
+      break;
+    m->code[m->n++] = found[i].code;
+  }
+  m->whole = m->n && found[0].whole;
+  return m->n;
+}
+
+/* Names that say more than was asked may mean something else: the reader is told which name was taken, and which others there are. */
+static int say_nearest(struct chart *c, const struct meant *m) {
+  struct word_match found[6];
+  struct buf b = {0};
+  if (m->whole) return OK;
+  int n = word_index_find(c->k->ix, &c->q->words, c->q->exact, NULL, found, 6), others = 0;
+  for (int i = 0; i < n; i++) {
+    bool taken = found[i].score < MATCH_LEAST;
+    for (int j = 0; j < m->n; j++) taken |= found[i].code == m->code[j];
+    if (!taken) buf_printf(&b, "%s%.*s", others++ ? "; " : "", STR_ARG(ask_name(c->k->t, found[i].code)));
+  }
+  int rc = ask_say(c, NULL, 0, "\"%.*s\" is the nearest name here%s%s.", STR_ARG(ask_name(c->k->t, m->code[0])),
+                   others ? "; others that match: " : "", others ? buf_cstr(&b) : "");
+  buf_release(&b);
+  return rc;
+}
+
+static int meant(const struct chart *c, struct meant *m) {
+  struct timeline_view v = timeline_view(c->k->t, c->index);
+  uint8_t *among = arena_array(c->a, uint8_t, timeline_codes(c->k->t) + 1);
+  if (!among) return error_set(c->e, E_NOMEM, "no memory for an answer");
+  for (uint32_t i = 0; i < v.n; i++) among[v.code[i]] = 1;
+  m->here = true;
+  if (meant_among(c, among, m)) {
+    /* a better name elsewhere in the store means that this life has not what was asked about */
+    struct meant all = {0};
+    struct word_match here, best;
+    meant_among(c, NULL, &all);
+    if (all.n && word_index_find(c->k->ix, &c->q->words, c->q->exact, among, &here, 1) == 1 &&
+        word_index_find(c->k->ix, &c->q->words, c->q->exact, NULL, &best, 1) == 1 && best.score > here.score + 1e-9 && here.score < 0.999) {
+      *m = all;
+      m->here = false;
+    }
+    return OK;
+  }
+  m->here = false;
+  meant_among(c, NULL, m);
+  return OK;
+}
+
+struct events {
+  uint32_t *at;
+  uint32_t n;
+};
+static int events_of(struct chart *c, const struct meant *m, bool valued, struct events *out) {
+  struct timeline_view v = timeline_view(c->k->t, c->index);
+  out->at = arena_array(c->a, uint32_t, v.n + 1);
+  out->n = 0;
+  if (!out->at) return error_set(c->e, E_NOMEM, "no memory for an answer");
+  for (uint32_t k = 0; m->here && k < v.n; k++) {
+    if (!ask_in_limits(c->q, v.time[k], v.value[k]) || (valued && isnan(v.value[k]))) continue;
+    for (int i = 0; i < m->n; i++)
+      if (v.code[k] == m->code[i]) {
+        out->at[out->n++] = k;
+        break;
+      }
+  }
+  return OK;
+}
+
+static int say_event(struct chart *c, const char *which, uint32_t k) {
+  struct timeline_view v = timeline_view(c->k->t, c->index);
+  char value[64], day[16];
+  struct str name = ask_name(c->k->t, v.code[k]);
+  c->r->value = (double)v.value[k];
+  if (v.unit[k] != UNIT_NONE) c->r->unit = timeline_unit_name(c->k->t, v.unit[k]);
+  ask_value(c->k->t, v.value[k], v.unit[k], value);
+  return ask_say(c, &k, 1, "The %s %.*s was%s%s on %s.", which, STR_ARG(name), value, value[0] ? "" : " recorded", ask_day(v.time[k], day));
+}
+
+/* "… within the limits asked about", for counts and denials */
+static const char *limits_text(const struct ask_question *q) {
+  bool time = q->from != INT64_MIN || q->to != INT64_MAX, value = q->above > -INFINITY || q->below < INFINITY;
+  return time && value ? " in that time and range" : time ? " in that time" : value ? " in that range" : "";
+}
+static int say_none(struct chart *c, const struct meant *m) {
+  struct str name = ask_name(c->k->t, m->code[0]);
+  return ask_say(c, NULL, 0, "The record holds no %.*s%s.", STR_ARG(name), limits_text(c->q));
+}
+
+static int say_mean(struct chart *c, const struct events *v, struct str name) {
+  struct timeline_view view = timeline_view(c->k->t, c->index);
+  double sum = 0;
+  for (uint32_t i = 0; i < v->n; i++) {
+    if (view.unit[v->at[i]] != view.unit[v->at[0]]) return abstain(c, "its values have different units");
+    sum += (double)view.value[v->at[i]];
+  }
+  c->r->value = sum / v->n;
+  struct str unit = view.unit[v->at[0]] == UNIT_NONE ? STR_NONE : timeline_unit_name(c->k->t, view.unit[v->at[0]]);
+  c->r->unit = unit;
+  return ask_say(c, v->at, v->n, "The mean of %u values of %.*s%s is %.6g%s%.*s.", v->n, STR_ARG(name), limits_text(c->q), c->r->value,
+                 unit.n ? " " : "", STR_ARG(unit));
+}
+
+static int say_extreme(struct chart *c, const struct events *v, bool high) {
+  struct timeline_view view = timeline_view(c->k->t, c->index);
+  uint32_t best = v->at[0];
+  for (uint32_t i = 1; i < v->n; i++) {
+    uint32_t k = v->at[i];
+    if (view.unit[k] != view.unit[best]) return abstain(c, "its values have different units");
+    if (high ? view.value[k] > view.value[best] : view.value[k] < view.value[best]) best = k;
+  }
+  return say_event(c, high ? "highest" : "lowest", best);
+}
+
+static int say_trend(struct chart *c, const struct events *v) {
+  struct timeline_view view = timeline_view(c->k->t, c->index);
+  char value[64], day[16];
+  for (uint32_t i = v->n > 20 ? v->n - 20 : 0; i < v->n; i++) {
+    uint32_t k = v->at[i];
+    struct str name = ask_name(c->k->t, view.code[k]);
+    TRY(ask_say(c, &k, 1, "%s: %.*s%s.", ask_day(view.time[k], day), STR_ARG(name),
+                ask_value(c->k->t, view.value[k], view.unit[k], value)));
+  }
+  return OK;
+}
+
+static int about_meant(struct chart *c, const struct meant *m);
+static int about_events(struct chart *c) {
+  struct meant m;
+  if (c->q->words.n == 0) return abstain(c, "the question names nothing to look for");
+  TRY(meant(c, &m));
+  if (m.n == 0) return abstain(c, "no name in this store matches what is asked about");
+  TRY(about_meant(c, &m));
+  return say_nearest(c, &m);
+}
+static int about_meant(struct chart *c, const struct meant *m) {
+  enum ask_intent want = c->q->intent;
+  bool valued = want == ASK_HIGHEST || want == ASK_LOWEST || want == ASK_MEAN || want == ASK_TREND;
+  struct timeline_view view = timeline_view(c->k->t, c->index);
+  struct events v;
+  char day[16], last[16];
+  TRY(events_of(c, m, valued, &v));
+  struct str name = ask_name(c->k->t, m->code[0]);
+  if (want == ASK_COUNT) {
+    c->r->value = v.n;
+    if (v.n == 0) return say_none(c, m);
+    return ask_say(c, v.at, v.n, "%.*s is recorded %u time%s%s.", STR_ARG(name), v.n, v.n == 1 ? "" : "s", limits_text(c->q));
+  }
+  if (v.n == 0) return say_none(c, m);
+  uint32_t first = v.at[0], end = v.at[v.n - 1];
+  switch (want) {
+    case ASK_LATEST: return say_event(c, "latest", end);
+    case ASK_FIRST: return say_event(c, "first", first);
+    case ASK_HIGHEST: return say_extreme(c, &v, true);
+    case ASK_LOWEST: return say_extreme(c, &v, false);
+    case ASK_MEAN: return say_mean(c, &v, name);
+    case ASK_TREND: return say_trend(c, &v);
+    case ASK_WHEN_FIRST: return ask_say(c, &first, 1, "%.*s was first recorded on %s.", STR_ARG(name), ask_day(view.time[first], day));
+    case ASK_WHEN_LAST: return ask_say(c, &end, 1, "%.*s was last recorded on %s.", STR_ARG(name), ask_day(view.time[end], day));
+    default:
+      if (v.n == 1) return ask_say(c, v.at, 1, "Yes: %.*s is recorded on %s.", STR_ARG(name), ask_day(view.time[first], day));
+      return ask_say(c, v.at, v.n, "Yes: %.*s is recorded %u times, first on %s, last on %s.", STR_ARG(name), v.n,
+                     ask_day(view.time[first], day), ask_day(view.time[end], last));
+  }
+}
+
+const struct calculator *ask_calculator(const struct asker *k, struct str text) {
+  struct words w;
+  int best = -1, longest = 0;
+  words_cut(text, &w);
+  for (int i = 0; i < k->calculators; i++) {
+    const struct words *name = &k->calculator_words[i];
+    int hit = 0;
+    for (int a = 0; a < name->n; a++)
+      for (int b = 0; b < w.n; b++) hit += strcmp(name->word[a], w.word[b]) == 0;
+    if (name->n == 0 || hit < name->n || name->n <= longest) continue;
+    longest = name->n;
+    best = i;
+  }
+  return best < 0 ? NULL : k->calculator[best];
+}
+
+int ask(const struct asker *k, uint32_t index, struct str question, struct arena *a, struct ask_answer *out, struct error *e) {
+  struct ask_question q;
+  *out = (struct ask_answer){.value = NAN, .subject = timeline_view(k->t, index).subject};
+  if (question.n > 2000 || !str_utf8_valid(question)) return error_set(e, E_INPUT, "a question is UTF-8 text of at most 2,000 bytes");
+  ask_parse(question, &q);
+  struct chart c = {k, index, &q, a, out, e};
+  const struct calculator *calc = q.exact.n ? NULL : ask_calculator(k, question);
+  if (calc && q.intent != ASK_COUNT && q.intent != ASK_LIST && q.intent != ASK_SUMMARY && q.intent != ASK_COHORT) {
+    struct meant m; /* "what is the anion gap": the calculator, unless the chart has it measured under that name */
+    TRY(meant(&c, &m));
+    if (!(m.here && m.n && m.whole)) q.intent = ASK_CALCULATE;
+  }
+  out->intent = ask_intent_name[q.intent];
+  switch (q.intent) {
+    case ASK_UNKNOWN: return abstain(&c, "the question is of no kind that is understood here");
+    case ASK_COHORT: return abstain(&c, "the question is about many patients; ask it without a subject");
+    case ASK_AGE:
+    case ASK_SEX:
+    case ASK_DEATH: return ask_demography(&c);
+    case ASK_SUMMARY: return ask_summary(&c);
+    case ASK_LIST: return ask_list(&c, q.kind);
+    case ASK_CALCULATE: return ask_calculate(&c, calc);
+    default: return about_events(&c);
+  }
+}
+
+/* ---- cohort ---- */
+
+/* Splits at " and ": each part must be matched by a code of the person. */
+int ask_cohort(const struct asker *k, struct str question, struct arena *a, struct ask_answer *out, struct error *e) {
+  enum { PARTS = 4 };
+  struct ask_question q, part[PARTS];
+  struct meant m[PARTS];
+  int parts = 0;
+  *out = (struct ask_answer){.value = NAN};
+  if (question.n > 2000 || !str_utf8_valid(question)) return error_set(e, E_INPUT, "a question is UTF-8 text of at most 2,000 bytes");
+  ask_parse(question, &q);
+  struct chart c = {k, 0, &q, a, out, e};
+  out->intent = ask_intent_name[q.intent];
+  if (q.intent != ASK_COHORT) return abstain(&c, "of many patients only how many have something can be asked");
+  struct str rest = question;
+  while (rest.n && parts < PARTS) {
+    const char *and_ = memmem(rest.p, rest.n, " and ", 5);
+    struct str one = {rest.p, and_ ? (size_t)(and_ - rest.p) : rest.n};
+    rest = and_ ? (struct str){and_ + 5, rest.n - one.n - 5} : STR_NONE;
+    ask_parse(one, &part[parts]);
+    if (part[parts].words.n == 0) continue;
+    struct chart pc = {k, 0, &part[parts], a, out, e};
+    if (meant_among(&pc, NULL, &m[parts]) == 0) return abstain(&c, "no name in this store matches what is asked about");
+    parts++;
+  }
+  uint32_t n = timeline_subjects(k->t), found = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    struct timeline_view v = timeline_view(k->t, i);
+    int have = 0;
+    for (int p = 0; p < parts; p++)
+      for (uint32_t j = 0, hit = 0; j < v.n && !hit; j++)
+        for (int x = 0; x < m[p].n && !hit; x++)
+          hit = v.code[j] == m[p].code[x] && ask_in_limits(&part[p], v.time[j], v.value[j]), have += (int)hit;
+    found += have == parts;
+  }
+  struct buf names = {0};
+  for (int p = 0; p < parts; p++)
+    buf_printf(&names, "%s%.*s%s", p ? " and " : "", STR_ARG(ask_name(k->t, m[p].code[0])), limits_text(&part[p]));
+  out->value = found;
+  int rc = parts ? ask_say(&c, NULL, 0, "%u of %u patients have %s.", found, n, buf_cstr(&names))
+                 : ask_say(&c, NULL, 0, "The store holds %u patients.", n);
+  if (!parts) out->value = n;
+  buf_release(&names);
+  return rc;
+}
+
+/* ---- output ---- */
+
+void ask_json(const struct asker *k, uint32_t index, const struct ask_answer *r, struct json_out *o) {
+  char id[32], time[32];
+  json_out_object(o);
+  if (r->subject) {
+    snprintf(id, sizeof id, "%lld", (long long)r->subject);
+    json_kv_c(o, "subject", id);
+  }
+  json_kv_c(o, "generation", timeline_generation(k->t));
+  json_kv_c(o, "intent", r->intent ? r->intent : "");
+  json_kv_bool(o, "abstained", r->abstained);
+  if (r->abstained) json_kv_c(o, "why", r->why);
+  if (!isnan(r->value)) json_kv_f64(o, "value", r->value);
+  if (r->unit.n) json_kv_str(o, "unit", r->unit);
+  json_out_key(o, "sentences");
+  json_out_array(o);
+  for (int i = 0; i < r->sentences; i++) {
+    const struct ask_sentence *s = &r->sentence[i];
+    json_out_object(o);
+    json_kv_str(o, "text", s->text);
+    json_out_key(o, "events");
+    json_out_array(o);
+    for (uint32_t j = 0; j < s->events; j++) {
+      struct timeline_view v = timeline_view(k->t, index);
+      uint32_t e = s->event[j];
+      json_out_object(o);
+      snprintf(id, sizeof id, "e%u", e);
+      json_kv_c(o, "id", id);
+      if (v.time[e] != INT64_MIN) {
+        time_format(v.time[e], time);
+        json_kv_c(o, "time", time);
+      }
+      json_kv_str(o, "code", timeline_code_name(k->t, v.code[e]));
+      if (timeline_code_display(k->t, v.code[e]).n) json_kv_str(o, "display", timeline_code_display(k->t, v.code[e]));
+      if (!isnan(v.value[e])) {
+        json_out_key(o, "value");
+        json_out_f32(o, v.value[e]);
+      }
+      if (v.unit[e] != UNIT_NONE) json_kv_str(o, "unit", timeline_unit_name(k->t, v.unit[e]));
+      json_out_end(o);
+    }
+    json_out_end(o);
+    json_out_end(o);
+  }
+  json_out_end(o);
+  json_out_end(o);
+}
+
+void ask_print(const struct ask_answer *r, struct buf *out) {
+  for (int i = 0; i < r->sentences; i++) buf_printf(out, "%.*s\n", STR_ARG(r->sentence[i].text));
+  if (r->abstained) buf_printf(out, "No answer: %s.\n", r->why);
+}

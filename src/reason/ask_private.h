@@ -1,0 +1,70 @@
+/* Shared by ask_*.c only. */
+#ifndef REASON_ASK_PRIVATE_H
+#define REASON_ASK_PRIVATE_H
+#include "reason/ask.h"
+#include "reason/words.h"
+
+enum ask_intent {
+  ASK_UNKNOWN,
+  ASK_LATEST,
+  ASK_FIRST,
+  ASK_HIGHEST,
+  ASK_LOWEST,
+  ASK_MEAN,
+  ASK_COUNT,
+  ASK_WHEN_FIRST,
+  ASK_WHEN_LAST,
+  ASK_EXISTS,
+  ASK_TREND,
+  ASK_LIST,
+  ASK_AGE,
+  ASK_SEX,
+  ASK_DEATH,
+  ASK_SUMMARY,
+  ASK_CALCULATE,
+  ASK_COHORT,
+  ASK_INTENTS
+};
+extern const char *const ask_intent_name[ASK_INTENTS];
+struct ask_question {
+  enum ask_intent intent;
+  int kind;            /* ASK_LIST: a timeline_kind */
+  int64_t from, to;    /* [from, to) us; INT64_MIN, INT64_MAX = open */
+  double above, below; /* -INFINITY, INFINITY = open; strict */
+  struct str exact;    /* between double quotes */
+  struct words words;  /* what is asked about */
+  struct str term;     /* the same, as it was said, for messages to the asker */
+};
+struct calculator;
+struct asker {
+  const struct timeline *t;
+  struct word_index *ix;
+  struct calculator **calculator;
+  struct words *calculator_words; /* of name and title */
+  int calculators;
+};
+/* Pure. `text` is borrowed by the result. */
+void ask_parse(struct str text, struct ask_question *out);
+/* The calculator that the question names, NULL if none */
+const struct calculator *ask_calculator(const struct asker *k, struct str text);
+
+/* One subject's chart while an answer is made */
+struct chart {
+  const struct asker *k;
+  uint32_t index;
+  const struct ask_question *q;
+  struct arena *a;
+  struct ask_answer *r;
+  struct error *e;
+};
+int ask_say(struct chart *c, const uint32_t *event, uint32_t events, const char *fmt, ...) PRINTF(4, 5);
+int ask_calculate(struct chart *c, const struct calculator *calc);
+int ask_summary(struct chart *c);
+int ask_list(struct chart *c, int kind);
+int ask_demography(struct chart *c);
+const char *ask_day(int64_t us, char out[16]);
+/* " 1.2 mg/dL" or "" */
+const char *ask_value(const struct timeline *t, float value, uint16_t unit, char out[64]);
+struct str ask_name(const struct timeline *t, uint32_t code); /* display, else code */
+bool ask_in_limits(const struct ask_question *q, int64_t time, float value);
+#endif

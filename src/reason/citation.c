@@ -1,0 +1,189 @@
+/* Holds a text with citations against the events that it cites. */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/time.h"
+#include "reason/ask.h"
+#include "reason/words.h"
+#include "timeline/timeline.h"
+
+#define CITED_MOST 64
+struct cited {
+  uint32_t event[CITED_MOST];
+  int n;
+  bool seen, exist; /* seen: it cites something, existing or not */
+};
+
+static bool digit(char c) { return c >= '0' && c <= '9'; }
+
+/* Takes the "[e1, e2]" out of a sentence: writes the rest to `plain`, the events to `c`. */
+static void take_citations(struct str s, uint32_t n, struct cited *c, struct buf *plain) {
+  *c = (struct cited){.exist = true};
+  for (size_t i = 0; i < s.n; i++) {
+    const char *close = s.p[i] == '[' ? memchr(s.p + i, ']', s.n - i) : NULL;
+    if (!close || i + 2 >= s.n || s.p[i + 1] != 'e' || !digit(s.p[i + 2])) {
+      buf_putc(plain, s.p[i]);
+      continue;
+    }
+    c->seen = true;
+    struct str inside = {s.p + i + 1, (size_t)(close - s.p) - i - 1};
+    while (inside.p) {
+      struct str one = str_trim(str_cut(&inside, ','));
+      int64_t k;
+      if (one.n < 2 || one.p[0] != 'e' || str_to_i64((struct str){one.p + 1, one.n - 1}, &k) < 0 || k < 0 || k >= n)
+        c->exist = false;
+      else if (c->n < CITED_MOST)
+        c->event[c->n++] = (uint32_t)k;
+    }
+    i = (size_t)(close - s.p);
+    buf_putc(plain, ' ');
+  }
+}
+
+/* A figure of the sentence stands if it is a value, a year, a month or day of the cited events, or how many of them have one code. Values
+ * may be rounded to the digits shown. */
+static bool figure_stands(double x, int digits, const struct timeline_view *v, const struct cited *c) {
+  double half = 0.5 * pow(10, -digits) + 1e-9 * fabs(x);
+  for (int i = 0; i < c->n; i++) {
+    uint32_t k = c->event[i], same = 0;
+    int y, m, d;
+    if (!isnan(v->value[k]) && fabs((double)v->value[k] - x) <= half + 1e-6 * fabs((double)v->value[k])) return true;
+    for (int j = 0; j < c->n; j++) same += v->code[c->event[j]] == v->code[k];
+    if (digits == 0 && (x == same || x == c->n)) return true;
+    if (v->time[k] == INT64_MIN) continue;
+    time_to_civil((int64_t)floor((double)v->time[k] / (double)TIME_DAY), &y, &m, &d);
+    if (digits == 0 && (x == y || x == m || x == d)) return true;
+  }
+  return false;
+}
+static bool day_stands(struct str s, const struct timeline_view *v, const struct cited *c) {
+  char day[16];
+  for (int i = 0; i < c->n; i++) {
+    if (v->time[c->event[i]] == INT64_MIN) continue;
+    time_format_date(v->time[c->event[i]], day);
+    if (strncmp(day, s.p, 10) == 0) return true;
+  }
+  return false;
+}
+static bool is_day(const char *p, size_t n) {
+  static const char shape[] = "dddd-dd-dd";
+  if (n < 10 || (n > 10 && digit(p[10]))) return false;
+  for (int i = 0; i < 10; i++)
+    if (shape[i] == 'd' ? !digit(p[i]) : p[i] != '-') return false;
+  return true;
+}
+/* Digits inside the name of a cited event ("Simvastatin 10 MG") are words, not figures. */
+static bool in_names(struct str number, const struct timeline *t, const struct timeline_view *v, const struct cited *c) {
+  for (int i = 0; i < c->n; i++) {
+    struct str d = timeline_code_display(t, v->code[c->event[i]]), n = timeline_code_name(t, v->code[c->event[i]]);
+    if ((d.n && memmem(d.p, d.n, number.p, number.n)) || memmem(n.p, n.n, number.p, number.n)) return true;
+  }
+  return false;
+}
+
+static bool figures_stand(struct str s, const struct timeline *t, const struct timeline_view *v, const struct cited *c) {
+  for (size_t i = 0; i < s.n;) {
+    if (!digit(s.p[i])) {
+      i++;
+      continue;
+    }
+    if (is_day(s.p + i, s.n - i)) {
+      if (!day_stands((struct str){s.p + i, 10}, v, c)) return false;
+      i += 10;
+      continue;
+    }
+    size_t from = i;
+    int digits = 0;
+    double x;
+    while (i < s.n && digit(s.p[i])) i++;
+    if (i + 1 < s.n && s.p[i] == '.' && digit(s.p[i + 1])) {
+      i++;
+      while (i < s.n && digit(s.p[i])) i++, digits++;
+    }
+    struct str number = {s.p + from, i - from};
+    if (str_to_f64(number, &x) < 0) return false;
+    if (from > 0 && s.p[from - 1] == '-' && (from < 2 || s.p[from - 2] == ' ')) x = -x;
+    if (!figure_stands(x, digits, v, c) && !in_names(number, t, v, c)) return false;
+  }
+  return true;
+}
+
+/* Words that say how, not what: they are in no code's name. */
+static bool is_neutral(const char *w) {
+  static const char *const neutral[] = {"time",    "times",  "range", "value", "latest", "first", "last",
+                                        "highest", "lowest", "mean",  "yes",   "once",   "mostly"};
+  for (size_t i = 0; i < sizeof neutral / sizeof *neutral; i++)
+    if (strcmp(w, neutral[i]) == 0) return true;
+  return false;
+}
+static bool words_stand(struct str s, const struct timeline *t, const struct timeline_view *v, const struct cited *c) {
+  struct words w, name;
+  int content = 0, found = 0;
+  words_cut(s, &w);
+  for (int i = 0; i < w.n; i++) {
+    if (digit(w.word[i][0]) || is_neutral(w.word[i])) continue;
+    content++;
+    bool hit = false;
+    for (int k = 0; k < c->n && !hit; k++) {
+      uint32_t code = v->code[c->event[k]];
+      struct str texts[] = {timeline_code_display(t, code), timeline_code_name(t, code),
+                            v->unit[c->event[k]] == UNIT_NONE ? STR_NONE : timeline_unit_name(t, v->unit[c->event[k]])};
+      for (int j = 0; j < 3 && !hit; j++) {
+        words_cut(texts[j], &name);
+        for (int x = 0; x < name.n && !hit; x++) hit = strcmp(name.word[x], w.word[i]) == 0;
+      }
+    }
+    found += hit;
+  }
+  return 2 * found >= content;
+}
+
+/* The end of the sentence that begins at `at`: after . ! or ? and citations behind it, or at a line's end. */
+static size_t sentence_end(struct str s, size_t at) {
+  for (size_t i = at; i < s.n; i++) {
+    if (s.p[i] == '\n') return i + 1;
+    if (s.p[i] != '.' && s.p[i] != '!' && s.p[i] != '?') continue;
+    if (i + 1 < s.n && s.p[i + 1] != ' ' && s.p[i + 1] != '\n' && s.p[i + 1] != '[') continue; /* 1.2, mg/dL.x */
+    size_t j = i + 1;
+    for (;;) {
+      size_t k = j;
+      while (k < s.n && s.p[k] == ' ') k++;
+      const char *close = k + 1 < s.n && s.p[k] == '[' && s.p[k + 1] == 'e' ? memchr(s.p + k, ']', s.n - k) : NULL;
+      if (!close) break;
+      j = (size_t)(close - s.p) + 1;
+    }
+    return j;
+  }
+  return s.n;
+}
+
+int citation_check_text(const struct timeline *t, uint32_t index, struct str text, struct arena *a, struct citation_check **out, int *n,
+                        struct error *e) {
+  struct timeline_view v = timeline_view(t, index);
+  int most = 1;
+  for (size_t at = 0; at < text.n; at = sentence_end(text, at)) most++;
+  struct citation_check *list = arena_array(a, struct citation_check, (size_t)most);
+  if (!list) return error_set(e, E_NOMEM, "no memory for checking citations");
+  *n = 0;
+  for (size_t at = 0; at < text.n;) {
+    size_t end = sentence_end(text, at);
+    struct str s = str_trim((struct str){text.p + at, end - at});
+    at = end;
+    if (s.n == 0) continue;
+    struct cited c;
+    struct buf plain = {0};
+    take_citations(s, v.n, &c, &plain);
+    struct str rest = {plain.p, plain.n};
+    list[*n] = (struct citation_check){s, c.seen, c.exist, false, false};
+    if (c.n > 0) {
+      list[*n].figures = figures_stand(rest, t, &v, &c);
+      list[*n].words = words_stand(rest, t, &v, &c);
+    }
+    bool failed = plain.failed;
+    buf_release(&plain);
+    if (failed) return error_set(e, E_NOMEM, "no memory for checking citations");
+    ++*n;
+  }
+  *out = list;
+  return OK;
+}
