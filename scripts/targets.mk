@@ -12,6 +12,16 @@ $(BUILD)/web/index.html.h: $(WEB_SRC) scripts/build-web
 $(BUILD)/obj/serve/serve_page.o: $(BUILD)/web/index.html.h
 $(BUILD)/obj/serve/serve_page.o: CFLAGS_ += -I$(BUILD)/web
 
+# Training over several processes: a plug-in, where MPI is there to build it
+MPICC := $(shell command -v mpicc 2>/dev/null)
+ifneq ($(MPICC),)
+all: $(BUILD)/vitae-mpi.so
+endif
+$(BUILD)/vitae-mpi.so: src/model/mpi/mesh_mpi.c src/model/mesh_plugin.h
+	@mkdir -p $(@D)
+	$(say) MPI $<
+	$(Q)$(MPICC) -std=c11 -O2 -g -fPIC -shared -D_GNU_SOURCE -Wall -Wextra -Werror -Isrc $< -o $@
+
 packages-build:
 	@scripts/install-packages build
 packages-test:
@@ -75,6 +85,7 @@ install: all ## install under PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/vitae
 	install -m 755 $(BUILD)/vitae $(DESTDIR)$(PREFIX)/bin/vitae
 	install -m 644 include/vitae.h $(DESTDIR)$(PREFIX)/include/vitae.h
+	@if [ -f $(BUILD)/vitae-mpi.so ]; then install -d $(DESTDIR)$(PREFIX)/lib/vitae && install -m 755 $(BUILD)/vitae-mpi.so $(DESTDIR)$(PREFIX)/lib/vitae/; fi
 	cp -r mapping tasks policy calculators scenarios $(DESTDIR)$(PREFIX)/share/vitae/
 	@if [ -f $(BUILD)/duckdb/libduckdb.so ]; then install -d $(DESTDIR)$(PREFIX)/lib/vitae && install -m 644 $(BUILD)/duckdb/libduckdb.so $(DESTDIR)$(PREFIX)/lib/vitae/; fi
 help: ## this page

@@ -11,6 +11,7 @@
 #include "govern/site.h"
 #include "kernel/kernel.h"
 #include "model/model.h"
+#include "model/train_mesh.h"
 #include "predict/uncertainty.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
@@ -37,6 +38,7 @@ static const struct cli_option options[] = {
     {"save-every", CLI_NUMBER, "S", "seconds between checkpoints (default 30)"},
     {"column", CLI_TEXT, "COLUMN", "kernel column: ref, avx2, avx512, avx512bf16, amx (default: the best here)"},
     {"canaries", CLI_INTEGER, "N", "made-up lives trained on, to measure how well single lives are remembered (default 0, most 240)"},
+    {"mpi", CLI_FLAG, NULL, "one of several processes that an MPI launcher started (noticed by itself under mpirun)"},
     {"bf16", CLI_FLAG, NULL, "matrix products in bfloat16 where the processor has it"},
     {0}};
 
@@ -185,7 +187,7 @@ static int run_dir(struct cli *c, const struct site *s, char dir[4096], struct e
   return OK;
 }
 
-static int train(struct cli *c, const struct site *s, const struct timeline *t, struct arena *a, struct error *e) {
+static int train(struct cli *c, const struct site *s, const struct timeline *t, struct train_mesh *mesh, struct arena *a, struct error *e) {
   struct train_options o;
   struct train_result result;
   struct task **tasks = NULL;
@@ -193,8 +195,11 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   int n = 0, rc;
   train_defaults(&o);
   TRY(model_preset(cli_text(c, "size", "small"), &o.config, e));
-  TRY(run_dir(c, s, dir, e));
+  memset(dir, 0, sizeof dir);
+  if (train_mesh_rank(mesh) == 0) TRY(run_dir(c, s, dir, e));
+  TRY(train_mesh_broadcast(mesh, dir, sizeof dir, e));
   o.dir = dir;
+  o.mesh = mesh;
   o.resume = cli_flag(c, "resume");
   o.seed = (uint64_t)cli_integer(c, "seed", 1);
   o.threads = (int)cli_integer(c, "threads", 0);
@@ -218,6 +223,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   o.tasks = (const struct task *const *)tasks;
   o.n_tasks = n;
   TRY_OUT(model_train(&o, t, &result, e));
+  if (train_mesh_rank(mesh)) goto out;
   TRY_OUT(learn_sureness(dir, t, tasks, n, o.threads, e));
   TRY_OUT(make_version(s, t, dir, id, e));
   rc = say(c, &result, dir, id, tasks, n, e);
@@ -226,22 +232,59 @@ out:
   return rc;
 }
 
-static int run(struct cli *c, struct error *e) {
-  struct site s;
+static int train_site(struct cli *c, const struct site *s, struct train_mesh *mesh, struct error *e) {
   struct timeline *t;
   struct arena a;
+  TRY(cli_store(s, &t, e));
+  arena_init(&a, 64 << 20, 0);
+  int rc = train(c, s, t, mesh, &a, e);
+  arena_free(&a);
+  timeline_close(t);
+  return rc;
+}
+
+/* Rank 0 holds the site's lock, writes and speaks; a rank that fails says why and ends all, for the others wait for it. */
+static int train_ranks(struct cli *c, const struct site *s, struct error *e) {
+  struct train_mesh *mesh;
+  char lock[4096];
+  int fd = -1, rc = OK;
+  TRY(train_mesh_open(&mesh, e));
+  if (train_mesh_rank(mesh)) {
+    progress_mode(PROGRESS_QUIET);
+  } else {
+    rc = site_path(s, lock, "models", "train.lock", NULL);
+    if (rc >= 0) rc = file_lock(lock, &fd, e);
+  }
+  if (rc >= 0) rc = train_site(c, s, mesh, e);
+  if (rc < 0 && rc != E_CANCELLED) {
+    fprintf(stderr, "vitae: rank %d of %d: %s. The run ends on all ranks; --resume goes on from its last checkpoint.\n",
+            train_mesh_rank(mesh), train_mesh_ranks(mesh), e->message);
+    fflush(NULL);
+    train_mesh_give_up(mesh, error_exit_status(rc));
+  }
+  if (fd >= 0) file_unlock(fd);
+  train_mesh_close(mesh);
+  return rc;
+}
+
+static bool launched(void) {
+  static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    const char *value = env_get(names[i]);
+    if (value && strcmp(value, "1") != 0) return true;
+  }
+  return false;
+}
+
+static int run(struct cli *c, struct error *e) {
+  struct site s;
   char lock[4096];
   int fd;
   TRY(site_open(c->arg[0], &s, e));
+  if (cli_flag(c, "mpi") || launched()) return train_ranks(c, &s, e);
   TRY(site_path(&s, lock, "models", "train.lock", NULL));
   TRY(file_lock(lock, &fd, e));
-  int rc = cli_store(&s, &t, e);
-  if (rc == OK) {
-    arena_init(&a, 64 << 20, 0);
-    rc = train(c, &s, t, &a, e);
-    arena_free(&a);
-    timeline_close(t);
-  }
+  int rc = train_site(c, &s, NULL, e);
   file_unlock(fd);
   return rc;
 }

@@ -33,6 +33,7 @@ struct kernel;
 struct task;
 struct feature_set;
 struct model;
+struct train_mesh;
 struct model_workspace;
 
 enum model_position { POSITION_NONE, POSITION_ROPE_INDEX, POSITION_ROPE_TIME, POSITION_LEARNED };
@@ -178,9 +179,10 @@ struct train_options {
       seconds; /* 0 = none; else the schedule ends in about this time: decided once, from the first steps' speed (so the run depends on the machine) */
   int batch_positions; /* per optimiser step; default 4096 */
   int micro_positions; /* at most so many at once, their gradients are accumulated; 0 = 512, for large models 1024, never less than the context */
-  int lanes;      /* fixed parts in which a step's gradient is summed: with the same number of them a run has the same bits on any number of
+  int lanes; /* fixed parts in which a step's gradient is summed: with the same number of them a run has the same bits on any number of
               * threads, and more threads than lanes do not help; 0 = as many as threads */
-  bool recompute; /* activations of a block are computed again in the backward pass instead of kept: less memory, the same bits */
+  struct train_mesh *mesh; /* several processes (train_mesh.h); NULL = this one */
+  bool recompute;          /* activations of a block are computed again in the backward pass instead of kept: less memory, the same bits */
   float lr, lr_min, decay, beta1, beta2, clip, warmup; /* lr: peak, of widths up to 96; times 96 / d beyond. warmup: share of all steps */
   const struct task *const *tasks;                     /* supervised heads trained with the trunk */
   int n_tasks;

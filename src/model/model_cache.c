@@ -88,8 +88,9 @@ static void put_row(const struct model *m, float *layer, int at, const float *kv
   int d = head_size(&m->config), heads = m->config.kv_heads;
   const float *v = kv + heads * d;
   for (int h = 0; h < heads; h++, layer += 2 * DECODE_ROWS * d, kv += d, v += d) {
+    float *value = layer + (DECODE_ROWS + at) * d;
     for (int i = 0; i < d; i++) layer[i * DECODE_ROWS + at] = kv[i];
-    memcpy(layer + (DECODE_ROWS + at) * d, v, (size_t)d * sizeof *v);
+    for (int i = 0; i < d; i++) value[i] = v[i];
   }
 }
 
@@ -245,6 +246,10 @@ static int prepare(const struct model *m, struct model_cache *c, const struct to
   return grow(&c->scratch, &c->scratch_bytes, kernel_decode_scratch(prefix, own), e);
 }
 
+static float *newest(const struct model_cache *c, int stream) {
+  return c->block[(size_t)stream * (size_t)c->row_blocks + (size_t)(c->n[stream] / DECODE_ROWS)];
+}
+
 static void decode_attention(const struct model *m, struct model_cache *c, const struct token_batch *b, const int *stream, int l,
                              struct layer_state *s) {
   const struct model_config *g = &m->config;
@@ -252,8 +257,7 @@ static void decode_attention(const struct model *m, struct model_cache *c, const
   size_t at = (size_t)l * layer_floats(m);
   for (int i = 0; i < b->sequences; i++) {
     int n = c->n[stream[i]];
-    float *block = c->block[(size_t)stream[i] * (size_t)c->row_blocks + (size_t)(n / DECODE_ROWS)];
-    put_row(m, block + at, n % DECODE_ROWS, s->qkv + (size_t)i * (size_t)row + g->d);
+    put_row(m, newest(c, stream[i]) + at, n % DECODE_ROWS, s->qkv + (size_t)i * (size_t)row + g->d);
   }
   m->kernel->attention_decode(&(struct attention_decode){.streams = b->sequences,
                                                          .heads = g->heads,

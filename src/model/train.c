@@ -136,23 +136,39 @@ static void gradient_job(void *ctx, int worker, int workers) {
   struct train_worker *w = &r->worker[worker];
   (void)workers;
   w->rc = OK;
-  for (int lane; w->rc >= 0 && (lane = atomic_fetch_add(&r->next_lane, 1)) < r->o.lanes;) w->rc = lane_gradient(r, w, lane, &w->e);
+  for (int lane; w->rc >= 0 && (lane = atomic_fetch_add(&r->next_lane, 1)) < r->first_lane + r->own_lanes;)
+    w->rc = lane_gradient(r, w, lane, &w->e);
 }
 
 static size_t blocks(const struct train_run *r) { return (r->m->floats + TRAIN_BLOCK - 1) / TRAIN_BLOCK; }
 
 /* The lanes' gradients into the first one's, pairwise as a tree (0+1, 2+3, then 0+2 ...): an order that halves of the lanes can work
- * on apart, and that knows nothing of threads. */
+ * on apart, in other processes too (train_mesh.h), and that knows nothing of threads. */
 static void reduce_job(void *ctx, int worker, int workers) {
   struct train_run *r = ctx;
   size_t n = blocks(r);
   for (size_t b = n * (size_t)worker / (size_t)workers; b < n * (size_t)(worker + 1) / (size_t)workers; b++) {
     size_t from = b * TRAIN_BLOCK, size = r->m->floats - from < TRAIN_BLOCK ? r->m->floats - from : TRAIN_BLOCK;
-    for (int step = 1; step < r->o.lanes; step *= 2)
-      for (int k = 0; k + step < r->o.lanes; k += 2 * step)
-        r->m->kernel->add(size, r->lane[k + step].gradient + from, r->lane[k].gradient + from);
-    r->square[b] = r->m->kernel->sumsq(size, r->lane[0].gradient + from);
+    struct train_lane *mine = r->lane + r->first_lane;
+    for (int step = 1; step < r->own_lanes; step *= 2)
+      for (int k = 0; k + step < r->own_lanes; k += 2 * step)
+        r->m->kernel->add(size, mine[k + step].gradient + from, mine[k].gradient + from);
+    if (!r->o.mesh) r->square[b] = r->m->kernel->sumsq(size, mine->gradient + from);
   }
+}
+
+static int reduce_ranks(struct train_run *r, struct error *e) {
+  struct loss_sums all[TRAIN_LANES];
+  float *sum = r->lane[r->first_lane].gradient;
+  TRY(train_mesh_sum(r->o.mesh, r->m->kernel->add, sum, r->m->floats, e));
+  for (size_t b = 0; b < blocks(r); b++) {
+    size_t from = b * TRAIN_BLOCK, size = r->m->floats - from < TRAIN_BLOCK ? r->m->floats - from : TRAIN_BLOCK;
+    r->square[b] = r->m->kernel->sumsq(size, sum + from);
+  }
+  for (int k = 0; k < r->o.lanes; k++) all[k] = r->lane[k].sums;
+  TRY(train_mesh_gather(r->o.mesh, all, (size_t)r->own_lanes * sizeof *all, e));
+  for (int k = 0; k < r->o.lanes; k++) r->lane[k].sums = all[k];
+  return OK;
 }
 
 static void share_of(const struct train_run *r, int worker, size_t *from, size_t *to) { /* of all parameters, in whole cache lines */
@@ -175,7 +191,7 @@ static void adamw_job(void *ctx, int worker, int workers) {
                                         .w = r->m->weight + a,
                                         .m = r->adam_m + a,
                                         .v = r->adam_v + a,
-                                        .g = r->lane[0].gradient + a,
+                                        .g = r->lane[r->first_lane].gradient + a,
                                         .lr = r->lr_now,
                                         .beta1 = r->o.beta1,
                                         .beta2 = r->o.beta2,
@@ -208,7 +224,7 @@ static void pack_job(void *ctx, int worker, int workers) {
 static int one_step(struct train_run *r, struct train_items *batch, struct loss_sums *sums, double *norm, struct error *e) {
   TRY(next_items(r, batch, e));
   TRY(share_out(r, batch, e));
-  atomic_store(&r->next_lane, 0);
+  atomic_store(&r->next_lane, r->first_lane);
   pool_run(r->pool, gradient_job, r);
   for (int k = 0; k < r->workers; k++)
     if (r->worker[k].rc < 0) {
@@ -216,8 +232,9 @@ static int one_step(struct train_run *r, struct train_items *batch, struct loss_
       return r->worker[k].rc;
     }
   *sums = (struct loss_sums){0};
-  for (int k = 0; k < r->o.lanes; k++) loss_sums_add(sums, &r->lane[k].sums);
   pool_run(r->pool, reduce_job, r);
+  if (r->o.mesh) TRY(reduce_ranks(r, e));
+  for (int k = 0; k < r->o.lanes; k++) loss_sums_add(sums, &r->lane[k].sums);
   double square = 0;
   for (size_t b = 0; b < blocks(r); b++) square += r->square[b];
   *norm = sqrt(square);
@@ -247,13 +264,22 @@ static int64_t steps_of_epochs(const struct train_run *r) {
 
 /* Once: by epochs alone, or by the speed of the first steps if a time was given. */
 static void decide_length(struct train_run *r, double began, double *measured) {
-  if (r->total_steps) return;
+  if (r->total_steps || (r->o.seconds > 0 && train_mesh_rank(r->o.mesh))) return;
   if (r->o.seconds <= 0) r->total_steps = steps_of_epochs(r);
   if (r->step == MEASURE_FROM) *measured = time_monotonic();
   if (r->o.seconds <= 0 || r->step < MEASURE_TO || *measured == 0) return;
   double now = time_monotonic(), a_step = (now - *measured) / (MEASURE_TO - MEASURE_FROM), left = r->o.seconds * 0.95 - (now - began);
   int64_t by_time = r->step + (int64_t)fmax(1, left / fmax(a_step, 1e-6)), by_epochs = steps_of_epochs(r);
   r->total_steps = by_time < by_epochs ? by_time : by_epochs;
+}
+
+/* Clocks and signals differ between ranks: rank 0 decides how long the run is and when it stops. */
+static int agree(struct train_run *r, bool *stop, struct error *e) {
+  int64_t word[2] = {r->total_steps, *stop};
+  TRY(train_mesh_broadcast(r->o.mesh, word, sizeof word, e));
+  r->total_steps = word[0];
+  *stop = word[1] != 0;
+  return OK;
 }
 
 static int train_loop(struct train_run *r, double began, struct error *e) {
@@ -283,7 +309,8 @@ static int train_loop(struct train_run *r, double began, struct error *e) {
     }
     if (train_step_hook) train_step_hook(r);
     bool stop = cancel_requested() != 0;
-    if (stop || now - saved > r->o.save_every) {
+    rc = agree(r, &stop, e);
+    if (rc >= 0 && train_mesh_rank(r->o.mesh) == 0 && (stop || now - saved > r->o.save_every)) {
       rc = train_checkpoint(r, e);
       saved = time_monotonic();
     }
@@ -314,6 +341,19 @@ static int choose_kernel(const struct train_options *o, const struct kernel **ou
   return error_set(e, E_USAGE, "no such kernel column");
 }
 
+/* The lanes of this process: as many for every rank, a power of two, so that the tree of sums has the same shape for any number of ranks. */
+static int share_lanes(struct train_run *r, int threads, struct error *e) {
+  int ranks = train_mesh_ranks(r->o.mesh), own = 1;
+  while (2 * own <= threads) own *= 2;
+  if (r->o.lanes == 0) r->o.lanes = r->o.mesh ? own * ranks : threads;
+  if (r->o.lanes > TRAIN_LANES) return error_set(e, E_LIMIT, "more than %d training threads or lanes", TRAIN_LANES);
+  r->own_lanes = r->o.lanes / ranks;
+  r->first_lane = r->own_lanes * train_mesh_rank(r->o.mesh);
+  if (r->o.mesh && (r->o.lanes % ranks || (r->own_lanes & (r->own_lanes - 1))))
+    return error_set(e, E_USAGE, "%d lanes do not go round %d ranks: each takes the same power of two of them", r->o.lanes, ranks);
+  return OK;
+}
+
 /* What was left open is settled, and the bill presented before anything is allocated: what does not fit is refused with what would
  * make it smaller. */
 static int settle(struct train_run *r, const struct model_config *c, const struct kernel *k, struct error *e) {
@@ -324,11 +364,10 @@ static int settle(struct train_run *r, const struct model_config *c, const struc
   uint64_t available = mem_available();
   TRY(model_config_check(c, e));
   if (o->threads == 0) o->threads = thread_cores();
-  if (o->lanes == 0) o->lanes = o->threads;
-  if (o->lanes > TRAIN_LANES) return error_set(e, E_LIMIT, "more than %d training threads or lanes", TRAIN_LANES);
+  TRY(share_lanes(r, o->threads, e));
   model_plan(c, &shape, &plan);
   if (o->micro_positions == 0) o->micro_positions = plan.packed ? TRAIN_ROWS / 2 : TRAIN_ROWS;
-  shape.threads = o->threads, shape.lanes = o->lanes, shape.positions = rows_of(o, c);
+  shape.threads = o->threads, shape.lanes = r->own_lanes, shape.positions = rows_of(o, c);
   model_plan(c, &shape, &plan);
   model_plan_text(&plan, bill);
   progress_note(bill);
@@ -396,7 +435,7 @@ static int make_workers(struct train_run *r, struct error *e) {
   if (r->lane) memset(r->lane, 0, (size_t)r->o.lanes * sizeof *r->lane);
   if (!r->worker || !r->lane || !r->square) return error_set(e, E_NOMEM, "no memory for the training threads");
   for (int k = 0; k < threads; k++) TRY(make_worker(r, &r->worker[k], rows, e));
-  for (int k = 0; k < r->o.lanes; k++) {
+  for (int k = r->first_lane; k < r->first_lane + r->own_lanes; k++) {
     r->lane[k].gradient = mem_alloc_aligned(r->m->floats * sizeof(float));
     if (!r->lane[k].gradient) return error_set(e, E_NOMEM, "no memory for the gradients");
   }
@@ -414,7 +453,7 @@ static void close_run(struct train_run *r) {
     mem_free(r->worker[k].label);
   }
   for (int k = 0; r->lane && k < r->o.lanes; k++) {
-    mem_free_aligned(r->lane[k].gradient, bytes);
+    if (r->lane[k].gradient) mem_free_aligned(r->lane[k].gradient, bytes);
     mem_free(r->lane[k].items.at);
   }
   if (r->adam_m) mem_free_aligned(r->adam_m, bytes);
@@ -490,10 +529,11 @@ int model_train(const struct train_options *o, const struct timeline *store, str
     rc = train_loop(&r, began, e);
     summarise(&r, time_monotonic() - loop, time_cpu() - cpu, r.positions - before, out);
   }
-  if (rc >= 0) rc = train_tuning_loss(&r, &out->tuning_loss, e);
-  if (rc >= 0) rc = train_heads(&r, e);
-  if (rc >= 0 && r.o.canaries) rc = train_canaries_measure(&r, e);
-  if (rc >= 0) {
+  bool first = train_mesh_rank(r.o.mesh) == 0;
+  if (rc >= 0 && first) rc = train_tuning_loss(&r, &out->tuning_loss, e);
+  if (rc >= 0 && first) rc = train_heads(&r, e);
+  if (rc >= 0 && first && r.o.canaries) rc = train_canaries_measure(&r, e);
+  if (rc >= 0 && first) {
     r.done = true;
     rc = train_checkpoint(&r, e);
   }

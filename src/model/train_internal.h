@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "model/model_internal.h"
+#include "model/train_mesh.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 #include "token/token.h"
@@ -82,9 +83,10 @@ struct train_run {        /* fixed choices, cursor and state of a run: what a ch
   struct pool *pool;
   int workers;
   struct train_worker *worker;
-  struct train_lane *lane; /* (o.lanes) */
-  atomic_int next_lane;    /* of this step: the first that no thread has taken */
-  double *square;          /* (blocks) sum of squares of the reduced gradient */
+  struct train_lane *lane;   /* (o.lanes) */
+  int first_lane, own_lanes; /* those of this process */
+  atomic_int next_lane;      /* of this step: the first that no thread has taken */
+  double *square;            /* (blocks) sum of squares of the reduced gradient */
   float *adam_m, *adam_v;
   struct buf jsonl, canaries_json;
   struct loss_sums recent[50];

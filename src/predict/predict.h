@@ -148,6 +148,7 @@ struct futures_options {
   int count; /* of each life */
   double horizon_days;
   int steps;   /* most instants of one; 0 = 1024 */
+  int events;  /* most events of one, whole instants; 0 = any */
   int threads; /* 0 = one */
   bool (*cancelled)(void *ctx);
   void *cancel_ctx;

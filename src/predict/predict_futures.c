@@ -6,7 +6,7 @@
  * rows are: so a future does not depend on how many others are drawn, beside whom, or by how many threads.
  *
  * A path ends at death, at the horizon, when nothing that is watched is open any more (where only that was asked for), or after
- * `steps` instants (counted in `cut`: their later outcomes are missed). The law of a step is in predict_law.h, estimators in predict_estimate.h.
+ * `steps` instants or `events` events (counted in `cut`: their later outcomes are missed). The law of a step is in predict_law.h, estimators in predict_estimate.h.
  *
  * Model: the rate of the whole set is one exponential (Delphi, Shmatko et al. 2025); a prefix shared by its continuations as in ETHOS-like
  * simulation; continuous batching after Orca (Yu et al. 2022). */
@@ -42,8 +42,8 @@ struct slot {
   int future, stream;
   struct rng rng;
   double days;
-  int64_t previous; /* time of the instant before */
-  int index, taken;
+  int64_t previous;         /* time of the instant before */
+  int index, taken, events; /* taken: instants */
   struct future_event *path;
   int n, cap;
 };
@@ -199,7 +199,8 @@ static int step(struct worker *w, struct slot *t, struct law *law, const float *
   if (!(s->o->anticipate ? wait_avoiding(w, t, law, &extra) : wait_plainly(w, t, law))) return OK;
   TRY(draw_set(w, t, law, extra, u, code, knot, &n, &death, e));
   if (death || (!s->o->paths && nothing_open(w, t))) return OK;
-  if (++t->taken >= t->ask->steps) {
+  t->events += n;
+  if (++t->taken >= t->ask->steps || (s->o->events && t->events >= s->o->events)) {
     pthread_mutex_lock(&s->lock);
     s->out[t->life].cut++;
     pthread_mutex_unlock(&s->lock);

@@ -77,6 +77,7 @@ int predict_explain(struct predictor *p, const struct question *q, const struct 
 /* predict_futures.c: `count` futures of each of many lives. */
 struct sample_options {
   int count, steps, threads; /* threads: 0 = one */
+  int events;                /* most events of one future; 0 = any */
   double horizon_days;
   bool paths;                /* keep the events; without, a path ends as soon as no question is open */
   const struct watch *watch; /* questions */

@@ -125,13 +125,14 @@ int predict_futures_many(struct predictor *p, const struct future_ask *ask, uint
   uint64_t *seed = arena_array(a, uint64_t, (size_t)n + 1);
   struct sample *s = arena_array(a, struct sample, (size_t)n + 1);
   if (!view || !life || !seed || !s) return error_set(e, E_NOMEM, "no memory for the futures");
-  if (o->steps < 0 || o->steps > 1 << 20) return error_set(e, E_USAGE, "a future has at most a million instants");
+  if (o->steps < 0 || o->steps > 1 << 20 || o->events < 0) return error_set(e, E_USAGE, "a future has at most a million instants");
   for (uint32_t i = 0; i < n; i++) {
     TRY(ask_life(p, &ask[i], &view[i], &life[i], e));
     seed[i] = ask[i].seed;
     out[i] = (struct futures){.count = o->count};
   }
   struct sample_options x = {.count = o->count,
+                             .events = o->events,
                              .steps = o->steps ? o->steps : PREDICT_STEPS,
                              .threads = o->threads,
                              .horizon_days = o->horizon_days,
