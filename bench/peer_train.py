@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The same model, first weights, batches, losses and schedule in PyTorch (autograd, torch.optim.AdamW): do both learn alike?
 
-    peer_train.py DIR [--threads N]       # DIR as bench/train_bench.c's `record` left it; writes DIR/peer.safetensors
+    peer_train.py DIR [--threads N] [--half] [--steps N]     # DIR as bench/train_bench.c's `record` left it; writes DIR/peer.safetensors
 
-Written from src/model/model.h and FORMAT.md. Dropout masks are PyTorch's own, so runs differ as two seeds do. Prints one JSON line.
+Written from src/model/model.h and FORMAT.md. Dropout masks are PyTorch's own, so runs differ as two seeds do. No padding outside attention.
+--half: bfloat16 autocast. --steps: only so many, and no weights are written. Prints one JSON line; the first step does not count in the speed.
 """
 import argparse
 import json
@@ -18,6 +19,8 @@ import torch.nn.functional as F
 p = argparse.ArgumentParser()
 p.add_argument("dir")
 p.add_argument("--threads", type=int, default=1)
+p.add_argument("--half", action="store_true")
+p.add_argument("--steps", type=int, default=0)
 a = p.parse_args()
 torch.set_num_threads(a.threads)
 c = json.load(open(a.dir + "/settings.json"))
@@ -83,7 +86,7 @@ def trunk(b):
     place = torch.from_numpy(place)
     bag = torch.from_numpy(np.repeat(np.arange(len(b["gap"])), np.diff(b["entry_start"])))
     x = torch.from_numpy(b["time_feature"]) @ W["embed.time.weight"].T
-    x = x.index_add(0, bag, W["embed.table"][torch.from_numpy(b["entry_id"]).long()] * torch.from_numpy(b["entry_weight"])[:, None])
+    x = x.float().index_add(0, bag, W["embed.table"][torch.from_numpy(b["entry_id"]).long()] * torch.from_numpy(b["entry_weight"])[:, None])
     empty = torch.from_numpy((np.diff(b["entry_start"]) == 0).astype("f4"))[:, None]
     x = F.dropout(x + empty * W["embed.moment"], c["dropout"])
     when = torch.full((S * L,), -1, dtype=torch.int64).index_copy(0, place, torch.from_numpy(b["time"])).view(S, L)
@@ -97,7 +100,7 @@ def trunk(b):
     seen = (seen | torch.eye(L, dtype=torch.bool))[:, None]
     for l in range(c["layers"]):
         q_ = "block.%d." % l
-        qkv = torch.zeros(S * L, d + 2 * KV * hd).index_copy(0, place, norm(x, W[q_ + "norm1.gain"]) @ W[q_ + "qkv.weight"].T)
+        qkv = torch.zeros(S * L, d + 2 * KV * hd).index_copy(0, place, (norm(x, W[q_ + "norm1.gain"]) @ W[q_ + "qkv.weight"].T).float())
         q, k, v = (z.view(S, L, -1, hd).transpose(1, 2) for z in qkv.split([d, KV * hd, KV * hd], 1))
         if c["position"] == "rope":
             q, k = rotate(q, position), rotate(k, position)
@@ -116,7 +119,7 @@ def soft_exp(u):  # exp, continued by its tangent above 3
 def objective(b):
     h = trunk(b)
     head = W["embed.table"][:c["codes"]] if c["tied"] else W["rates.weight"]
-    logits = h @ head.T + W["rates.bias"]
+    logits = (h @ head.T).float() + W["rates.bias"]
     lse = torch.logsumexp(logits, 1)
     total = lse + h @ W["rates.shift"]
     counts = np.diff(b["target_start"])
@@ -149,9 +152,14 @@ optimiser = torch.optim.AdamW([{"params": decays, "weight_decay": c["decay"]}, {
                               (c["beta1"], c["beta2"]), 1e-8)
 cpu, positions, losses = time.process_time(), 0, []
 for step, b in enumerate(batches()):
+    if a.steps and step == a.steps:
+        break
+    if step == 1:
+        cpu, positions = time.process_time(), 0
     for group in optimiser.param_groups:
         group["lr"] = rate(step)
-    loss = objective(b)
+    with torch.autocast("cpu", torch.bfloat16, enabled=a.half):
+        loss = objective(b)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_([w for w in W.values() if w.grad is not None], c["clip"])
@@ -159,5 +167,6 @@ for step, b in enumerate(batches()):
     positions += len(b["gap"])
     losses.append(loss.item())
 cpu = time.process_time() - cpu
-write_safetensors(a.dir + "/peer.safetensors", W)
+if not a.steps:
+    write_safetensors(a.dir + "/peer.safetensors", W)
 print(json.dumps({"steps": len(losses), "first": losses[0], "last": losses[-1], "positions_per_cpu_second": positions / cpu, "torch": torch.__version__}))

@@ -140,12 +140,14 @@ static void run(const char *what, const struct timeline *t, const char *out, int
   if (record) fclose(record);
   /* 6 operations a parameter that multiplies and position (Kaplan et al. 2020); attention's own products are left out */
   double flops = 6.0 * (double)(trunk + (size_t)width * (size_t)codes) * (double)(r.positions);
+  char tuning[32] = "null";
+  if (!isnan(r.tuning_loss)) snprintf(tuning, sizeof tuning, "%.6f", r.tuning_loss);
   printf(
       "{\"steps\": %lld, \"positions\": %lld, \"seconds\": %.3f, \"cpu_seconds\": %.3f, \"positions_per_cpu_second\": %.1f, "
-      "\"gflops_per_cpu_second\": %.2f, \"packing_share\": %.4f, \"tuning_loss\": %.6f, \"parameters\": %llu, \"trunk\": %zu, "
+      "\"gflops_per_cpu_second\": %.2f, \"packing_share\": %.4f, \"tuning_loss\": %s, \"parameters\": %llu, \"trunk\": %zu, "
       "\"peak_rss\": %llu}\n",
       (long long)r.steps, (long long)r.positions, r.seconds, r.cpu_seconds, (double)r.positions / r.cpu_seconds,
-      flops / r.cpu_seconds * 1e-9, r.packing_seconds / r.cpu_seconds, r.tuning_loss, (unsigned long long)parameters, trunk,
+      flops / r.cpu_seconds * 1e-9, r.packing_seconds / r.cpu_seconds, tuning, (unsigned long long)parameters, trunk,
       (unsigned long long)mem_peak());
   if (!recording) return;
   snprintf(path, sizeof path, "%s/settings.json", out);

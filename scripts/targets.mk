@@ -71,10 +71,12 @@ tagger: $(BUILD)/vitae ## learn policy/text-en.tagger again from its recipe
 	$(BUILD)/vitae tagger train policy/text-en.recipe.json --format recipe --data $(BUILD)/tagger --out policy/text-en.tagger
 .PHONY: tagger
 
-BENCHES := $(patsubst bench/run-%,%,$(wildcard bench/run-*))
+BENCHES := $(filter-out scaling,$(patsubst bench/run-%,%,$(wildcard bench/run-*)))
 bench: $(addprefix bench-,$(BENCHES)) ## every benchmark, each beside its peer
 $(addprefix bench-,$(BENCHES)): bench-%: all
 	@DATA=$(DATA) BUILD=$(BUILD) bench/run-$*
+scaling: all ## five sizes on four shares of the data, fitted and drawn into docs/scaling.md (long)
+	@DATA=$(DATA) BUILD=$(BUILD) bench/run-scaling
 BENCH_PROGRAMS := $(sort $(wildcard bench/*_bench.c))
 bench-programs: $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH_PROGRAMS))
 $(BUILD)/bench/%: bench/%.c $(FUZZ_LIBS)
@@ -90,7 +92,7 @@ install: all ## install under PREFIX (/usr/local)
 	@if [ -f $(BUILD)/duckdb/libduckdb.so ]; then install -d $(DESTDIR)$(PREFIX)/lib/vitae && install -m 644 $(BUILD)/duckdb/libduckdb.so $(DESTDIR)$(PREFIX)/lib/vitae/; fi
 help: ## this page
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile scripts/targets.mk
-.PHONY: web packages-build packages-test duckdb demo test tests coverage san tsan clang lint fuzz bench bench-programs install help $(addprefix bench-,$(BENCHES)) $(addprefix test-,$(MODULES))
+.PHONY: web scaling packages-build packages-test duckdb demo test tests coverage san tsan clang lint fuzz bench bench-programs install help $(addprefix bench-,$(BENCHES)) $(addprefix test-,$(MODULES))
 # clang 14 takes minutes over the vector columns under a sanitizer; gcc's sanitizers (make san) check them, and no fuzz target reaches them
 ifneq ($(and $(SAN),$(findstring clang,$(CC))),)
 $(BUILD)/obj/kernel/%.o: CFLAGS_ += -fno-sanitize=all

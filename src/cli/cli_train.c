@@ -18,6 +18,7 @@
 
 static const struct cli_option options[] = {
     {"size", CLI_TEXT, "SIZE", "tiny, small (default), base, large, delphi; for GPUs 1b, 7b"},
+    {"shape", CLI_TEXT, "L,D,H,F", "layers, width, heads and MLP width of its trunk, instead of the size's own"},
     {"task", CLI_MANY, "TASK", "task to train a head for; default: every task with at least 20 cases to learn from"},
     {"no-task", CLI_FLAG, NULL, "the trunk and its own heads only"},
     {"epochs", CLI_NUMBER, "N", "passes over the training timelines"},
@@ -187,6 +188,17 @@ static int run_dir(struct cli *c, const struct site *s, char dir[4096], struct e
   return OK;
 }
 
+static int shape(struct cli *c, struct model_config *config, struct error *e) {
+  const char *text = cli_text(c, "shape", NULL);
+  int end = 0;
+  if (!text) return OK;
+  if (sscanf(text, "%6d,%6d,%6d,%6d%n", &config->layers, &config->d, &config->heads, &config->ff, &end) != 4 || text[end])
+    return error_set(e, E_USAGE, "--shape wants four numbers: layers, width, heads and MLP width, as 3,96,3,256");
+  config->kv_heads = config->heads;
+  snprintf(config->preset, sizeof config->preset, "own");
+  return OK;
+}
+
 static int train(struct cli *c, const struct site *s, const struct timeline *t, struct train_mesh *mesh, struct arena *a, struct error *e) {
   struct train_options o;
   struct train_result result;
@@ -195,6 +207,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   int n = 0, rc;
   train_defaults(&o);
   TRY(model_preset(cli_text(c, "size", "small"), &o.config, e));
+  TRY(shape(c, &o.config, e));
   memset(dir, 0, sizeof dir);
   if (train_mesh_rank(mesh) == 0) TRY(run_dir(c, s, dir, e));
   TRY(train_mesh_broadcast(mesh, dir, sizeof dir, e));

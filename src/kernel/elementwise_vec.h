@@ -201,8 +201,8 @@ double V(exp_scaled)(size_t n, float a, float b, const float *x, float *y) {
 void V(sigmoid)(size_t n, const float *x, float *y) { EACH(n, put(y + i, v_sigmoid(get(x + i, w)), w);); }
 
 /* Philox4x32-10 (Salmon et al. 2011), one block of four words a lane. Lanes take their blocks in the order that makes the
- * words of four lanes, transposed, come out as consecutive elements. Fills factors for 4*VW elements from block `base`. */
-static void dropout_factors(uint64_t base, uint64_t seed, uint64_t stream, uint32_t threshold, float keep, float out[4 * VW]) {
+ * words of four lanes, transposed, come out as consecutive elements. Factors of VW blocks from `base`: low halves, high halves. */
+static void dropout_factors(uint64_t base, uint64_t seed, uint64_t stream, uint32_t threshold, float keep, float *low, float *high) {
   int32_t offset[VW];
   for (int l = 0; l < VW; l++) offset[l] = (l % 4) * (VW / 4) + l / 4;
   vi c0 = vi_add(vi_set1((int32_t)(uint32_t)base), vi_load(offset)), c1 = vi_set1((int32_t)(uint32_t)(base >> 32));
@@ -215,20 +215,25 @@ static void dropout_factors(uint64_t base, uint64_t seed, uint64_t stream, uint3
     c1 = l1;
     c3 = l0;
   }
-  vi limit = vi_set1((int32_t)threshold), word[4] = {c0, c1, c2, c3};
+  vi limit = vi_set1((int32_t)threshold), word[4] = {c0, c1, c2, c3}; /* 16-bit numbers: signed comparison will do */
   vf f[4], t[4];
-  for (int j = 0; j < 4; j++) f[j] = v_select(vi_ge_u(word[j], limit), v_set1(keep), v_zero());
+  for (int j = 0; j < 4; j++) f[j] = v_select(vi_ge(vi_low16(word[j]), limit), v_set1(keep), v_zero());
   v_transpose4(f, t);
-  for (int j = 0; j < 4; j++) v_store(out + j * VW, t[j]);
+  for (int j = 0; j < 4; j++) v_store(low + j * VW, t[j]);
+  for (int j = 0; j < 4; j++) f[j] = v_select(vi_ge(vi_high16(word[j]), limit), v_set1(keep), v_zero());
+  v_transpose4(f, t);
+  for (int j = 0; j < 4; j++) v_store(high + j * VW, t[j]);
 }
 
 void V(dropout)(size_t n, float p, uint64_t seed, uint64_t stream, float *x) {
   if (!(p > 0)) return;
   uint32_t threshold = dropout_threshold(p);
-  float keep = p < 1 ? 1.0f / (1.0f - p) : 0.0f, factor[4 * VW];
-  for (size_t at = 0; at < n; at += 4 * VW) {
-    dropout_factors(at / 4, seed, stream, threshold, keep, factor);
-    V(mul)(n - at < 4 * VW ? n - at : 4 * VW, factor, x + at);
+  float keep = p < 1 ? 1.0f / (1.0f - p) : 0.0f, factor[DROPOUT_CHUNK];
+  for (size_t at = 0; at < n; at += DROPOUT_CHUNK) {
+    for (int b = 0; b < DROPOUT_BLOCKS; b += VW)
+      dropout_factors(at / DROPOUT_CHUNK * DROPOUT_BLOCKS + (unsigned)b, seed, stream, threshold, keep, factor + 4 * b,
+                      factor + DROPOUT_CHUNK / 2 + 4 * b);
+    V(mul)(n - at < DROPOUT_CHUNK ? n - at : DROPOUT_CHUNK, factor, x + at);
   }
 }
 

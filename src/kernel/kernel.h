@@ -163,7 +163,7 @@ struct kernel {
   float (*logsumexp)(size_t n, const float *x);
   double (*exp_scaled)(size_t n, float a, float b, const float *x, float *y);
   void (*sigmoid)(size_t n, const float *x, float *y);
-  /* x *= keep ? 1/(1-p) : 0, keep decided by Philox(seed, stream, element): the same mask in forward and backward */
+  /* x *= keep ? 1/(1-p) : 0, keep decided by 16 bits of Philox(seed, stream, element), so p is taken to 1/65536: the same mask in forward and backward */
   void (*dropout)(size_t n, float p, uint64_t seed, uint64_t stream, float *x);
   void (*adamw)(const struct adamw *a);
 };

@@ -48,10 +48,12 @@ static inline bool attention_sees(const struct attention *a, int r, int j) {
 #define GELU_2U 1.5957691216057308f /* 2 sqrt(2/pi) */
 #define GELU_CUBIC 0.044715f
 
-/* Dropout: element i is dropped when word i%4 of Philox(key = seed, counter = (i/4, stream)) is below this. */
+/* Dropout: 16 bits decide about an element, dropped when below the threshold. Of every 128 elements the first 64 take the low halves
+ * of the words of 16 Philox blocks (four words each, in order), the other 64 the high halves. */
+enum { DROPOUT_CHUNK = 128, DROPOUT_BLOCKS = 16 };
 static inline uint32_t dropout_threshold(float p) {
-  double t = (double)p * 4294967296.0;
-  return t >= 4294967295.0 ? 0xffffffffu : (uint32_t)t;
+  double t = (double)p * 65536.0 + 0.5;
+  return t >= 65536.0 ? 65536u : (uint32_t)t;
 }
 
 /* log-sum-exp of values whose maximum m is infinite: exp(inf - inf) would make a NaN of a well-defined limit, and a real

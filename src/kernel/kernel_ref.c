@@ -305,12 +305,13 @@ void ref_dropout(size_t n, float p, uint64_t seed, uint64_t stream, float *x) {
   uint32_t threshold = dropout_threshold(p), key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)}, word[4];
   float keep = p < 1 ? 1.0f / (1.0f - p) : 0.0f;
   for (size_t i = 0; i < n; i++) {
+    size_t r = i % DROPOUT_CHUNK, half = r / (DROPOUT_CHUNK / 2), block = i / DROPOUT_CHUNK * DROPOUT_BLOCKS + r % (DROPOUT_CHUNK / 2) / 4;
     if (i % 4 == 0) {
-      uint64_t block = i / 4;
-      uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)};
+      uint32_t counter[4] = {(uint32_t)block, (uint32_t)((uint64_t)block >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)};
       philox4x32(counter, key, word);
     }
-    x[i] *= word[i % 4] >= threshold ? keep : 0.0f;
+    uint32_t bits = half ? word[i % 4] >> 16 : word[i % 4] & 0xffff;
+    x[i] *= bits >= threshold ? keep : 0.0f;
   }
 }
 

@@ -74,9 +74,9 @@ VINLINE void panel_from_columns(int k, int n, const float *src, ptrdiff_t ld, fl
       if (kk == VW) {
         UNROLL for (int i = 0; i < VW; i++) { v_store(dst + (ptrdiff_t)(p + i) * NR + half * VW, t[i]); }
       } else {
-        float tail[VW * VW];
-        UNROLL for (int i = 0; i < VW; i++) { v_store(tail + i * VW, t[i]); }
-        for (int i = 0; i < kk; i++) v_store(dst + (ptrdiff_t)(p + i) * NR + half * VW, v_load(tail + i * VW));
+        UNROLL for (int i = 0; i < VW; i++) {
+          if (i < kk) v_store(dst + (ptrdiff_t)(p + i) * NR + half * VW, t[i]);
+        }
       }
     }
   }

@@ -52,8 +52,8 @@ VINLINE vm vi_eq(vi a, vi b) { return _mm512_cmpeq_epi32_mask(a, b); }
 VINLINE vm vm_and(vm a, vm b) { return a & b; }
 VINLINE vm vm_or(vm a, vm b) { return a | b; }
 VINLINE vm vm_andnot(vm a, vm b) { return (vm)(~a & b); } /* b without a */
-/* unsigned a >= b, for the random words of dropout */
-VINLINE vm vi_ge_u(vi a, vi b) { return _mm512_cmpge_epu32_mask(a, b); }
+VINLINE vi vi_low16(vi a) { return _mm512_and_si512(a, _mm512_set1_epi32(0xffff)); }
+VINLINE vi vi_high16(vi a) { return _mm512_srli_epi32(a, 16); }
 /* 32 x 32 -> 64 bits, lane by lane: *hi and the returned low words */
 VINLINE vi vi_mul_wide(vi a, uint32_t m, vi *hi) {
   vi k = _mm512_set1_epi64(m), even = _mm512_mul_epu32(a, k), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), k);
@@ -89,7 +89,8 @@ VINLINE vm vi_eq(vi a, vi b) { return _mm256_cmpeq_epi32(a, b); }
 VINLINE vm vm_and(vm a, vm b) { return _mm256_and_si256(a, b); }
 VINLINE vm vm_or(vm a, vm b) { return _mm256_or_si256(a, b); }
 VINLINE vm vm_andnot(vm a, vm b) { return _mm256_andnot_si256(a, b); }
-VINLINE vm vi_ge_u(vi a, vi b) { return _mm256_cmpeq_epi32(_mm256_max_epu32(a, b), a); }
+VINLINE vi vi_low16(vi a) { return _mm256_and_si256(a, vi_set1(0xffff)); }
+VINLINE vi vi_high16(vi a) { return _mm256_srli_epi32(a, 16); }
 VINLINE vi vi_mul_wide(vi a, uint32_t m, vi *hi) {
   vi k = _mm256_set1_epi64x(m), even = _mm256_mul_epu32(a, k), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), k);
   *hi = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
@@ -154,7 +155,16 @@ VINLINE vf v_exp(vf x) {
   q = v_fma(q, r, v_set1(0.5f));
   return v_ldexp(v_fma(v_mul(r, r), q, v_add(r, v_set1(1.0f))), n);
 }
-VINLINE vf v_sigmoid(vf x) { return v_div(v_set1(1.0f), v_add(v_set1(1.0f), v_exp(v_sub(v_zero(), x)))); }
+/* 1 / (1 + exp(-x)); exp stays finite, so that the estimate of the reciprocal can be refined (a division takes longer than the exp) */
+VINLINE vf v_sigmoid(vf x) {
+  vf y = v_add(v_set1(1.0f), v_exp(v_min(v_set1(88.0f), v_sub(v_zero(), x))));
+#ifdef __AVX512F__
+  vf r = _mm512_rcp14_ps(y);
+  return v_mul(r, v_fnma(y, r, v_set1(2.0f)));
+#else
+  return v_div(v_set1(1.0f), y);
+#endif
+}
 
 /* In each group of four lanes, four registers' columns to rows: to[c] holds lane c of from[0..3] */
 VINLINE void v_transpose4(const vf from[4], vf to[4]) {
