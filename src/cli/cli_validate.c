@@ -63,11 +63,30 @@ static void object(struct json_out *o, const struct validation *v, const char *d
   json_kv_f64(o, "auroc_hi", v->model.all.auroc.hi);
   json_kv_f64(o, "auprc", v->model.all.auprc.at);
   json_kv_f64(o, "brier", v->model.all.brier.at);
+  json_kv_f64(o, "calibration_slope", v->model.all.slope.at);
+  json_kv_f64(o, "baseline_brier", v->baseline.all.brier.at);
   json_kv_f64(o, "baseline_auroc", v->baseline.all.auroc.at);
   json_kv_f64(o, "baseline_auprc", v->baseline.all.auprc.at);
   json_kv_f64(o, "difference", v->difference);
   json_kv_f64(o, "difference_lo", v->difference_lo);
   json_kv_f64(o, "difference_hi", v->difference_hi);
+  json_out_key(o, "scores");
+  json_out_object(o);
+  for (int i = 0; i < v->n_scores; i++) {
+    const struct validation_score *s = &v->score[i];
+    json_out_key(o, s->name);
+    json_out_object(o);
+    json_kv_f64(o, "model", s->model.at);
+    json_kv_f64(o, "model_lo", s->model.lo);
+    json_kv_f64(o, "model_hi", s->model.hi);
+    json_kv_f64(o, "baseline", s->baseline.at);
+    json_kv_f64(o, "difference", s->difference.at);
+    json_kv_f64(o, "difference_lo", s->difference.lo);
+    json_kv_f64(o, "difference_hi", s->difference.hi);
+    json_kv_f64(o, "threshold", s->threshold[0]);
+    json_out_end(o);
+  }
+  json_out_end(o);
   json_kv_f64(o, "seconds", v->seconds);
   json_kv_c(o, "report", dir);
   json_out_key(o, "memorisation");
@@ -107,6 +126,10 @@ static int one(struct cli *c, struct job *j, const char *name, struct error *e) 
   if (!c->json) {
     struct buf reasons = {0};
     bool passes = validate_gate(&v, &reasons);
+    for (int i = 0; i < v.n_scores; i++)
+      printf("%s: %s %.4f [%.4f, %.4f]; xgboost %.4f; difference %+.4f [%+.4f, %+.4f]; threshold %.4f, from tuning patients\n", v.task,
+             v.score[i].name, v.score[i].model.at, v.score[i].model.lo, v.score[i].model.hi, v.score[i].baseline.at,
+             v.score[i].difference.at, v.score[i].difference.lo, v.score[i].difference.hi, v.score[i].threshold[0]);
     printf("%s: report in %s/report.html; gate: %s%s%s\n", v.task, dir, passes ? "passes" : "does not pass", reasons.n ? ": " : "",
            buf_cstr(&reasons));
     buf_release(&reasons);

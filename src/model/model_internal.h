@@ -34,6 +34,7 @@ struct wide_column { /* z = clip(((log ? log1p(x) : x) - mean) / sd); if x is Na
   bool log;
   float mean, sd, weight, missing, base, low, low_weight, high, high_weight;
 };
+struct trees;
 struct model_task {
   char name[MODEL_TASK_NAME];
   ptrdiff_t weight, bias; /* (2 d), (1) */
@@ -42,6 +43,9 @@ struct model_task {
   struct wide_column *wide;
   uint32_t columns;
   double wide_bias, l2;
+  struct trees *trees; /* NULL: too few cases for trees */
+  double table_linear, table_trees,
+      table_bias; /* the tabular logit: weighted sum of the two, fitted on logits of rows that neither had seen */
   double blend_deep, blend_wide, blend_bias;
   bool blend_fitted; /* on tuning patients; otherwise drawn towards equal weights, for want of examples of one kind */
   uint32_t n, yes, tuning_n, tuning_yes;
@@ -220,19 +224,25 @@ double task_logit(const struct model *m, const struct model_task *t, const float
 
 /* model_task.c */
 struct task_example;
-double wide_logit(const struct model_task *t, const float *row);
-/* Fits the wide part: logistic regression, L2 strength by 5-fold cross-validation (folds by `group`, so that one person is never on both
- * sides). x: (n, columns) features, NaN = missing; is_count: columns taken as log1p. */
+double wide_logit(const struct model_task *t, const float *row);  /* of the linear part alone */
+double table_logit(const struct model_task *t, const float *row); /* of both tabular parts */
+/* Fits the linear part: logistic regression (or Cox's, where `time` is given), L2 strength by cross-validation (folds by person, so that
+ * one person is never on both sides). x: (n, columns) features, NaN = missing; is_count: columns taken as log1p. oof (n, or NULL)
+ * receives each row's logit from a fit that has not seen its person. */
 struct wide_data {
   const float *x;
   const uint8_t *y, *is_count;
-  const uint32_t *group;
+  const uint8_t *fold; /* (n) < WIDE_FOLDS */
+  const float *time;   /* to event or end of follow-up; NULL: yes or no */
   uint32_t n, columns;
+  double *oof;
 };
+#define WIDE_FOLDS 5
 struct pool;
-int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_data *d, uint64_t seed, struct pool *pool,
-             struct error *e) MUST_CHECK;
-void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, uint32_t n);
+int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_data *d, struct pool *pool, struct error *e) MUST_CHECK;
+/* Weights of two parts from answers that neither was fitted on (two NULL = one part). With `time`, by Cox's partial likelihood. */
+void table_fit(struct model_task *t, const double *linear, const double *trees, const uint8_t *y, const float *time, uint32_t n);
+void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, const float *time, uint32_t n);
 double auroc(const double *score, const uint8_t *y, uint32_t n);
 int model_task_write(const struct model_task *t, struct buf *json, struct error *e) MUST_CHECK;
 int model_task_read(struct model_task *t, const char *path, struct error *e) MUST_CHECK;

@@ -8,10 +8,11 @@
 #include "base/random.h"
 #include "base/thread.h"
 #include "model/model_internal.h"
+#include "model/task_cox.h"
+#include "model/task_trees.h"
 #include "token/token.h"
 
 #define WIDE_CLIP 4.0f
-#define FOLDS 5
 
 int model_tasks(const struct model *m) { return m->tasks; }
 const char *model_task_name(const struct model *m, int i) { return i >= 0 && i < m->tasks ? m->task[i].name : NULL; }
@@ -51,6 +52,11 @@ double wide_logit(const struct model_task *t, const float *row) {
   return sum;
 }
 
+double table_logit(const struct model_task *t, const float *row) {
+  double linear = wide_logit(t, row);
+  return t->trees ? t->table_linear * linear + t->table_trees * trees_logit(t->trees, row) + t->table_bias : linear;
+}
+
 int model_task_score(const struct model *m, const struct model_task *t, const float *hidden, int n, const float *features,
                      struct model_task_score *out, struct error *e) {
   if (n < 1) return error_set(e, E_USAGE, "no hidden rows to score");
@@ -58,7 +64,7 @@ int model_task_score(const struct model *m, const struct model_task *t, const fl
   if (!pooled) return error_set(e, E_NOMEM, "no memory to score a task");
   out->deep = task_logit(m, t, hidden, n, pooled);
   mem_free(pooled);
-  out->wide = t->wide && features ? wide_logit(t, features) : NAN;
+  out->wide = t->wide && features ? table_logit(t, features) : NAN;
   double z = t->blend_deep * out->deep + t->blend_bias;
   if (t->wide) z = isnan(out->wide) ? out->deep : z + t->blend_wide * out->wide;
   out->probability = 1 / (1 + exp(-z));
@@ -72,30 +78,43 @@ struct logistic { /* minimise sum of log losses of rows with fold[i] != left_out
   const struct kernel *k;
   const float *z; /* (n, p) */
   const uint8_t *y, *fold;
+  const float *time; /* Cox's partial likelihood; NULL: log loss */
   uint32_t n, p;
   int left_out;
   double l2;
   float *w32;
-  double *accumulate;
+  uint32_t *order, ordered; /* Cox: rows by falling time */
+  double *x, *dx;           /* (n) Cox: answers and their gradient */
 };
 
 static double log_loss(double x, bool y) { return fmax(x, 0) - (y ? x : 0) + log1p(exp(-fabs(x))); }
 
+static double cox_value(const struct logistic *f) {
+  for (uint32_t i = 0; i < f->ordered; i++) f->x[f->order[i]] = (double)f->k->dot(f->p, f->z + (size_t)f->order[i] * f->p, f->w32);
+  return cox_loss(f->x, f->time, f->y, f->order, f->ordered, f->dx, NULL);
+}
+
 static double logistic_value(const struct logistic *f, const double *w, double *g) {
-  double loss = 0;
   uint32_t p = f->p;
   float *g32 = f->w32 + p;
   for (uint32_t j = 0; j < p; j++) f->w32[j] = (float)w[j];
   memset(g, 0, (p + 1) * sizeof *g);
   memset(g32, 0, p * sizeof *g32);
+  double loss = f->time ? cox_value(f) : 0;
   for (uint32_t i = 0; i < f->n; i++) {
     if (f->fold[i] == f->left_out) continue;
     const float *row = f->z + (size_t)i * p;
-    double x = f->k->dot(p, row, f->w32) + w[p], r = 1 / (1 + exp(-x)) - f->y[i];
-    loss += log_loss(x, f->y[i]);
+    double r;
+    if (f->time) {
+      r = f->dx[i];
+    } else {
+      double x = f->k->dot(p, row, f->w32) + w[p];
+      r = 1 / (1 + exp(-x)) - f->y[i];
+      loss += log_loss(x, f->y[i]);
+    }
     f->k->axpy(p, (float)r, row, g32);
-    g[p] += r;
-    if (i % 256 == 255) { /* long sums in double */
+    if (!f->time) g[p] += r; /* a hazard's scale is free: Cox has no bias */
+    if (i % 256 == 255) {    /* long sums in double */
       for (uint32_t j = 0; j < p; j++) g[j] += g32[j];
       memset(g32, 0, p * sizeof *g32);
     }
@@ -284,37 +303,58 @@ static const double l2_grid[] = {10000, 3000, 1000, 300, 100, 30, 10};
 
 struct folds {
   struct logistic base;
-  double loss[FOLDS][GRID];
-  bool failed[FOLDS];
+  double loss[WIDE_FOLDS][GRID];
+  bool failed[WIDE_FOLDS];
+  float *oof; /* (GRID, n) */
 };
 
-static double held_out_loss(const struct logistic *f, const double *w) {
+static double held_out_loss(const struct logistic *f, const double *w, float *oof) {
   double loss = 0;
   for (uint32_t j = 0; j < f->p; j++) f->w32[j] = (float)w[j];
-  for (uint32_t i = 0; i < f->n; i++)
-    if (f->fold[i] == f->left_out) loss += log_loss(f->k->dot(f->p, f->z + (size_t)i * f->p, f->w32) + w[f->p], f->y[i]);
-  return loss;
+  for (uint32_t i = 0; i < f->n; i++) {
+    if (f->fold[i] != f->left_out) continue;
+    double x = (double)f->k->dot(f->p, f->z + (size_t)i * f->p, f->w32) + w[f->p];
+    oof[i] = (float)x;
+    if (f->time)
+      f->x[i] = x;
+    else
+      loss += log_loss(x, f->y[i]);
+  }
+  if (!f->time) return loss;
+  uint32_t n = cox_order(f->time, f->fold, f->left_out, true, f->n, f->order); /* put right again by the caller */
+  return cox_loss(f->x, f->time, f->y, f->order, n, NULL, NULL);
+}
+
+static bool cox_room(struct logistic *f) {
+  if (!f->time) return true;
+  f->order = mem_alloc(((size_t)f->n + 1) * sizeof *f->order);
+  f->x = mem_alloc(2 * ((size_t)f->n + 1) * sizeof *f->x);
+  f->dx = f->x + f->n;
+  return f->order && f->x;
 }
 
 static void fold_worker(void *ctx, int worker, int workers) {
   struct folds *s = ctx;
   size_t n = s->base.p + 1;
-  for (int k = worker; k < FOLDS; k += workers) {
+  for (int k = worker; k < WIDE_FOLDS; k += workers) {
     struct logistic f = s->base;
     double *w = mem_alloc((1 + 2 * HISTORY + 4) * n * sizeof *w);
     f.w32 = mem_alloc(2 * n * sizeof *f.w32);
     f.left_out = k;
-    s->failed[k] = !w || !f.w32;
+    s->failed[k] = !cox_room(&f) || !w || !f.w32;
     if (!s->failed[k]) {
       memset(w, 0, n * sizeof *w);
       for (size_t i = 0; i < GRID; i++) { /* from strong to weak: each start is nearly the answer */
-        f.l2 = l2_grid[i] * (FOLDS - 1) / FOLDS;
+        f.l2 = l2_grid[i] * (WIDE_FOLDS - 1) / WIDE_FOLDS;
+        if (f.time) f.ordered = cox_order(f.time, f.fold, k, false, f.n, f.order);
         logistic_fit(&f, w, w + n, 60);
-        s->loss[k][i] = held_out_loss(&f, w);
+        s->loss[k][i] = held_out_loss(&f, w, s->oof + i * f.n);
       }
     }
     mem_free(w);
     mem_free(f.w32);
+    mem_free(f.order);
+    mem_free(f.x);
   }
 }
 
@@ -332,36 +372,48 @@ static void keep_weights(struct model_task *t, const struct design *g, const dou
   }
 }
 
+static int best_l2(struct folds *s, size_t *best, struct error *e) {
+  double least = INFINITY;
+  *best = 0;
+  for (size_t i = 0; i < GRID; i++) {
+    double loss = 0;
+    for (int f = 0; f < WIDE_FOLDS; f++) loss += s->loss[f][i];
+    for (int f = 0; f < WIDE_FOLDS; f++)
+      if (s->failed[f]) return error_set(e, E_NOMEM, "no memory for the wide part");
+    if (loss < least) least = loss, *best = i;
+  }
+  return OK;
+}
+
 /* A pattern's indicator stands for all columns with that pattern; it is counted once, at the first of them. */
-static int fit_design(struct model_task *t, const struct kernel *k, const struct wide_data *d, const struct design *g, uint64_t seed,
-                      struct pool *pool, struct arena *a, struct error *e) {
-  uint8_t *fold = arena_alloc(a, d->n, 1);
+static int fit_design(struct model_task *t, const struct kernel *k, const struct wide_data *d, const struct design *g, struct pool *pool,
+                      struct arena *a, struct error *e) {
   double *w = arena_array(a, double, (1 + 2 * HISTORY + 4) * ((size_t)g->p + 1));
   float *w32 = arena_array(a, float, 2 * ((size_t)g->p + 1));
   struct folds *s = arena_new(a, struct folds);
-  if (!fold || !w || !w32 || !s) return error_set(e, E_NOMEM, "no memory for the wide part");
-  for (uint32_t i = 0; i < d->n; i++) fold[i] = (uint8_t)(hash64_u64(seed ^ hash64_u64(d->group[i])) % FOLDS);
-  s->base = (struct logistic){.k = k, .z = g->z, .y = d->y, .fold = fold, .n = d->n, .p = g->p, .left_out = -1, .w32 = w32};
+  size_t best;
+  if (!w || !w32 || !s) return error_set(e, E_NOMEM, "no memory for the wide part");
+  s->oof = arena_array(a, float, GRID *(size_t)d->n + 1);
+  if (!s->oof) return error_set(e, E_NOMEM, "no memory for the wide part");
+  s->base =
+      (struct logistic){.k = k, .z = g->z, .y = d->y, .fold = d->fold, .time = d->time, .n = d->n, .p = g->p, .left_out = -1, .w32 = w32};
   pool_run(pool, fold_worker, s);
-  size_t best = 0;
-  double least = INFINITY;
-  for (size_t i = 0; i < GRID; i++) {
-    double loss = 0;
-    for (int f = 0; f < FOLDS; f++) loss += s->loss[f][i];
-    for (int f = 0; f < FOLDS; f++)
-      if (s->failed[f]) return error_set(e, E_NOMEM, "no memory for the wide part");
-    if (loss < least) least = loss, best = i;
-  }
+  TRY(best_l2(s, &best, e));
   t->l2 = l2_grid[best];
+  for (uint32_t i = 0; d->oof && i < d->n; i++) d->oof[i] = (double)s->oof[best * d->n + i];
+  if (!cox_room(&s->base)) return error_set(e, E_NOMEM, "no memory for the wide part");
+  if (d->time) s->base.ordered = cox_order(d->time, NULL, 0, true, d->n, s->base.order);
   for (size_t i = 0; i <= best; i++) {
     s->base.l2 = l2_grid[i];
     logistic_fit(&s->base, w, w + g->p + 1, i == best ? 200 : 60);
   }
+  mem_free(s->base.order);
+  mem_free(s->base.x);
   keep_weights(t, g, w);
   return OK;
 }
 
-int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_data *d, uint64_t seed, struct pool *pool, struct error *e) {
+int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_data *d, struct pool *pool, struct error *e) {
   struct arena a;
   struct design g = {0};
   mem_free(t->wide);
@@ -370,7 +422,7 @@ int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_dat
   if (!t->wide) return error_set(e, E_NOMEM, "no memory for the wide part");
   arena_init(&a, 0, 0);
   int rc = design_columns(t, d, &a, &g, e);
-  if (rc >= 0) rc = fit_design(t, k, d, &g, seed, pool, &a, e);
+  if (rc >= 0) rc = fit_design(t, k, d, &g, pool, &a, e);
   arena_free(&a);
   if (rc < 0) mem_free(t->wide), t->wide = NULL;
   return rc;
@@ -473,19 +525,85 @@ double auroc(const double *score, const uint8_t *y, uint32_t n) {
 #define BLEND_ENOUGH 20
 #define BLEND_PULL 2.0
 
-void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, uint32_t n) {
+/* v: weights of the two parts and the bias. */
+static void blend_two(const double *one, const double *two, const uint8_t *y, uint32_t n, double v[3], bool *enough) {
   uint32_t yes = 0;
   for (uint32_t i = 0; i < n; i++) yes += y[i];
-  t->tuning_n = n, t->tuning_yes = yes;
   uint32_t rarer = yes < n - yes ? yes : n - yes;
-  t->blend_fitted = rarer >= BLEND_ENOUGH;
-  double prior = wide ? 0.5 : 1, v[3] = {prior, wide ? 0.5 : 0, 0};
-  struct blend f = {deep, wide, y, n, prior, t->blend_fitted ? BLEND_PULL : BLEND_PULL * BLEND_ENOUGH / fmax(1, rarer)};
-  bool can_move[3] = {true, wide != NULL, true};
+  *enough = rarer >= BLEND_ENOUGH;
+  double prior = two ? 0.5 : 1;
+  v[0] = prior, v[1] = two ? 0.5 : 0, v[2] = 0;
+  struct blend f = {one, two, y, n, prior, *enough ? BLEND_PULL : BLEND_PULL * BLEND_ENOUGH / fmax(1, rarer)};
+  bool can_move[3] = {true, two != NULL, true};
   if (rarer > 0) newton3(&f, can_move, v);
   for (int r = 0; r < 2; r++) /* a part that only harms is left out; then the other is fitted alone */
     if (v[r] < 0) v[r] = 0, can_move[r] = false, newton3(&f, can_move, v);
-  t->blend_deep = fmax(v[0], 0), t->blend_wide = fmax(v[1], 0), t->blend_bias = v[2];
+  v[0] = fmax(v[0], 0), v[1] = fmax(v[1], 0);
+}
+
+/* Loss at share `share` of the first part, at the best slope (golden section on its logarithm). */
+static double cox_mixture(const double *one, const double *two, double share, const float *time, const uint8_t *y, const uint32_t *order,
+                          uint32_t n, double *z, double *slope) {
+  double low = -3, high = 3;
+  while (high - low > 0.02) {
+    double at[2] = {high - 0.618 * (high - low), low + 0.618 * (high - low)}, loss[2];
+    for (int k = 0; k < 2; k++) {
+      for (uint32_t i = 0; i < n; i++) z[i] = exp(at[k]) * (share * one[i] + (1 - share) * two[i]);
+      loss[k] = cox_loss(z, time, y, order, n, NULL, NULL);
+    }
+    if (loss[0] < loss[1])
+      high = at[1];
+    else
+      low = at[0];
+  }
+  *slope = exp(0.5 * (low + high));
+  for (uint32_t i = 0; i < n; i++) z[i] = *slope * (share * one[i] + (1 - share) * two[i]);
+  return cox_loss(z, time, y, order, n, NULL, NULL);
+}
+
+/* The same for times: shares in steps of a twentieth, drawn towards equal ones as above. */
+static void blend_times(const double *one, const double *two, const uint8_t *y, const float *time, uint32_t n, double v[3]) {
+  uint32_t *order = mem_alloc(((size_t)n + 1) * sizeof *order);
+  double *z = mem_alloc(((size_t)n + 1) * sizeof *z), least = INFINITY, slope;
+  v[0] = v[1] = 0.5, v[2] = 0;
+  if (order && z) {
+    cox_order(time, NULL, 0, true, n, order);
+    for (int k = 0; k <= 20; k++) {
+      double share = k / 20.0, loss = cox_mixture(one, two, share, time, y, order, n, z, &slope);
+      loss += BLEND_PULL * 2 * (share - 0.5) * (share - 0.5);
+      if (loss < least) least = loss, v[0] = slope * share, v[1] = slope * (1 - share);
+    }
+  }
+  mem_free(order);
+  mem_free(z);
+}
+
+void table_fit(struct model_task *t, const double *linear, const double *trees, const uint8_t *y, const float *time, uint32_t n) {
+  double v[3];
+  bool enough;
+  if (time)
+    blend_times(linear, trees, y, time, n, v);
+  else
+    blend_two(linear, trees, y, n, v, &enough);
+  t->table_linear = v[0], t->table_trees = v[1], t->table_bias = v[2];
+}
+
+/* Times give the ranks; the probability, that of the event within the follow-up, is then one logistic curve over them. */
+void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, const float *time, uint32_t n) {
+  double v[3], curve[3];
+  double *z = time && wide && n ? mem_alloc((size_t)n * sizeof *z) : NULL;
+  if (z) {
+    blend_times(deep, wide, y, time, n, v);
+    for (uint32_t i = 0; i < n; i++) z[i] = v[0] * deep[i] + v[1] * wide[i];
+    blend_two(z, NULL, y, n, curve, &t->blend_fitted);
+    v[0] *= curve[0], v[1] *= curve[0], v[2] = curve[2];
+    mem_free(z);
+  } else {
+    blend_two(deep, wide, y, n, v, &t->blend_fitted);
+  }
+  t->tuning_n = n, t->tuning_yes = 0;
+  for (uint32_t i = 0; i < n; i++) t->tuning_yes += y[i];
+  t->blend_deep = v[0], t->blend_wide = v[1], t->blend_bias = v[2];
 }
 
 /* ---- the head's file ---- */
@@ -527,6 +645,13 @@ static int write_wide(const struct model_task *t, struct json_out *o, struct err
     json_kv_f64(o, "bias", t->wide_bias);
     json_kv_f64(o, "l2", t->l2);
     write_columns(o, t);
+    if (t->trees) {
+      json_kv_f64(o, "table_linear", t->table_linear);
+      json_kv_f64(o, "table_trees", t->table_trees);
+      json_kv_f64(o, "table_bias", t->table_bias);
+      json_out_key(o, "trees");
+      trees_write(t->trees, o);
+    }
     json_out_end(o);
   }
   buf_release(&features);
@@ -535,7 +660,7 @@ static int write_wide(const struct model_task *t, struct json_out *o, struct err
 
 int model_task_write(const struct model_task *t, struct buf *json, struct error *e) {
   struct json_out o;
-  json_out_init(&o, json, true);
+  json_out_init(&o, json, false);
   json_out_object(&o);
   json_kv_i64(&o, "format", MODEL_FORMAT);
   json_kv_c(&o, "name", t->name);
@@ -605,7 +730,12 @@ static int read_wide(struct model_task *t, struct json j, struct error *e) {
       return error_set(e, E_CORRUPT, "task head: a column of the wide part is unusable");
     i++;
   }
-  return i == n ? OK : error_set(e, E_CORRUPT, "task head: a list of the wide part has the wrong length");
+  if (i != n) return error_set(e, E_CORRUPT, "task head: a list of the wide part has the wrong length");
+  if (json_kind(json_get(j, "trees")) == JSON_NONE) return OK;
+  TRY(json_want_f64(j, "table_linear", &t->table_linear, e));
+  TRY(json_want_f64(j, "table_trees", &t->table_trees, e));
+  TRY(json_want_f64(j, "table_bias", &t->table_bias, e));
+  return trees_read(json_get(j, "trees"), t->columns, &t->trees, e);
 }
 
 static uint32_t read_count(struct json j, const char *key) {

@@ -4,6 +4,7 @@
 
 #include "base/random.h"
 #include "model/model_internal.h"
+#include "model/task_trees.h"
 #include "token/token.h"
 
 static int add(struct model *m, ptrdiff_t *at, const char *name, int rows, int cols, bool decay, enum tensor_init init, double sd,
@@ -214,7 +215,8 @@ void model_task_release(struct model_task *t) {
   mem_free(t->text);
   mem_free(t->wide);
   if (t->features) feature_set_free(t->features);
-  t->text = NULL, t->wide = NULL, t->features = NULL;
+  trees_free(t->trees);
+  t->text = NULL, t->wide = NULL, t->features = NULL, t->trees = NULL;
 }
 
 void model_free(struct model *m) {

@@ -3,11 +3,13 @@
 
 #include "base/hash.h"
 #include "base/thread.h"
+#include "model/task_trees.h"
 #include "model/train_internal.h"
 
 #define TUNING_POSITIONS 100000 /* enough for a loss to two digits */
-#define WIDE_EXAMPLES 20000
-#define WIDE_CODES 256
+#define LINEAR_CELLS 16e6       /* features of the examples that the linear part learns from: more examples where they have few features */
+#define TREES_CELLS 64e6
+#define WIDE_CODES 400
 
 /* ---- loss on the tuning split ---- */
 
@@ -85,6 +87,7 @@ int train_tuning_loss(struct train_run *r, double *out, struct error *e) {
 struct labelled {
   struct task_example *at;
   uint8_t *y;
+  float *time; /* to event or end of follow-up, in days; NULL unless the task is one of times */
   double *deep, *wide;
   uint32_t n, yes;
 };
@@ -99,7 +102,12 @@ static int label_split(const struct train_run *r, const struct task *task, enum 
   TRY(rc);
   *out = (struct labelled){.at = found.at};
   for (uint32_t i = 0; i < found.n; i++)
-    if (found.at[i].label != LABEL_CENSORED) out->at[out->n++] = found.at[i];
+    if (found.at[i].label != LABEL_CENSORED || task_time_to_event(task)) out->at[out->n++] = found.at[i];
+  if (task_time_to_event(task)) {
+    out->time = arena_array(a, float, (size_t)out->n + 1);
+    if (!out->time) return error_set(e, E_NOMEM, "no memory for a task's examples");
+    for (uint32_t i = 0; i < out->n; i++) out->time[i] = (float)((double)(out->at[i].outcome - out->at[i].time) / (double)TIME_DAY);
+  }
   out->y = arena_alloc(a, out->n + 1, 1);
   out->deep = arena_array(a, double, (size_t)out->n + 1);
   out->wide = arena_array(a, double, (size_t)out->n + 1);
@@ -108,16 +116,21 @@ static int label_split(const struct train_run *r, const struct task *task, enum 
   return OK;
 }
 
-/* Too many for the wide part: all cases stay, of the others a share that the seed decides. */
-static void thin_out(struct labelled *l, uint64_t seed) {
-  if (l->n <= WIDE_EXAMPLES || l->yes >= WIDE_EXAMPLES) return;
-  double share = (double)(WIDE_EXAMPLES - l->yes) / (l->n - l->yes);
+/* Too many to keep: all cases stay, of the others a share that the seed decides. Returns how many stay; stays[i] says who. */
+static uint32_t thin_out(const struct labelled *l, uint32_t most, uint64_t seed, uint8_t *stays) {
+  double share = l->n <= most || l->yes >= most ? 1 : (double)(most - l->yes) / (l->n - l->yes);
   uint32_t n = 0;
-  for (uint32_t i = 0; i < l->n; i++) {
-    if (!l->y[i] && (double)(hash64_u64(seed ^ i) >> 11) * 0x1p-53 > share) continue;
-    l->at[n] = l->at[i];
-    l->y[n++] = l->y[i];
-  }
+  for (uint32_t i = 0; i < l->n; i++) n += stays[i] = l->y[i] || (double)(hash64_u64(seed ^ i) >> 11) * 0x1p-53 < share;
+  return n;
+}
+
+static void keep_those(struct labelled *l, const uint8_t *stays) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < l->n; i++)
+    if (stays[i]) {
+      if (l->time) l->time[n] = l->time[i];
+      l->at[n] = l->at[i], l->y[n++] = l->y[i];
+    }
   l->n = n;
 }
 
@@ -177,18 +190,66 @@ static int is_a_count(const struct feature_set *f, uint32_t column, uint8_t *out
   return rc;
 }
 
-static int fit_wide(struct train_run *r, struct model_task *t, const struct labelled *train, struct arena *a, struct error *e) {
-  if (train->yes < 10 || train->n - train->yes < 10) return OK; /* too few to learn columns from: deep alone */
-  TRY(feature_set_build(r->data.store, train->at, train->n, 0.02, WIDE_CODES, &t->features, e));
+/* The examples that the linear part learns from, a share of those of the trees, moved together in their own arrays. */
+struct share {
+  float *x, *time;
+  uint8_t *y, *fold;
+  double *linear, *trees;
+  uint32_t n;
+};
+
+static int take_share(const struct labelled *l, const float *x, const uint8_t *fold, uint32_t columns, uint64_t seed, struct arena *a,
+                      struct share *s, uint8_t *stays, struct error *e) {
+  uint32_t n = thin_out(l, (uint32_t)(LINEAR_CELLS / columns), seed ^ 0x6c696e, stays);
+  *s = (struct share){.x = arena_array(a, float, (size_t)n *columns + 1), .y = arena_alloc(a, n + 1, 1), .fold = arena_alloc(a, n + 1, 1)};
+  s->linear = arena_array(a, double, (size_t)n + 1);
+  s->trees = arena_array(a, double, (size_t)n + 1);
+  s->time = l->time ? arena_array(a, float, (size_t)n + 1) : NULL;
+  if ((l->time && !s->time) || !s->x || !s->y || !s->fold || !s->linear || !s->trees)
+    return error_set(e, E_NOMEM, "no memory for a task's features");
+  for (uint32_t i = 0; i < l->n; i++) {
+    if (!stays[i]) continue;
+    memcpy(s->x + (size_t)s->n * columns, x + (size_t)i * columns, columns * sizeof *x);
+    if (s->time) s->time[s->n] = l->time[i];
+    s->y[s->n] = l->y[i], s->fold[s->n++] = fold[i];
+  }
+  return OK;
+}
+
+/* Linear part and trees, each with answers for persons that it had not seen; their weights are fitted on those. */
+static int fit_table(struct train_run *r, struct model_task *t, const struct labelled *l, const float *x, const uint8_t *fold,
+                     const uint8_t *is_count, struct arena *a, struct error *e) {
   uint32_t columns = feature_count(t->features);
-  uint8_t *is_count = arena_alloc(a, columns + 1, 1);
-  uint32_t *group = arena_array(a, uint32_t, (size_t)train->n + 1);
+  struct share s;
+  uint8_t *stays = arena_alloc(a, l->n + 1, 1);
+  double *oof = arena_array(a, double, (size_t)l->n + 1);
+  if (!stays || !oof) return error_set(e, E_NOMEM, "no memory for a task's features");
+  TRY(take_share(l, x, fold, columns, r->o.seed, a, &s, stays, e));
+  struct wide_data d = {
+      .x = s.x, .y = s.y, .is_count = is_count, .fold = s.fold, .time = s.time, .n = s.n, .columns = columns, .oof = s.linear};
+  TRY(wide_fit(t, r->m->kernel, &d, r->pool, e));
+  struct trees_data td = {.x = x, .y = l->y, .fold = fold, .time = l->time, .n = l->n, .columns = columns, .folds = WIDE_FOLDS};
+  TRY(trees_fit(&td, r->o.seed, r->pool, &t->trees, oof, e));
+  if (!t->trees) return OK;
+  for (uint32_t i = 0, k = 0; i < l->n; i++)
+    if (stays[i]) s.trees[k++] = oof[i];
+  table_fit(t, s.linear, s.trees, s.y, s.time, s.n);
+  return OK;
+}
+
+static int fit_wide(struct train_run *r, struct model_task *t, struct labelled *train, struct arena *a, struct error *e) {
+  if (train->yes < 10 || train->n - train->yes < 10) return OK; /* too few to learn columns from: deep alone */
+  TRY(feature_set_build(r->data.store, train->at, train->n, -1, WIDE_CODES, &t->features, e));
+  uint32_t columns = feature_count(t->features);
+  uint8_t *is_count = arena_alloc(a, columns + 1, 1), *stays = arena_alloc(a, train->n + 1, 1);
+  if (!is_count || !stays) return error_set(e, E_NOMEM, "no memory for a task's features");
+  if (thin_out(train, (uint32_t)(TREES_CELLS / columns), r->o.seed, stays) < train->n) keep_those(train, stays);
+  uint8_t *fold = arena_alloc(a, train->n + 1, 1);
   float *x = feature_rows(r, train, t->features, a, e);
-  if (!is_count || !group || !x) return error_set(e, E_NOMEM, "no memory for a task's features");
+  if (!fold || !x) return error_set(e, E_NOMEM, "no memory for a task's features");
   for (uint32_t j = 0; j < columns; j++) TRY(is_a_count(t->features, j, &is_count[j], e));
-  for (uint32_t i = 0; i < train->n; i++) group[i] = train->at[i].subject_index;
-  struct wide_data d = {.x = x, .y = train->y, .is_count = is_count, .group = group, .n = train->n, .columns = columns};
-  return wide_fit(t, r->m->kernel, &d, r->o.seed, r->pool, e);
+  for (uint32_t i = 0; i < train->n; i++) fold[i] = (uint8_t)(hash64_u64(r->o.seed ^ hash64_u64(train->at[i].subject_index)) % WIDE_FOLDS);
+  return fit_table(r, t, train, x, fold, is_count, a, e);
 }
 
 static int fit_blend(struct train_run *r, struct model_task *t, struct labelled *tuning, struct arena *a, struct error *e) {
@@ -198,9 +259,9 @@ static int fit_blend(struct train_run *r, struct model_task *t, struct labelled 
   if (t->wide) {
     float *x = feature_rows(r, tuning, t->features, a, e);
     if (!x) return E_NOMEM;
-    for (uint32_t i = 0; i < tuning->n; i++) tuning->wide[i] = wide_logit(t, x + (size_t)i * t->columns);
+    for (uint32_t i = 0; i < tuning->n; i++) tuning->wide[i] = table_logit(t, x + (size_t)i * t->columns);
   }
-  blend_fit(t, tuning->deep, t->wide ? tuning->wide : NULL, tuning->y, tuning->n);
+  blend_fit(t, tuning->deep, t->wide ? tuning->wide : NULL, tuning->y, tuning->time, tuning->n);
   t->tuning_auroc_deep = auroc(tuning->deep, tuning->y, tuning->n);
   t->tuning_auroc_wide = t->wide ? auroc(tuning->wide, tuning->y, tuning->n) : NAN;
   for (uint32_t i = 0; i < tuning->n; i++)
@@ -220,7 +281,6 @@ static int fit_head(struct train_run *r, int index, struct arena *a, struct erro
   memcpy(t->text, text, strlen(text) + 1);
   TRY(label_split(r, task, SPLIT_TRAIN, a, &train, e));
   t->n = train.n, t->yes = train.yes;
-  thin_out(&train, r->o.seed);
   TRY(fit_wide(r, t, &train, a, e));
   TRY(label_split(r, task, SPLIT_TUNING, a, &tuning, e));
   return fit_blend(r, t, &tuning, a, e);

@@ -180,9 +180,24 @@ static int read_horizon(struct task *t, struct json v, struct error *e) {
   return t->horizon > 0 && t->horizon != TASK_EVER ? OK : wrong(e, "horizon", "expected a duration above 0 or \"record\"");
 }
 
+static int read_scores(struct task *t, struct json list, struct error *e) {
+  static const char *const names[] = {"event1", "h", "utility2019", "concordance"};
+  if (json_kind(list) == JSON_NONE) return OK;
+  if (json_kind(list) != JSON_ARRAY) return wrong(e, "scores", "expected a list of names");
+  struct json_iter it = json_items(list);
+  for (struct json v; json_next(&it, &v);) {
+    unsigned bit = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+      if (str_eqc(json_str(v), names[i])) bit = 1u << i;
+    if (!bit) return wrong(e, "scores", "expected event1, h, utility2019 or concordance");
+    t->scores |= bit;
+  }
+  return OK;
+}
+
 static int read_task(struct task *t, struct json root, struct error *e) {
-  static const char *const names[] = {"name",   "title",   "about", "trigger", "require", "exclude",   "new_onset",
-                                      "target", "horizon", "gap",   "censor",  "death",   "competing", NULL};
+  static const char *const names[] = {"name",    "title", "about",  "trigger", "require",   "exclude",       "new_onset", "target",
+                                      "horizon", "gap",   "censor", "death",   "competing", "time_to_event", "scores",    NULL};
   TRY(known(root, "task", names, e));
   TRY(read_text(json_get(root, "name"), "name", t->name, sizeof t->name, true, e));
   for (const char *c = t->name; *c; c++)
@@ -200,6 +215,9 @@ static int read_task(struct task *t, struct json root, struct error *e) {
   t->censor_negative = str_eqc(json_str(censor), "negative");
   if (json_kind(censor) != JSON_NONE && !t->censor_negative && !str_eqc(json_str(censor), "drop"))
     return wrong(e, "censor", "expected drop or negative");
+  struct json times = json_get(root, "time_to_event");
+  if (json_kind(times) != JSON_NONE && !json_bool(times, &t->time_to_event)) return wrong(e, "time_to_event", "expected true or false");
+  TRY(read_scores(t, json_get(root, "scores"), e));
   struct json competing = json_get(root, "competing");
   if (json_kind(competing) != JSON_NONE) TRY(patterns(t, competing, "competing", &t->competing, e));
   if (json_kind(death) != JSON_NONE) return patterns(t, death, "death", &t->death, e);
@@ -261,3 +279,5 @@ int64_t task_gap(const struct task *t, int i) {
   return t->gap[i];
 }
 int64_t task_horizon(const struct task *t) { return t->horizon; }
+bool task_time_to_event(const struct task *t) { return t->time_to_event; }
+unsigned task_scores(const struct task *t) { return t->scores; }

@@ -9,7 +9,9 @@
  *       "target": {"any": ["MEDS_DEATH"]},                   // any | all | {"any": […], "value": {"ge": 126}}; a pattern ending in a star = prefix
  *       "horizon": "1y",                                     // or "record": to the end of the record, where not having it counts as no
  *       "gap": ["0d", "30d", "1y"],                          // ignore targets closer than this (first one is the default)
- *       "censor": "drop" }                                   // label unknown when the record ends before the horizon: drop | negative
+ *       "censor": "drop",                                    // label unknown when the record ends before the horizon: drop | negative
+ *       "time_to_event": true,                               // learn from the times, not from yes and no alone
+ *       "scores": ["event1", "h", "utility2019", "concordance"] }   // validate adds them (docs/task.md)
  */
 #ifndef TIMELINE_TASK_H
 #define TIMELINE_TASK_H
@@ -25,6 +27,10 @@ const char *task_hash(const struct task *t); /* SHA-256 of the file's bytes */
 const char *task_text(const struct task *t); /* those bytes, NUL-terminated: kept with a trained head */
 int task_gaps(const struct task *t);         /* >= 1 */
 int64_t task_gap(const struct task *t, int i);
+bool task_time_to_event(const struct task *t);
+enum task_score { TASK_SCORE_EVENT1 = 1, TASK_SCORE_H = 2, TASK_SCORE_UTILITY2019 = 4, TASK_SCORE_CONCORDANCE = 8 };
+unsigned task_scores(const struct task *t); /* of enum task_score */
+bool task_names_trigger(const struct task *t, struct str code);
 int64_t task_horizon(const struct task *t); /* us; INT64_MAX = to the end of the record */
 
 /* The task's code patterns resolved against one store's dictionary (a bit per code). */

@@ -73,6 +73,7 @@ uint32_t task_target_codes(const struct task_binding *b, const uint32_t **codes)
 bool task_names_competing(const struct task *t, struct str code) {
   return !task_names_target(t, code) && (matches_any(&t->death, code) || matches_any(&t->competing, code));
 }
+bool task_names_trigger(const struct task *t, struct str code) { return matches_any(&t->trigger_codes, code); }
 bool task_names_target(const struct task *t, struct str code) { return !t->all && !t->target_value.set && matches_any(&t->target, code); }
 
 /* ---- one life ---- */

@@ -35,7 +35,8 @@ struct task {
   int64_t offset, every, from, to; /* offset: after the trigger; every/from/to: of age */
   struct window window[TASK_WINDOWS_MAX];
   uint32_t windows;
-  bool new_onset, all, censor_negative;
+  bool new_onset, all, censor_negative, time_to_event;
+  unsigned scores;
   struct patterns target; /* any: one group; all: every pattern is a part of its own */
   struct value_range target_value;
   struct patterns death, competing;

@@ -127,9 +127,10 @@ void token_life_times(const struct token_map *m, const struct timeline_view *vie
 int token_pack(const struct vocabulary *v, const struct token_map *m, const struct timeline_view *view, uint32_t subject_index,
                uint32_t events, int64_t now, const struct token_options *o, struct token_batch *b, struct error *e) MUST_CHECK;
 
-/* Tabular features of a life up to a moment, for the baseline and for the task head's wide part. Per chosen code:
- * count, and for codes with values first, last, min, max, mean, last - first, hours since last; plus age, sex codes and
- * static flags. Missing = NaN. Columns are chosen on the training examples only (codes present in >= min_rate of them). */
+/* Tabular features of a life up to a moment, for the baseline and for the task head's tabular parts. Per chosen code: count, hours since
+ * the last, count in the last quarter of the record; for codes with values also first, last, min, max, mean, sum, sd, last - first, and mean,
+ * min and max of the last quarter; plus age, days of record, events, instants. A code may be a group, "ICD10CM//E11.*": all codes with that stem before the dot, where there are several. Missing = NaN.
+ * Columns are chosen on the training examples only: codes present in >= min_rate of them (below 0: in 50, within 0.2 % and 2 %). */
 struct feature_set;
 int feature_set_build(const struct timeline *store, const struct task_example *examples, uint32_t n, double min_rate, uint32_t max_codes,
                       struct feature_set **out, struct error *e) MUST_CHECK;

@@ -6,15 +6,45 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "base/map.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 
 enum { LIFE_AGE, LIFE_DAYS, LIFE_EVENTS, LIFE_INSTANTS, LIFE_COLUMNS };
-enum { NUM_COUNT, NUM_FIRST, NUM_LAST, NUM_MIN, NUM_MAX, NUM_MEAN, NUM_DELTA, NUM_HOURS, NUM_LATE, NUM_LATE_COUNT, NUM_COLUMNS };
+enum {
+  NUM_COUNT, /* the first three columns are those of codes without values, too */
+  NUM_HOURS,
+  NUM_LATE_COUNT,
+  FLAG_COLUMNS,
+  NUM_FIRST = FLAG_COLUMNS,
+  NUM_LAST,
+  NUM_MIN,
+  NUM_MAX,
+  NUM_MEAN,
+  NUM_DELTA,
+  NUM_LATE,
+  NUM_LATE_MIN,
+  NUM_LATE_MAX,
+  NUM_SUM,
+  NUM_SD,
+  NUM_COLUMNS
+};
 static const char *const life_name[LIFE_COLUMNS] = {"age", "days of record", "events", "instants"};
-static const char *const num_name[NUM_COLUMNS] = {
-    "count", "first", "last", "min", "max", "mean", "last - first", "hours since", "mean of last quarter", "count in last quarter"};
-enum { NAN_CODE = UINT32_MAX, FEATURE_MAX_CODES = 1 << 16 };
+static const char *const num_name[NUM_COLUMNS] = {"count",
+                                                  "hours since",
+                                                  "count in last quarter",
+                                                  "first",
+                                                  "last",
+                                                  "min",
+                                                  "max",
+                                                  "mean",
+                                                  "last - first",
+                                                  "mean of last quarter",
+                                                  "min of last quarter",
+                                                  "max of last quarter",
+                                                  "sum",
+                                                  "sd"};
+enum { NAN_CODE = UINT32_MAX, FEATURE_MAX_CODES = 1 << 16, GROUP_NAME = 256, FEATURES_FORMAT = 2 };
 
 struct feature_code {
   struct str code;
@@ -27,7 +57,7 @@ struct feature_set {
   uint32_t n, columns;
   /* binding */
   const struct timeline *store;
-  uint32_t *of_code; /* (codes of the store) index into code, NAN_CODE = none */
+  uint32_t *of_code, *group_of; /* (codes of the store) index into code, NAN_CODE = none */
   uint8_t *birth;
   uint32_t store_codes;
 };
@@ -64,25 +94,50 @@ static void set_columns(struct feature_set *f) {
   f->columns = LIFE_COLUMNS;
   for (uint32_t i = 0; i < f->n; i++) {
     f->code[i].column = f->columns;
-    f->columns += f->code[i].numeric ? NUM_COLUMNS : 1;
+    f->columns += f->code[i].numeric ? NUM_COLUMNS : FLAG_COLUMNS;
   }
+}
+
+/* "ICD10CM//E11.9" belongs to "ICD10CM//E11.*", and so does "ICD10CM//E11". */
+static bool group_name(struct str code, char out[GROUP_NAME]) {
+  size_t from = 0;
+  for (size_t i = 0; i + 1 < code.n; i++)
+    if (code.p[i] == '/' && code.p[i + 1] == '/') from = i + 2;
+  const char *dot = memchr(code.p + from, '.', code.n - from);
+  size_t n = dot ? (size_t)(dot - code.p) : code.n;
+  if (n == from || n + 3 > GROUP_NAME) return false;
+  memcpy(out, code.p, n);
+  memcpy(out + n, ".*", 3);
+  return true;
 }
 
 int feature_set_bind(struct feature_set *f, const struct timeline *store, struct error *e) {
   uint32_t n = timeline_codes(store);
-  uint32_t *of_code = mem_alloc((size_t)n * (sizeof *of_code + 1));
+  uint32_t *of_code = mem_alloc((size_t)n * (2 * sizeof *of_code + 1));
   if (!of_code) return error_set(e, E_NOMEM, "no memory to bind the features");
-  uint8_t *birth = (uint8_t *)(of_code + n);
-  for (uint32_t c = 0; c < n; c++) {
-    of_code[c] = NAN_CODE;
-    birth[c] = code_is(timeline_code_name(store, c), "MEDS_BIRTH");
+  uint32_t *group_of = of_code + n;
+  uint8_t *birth = (uint8_t *)(group_of + n);
+  struct intern names;
+  intern_init(&names, 0);
+  int rc = OK;
+  for (uint32_t i = 0; i < f->n && rc == OK; i++) {
+    uint32_t id;
+    rc = intern_put(&names, f->code[i].code, &id, e);
+    if (rc == OK && id != i) rc = error_set(e, E_INPUT, "a feature list names a code twice");
   }
-  for (uint32_t i = 0; i < f->n; i++) {
-    uint32_t c;
-    if (timeline_code_find(store, f->code[i].code, &c) && c < n) of_code[c] = i;
+  for (uint32_t c = 0; c < n && rc == OK; c++) {
+    struct str name = timeline_code_name(store, c);
+    char group[GROUP_NAME];
+    of_code[c] = group_of[c] = NAN_CODE;
+    birth[c] = code_is(name, "MEDS_BIRTH");
+    intern_find(&names, name, &of_code[c]);
+    if (group_name(name, group)) intern_find(&names, str_c(group), &group_of[c]);
   }
+  intern_release(&names);
+  if (rc < 0) return mem_free(of_code), rc;
   mem_free(f->of_code);
   f->of_code = of_code;
+  f->group_of = group_of;
   f->birth = birth;
   f->store = store;
   f->store_codes = n;
@@ -127,21 +182,28 @@ void feature_name(const struct feature_set *f, uint32_t column, struct buf *out)
 
 /* ---- choosing ---- */
 
-struct seen { /* per store code, over the examples */
+struct seen { /* per store code, then per group, over the examples */
   uint32_t present, last_example;
   uint64_t events, valued;
+  uint32_t members; /* of a group */
 };
 
-static void count_seen(const struct timeline *store, const struct task_example *x, uint32_t n, uint32_t codes, struct seen *seen) {
+static void saw(struct seen *s, uint32_t example, bool valued) {
+  s->events++;
+  s->valued += valued;
+  if (s->last_example != example + 1) s->present++, s->last_example = example + 1;
+}
+
+static void count_seen(const struct timeline *store, const struct task_example *x, uint32_t n, uint32_t codes, const uint32_t *group,
+                       struct seen *seen) {
   for (uint32_t i = 0; i < n; i++) {
     struct timeline_view v = timeline_view(store, x[i].subject_index);
     uint32_t events = x[i].events < v.n ? x[i].events : v.n;
     for (uint32_t k = 0; k < events; k++) {
       if (v.code[k] >= codes) continue;
-      struct seen *s = &seen[v.code[k]];
-      s->events++;
-      s->valued += isfinite(v.value[k]) != 0;
-      if (s->last_example != i + 1) s->present++, s->last_example = i + 1;
+      bool valued = isfinite(v.value[k]) != 0;
+      saw(&seen[v.code[k]], i, valued);
+      if (group[v.code[k]] != NAN_CODE) saw(&seen[codes + group[v.code[k]]], i, valued);
     }
   }
 }
@@ -157,14 +219,16 @@ static int by_presence(const void *x, const void *y) {
   return str_cmp(a->name, b->name);
 }
 
-static int choose(const struct timeline *store, const struct seen *seen, uint32_t codes, double least, uint32_t max_codes,
-                  struct feature_set **out, struct error *e) {
-  struct choice *list = mem_alloc(((size_t)codes + 1) * sizeof *list);
+/* A group of one code says nothing that the code does not; nor does one whose code makes up nearly all of it, but that costs little. */
+static int choose(const struct timeline *store, const struct seen *seen, uint32_t codes, const struct intern *groups, double least,
+                  uint32_t max_codes, struct feature_set **out, struct error *e) {
+  struct choice *list = mem_alloc(((size_t)codes + groups->count + 1) * sizeof *list);
   uint32_t n = 0;
   if (!list) return error_set(e, E_NOMEM, "no memory for the features");
-  for (uint32_t c = 0; c < codes; c++) {
-    struct str name = timeline_code_name(store, c);
+  for (uint32_t c = 0; c < codes + groups->count; c++) {
+    struct str name = c < codes ? timeline_code_name(store, c) : intern_str(groups, c - codes);
     if (!name.n || !seen[c].present || (double)seen[c].present < least || code_is(name, "MEDS_BIRTH")) continue;
+    if (c >= codes && seen[c].members < 2) continue;
     list[n++] = (struct choice){.code = c, .present = seen[c].present, .name = name};
   }
   qsort(list, n, sizeof *list, by_presence);
@@ -183,16 +247,35 @@ static int choose(const struct timeline *store, const struct seen *seen, uint32_
   return OK;
 }
 
+static int group_codes(const struct timeline *store, uint32_t codes, uint32_t *group, struct intern *groups, struct error *e) {
+  for (uint32_t c = 0; c < codes; c++) {
+    char name[GROUP_NAME];
+    group[c] = NAN_CODE;
+    if (group_name(timeline_code_name(store, c), name)) TRY(intern_put(groups, str_c(name), &group[c], e));
+  }
+  return OK;
+}
+
 int feature_set_build(const struct timeline *store, const struct task_example *examples, uint32_t n, double min_rate, uint32_t max_codes,
                       struct feature_set **out, struct error *e) {
   uint32_t codes = timeline_codes(store);
-  if (max_codes == 0 || max_codes > FEATURE_MAX_CODES) max_codes = FEATURE_MAX_CODES;
-  struct seen *seen = mem_alloc(((size_t)codes + 1) * sizeof *seen);
-  if (!seen) return error_set(e, E_NOMEM, "no memory for the features");
-  memset(seen, 0, ((size_t)codes + 1) * sizeof *seen);
-  count_seen(store, examples, n, codes, seen);
+  struct intern groups;
   struct feature_set *f = NULL;
-  int rc = choose(store, seen, codes, min_rate * (double)n, max_codes, &f, e);
+  if (min_rate < 0) min_rate = fmax(0.002, fmin(0.02, 50 / fmax(1, n)));
+  if (max_codes == 0 || max_codes > FEATURE_MAX_CODES) max_codes = FEATURE_MAX_CODES;
+  uint32_t *group = mem_alloc(((size_t)codes + 1) * sizeof *group);
+  struct seen *seen = mem_alloc((2 * (size_t)codes + 1) * sizeof *seen);
+  intern_init(&groups, 0);
+  int rc = seen && group ? group_codes(store, codes, group, &groups, e) : error_set(e, E_NOMEM, "no memory for the features");
+  if (rc == OK) {
+    memset(seen, 0, (2 * (size_t)codes + 1) * sizeof *seen);
+    count_seen(store, examples, n, codes, group, seen);
+    for (uint32_t c = 0; c < codes; c++)
+      if (group[c] != NAN_CODE && seen[c].present) seen[codes + group[c]].members++;
+    rc = choose(store, seen, codes, &groups, min_rate * (double)n, max_codes, &f, e);
+  }
+  intern_release(&groups);
+  mem_free(group);
   mem_free(seen);
   if (rc == OK) rc = feature_set_bind(f, store, e);
   if (rc < 0) {
@@ -209,32 +292,45 @@ static void row_clear(const struct feature_set *f, float *row) {
   for (uint32_t i = 0; i < f->columns; i++) row[i] = NAN;
   for (uint32_t i = 0; i < f->n; i++) {
     float *c = row + f->code[i].column;
-    c[NUM_COUNT] = 0;
-    if (f->code[i].numeric) c[NUM_DELTA] = c[NUM_LATE_COUNT] = 0;
+    c[NUM_COUNT] = c[NUM_LATE_COUNT] = 0;
+    if (f->code[i].numeric) c[NUM_DELTA] = 0;
   }
 }
 
-/* While the row fills, DELTA holds the number of values and MEAN and LATE are running means. */
-static void add_number(float *c, float value, bool is_timed, float hours_ago, bool late) {
+/* While the row fills, DELTA holds the number of values, MEAN and LATE are running means, SD the squares about the mean (Welford 1962), and
+ * SUM counts the late values. */
+static void add_number(float *c, float value, bool late) {
   float n = ++c[NUM_DELTA];
   if (n == 1.0f) {
     c[NUM_FIRST] = c[NUM_MIN] = c[NUM_MAX] = c[NUM_MEAN] = value;
+    c[NUM_SD] = c[NUM_SUM] = 0;
   } else {
+    float off = value - c[NUM_MEAN];
     if (value < c[NUM_MIN]) c[NUM_MIN] = value;
     if (value > c[NUM_MAX]) c[NUM_MAX] = value;
-    c[NUM_MEAN] += (value - c[NUM_MEAN]) / n;
+    c[NUM_MEAN] += off / n;
+    c[NUM_SD] += off * (value - c[NUM_MEAN]);
   }
   c[NUM_LAST] = value;
-  if (is_timed) c[NUM_HOURS] = hours_ago;
   if (!late) return;
-  float m = ++c[NUM_LATE_COUNT];
-  c[NUM_LATE] = m == 1.0f ? value : c[NUM_LATE] + (value - c[NUM_LATE]) / m;
+  float m = ++c[NUM_SUM];
+  if (m == 1.0f) {
+    c[NUM_LATE] = c[NUM_LATE_MIN] = c[NUM_LATE_MAX] = value;
+  } else {
+    c[NUM_LATE] += (value - c[NUM_LATE]) / m;
+    if (value < c[NUM_LATE_MIN]) c[NUM_LATE_MIN] = value;
+    if (value > c[NUM_LATE_MAX]) c[NUM_LATE_MAX] = value;
+  }
 }
 
 static void row_finish(const struct feature_set *f, float *row) {
   for (uint32_t i = 0; i < f->n; i++) {
     float *c = row + f->code[i].column;
-    if (f->code[i].numeric) c[NUM_DELTA] = c[NUM_DELTA] > 0 ? c[NUM_LAST] - c[NUM_FIRST] : NAN;
+    if (!f->code[i].numeric) continue;
+    float n = c[NUM_DELTA];
+    c[NUM_DELTA] = n > 0 ? c[NUM_LAST] - c[NUM_FIRST] : NAN;
+    c[NUM_SUM] = n > 0 ? n * c[NUM_MEAN] : NAN;
+    c[NUM_SD] = n > 1 ? sqrtf(fmaxf(c[NUM_SD], 0) / n) : NAN;
   }
 }
 
@@ -250,20 +346,24 @@ void feature_row(const struct feature_set *f, const struct timeline *store, cons
     if (is_birth && birth == INT64_MIN) birth = view->time[k];
     if (first != INT64_MIN && birth != INT64_MIN) break;
   }
-  double quarter = first == INT64_MIN ? 0 : (double)first + 0.75 * ((double)now - (double)first);
+  double start = first == INT64_MIN ? 0 : (double)first, length = (double)now - start;
   for (uint32_t k = 0; k < events; k++) {
     uint32_t c = view->code[k];
     if (c >= f->store_codes || f->birth[c]) continue;
     bool timed = k >= statics;
     counted++;
     if (timed && view->time[k] != last) instants++, last = view->time[k];
-    uint32_t i = f->of_code[c];
-    if (i == NAN_CODE) continue;
-    float *column = row + f->code[i].column;
-    column[NUM_COUNT]++;
-    if (!f->code[i].numeric || !isfinite(view->value[k])) continue;
-    float hours = timed ? (float)(((double)now - (double)view->time[k]) / (double)TIME_HOUR) : 0.0f;
-    add_number(column, view->value[k], timed, hours, timed && (double)view->time[k] >= quarter);
+    double ago = timed ? (double)now - (double)view->time[k] : 0;
+    for (int level = 0; level < 2; level++) { /* the code itself, then the group that it belongs to */
+      uint32_t i = level ? f->group_of[c] : f->of_code[c];
+      if (i == NAN_CODE) continue;
+      float *column = row + f->code[i].column;
+      bool late = timed && ago <= 0.25 * length;
+      column[NUM_COUNT]++;
+      if (timed) column[NUM_HOURS] = (float)(ago / (double)TIME_HOUR);
+      column[NUM_LATE_COUNT] += late;
+      if (f->code[i].numeric && isfinite(view->value[k])) add_number(column, view->value[k], late);
+    }
   }
   row_finish(f, row);
   if (birth != INT64_MIN) row[LIFE_AGE] = (float)(((double)now - (double)birth) / (double)TIME_YEAR);
@@ -278,7 +378,7 @@ int feature_set_write(const struct feature_set *f, struct buf *json, struct erro
   struct json_out o;
   json_out_init(&o, json, false);
   json_out_object(&o);
-  json_kv_i64(&o, "features", 1);
+  json_kv_i64(&o, "features", FEATURES_FORMAT);
   json_out_key(&o, "codes");
   json_out_array(&o);
   for (uint32_t i = 0; i < f->n; i++) {
@@ -296,7 +396,7 @@ static int read_codes(struct json root, struct feature_set **out, struct error *
   int64_t version;
   struct json list = json_get(root, "codes");
   if (!json_i64(json_get(root, "features"), &version)) return error_set(e, E_INPUT, "not a feature list");
-  if (version != 1) return error_set(e, E_VERSION, "feature list of another format version");
+  if (version != FEATURES_FORMAT) return error_set(e, E_VERSION, "feature list of another format version");
   size_t n = json_count(list);
   if (json_kind(list) != JSON_ARRAY) return error_set(e, E_INPUT, "a feature list needs codes");
   if (n > FEATURE_MAX_CODES) return error_set(e, E_LIMIT, "too many feature codes");

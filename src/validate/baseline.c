@@ -112,7 +112,7 @@ int baseline_train(const struct timeline *store, const struct task *task, int th
     rc = error_set(e, E_INPUT, "the training patients have %u cases among %u: too few for a baseline", train.yes, train.n);
     goto out;
   }
-  TRY_OUT(feature_set_build(store, train.at, train.n, 0.02, 400, &b->features, e));
+  TRY_OUT(feature_set_build(store, train.at, train.n, -1, 400, &b->features, e));
   TRY_OUT(matrix(b->features, store, train.at, train.n, &x, e));
   bool tune = tuning.yes >= 5 && tuning.n - tuning.yes >= 5;
   if (tune) TRY_OUT(matrix(b->features, store, tuning.at, tuning.n, &xt, e));

@@ -73,6 +73,23 @@ static void gate_json(struct json_out *o, const struct validation *v) {
   buf_release(&reasons);
 }
 
+static void scores_json(struct json_out *o, const struct validation *v) {
+  json_out_key(o, "scores");
+  json_out_array(o);
+  for (int i = 0; i < v->n_scores; i++) {
+    const struct validation_score *s = &v->score[i];
+    json_out_object(o);
+    json_kv_c(o, "name", s->name);
+    interval_json(o, "model", &s->model);
+    interval_json(o, "xgboost", &s->baseline);
+    interval_json(o, "difference", &s->difference);
+    json_kv_f64(o, "model_threshold", s->threshold[0]);
+    json_kv_f64(o, "xgboost_threshold", s->threshold[1]);
+    json_out_end(o);
+  }
+  json_out_end(o);
+}
+
 static void report_json(const struct validation *v, struct buf *out) {
   struct json_out o;
   json_out_init(&o, out, true);
@@ -108,6 +125,7 @@ static void report_json(const struct validation *v, struct buf *out) {
   json_kv_f64(&o, "lo", v->difference_lo);
   json_kv_f64(&o, "hi", v->difference_hi);
   json_out_end(&o);
+  scores_json(&o, v);
   json_out_key(&o, "subgroups");
   json_out_array(&o);
   for (int i = 0; i < v->n_subgroups; i++) {

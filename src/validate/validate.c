@@ -17,6 +17,7 @@
 #include "validate/memorisation.h"
 #include "validate/metrics.h"
 #include "validate/sureness.h"
+#include "validate/scores.h"
 
 struct run {
   const struct validate_options *o;
@@ -282,6 +283,7 @@ int validate_run(const struct validate_options *o, struct arena *a, struct valid
   progress_update(&r.bar, 1, NULL);
   TRY_OUT(score(&r, e));
   TRY_OUT(sureness_measure(o, r.at, a, out, e));
+  TRY_OUT(scores_run(&(struct scores_input){o, r.binding, r.baseline, r.at}, a, out, e));
   progress_update(&r.bar, 4, "subgroups");
   TRY_OUT(subgroups(&r, e));
   progress_update(&r.bar, 5, "gaps");

@@ -95,6 +95,12 @@ struct gap_row {
   uint32_t n, events;
   struct interval model_auroc, baseline_auroc;
 };
+#define VALIDATION_SCORES 4
+struct validation_score { /* that the task file asks for (docs/task.md); difference: model less baseline; threshold: model's, baseline's */
+  const char *name;
+  struct interval model, baseline, difference;
+  double threshold[2];
+};
 struct validation {
   char task[64], task_title[160], task_hash[65], model_dir_hash[65], store_hash[65], commit[48];
   uint32_t n, events, censored, train_n, train_events, tuning_n, tuning_events;
@@ -106,6 +112,8 @@ struct validation {
   struct gap_row *gaps;
   int n_gaps;
   struct sureness sureness;
+  struct validation_score score[VALIDATION_SCORES];
+  int n_scores;
   struct curve treat_all;                          /* decision curve of treating everybody */
   double difference, difference_lo, difference_hi; /* AUROC model - baseline, paired bootstrap */
   const char *leak[8]; /* findings of the leak checks (leaks.h), our own sentences and codes: the gate refuses */

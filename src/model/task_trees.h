@@ -1,0 +1,49 @@
+/* Boosted regression trees of a task head: trained by XGBoost, kept and answered by our own flat table, so that serving needs no XGBoost
+ * state, threads share one table, and the file is ours.
+ *
+ *     struct trees *t;  TRY(trees_fit(&data, folds, seed, pool, &t, oof, e));       // NULL in *t: too few cases to learn from
+ *     double z = trees_logit(t, row);                                               // row: a feature row, NaN = missing
+ *     trees_free(t);
+ *
+ * Rounds are chosen by cross-validation over persons (folds by group); the shipped trees are TREES_SEEDS boosters of different seeds on all
+ * rows, averaged. Method: gradient boosting, Chen & Guestrin 2016. Ownership: the caller frees. Fails with E_NOMEM, E_CORRUPT.
+ */
+#ifndef MODEL_TASK_TREES_H
+#define MODEL_TASK_TREES_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define TREES_ENOUGH 100 /* examples of the rarer kind: with fewer, trees have not been seen to add to the linear part */
+
+struct pool;
+struct json;
+struct json_out;
+struct tree_node { /* leaf: feature UINT32_MAX and value in `split`; else left if x < split, or x missing and missing_left */
+  uint32_t feature, left;
+  float split;
+  bool missing_left; /* the right child is left + 1 */
+};
+struct trees {
+  struct tree_node *node;
+  uint32_t *root;
+  uint32_t nodes, trees, rounds;
+  double bias;  /* logit of the training share */
+  double scale; /* of the sum of leaves: 1 / boosters */
+};
+struct trees_data {
+  const float *x; /* (n, columns) */
+  const uint8_t *y;
+  const uint8_t *fold; /* (n) < folds */
+  const float *time;   /* time to event or end of follow-up: Cox's partial likelihood; NULL: yes or no */
+  uint32_t n, columns;
+  int folds;
+};
+/* oof (n) receives each row's logit from a booster that has not seen its person. */
+int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, struct trees **out, double *oof, struct error *e) MUST_CHECK;
+double trees_logit(const struct trees *t, const float *row);
+void trees_free(struct trees *t);
+void trees_write(const struct trees *t, struct json_out *o);
+int trees_read(struct json j, uint32_t columns, struct trees **out, struct error *e) MUST_CHECK;
+#endif

@@ -1,0 +1,248 @@
+/* The scores that a task file asks for beside the usual figures. Thresholds are chosen on tuning patients, never on those that are scored. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/random.h"
+#include "predict/predict.h"
+#include "timeline/task.h"
+#include "timeline/timeline.h"
+#include "validate/challenge.h"
+#include "validate/scores.h"
+
+#define WHO 2 /* model, baseline */
+#define THRESHOLDS 200
+#define MOST_PAIRS 4e8
+
+struct asked { /* examples of one split with both predictors' answers */
+  struct task_example *at;
+  uint32_t n;
+  double *p[WHO];
+  uint8_t *y;
+};
+
+static int ask(const struct scores_input *in, enum split split, bool censored, struct arena *a, struct asked *out, struct error *e) {
+  struct task_examples x;
+  TRY(task_label_all(in->binding, in->o->store, split, 0, a, &x, e));
+  *out = (struct asked){.at = x.at};
+  for (uint32_t i = 0; i < x.n; i++)
+    if (censored || x.at[i].label != LABEL_CENSORED) out->at[out->n++] = x.at[i];
+  for (int w = 0; w < WHO; w++) out->p[w] = arena_array(a, double, (size_t)out->n + 1);
+  double *hazard = arena_array(a, double, (size_t)out->n + 1);
+  out->y = arena_alloc(a, out->n + 1u, 1);
+  if (!out->p[0] || !out->p[1] || !hazard || !out->y) return error_set(e, E_NOMEM, "out of memory");
+  for (uint32_t i = 0; i < out->n; i++) out->y[i] = out->at[i].label == LABEL_YES;
+  TRY(predict_examples(in->o->model, in->o->store, in->o->task, out->at, out->n, in->o->threads, out->p[0], hazard, e));
+  return baseline_predict(in->baseline, in->o->store, out->at, out->n, out->p[1], e);
+}
+
+static struct validation_score *add(struct validation *v, const char *name) {
+  BUG_IF(v->n_scores == VALIDATION_SCORES);
+  struct validation_score *s = &v->score[v->n_scores++];
+  *s = (struct validation_score){
+      .name = name, .model = {NAN, NAN, NAN}, .baseline = {NAN, NAN, NAN}, .difference = {NAN, NAN, NAN}, .threshold = {NAN, NAN}};
+  return s;
+}
+
+static int rising(const void *x, const void *y) {
+  double a = *(const double *)x, b = *(const double *)y;
+  return a < b ? -1 : a > b;
+}
+
+static void percentiles(double *v, int n, struct interval *out) {
+  int m = 0;
+  for (int i = 0; i < n; i++)
+    if (isfinite(v[i])) v[m++] = v[i];
+  if (m < 20 || m < n - n / 10) return;
+  qsort(v, (size_t)m, sizeof *v, rising);
+  out->lo = v[(int)(0.025 * (m - 1))], out->hi = v[(int)(0.975 * (m - 1) + 0.999)];
+}
+
+/* ---- of answers one by one: Event 1, H ---- */
+
+static double row_score(enum task_score which, const double *p, const uint8_t *y, uint32_t n, double threshold) {
+  return which == TASK_SCORE_H ? challenge_h(p, y, n) : challenge_event1(p, y, n, threshold);
+}
+
+static int by_rows(const struct scores_input *in, enum task_score which, const char *name, const struct asked *test,
+                   const struct asked *tuning, struct arena *a, struct validation *v, struct error *e) {
+  struct validation_score *s = add(v, name);
+  int b, n = in->o->bootstrap;
+  double *draw[3], *p = arena_array(a, double, (size_t)test->n + 1);
+  uint8_t *y = arena_alloc(a, test->n + 1u, 1);
+  for (int w = 0; w < 3; w++) draw[w] = arena_array(a, double, (size_t)n + 1);
+  if (!p || !y || !draw[0] || !draw[1] || !draw[2]) return error_set(e, E_NOMEM, "out of memory");
+  struct interval *to[3] = {&s->model, &s->baseline, &s->difference};
+  for (int w = 0; w < WHO; w++) {
+    if (which == TASK_SCORE_EVENT1) s->threshold[w] = challenge_threshold(tuning->p[w], tuning->y, tuning->n);
+    to[w]->at = row_score(which, test->p[w], test->y, test->n, s->threshold[w]);
+  }
+  s->difference.at = s->model.at - s->baseline.at;
+  for (b = 0; b < n; b++) {
+    for (int w = 0; w < WHO; w++) {
+      struct rng rng;
+      rng_init(&rng, in->o->seed ^ 0x73636f72u, (uint64_t)b); /* the same draw for both */
+      for (uint32_t i = 0; i < test->n; i++) {
+        uint32_t k = rng_below(&rng, test->n);
+        p[i] = test->p[w][k], y[i] = test->y[k];
+      }
+      draw[w][b] = row_score(which, p, y, test->n, s->threshold[w]);
+    }
+    draw[2][b] = draw[0][b] - draw[1][b];
+  }
+  for (int w = 0; w < 3; w++) percentiles(draw[w], n, to[w]);
+  return OK;
+}
+
+/* ---- of stays: the utility of 2019 ---- */
+
+struct stay {           /* one person's rows: every trigger in the record, also after the question has ended */
+  uint32_t first, rows; /* in `answer` */
+  int onset;
+};
+struct stays {
+  struct stay *at;
+  uint32_t n;
+  double *answer[WHO]; /* (rows) the probability then; where nobody is asked any more the last one stands; -1 = none yet */
+};
+
+/* `of`: 1 trigger, 2 target, by code of the store. */
+static int one_stay(const struct asked *x, uint32_t from, uint32_t to, const struct timeline_view *v, const uint8_t *of, struct stays *s,
+                    uint32_t rows) {
+  struct stay *stay = &s->at[s->n++];
+  int64_t first = INT64_MIN, last = INT64_MIN, onset = INT64_MAX;
+  double stands[WHO] = {-1, -1};
+  *stay = (struct stay){.first = rows, .onset = INT32_MAX};
+  for (uint32_t k = v->statics; k < v->n; k++) {
+    if ((of[v->code[k]] & 2) && onset == INT64_MAX) onset = v->time[k];
+    if (!(of[v->code[k]] & 1) || v->time[k] == last) continue;
+    last = v->time[k];
+    if (first == INT64_MIN) first = last;
+    while (from < to && x->at[from].time < last) from++;
+    for (int w = 0; w < WHO; w++) {
+      if (from < to && x->at[from].time == last) stands[w] = x->p[w][from];
+      s->answer[w][rows + stay->rows] = stands[w];
+    }
+    stay->rows++;
+  }
+  if (onset != INT64_MAX && first != INT64_MIN) stay->onset = (int)((onset - first + TIME_HOUR / 2) / TIME_HOUR);
+  return (int)stay->rows;
+}
+
+static int make_stays(const struct scores_input *in, const struct asked *x, struct arena *a, struct stays *s, struct error *e) {
+  const struct timeline *t = in->o->store;
+  uint32_t codes = timeline_codes(t), rows = 0, most = 0;
+  uint8_t *of = arena_alloc(a, codes + 1u, 1);
+  if (!of) return error_set(e, E_NOMEM, "out of memory");
+  for (uint32_t c = 0; c < codes; c++) {
+    struct str name = timeline_code_name(t, c);
+    of[c] = (uint8_t)(task_names_trigger(in->o->task, name) + 2 * task_names_target(in->o->task, name));
+  }
+  for (uint32_t i = 0; i < x->n; i++)
+    if (i == 0 || x->at[i].subject_index != x->at[i - 1].subject_index) most += timeline_view(t, x->at[i].subject_index).n;
+  s->at = arena_array(a, struct stay, (size_t)x->n + 1);
+  for (int w = 0; w < WHO; w++) s->answer[w] = arena_array(a, double, (size_t)most + 1);
+  if (!s->at || !s->answer[0] || !s->answer[1]) return error_set(e, E_NOMEM, "out of memory");
+  for (uint32_t i = 0, k; i < x->n; i = k) {
+    for (k = i; k < x->n && x->at[k].subject_index == x->at[i].subject_index;) k++;
+    struct timeline_view v = timeline_view(t, x->at[i].subject_index);
+    rows += (uint32_t)one_stay(x, i, k, &v, of, s, rows);
+  }
+  return OK;
+}
+
+/* of (stays): each one's part, or NULL; returns the sum. */
+static struct utility sum_stays(const struct stays *s, int who, double threshold, uint8_t *alarm, struct utility *of) {
+  struct utility all = {0};
+  for (uint32_t i = 0; i < s->n; i++) {
+    const struct stay *stay = &s->at[i];
+    struct utility u = {0};
+    for (uint32_t k = 0; k < stay->rows; k++) alarm[k] = s->answer[who][stay->first + k] >= threshold;
+    challenge_utility(alarm, (int)stay->rows, stay->onset, &u);
+    all.observed += u.observed, all.best += u.best, all.inaction += u.inaction;
+    if (of) of[i] = u;
+  }
+  return all;
+}
+
+static int best_threshold(const struct stays *s, const struct asked *x, int who, uint8_t *alarm, struct arena *a, double *out,
+                          struct error *e) {
+  double *p = arena_array(a, double, (size_t)x->n + 1), most = -INFINITY;
+  if (!p) return error_set(e, E_NOMEM, "out of memory");
+  memcpy(p, x->p[who], x->n * sizeof *p);
+  qsort(p, x->n, sizeof *p, rising);
+  *out = INFINITY;
+  for (int k = 0; k < THRESHOLDS && x->n; k++) { /* finer towards the top, where the alarms are */
+    double share = 0.5 * pow(1 - (double)k / THRESHOLDS, 2), t = p[(uint32_t)((1 - share) * (x->n - 1))];
+    struct utility u = sum_stays(s, who, t, alarm, NULL);
+    double score = challenge_utility_normalised(&u);
+    if (score > most) most = score, *out = t;
+  }
+  return OK;
+}
+
+static int by_stays(const struct scores_input *in, const struct asked *test, const struct asked *tuning, struct arena *a,
+                    struct validation *v, struct error *e) {
+  struct validation_score *s = add(v, "utility2019");
+  struct stays held = {0}, tune = {0};
+  struct utility *of[WHO];
+  int n = in->o->bootstrap;
+  double *draw[3];
+  TRY(make_stays(in, test, a, &held, e));
+  TRY(make_stays(in, tuning, a, &tune, e));
+  uint32_t longest = 1;
+  for (uint32_t i = 0; i < held.n; i++) longest = held.at[i].rows > longest ? held.at[i].rows : longest;
+  for (uint32_t i = 0; i < tune.n; i++) longest = tune.at[i].rows > longest ? tune.at[i].rows : longest;
+  uint8_t *alarm = arena_alloc(a, longest, 1);
+  for (int w = 0; w < 3; w++) draw[w] = arena_array(a, double, (size_t)n + 1);
+  struct interval *to[3] = {&s->model, &s->baseline, &s->difference};
+  for (int w = 0; w < WHO; w++) {
+    of[w] = arena_array(a, struct utility, (size_t)held.n + 1);
+    if (!alarm || !of[w] || !draw[w] || !draw[2]) return error_set(e, E_NOMEM, "out of memory");
+    TRY(best_threshold(&tune, tuning, w, alarm, a, &s->threshold[w], e));
+    struct utility u = sum_stays(&held, w, s->threshold[w], alarm, of[w]);
+    to[w]->at = challenge_utility_normalised(&u);
+  }
+  s->difference.at = s->model.at - s->baseline.at;
+  for (int b = 0; b < n; b++) {
+    struct utility u[WHO] = {{0}};
+    struct rng rng;
+    rng_init(&rng, in->o->seed ^ 0x73746179u, (uint64_t)b);
+    for (uint32_t i = 0; i < held.n; i++) {
+      uint32_t k = rng_below(&rng, held.n);
+      for (int w = 0; w < WHO; w++) u[w].observed += of[w][k].observed, u[w].best += of[w][k].best, u[w].inaction += of[w][k].inaction;
+    }
+    for (int w = 0; w < WHO; w++) draw[w][b] = challenge_utility_normalised(&u[w]);
+    draw[2][b] = draw[0][b] - draw[1][b];
+  }
+  for (int w = 0; w < 3; w++) percentiles(draw[w], n, to[w]);
+  return OK;
+}
+
+/* ---- of times ---- */
+
+static int by_pairs(const struct scores_input *in, struct arena *a, struct validation *v, struct error *e) {
+  struct validation_score *s = add(v, "concordance");
+  struct asked x;
+  TRY(ask(in, SPLIT_HELD_OUT, true, a, &x, e));
+  double *time = arena_array(a, double, (size_t)x.n + 1);
+  if (!time) return error_set(e, E_NOMEM, "out of memory");
+  if ((double)x.n * x.n > MOST_PAIRS) return OK;
+  for (uint32_t i = 0; i < x.n; i++) time[i] = (double)(x.at[i].outcome - x.at[i].time) / (double)TIME_DAY;
+  s->model.at = challenge_concordance(x.p[0], time, x.y, x.n);
+  s->baseline.at = challenge_concordance(x.p[1], time, x.y, x.n);
+  s->difference.at = s->model.at - s->baseline.at;
+  return OK;
+}
+
+int scores_run(const struct scores_input *in, struct arena *a, struct validation *v, struct error *e) {
+  unsigned which = task_scores(in->o->task);
+  struct asked tuning = {0}, test = {.at = in->at, .n = v->n, .p = {v->model.probability, v->baseline.probability}, .y = v->label};
+  if (which & (TASK_SCORE_EVENT1 | TASK_SCORE_UTILITY2019)) TRY(ask(in, SPLIT_TUNING, false, a, &tuning, e));
+  if (which & TASK_SCORE_EVENT1) TRY(by_rows(in, TASK_SCORE_EVENT1, "event1", &test, &tuning, a, v, e));
+  if (which & TASK_SCORE_H) TRY(by_rows(in, TASK_SCORE_H, "h", &test, &tuning, a, v, e));
+  if (which & TASK_SCORE_UTILITY2019) TRY(by_stays(in, &test, &tuning, a, v, e));
+  if (which & TASK_SCORE_CONCORDANCE) TRY(by_pairs(in, a, v, e));
+  return OK;
+}

@@ -1,0 +1,18 @@
+/* Private to validate/: the scores that a task file names (challenge.h), of the model and the baseline, with paired intervals: bootstrap over
+ * rows, for the utility over stays. Event 1's threshold answers yes as often as tuning patients had the outcome; the utility's is the best of
+ * 200 on tuning patients. The utility's rows are all triggers of a stay; after the onset nobody is asked and the last answer stands.
+ */
+#ifndef VALIDATE_SCORES_H
+#define VALIDATE_SCORES_H
+#include "validate/validate.h"
+
+struct task_binding;
+struct task_example;
+struct scores_input {
+  const struct validate_options *o;
+  const struct task_binding *binding;
+  const struct baseline *baseline;
+  struct task_example *at; /* (n) held-out, uncensored, as in the validation */
+};
+int scores_run(const struct scores_input *in, struct arena *a, struct validation *v, struct error *e) MUST_CHECK;
+#endif

@@ -1,0 +1,171 @@
+/* Trees and Cox's likelihood against direct computations. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "model/task_cox.h"
+#include "model/task_trees.h"
+#include "model/model_internal.h"
+
+enum { ROWS = 1400, COLUMNS = 12 };
+static float x[ROWS * COLUMNS], lived[ROWS];
+static uint8_t y[ROWS], fold[ROWS];
+
+/* An interaction of the first two columns, and a column whose absence says yes: nothing that is linear. */
+static void make(bool times) {
+  struct rng r;
+  rng_init(&r, 7, 0);
+  for (uint32_t i = 0; i < ROWS; i++) {
+    float *row = x + i * COLUMNS;
+    for (int j = 0; j < COLUMNS; j++) row[j] = (float)rng_normal(&r);
+    if (rng_uniform(&r) < 0.3) row[2] = NAN;
+    double z = 1.8 * (row[0] * row[1] > 0 ? 1 : -1) + (isnan(row[2]) ? 1.2 : 0) - 0.6;
+    double event = -log(rng_uniform(&r)) / exp(z), end = -log(rng_uniform(&r)) * 2;
+    y[i] = times ? event < end : rng_uniform(&r) < 1 / (1 + exp(-z));
+    lived[i] = (float)fmin(event, end);
+    fold[i] = (uint8_t)(i % 5);
+  }
+}
+
+static void check_same(const struct trees *a, const struct trees *b) {
+  for (uint32_t i = 0; i < ROWS; i++) assert_true(trees_logit(a, x + i * COLUMNS) == trees_logit(b, x + i * COLUMNS));
+}
+
+static double discrimination(const double *score, bool times) {
+  double pairs = 0, right = 0;
+  for (uint32_t i = 0; i < ROWS; i++)
+    for (uint32_t k = 0; k < ROWS; k++) {
+      if (!y[i] || (times ? lived[k] <= lived[i] : y[k])) continue;
+      pairs++, right += score[i] > score[k] ? 1 : score[i] == score[k] ? 0.5 : 0;
+    }
+  return right / pairs;
+}
+
+static void fit_and_reread(bool times) {
+  struct error e = {0};
+  struct pool *one, *two;
+  struct trees *t = NULL, *again = NULL, *read = NULL;
+  static double oof[ROWS], oof2[ROWS];
+  make(times);
+  struct trees_data d = {.x = x, .y = y, .fold = fold, .time = times ? lived : NULL, .n = ROWS, .columns = COLUMNS, .folds = 5};
+  assert_int_equal(pool_new(&one, 1, &e), OK);
+  assert_int_equal(pool_new(&two, 2, &e), OK);
+  assert_int_equal(trees_fit(&d, 3, one, &t, oof, &e), OK);
+  assert_int_equal(trees_fit(&d, 3, two, &again, oof2, &e), OK);
+  assert_non_null(t);
+  check_same(t, again); /* whatever the number of threads */
+  assert_memory_equal(oof, oof2, sizeof oof);
+  double seen = discrimination(oof, times), whole[ROWS];
+  for (uint32_t i = 0; i < ROWS; i++) whole[i] = trees_logit(t, x + i * COLUMNS);
+  assert_true(seen > 0.72); /* of persons left out; a linear score has 0.5 on the interaction */
+  assert_true(discrimination(whole, times) > seen);
+  struct buf b = {0};
+  struct json_out o;
+  json_out_init(&o, &b, false);
+  trees_write(t, &o);
+  struct json_parser *jp;
+  struct json root;
+  assert_int_equal(json_parser_new(&jp, &e), OK);
+  assert_int_equal(json_parse(jp, b.p, b.n, b.n, &root, &e), OK);
+  assert_int_equal(trees_read(root, COLUMNS, &read, &e), OK);
+  check_same(t, read);
+  struct trees *bad = NULL;
+  assert_int_equal(trees_read(root, 2, &bad, &e), E_CORRUPT); /* asks for columns that are not there */
+  assert_null(bad);
+  json_parser_free(jp);
+  buf_release(&b);
+  trees_free(t), trees_free(again), trees_free(read);
+  pool_free(one), pool_free(two);
+}
+
+static void test_yes_no(void **state) {
+  (void)state;
+  fit_and_reread(false);
+}
+static void test_times(void **state) {
+  (void)state;
+  fit_and_reread(true);
+}
+
+static void test_bad_files(void **state) {
+  (void)state;
+  static const char *const bad[] = {"{}",
+                                    "{\"bias\":0,\"scale\":1,\"rounds\":1,\"root\":[0],\"feature\":[0],\"split\":[1],\"left\":[0],"
+                                    "\"missing_left\":[0]}", /* itself */
+                                    "{\"bias\":0,\"scale\":1,\"rounds\":1,\"root\":[3],\"feature\":[-1],\"split\":[1],\"left\":[0],"
+                                    "\"missing_left\":[0]}", /* root */
+                                    "{\"bias\":0,\"scale\":1,\"rounds\":1,\"root\":[0],\"feature\":[0,-1],\"split\":[1,2],\"left\":[1,0],"
+                                    "\"missing_left\":[0,0]}", /* no right child */
+                                    "{\"bias\":0,\"scale\":1,\"rounds\":1,\"root\":[0],\"feature\":[-1],\"split\":[1,2],\"left\":[0],"
+                                    "\"missing_left\":[0]}", /* lengths */
+                                    "{\"bias\":0,\"scale\":1,\"rounds\":1,\"root\":[0],\"feature\":[-1],\"split\":[\"x\"],\"left\":[0],"
+                                    "\"missing_left\":[0]}"};
+  struct error e = {0};
+  struct json_parser *jp;
+  assert_int_equal(json_parser_new(&jp, &e), OK);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    struct json root;
+    struct trees *t = NULL;
+    assert_int_equal(json_parse(jp, bad[i], strlen(bad[i]), strlen(bad[i]), &root, &e), OK);
+    assert_int_equal(trees_read(root, 4, &t, &e), E_CORRUPT);
+    assert_null(t);
+  }
+  json_parser_free(jp);
+}
+
+/* Three events and a censored one, by hand; and the gradient against differences. */
+static void test_cox(void **state) {
+  (void)state;
+  const float time[4] = {1, 2, 2, 3};
+  const uint8_t event[4] = {1, 1, 0, 1};
+  double z[4] = {0.3, -0.2, 0.5, 0.1}, g[4], h2[4], up_g[4], down_g[4];
+  uint32_t order[4];
+  assert_int_equal(cox_order(time, NULL, 0, true, 4, order), 4);
+  double all = exp(0.3) + exp(-0.2) + exp(0.5) + exp(0.1), later = exp(-0.2) + exp(0.5) + exp(0.1);
+  double want = log(all) - 0.3 + log(later) + 0.2 + log(exp(0.1)) - 0.1;
+  assert_true(fabs(cox_loss(z, time, event, order, 4, g, h2) - want) < 1e-12);
+  for (int i = 0; i < 4; i++) {
+    double keep = z[i], h = 1e-5;
+    z[i] = keep + h;
+    double up = cox_loss(z, time, event, order, 4, up_g, NULL);
+    z[i] = keep - h;
+    double down = cox_loss(z, time, event, order, 4, down_g, NULL);
+    z[i] = keep;
+    assert_true(fabs((up - down) / (2 * h) - g[i]) < 1e-8);
+    assert_true(fabs((up_g[i] - down_g[i]) / (2 * h) - h2[i]) < 1e-8);
+  }
+  const uint8_t group[4] = {0, 1, 0, 1};
+  assert_int_equal(cox_order(time, group, 1, true, 4, order), 2);
+  assert_true(order[0] == 3 && order[1] == 1);
+}
+
+/* Weights of two answers to times: the one that is noise gets next to nothing. */
+static void test_blend_of_times(void **state) {
+  (void)state;
+  make(true);
+  static double right[ROWS], noise[ROWS];
+  struct rng r;
+  rng_init(&r, 9, 0);
+  for (uint32_t i = 0; i < ROWS; i++) {
+    const float *row = x + i * COLUMNS;
+    right[i] = 1.8 * (row[0] * row[1] > 0 ? 1 : -1), noise[i] = rng_normal(&r);
+  }
+  struct model_task t = {.columns = 0};
+  table_fit(&t, right, noise, y, lived, ROWS);
+  assert_true(t.table_linear > 0.6 && t.table_trees < 0.1 * t.table_linear);
+  table_fit(&t, noise, right, y, lived, ROWS);
+  assert_true(t.table_trees > 0.6 && t.table_linear < 0.1 * t.table_trees);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_yes_no), cmocka_unit_test(test_times), cmocka_unit_test(test_bad_files),
+                                     cmocka_unit_test(test_cox), cmocka_unit_test(test_blend_of_times)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
