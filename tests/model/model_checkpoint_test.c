@@ -206,10 +206,10 @@ static void test_wrong_contents(void **state) {
       {"config.json", "\"vocabulary_hash\": \"", "\"vocabulary_hash\": \"0", E_CORRUPT},
       {"vocabulary.json", "DX//1", "DX//9", E_MISMATCH},
       {"model.safetensors", "block.0.qkv.weight", "block.0.qkv.weigth", E_CORRUPT},
-      {"tasks/death.json", "\"format\": 1", "\"format\": 7", E_VERSION},
-      {"tasks/death.json", "\"name\": \"death\"", "\"name\": \"birth\"", E_MISMATCH},
-      {"tasks/death.json", "\"log\": [", "\"log\": [true,", E_CORRUPT},
-      {"tasks/death.json", "\"sd\": [", "\"sd\": [1,", E_CORRUPT},
+      {"tasks/death.json", "\"format\":1", "\"format\":7", E_VERSION},
+      {"tasks/death.json", "\"name\":\"death\"", "\"name\":\"birth\"", E_MISMATCH},
+      {"tasks/death.json", "\"log\":[", "\"log\":[true,", E_CORRUPT},
+      {"tasks/death.json", "\"sd\":[", "\"sd\":[1,", E_CORRUPT},
   };
   for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
     char dir[128];
