@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# The developers' plane by its real clients: openai and Azure's, in JavaScript and Python; tokens of an issuer; the examples of docs/foundry.md.
+. "$(dirname "$0")/site.bash"
+clients=$PWD/$BUILD/clients
+[ "${BUILD#/}" = "$BUILD" ] || clients=$BUILD/clients
+scripts/fetch-clients "$BUILD" 2>"$work/fetch" && have=yes || have=
+if [ -z "$have" ] && [ -n "${CI:-}" ]; then cat "$work/fetch"; bad the_clients_are_installed; exit 1; fi
+mkdir -p "$work/issuer"
+node tests/client/make_token.mjs "$work/issuer" >"$work/tokens" || { bad tokens_are_made; exit 1; }
+make_site && start_server --developer-listen 127.0.0.1:0 --oidc "$work/issuer/oidc.json" || { bad foundry_starts; exit 1; }
+dev=$(sed -nE 's/^Developers: ([^ ]+)\/openai\/v1\/$/\1/p' "$work/out")
+developer() { "$vitae" key "$site" --role developer "$@"; }
+devkey=$(developer --tenant acme --label test) tiny=$(developer --tenant small --requests-per-minute 2 --tokens-per-minute 100000)
+viewer=$("$vitae" key "$site" --role viewer)
+for f in "$work"/export/*.json; do # somebody who lives
+  grep -q deceased "$f" || { patient=$f; break; }
+done
+
+# tokens: each says in its name whether it should pass
+wrong=
+while read -r name token; do
+  status=$(curl -s -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $token" "$dev/openai/v1/models")
+  case $name in good*) want=200 ;; *) want=401 ;; esac
+  [ "$status" = $want ] || wrong="$wrong $name:$status"
+done <"$work/tokens"
+[ -z "$wrong" ] && ok tokens_are_judged || { echo "wrong:$wrong"; bad tokens_are_judged; }
+token=$(sed -n 's/^good //p' "$work/tokens")
+
+if [ -n "$have" ]; then
+  node tests/client/foundry.mjs "$clients" "$dev" "$devkey" "$tiny" "$token" "$patient" "$url" "$viewer" death-soon || failures=$((failures + 1))
+  "$clients/python/bin/python" tests/client/foundry.py "$dev" "$devkey" "$patient" death-soon || failures=$((failures + 1))
+else
+  skip the_registry_cannot_be_reached_so_no_real_client_ran
+fi
+
+# every example of the document, as written, must succeed
+python3 - docs/foundry.md "$dev" "$devkey" "$work" "$patient" "$clients" "$have" <<'PY' && ok the_documents_examples_work || bad the_documents_examples_work
+import os, re, subprocess, sys
+text, dev, key, work, patient, clients, have = open(sys.argv[1]).read(), *sys.argv[2:]
+text = text.replace("death-1y", "death-soon")  # the small site's own question
+count = 0
+env = dict(os.environ, URL=dev, KEY=key, NODE_PATH=f"{clients}/npm/node_modules")
+subprocess.run(["cp", patient, f"{work}/patient.json"], check=True)
+for language, block in re.findall(r"```(sh|js|python)\n(.*?)```", text, re.S):
+    if language == "sh" and not block.startswith("curl"):
+        continue
+    if language != "sh" and not have:
+        continue
+    count += 1
+    if language == "sh":
+        command = ["bash", "-c", f"curl() {{ command curl --fail-with-body -sS \"$@\"; }}; set -e\n{block}"]
+    elif language == "js":
+        open(f"{work}/example.cjs", "w").write("(async () => {\n" + re.sub(r"^import (.*?) from (.*?);$", lambda m: f"const {m[1] if m[1].startswith('{') else '{default: ' + m[1] + '}'} = require({m[2]});", block, flags=re.M) + "\n})().catch((e) => { console.error(e); process.exit(1); });")
+        command = ["node", "example.cjs"]
+    else:
+        command = [f"{clients}/python/bin/python", "-c", block]
+    r = subprocess.run(command, capture_output=True, text=True, cwd=work, env=env)
+    if r.returncode:
+        print("FAILS:", block, r.stdout[-500:], r.stderr[-800:])
+        sys.exit(1)
+sys.exit(0 if count >= 5 else 1)
+PY
+
+stop_server && ok foundry_ends_well || bad foundry_ends_well
+grep -qi "quetzal\|$devkey\|$token" "$work/err" "$work/out" && bad nothing_secret_in_the_log || ok nothing_secret_in_the_log
+"$vitae" verify "$site" >"$work/answer" 2>&1 && ok the_audit_verifies || { tail -5 "$work/answer"; bad the_audit_verifies; }
+"$vitae" auditlog "$site" >"$work/events.ndjson" && python3 - "$work/events.ndjson" <<'PY' && ok the_audit_exports_as_fhir || bad the_audit_exports_as_fhir
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+for i, r in enumerate(rows, 1):  # the elements that R4 asks for, and the order of the rows
+    assert r["resourceType"] == "AuditEvent" and r["id"] == f"row-{i}"
+    assert r["type"]["code"] and r["recorded"].endswith("Z") and r["agent"][0]["requestor"] in (True, False) and r["source"]["observer"]
+    assert r["outcome"] in ("0", "4", "8", "12") and r["action"] in "CRUDE"
+assert len(rows) > 30
+PY
+[ $failures -eq 0 ]
