@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Two servers on one PostgreSQL behind nginx: one is killed under load, then the database is. No wrong answer, no lost or doubled audit row, one
+# quota, one set of keys. Needs PostgreSQL, nginx and root (to become the database's user).
+. "$(dirname "$0")/site.bash"
+pg=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -1)
+if [ -z "$pg" ] || ! command -v nginx >/dev/null || [ "$(id -u)" -ne 0 ]; then
+  [ -n "${CI:-}" ] && { bad replicas_need_postgresql_nginx_and_root; exit 1; }
+  skip replicas_need_postgresql_nginx_and_root; exit 0
+fi
+chmod 711 "$work"
+mkdir -m 700 "$work/pg" && chown postgres "$work/pg"
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+port=$(free_port) front=$(free_port)
+db() { runuser -u postgres -- "$pg/pg_ctl" -D "$work/pg/data" -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$work/pg -c max_connections=60" -l "$work/pg/log" -w -s "$@" >/dev/null; }
+runuser -u postgres -- "$pg/initdb" -D "$work/pg/data" -A trust -U vitae --no-sync >"$work/initdb" 2>&1 && db start &&
+  runuser -u postgres -- "$pg/createdb" -h "$work/pg" -p "$port" -U vitae vitae || { cat "$work/initdb" "$work/pg/log"; bad postgresql_starts; exit 1; }
+replica=()
+finish() {
+  for p in "${replica[@]}" "$server"; do [ -n "$p" ] && kill "$p" 2>/dev/null; done
+  [ -f "$work/nginx.pid" ] && kill "$(cat "$work/nginx.pid")" 2>/dev/null
+  db stop -m immediate 2>/dev/null
+  wait 2>/dev/null
+  rm -rf "$work"
+}
+url=postgres://vitae@127.0.0.1:$port/vitae
+make_site || { bad replicas_start; exit 1; }
+echo "$url" >"$site/database" # from here on every command of the site means this database
+chmod 600 "$site/database"
+
+"$vitae" serve "$site" --database postgres://u:secret@127.0.0.1/x >"$work/answer" 2>&1; [ $? -eq 64 ] && ! grep -q secret "$work/answer" && ok a_password_on_the_command_line_is_refused || bad a_password_on_the_command_line_is_refused
+key=$("$vitae" key "$site" --role clinician) admin=$("$vitae" key "$site" --role admin) && devkey=$("$vitae" key "$site" --role developer --tenant acme) &&
+  tiny=$("$vitae" key "$site" --role developer --requests-per-minute 10) && ok keys_are_made_in_the_database || bad keys_are_made_in_the_database
+start_replica() { # N
+  "$vitae" serve "$site" --model "$site/models/runs/run" --listen 127.0.0.1:0 --developer-listen 127.0.0.1:0 --queue 200 >"$work/out$1" 2>"$work/err$1" &
+  replica[$1]=$!
+  for _ in $(seq 150); do
+    at[$1]=$(sed -nE 's/^Developers: http:\/\/([^/]+)\/.*/\1/p' "$work/out$1")
+    hospital[$1]=$(sed -nE 's/^Vitae serves ([^ ]+)\/ .*/\1/p' "$work/out$1")
+    [ -n "${at[$1]}" ] && return 0
+    kill -0 "${replica[$1]}" 2>/dev/null || { cat "$work/err$1"; return 1; }
+    sleep 0.1
+  done
+  return 1
+}
+at=() hospital=()
+start_replica 1 && start_replica 2 || { bad replicas_start; exit 1; }
+cat >"$work/nginx.conf" <<CONF
+pid $work/nginx.pid; error_log $work/nginx.log; daemon on; worker_processes 1; user root;
+events { worker_connections 512; }
+http {
+  access_log off; client_body_temp_path $work/t1; proxy_temp_path $work/t2; fastcgi_temp_path $work/t3; uwsgi_temp_path $work/t4; scgi_temp_path $work/t5;
+  upstream vitae { server ${at[1]} max_fails=1 fail_timeout=2s; server ${at[2]} max_fails=1 fail_timeout=2s; keepalive 16; }
+  server { listen 127.0.0.1:$front; location / { proxy_pass http://vitae; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+    proxy_next_upstream error timeout non_idempotent http_503; proxy_next_upstream_tries 2; client_max_body_size 8m; } }
+}
+CONF
+nginx -c "$work/nginx.conf" 2>"$work/nginx.err" || { cat "$work/nginx.err"; bad nginx_starts; exit 1; }
+
+# eight clients; one replica goes while they ask. What is answered must be right, and its audit row must be there afterwards.
+cat >"$work/load.py" <<'PY'
+import http.client, json, sys, threading, time
+port, key, seconds, out = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4]
+patients = [json.dumps({"birth": "1950-02-01", "task": "death-soon", "events": [{"time": f"2019-0{m}-11T08:00:00", "code": "LOINC//2160-0", "value": 1.0 + m / 10, "unit": "mg/dL"} for m in range(1, 2 + n)]}) for n in range(6)]
+rows, answers, wrong, refused, lock = [], {}, [], [0], threading.Lock()
+end = time.monotonic() + seconds
+def client(i):
+    c = None
+    n = i
+    while time.monotonic() < end:
+        n += 1
+        body = json.dumps({"model": "vitae", "messages": [{"role": "user", "content": patients[n % 6]}]})
+        try:
+            c = c or http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            c.request("POST", "/openai/v1/chat/completions", body, {"api-key": key, "Content-Type": "application/json"})
+            r = c.getresponse()
+            text = r.read()
+        except OSError:
+            c = None
+            with lock: refused[0] += 1
+            continue
+        with lock:
+            if r.status != 200:
+                refused[0] += 1
+                continue
+            d = json.loads(json.loads(text)["choices"][0]["message"]["content"])
+            rows.append(int(r.headers["Vitae-Audit"]))
+            said = (d["probability"], d["events"], d["applies"])
+            if answers.setdefault(n % 6, said) != said: wrong.append(said)
+threads = [threading.Thread(target=client, args=(i,)) for i in range(8)]
+[t.start() for t in threads]; [t.join() for t in threads]
+json.dump({"rows": rows, "wrong": len(wrong), "refused": refused[0]}, open(out, "w"))
+PY
+python3 "$work/load.py" "$front" "$devkey" 6 "$work/load.json" &
+load=$!
+sleep 2
+kill -9 "${replica[1]}"; wait "${replica[1]}" 2>/dev/null
+wait $load
+sql() { runuser -u postgres -- psql -h "$work/pg" -p "$port" -U vitae -At -c "$1" vitae; }
+sql "SELECT seq FROM audit WHERE status = 200" >"$work/seqs"
+python3 - "$work/load.json" "$work/seqs" <<'PY' && ok a_killed_replica_loses_nothing || bad a_killed_replica_loses_nothing
+import json, sys
+load, have = json.load(open(sys.argv[1])), {int(x) for x in open(sys.argv[2])}
+rows = load["rows"]
+print(f"    {len(rows)} answers, {load['refused']} refused, {load['wrong']} wrong, {len(set(rows) - have)} rows missing")
+sys.exit(not (len(rows) > 50 and load["wrong"] == 0 and len(set(rows)) == len(rows) and set(rows) <= have))
+PY
+"$vitae" verify "$site" >"$work/answer" 2>&1 && ok the_shared_chain_holds || { tail -5 "$work/answer"; bad the_shared_chain_holds; }
+
+# one quota for both, and both know a key that was made after they had started
+start_replica 1 || bad a_replica_comes_back
+good=0
+for i in $(seq 24); do [ "$(curl -s -o /dev/null -w '%{http_code}' -H "api-key: $tiny" "http://${at[$((i % 2 + 1))]}/v1/models")" = 200 ] && good=$((good + 1)); done
+[ $good -ge 10 ] && [ $good -le 20 ] && ok replicas_share_a_quota || { echo "$good of 24 passed"; bad replicas_share_a_quota; } # 20: the minute may have turned
+late=$("$vitae" key "$site" --role viewer)
+[ "$(curl -s -o /dev/null -w '%{http_code}' -H "api-key: $late" "${hospital[1]}/v1/model")$(curl -s -o /dev/null -w '%{http_code}' -H "api-key: $late" "${hospital[2]}/v1/model")" = 200200 ] &&
+  ok replicas_share_keys || bad replicas_share_keys
+
+# the database dies: answers are withheld while it is away, and come again
+kill -9 "$(head -1 "$work/pg/data/postmaster.pid")"
+sleep 0.5
+status=$(curl -s -o /dev/null -w '%{http_code}' -H "api-key: $late" "${hospital[2]}/v1/model")
+[ "$status" = 503 ] && ok no_answer_without_its_row || { echo "status $status"; bad no_answer_without_its_row; }
+rm -f "$work/pg/data/postmaster.pid"
+for _ in 1 2 3 4 5; do db start && break; sleep 1; done
+status=
+for _ in $(seq 50); do status=$(curl -s -o /dev/null -w '%{http_code}' -H "api-key: $late" "${hospital[2]}/v1/model"); [ "$status" = 200 ] && break; sleep 0.2; done
+[ "$status" = 200 ] && "$vitae" verify "$site" >"$work/answer" 2>&1 && ok a_killed_database_is_survived || { echo "status $status"; tail -3 "$work/answer"; bad a_killed_database_is_survived; }
+for i in 1 2; do kill "${replica[$i]}"; wait "${replica[$i]}" || bad replica_ends_well; done
+replica=()
+grep -qi "quetzal\|$key\|$devkey" "$work"/err? "$work"/out? && bad nothing_secret_in_the_logs || ok nothing_secret_in_the_logs
+[ $failures -eq 0 ]
