@@ -124,7 +124,7 @@ static inline void site_ingest(struct site_fixture *fx, int people) {
 }
 
 /* A model with weights from a seed and a head for SITE_TASK that has a deep part only. */
-static inline void site_model(struct site_fixture *fx) {
+static inline void site_model_as(struct site_fixture *fx, const char *run, uint64_t seed, enum version_state upto, char version[65]) {
   static const char name[1][MODEL_TASK_NAME] = {"death-1y"};
   char dir[128];
   struct timeline *t;
@@ -140,16 +140,16 @@ static inline void site_model(struct site_fixture *fx) {
   c.layers = 2, c.d = 24, c.heads = c.kv_heads = 2, c.ff = 32, c.context = 64, c.hazard_rank = 4;
   SITE_MUST(model_build(&c, v, name, 1, 5, &m, &fx->e));
   struct rng random; /* a head of zeros would answer one half whatever it is told */
-  rng_init(&random, 21, 0);
+  rng_init(&random, seed, 0);
   for (size_t i = 0; i < m->floats; i++) m->weight[i] += 0.1f * (float)rng_normal(&random);
   m->task[0].text = mem_alloc(sizeof SITE_TASK);
   memcpy(m->task[0].text, SITE_TASK, sizeof SITE_TASK);
   m->task[0].blend_deep = 1;
-  snprintf(dir, sizeof dir, "%s/models/runs/one", fx->path);
+  snprintf(dir, sizeof dir, "%s/models/runs/%s", fx->path, run);
   SITE_MUST(file_mkdirs(dir, 0755, &fx->e));
   SITE_MUST(model_save(m, dir, &fx->e));
   SITE_MUST(registry_open(fx->path, &r, &fx->e));
-  SITE_MUST(registry_add(r, dir, &info, fx->version, &fx->e));
+  SITE_MUST(registry_add(r, dir, &info, version, &fx->e));
   snprintf(dir, sizeof dir, "%s/reports/death-1y", fx->path);
   SITE_MUST(file_mkdirs(dir, 0755, &fx->e));
   char path[256];
@@ -161,13 +161,15 @@ static inline void site_model(struct site_fixture *fx) {
   SITE_MUST(file_write_atomic(path, report, sizeof report - 1, 0644, &fx->e));
   snprintf(path, sizeof path, "%s/report.html", dir);
   SITE_MUST(file_write_atomic(path, "<!doctype html>", 15, 0644, &fx->e));
-  SITE_MUST(registry_attach_report(r, fx->version, dir, &fx->e));
-  for (int s = STATE_VALIDATED; s <= STATE_LIVE; s++) SITE_MUST(registry_promote(r, fx->version, (enum version_state)s, "test", &fx->e));
+  SITE_MUST(registry_attach_report(r, version, dir, &fx->e));
+  for (int s = STATE_VALIDATED; s <= (int)upto; s++) SITE_MUST(registry_promote(r, version, (enum version_state)s, "test", &fx->e));
   registry_close(r);
   model_free(m);
   vocabulary_free(v);
   timeline_close(t);
 }
+
+static inline void site_model(struct site_fixture *fx) { site_model_as(fx, "one", 21, STATE_LIVE, fx->version); }
 
 static inline void site_fixture_open(struct site_fixture *fx, int people) {
   *fx = (struct site_fixture){.dir = "/tmp/vitae-site-XXXXXX"};

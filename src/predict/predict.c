@@ -57,6 +57,14 @@ int predictor_new(const struct model *m, const struct timeline *store, struct pr
   return OK;
 }
 
+int predictor_use(struct predictor *p, const struct timeline *store, struct error *e) {
+  token_map_free(p->map);
+  feature_set_free(p->features);
+  p->map = NULL, p->features = NULL, p->features_of = NULL;
+  p->store = store;
+  return token_map_new(p->v, store, &p->map, e);
+}
+
 void predictor_free(struct predictor *p) {
   if (!p) return;
   token_batch_release(&p->batch);
@@ -309,17 +317,17 @@ static int answer(struct predictor *p, const struct question *q, const struct li
   struct ranked *list = NULL;
   double horizon = o->horizon_days > 0 ? o->horizon_days : o->task ? q->horizon_days : DEFAULT_HORIZON_DAYS;
   bool asked = !r->refusal;
+  token_batch_clear(&p->batch); /* one pass for the question and for the list of outcomes */
+  TRY(token_pack(p->v, p->map, life->view, life->index, life->events, life->now, &p->pack, &p->batch, e));
+  TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
   if (asked) {
-    TRY(predict_lives(p, q, life, 1, &x, e));
+    TRY(answer_one(p, q, life, 0, &x, e));
     r->probability = x.shipped;
     r->deep = x.score.deep;
     r->wide = x.score.wide;
     r->hazard = x.hazard;
     r->agreement = q->head ? fabs(predict_logit(x.shipped) - predict_logit(x.hazard)) : NAN;
   }
-  token_batch_clear(&p->batch); /* the hazards of the last position, for the list of outcomes */
-  TRY(token_pack(p->v, p->map, life->view, life->index, life->events, life->now, &p->pack, &p->batch, e));
-  TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
   const float *last = model_hidden(p->w) + (size_t)(p->batch.positions - 1) * (size_t)model_config(p->m)->d;
   how_sure(p, o, last, r);
   model_hazard(p->m, p->w, last, p->log_hazard);

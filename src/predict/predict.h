@@ -86,6 +86,8 @@ extern const double predict_horizon_days[6]; /* 1 7 30 90 365.25 1826.25 */
 
 int predictor_new(const struct model *m, const struct timeline *store, struct predictor **out, struct error *e) MUST_CHECK;
 void predictor_free(struct predictor *p);
+/* The same predictor on another store: the workspace, its largest part, stays. After a failure only predictor_free may follow. */
+int predictor_use(struct predictor *p, const struct timeline *store, struct error *e) MUST_CHECK;
 int predict(struct predictor *p, uint32_t subject_index, const struct predict_options *o, struct arena *a, struct prediction *out,
             struct error *e) MUST_CHECK;
 /* A life as a vector of the model's width: out (d). The last position's hidden state, or the mean over all that fit the context. */

@@ -2,6 +2,7 @@
 #include "serve/engine.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include "vitae.h"
 
 #define MAX_TASKS 64
+#define SPARES 16 /* of workspaces and parsers that sessions hand on to the next, instead of asking the machine for memory each time */
 
 struct vitae_engine {
   struct site site;
@@ -29,6 +31,12 @@ struct vitae_engine {
   struct deid_policy policy;
   struct task *task[MAX_TASKS]; /* those that may be asked */
   int tasks;
+  struct spares {
+    pthread_mutex_t mutex;
+    struct predictor *predictor[SPARES];
+    struct json_parser *parser[SPARES];
+    int predictors, parsers;
+  } spares; /* the one part that changes */
 };
 
 struct vitae_session {
@@ -68,6 +76,52 @@ static int give(const struct error *e, int rc, struct vitae_error *err) {
     }
   }
   return rc < 0 ? rc : 0;
+}
+
+/* ---- spares ---- */
+
+/* A session's engine is const to its users: the spares are the engine's own business. */
+static struct spares *spares_of(const vitae_engine *en) { return &((vitae_engine *)(uintptr_t)en)->spares; }
+
+static int take_predictor(const vitae_engine *en, const struct timeline *store, struct predictor **out, struct error *e) {
+  struct spares *s = spares_of(en);
+  pthread_mutex_lock(&s->mutex);
+  struct predictor *p = s->predictors ? s->predictor[--s->predictors] : NULL;
+  pthread_mutex_unlock(&s->mutex);
+  if (!p) return predictor_new(en->model, store, out, e);
+  int rc = predictor_use(p, store, e);
+  if (rc < 0)
+    predictor_free(p);
+  else
+    *out = p;
+  return rc;
+}
+
+static void give_predictor(const vitae_engine *en, struct predictor *p) {
+  struct spares *s = spares_of(en);
+  pthread_mutex_lock(&s->mutex);
+  bool room = s->predictors < SPARES;
+  if (room) s->predictor[s->predictors++] = p;
+  pthread_mutex_unlock(&s->mutex);
+  if (!room) predictor_free(p);
+}
+
+static int take_parser(const vitae_engine *en, struct json_parser **out, struct error *e) {
+  struct spares *s = spares_of(en);
+  pthread_mutex_lock(&s->mutex);
+  *out = s->parsers ? s->parser[--s->parsers] : NULL;
+  pthread_mutex_unlock(&s->mutex);
+  return *out ? OK : json_parser_new(out, e);
+}
+
+static void give_parser(const vitae_engine *en, struct json_parser *p) {
+  struct spares *s = spares_of(en);
+  if (!p) return;
+  pthread_mutex_lock(&s->mutex);
+  bool room = s->parsers < SPARES;
+  if (room) s->parser[s->parsers++] = p;
+  pthread_mutex_unlock(&s->mutex);
+  if (!room) json_parser_free(p);
 }
 
 /* ---- engine ---- */
@@ -128,6 +182,7 @@ int vitae_engine_open(const char *site, const char *version, vitae_engine **out,
   vitae_engine *en = mem_alloc(sizeof *en);
   if (!en) return give(&e, error_set(&e, E_NOMEM, "out of memory"), err);
   memset(en, 0, sizeof *en);
+  pthread_mutex_init(&en->spares.mutex, NULL);
   int rc = engine_open(site, version, en, &e);
   if (rc < 0)
     vitae_engine_close(en);
@@ -139,6 +194,9 @@ int vitae_engine_open(const char *site, const char *version, vitae_engine **out,
 void vitae_engine_close(vitae_engine *en) {
   if (!en) return;
   for (int i = 0; i < en->tasks; i++) task_free(en->task[i]);
+  for (int i = 0; i < en->spares.predictors; i++) predictor_free(en->spares.predictor[i]);
+  for (int i = 0; i < en->spares.parsers; i++) json_parser_free(en->spares.parser[i]);
+  pthread_mutex_destroy(&en->spares.mutex);
   if (en->model) model_free(en->model);
   mem_free(en);
 }
@@ -193,7 +251,7 @@ int vitae_engine_describe(const vitae_engine *en, char **json, struct vitae_erro
 
 static int session_open(const vitae_engine *en, vitae_session *s, struct error *e) {
   s->engine = en;
-  TRY(json_parser_new(&s->parser, e));
+  TRY(take_parser(en, &s->parser, e));
   TRY(vault_open_memory(&s->vault, e));
   return timeline_memory_new(&s->timeline, e);
 }
@@ -225,7 +283,7 @@ void vitae_session_close(vitae_session *s) {
   if (s->wall) deid_close(s->wall);
   if (s->vault) vault_close(s->vault);
   if (s->timeline) timeline_close(s->timeline);
-  json_parser_free(s->parser);
+  give_parser(s->engine, s->parser);
   mem_wipe(s, sizeof *s);
   mem_free(s);
 }
@@ -298,7 +356,7 @@ int session_answer(vitae_session *s, const struct session_query *q, struct json_
   struct predictor *p;
   struct prediction r;
   struct arena a;
-  TRY(predictor_new(s->engine->model, s->timeline, &p, e));
+  TRY(take_predictor(s->engine, s->timeline, &p, e));
   arena_init(&a, 512u << 20, ARENA_WIPE);
   int rc = predict(p, 0, &options, &a, &r, e);
   if (rc == OK) {
@@ -315,16 +373,16 @@ int session_answer(vitae_session *s, const struct session_query *q, struct json_
                                     .unknown_codes = r.unknown_codes};
   }
   arena_free(&a);
-  predictor_free(p);
+  give_predictor(s->engine, p);
   return rc;
 }
 
 int session_embed(vitae_session *s, bool mean, float *out, uint32_t *events, struct error *e) {
   struct predictor *p;
   TRY(seal(s, e));
-  TRY(predictor_new(s->engine->model, s->timeline, &p, e));
+  TRY(take_predictor(s->engine, s->timeline, &p, e));
   int rc = predict_embed(p, 0, INT64_MAX, mean, out, events, e);
-  predictor_free(p);
+  give_predictor(s->engine, p);
   return rc;
 }
 

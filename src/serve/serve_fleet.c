@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "govern/govern.h"
+#include "govern/site.h"
 #include "serve/serve_private.h"
 #include "vitae.h"
 
@@ -287,7 +288,9 @@ int fleet_open(const struct serve_options *o, struct fleet **out, struct error *
   memset(f, 0, sizeof *f);
   f->site = o->site, f->version = o->version, f->database = o->database;
   pthread_mutex_init(&f->mutex, NULL);
-  int rc = db_open(o->site, o->database, &f->db, e);
+  struct site site;
+  int rc = site_open(o->site, &site, e);
+  if (rc == OK) rc = db_open(o->site, o->database, &f->db, e);
   if (rc == OK) rc = served_open(o->site, o->version, &f->live, e);
   if (rc == OK) rc = fleet_refresh(f, &changed, e);
   if (rc < 0)

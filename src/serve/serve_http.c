@@ -186,9 +186,14 @@ static void body_release(struct call *c) {
   c->body_n = c->body_cap = 0;
 }
 
+/* At once as large as Content-Length says, once something of it has come: no copies on the way. */
 static bool body_room(struct call *c, size_t more) {
   size_t want = c->body_n + more + STREAM_PAD, cap = c->body_cap ? c->body_cap : 4096;
+  int64_t length = 0;
   if (want <= c->body_cap) return true;
+  struct str said = call_header(c, "Content-Length");
+  if (!c->body_n && said.n && str_to_i64(said, &length) == OK && length > 0 && (uint64_t)length <= c->server->o.body_limit)
+    cap = (size_t)length + STREAM_PAD;
   while (cap < want) cap *= 2;
   if (atomic_fetch_add(&c->server->n.body_bytes, cap) + cap > BODIES_MOST) {
     atomic_fetch_sub(&c->server->n.body_bytes, cap);
@@ -199,7 +204,6 @@ static bool body_room(struct call *c, size_t more) {
     atomic_fetch_sub(&c->server->n.body_bytes, cap);
     return false;
   }
-  memset(p, 0, cap);
   if (c->body_n) memcpy(p, c->body, c->body_n);
   size_t n = c->body_n;
   body_release(c);
@@ -222,6 +226,7 @@ static mhd_result take_body(struct call *c, const char *p, size_t n) {
   }
   memcpy(c->body + c->body_n, p, n);
   c->body_n += n;
+  memset(c->body + c->body_n, 0, STREAM_PAD);
   if (c->input_open) sha256_add(&c->input_hash, p, n);
   return MHD_YES;
 }

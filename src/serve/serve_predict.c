@@ -200,10 +200,18 @@ static int events_document(struct json root, struct buf *b, struct error *e) {
   return buf_check(b, e);
 }
 
+/* A resource says what it is first, as every writer of FHIR has it: then the reader's own parse is enough. */
+static bool begins_as_resource(struct str t) {
+  t = str_trim(t);
+  if (!t.n || t.p[0] != '{') return false;
+  return str_starts(str_trim((struct str){t.p + 1, t.n - 1}), STR("\"resourceType\""));
+}
+
 /* Bytes for the session: the body itself (FHIR) or what the wrapper holds, in `b`. *fhir says which reader. */
 int patient_document(struct str text, size_t cap, struct json_parser *jp, struct ask *a, struct buf *b, struct str *doc, bool *fhir,
                      struct error *e) {
   struct json root;
+  if (begins_as_resource(text)) return *fhir = true, *doc = text, OK;
   TRY(json_parse(jp, text.p, text.n, cap, &root, e));
   if (json_kind(root) != JSON_OBJECT) return bad(e, "body", "expected a JSON object");
   *fhir = json_kind(json_get(root, "resourceType")) != JSON_NONE;

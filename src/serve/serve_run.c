@@ -1,5 +1,6 @@
 /* The server's life: open, bind, give up rights, serve, watch for new versions, drain. */
 #include <grp.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -157,6 +158,9 @@ int serve_run(const struct serve_options *o, struct error *e) {
   struct listener *face[2] = {NULL, NULL};
   struct crew w = {0};
   if (!s) return error_set(e, E_NOMEM, "out of memory");
+  /* bodies and answers come and go by the megabyte: freed memory is kept for the next instead of being given back page by page */
+  (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  (void)mallopt(M_TRIM_THRESHOLD, 256 << 20);
   memset(s, 0, sizeof *s);
   s->o = *o;
   s->started = time_monotonic();

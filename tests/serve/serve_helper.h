@@ -22,7 +22,7 @@ struct running {
 };
 
 /* Somebody who lives: pseudonyms, and with them the order of the store, are random, and for the dead there is nothing to predict. */
-static void living_subject(struct site_fixture *fx, char out[32]) {
+static inline void living_subject(struct site_fixture *fx, char out[32]) {
   struct timeline *t;
   char dir[128];
   snprintf(dir, sizeof dir, "%s/timelines", fx->path);

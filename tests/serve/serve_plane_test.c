@@ -1,0 +1,360 @@
+/* The developers' plane from outside: versions by weight, in shadow and swapped under load; turns between tenants; quotas, guesses, CORS, envelopes. */
+#include "serve_helper.h"
+
+#include <pthread.h>
+
+#include "serve/serve_private.h"
+
+static struct site_fixture site;
+static char key[ROLES][64], second[65]; /* a version in shadow */
+
+static int setup(void **state) {
+  (void)state;
+  struct site_fixture *fx = &site;
+  site_fixture_open(fx, 12);
+  site_model_as(fx, "two", 22, STATE_SHADOW, second);
+  make_keys(fx, key);
+  return 0;
+}
+static int teardown(void **state) {
+  (void)state;
+  site_fixture_close(&site);
+  return 0;
+}
+
+static void start(struct running *r, struct serve_options o) {
+  o.developer_listen = "127.0.0.1:0";
+  server_start(r, &site, o);
+}
+
+#define PATIENT(task, futures)                                                            \
+  "{\\\"task\\\":\\\"" task "\\\",\\\"futures\\\":" futures                               \
+  ",\\\"horizon_days\\\":3650,\\\"events\\\":[{\\\"time\\\":\\\"2020-01-01T08:00:00\\\"," \
+  "\\\"code\\\":\\\"LOINC//2160-0\\\",\\\"value\\\":1.2}]}"
+#define CHAT(model, futures) "{\"model\":\"" model "\",\"messages\":[{\"role\":\"user\",\"content\":\"" PATIENT("death-1y", futures) "\"}]}"
+
+static struct reply chat(const struct running *r, const char *with, const char *body) {
+  return ask_port(r->developer, "POST", "/openai/v1/chat/completions", with, body, "");
+}
+/* 1 = the live version answered, 2 = the one in shadow, 0 = neither */
+static int answered_by(const struct reply *a) {
+  char line[96];
+  snprintf(line, sizeof line, "vitae-version: %s", site.version);
+  if (strstr(a->all.p, line)) return 1;
+  snprintf(line, sizeof line, "vitae-version: %s", second);
+  return strstr(a->all.p, line) ? 2 : 0;
+}
+static void deploy(const char *name, const char *to, const char *shadow) {
+  struct site_fixture *fx = &site;
+  SITE_MUST(deployment_set(site.path, name, &(struct deployment_options){.to = to, .shadow = shadow}, &fx->e));
+}
+static bool has_model(const struct running *r, const char *name) {
+  char target[96];
+  snprintf(target, sizeof target, "/v1/models/%s", name);
+  struct reply a = ask_port(r->developer, "GET", target, key[ROLE_DEVELOPER], NULL, "");
+  int status = a.status;
+  reply_free(&a);
+  return status == 200;
+}
+static void wait_for_model(const struct running *r, const char *name) {
+  kill(r->pid, SIGHUP);
+  while (!has_model(r, name)) usleep(20000);
+}
+
+static void weights_share_the_calls(void **state) {
+  (void)state;
+  struct running r;
+  char arms[160];
+  int by[3] = {0};
+  start(&r, (struct serve_options){0});
+  snprintf(arms, sizeof arms, "live:3,%.12s:1", second);
+  deploy("canary", arms, NULL);
+  wait_for_model(&r, "canary");
+  for (int i = 0; i < 80; i++) {
+    struct reply a = chat(&r, key[ROLE_DEVELOPER], CHAT("canary", "0"));
+    assert_int_equal(a.status, 200);
+    by[answered_by(&a)]++;
+    reply_free(&a);
+  }
+  assert_int_equal(by[0], 0);
+  assert_in_range(by[2], 17, 23); /* a quarter of 80, evenly spread */
+  assert_int_equal(server_stop(&r), 0);
+}
+
+static void only_promoted_versions_answer(void **state) {
+  (void)state;
+  struct site_fixture *fx = &site;
+  struct error e = {0};
+  char draft[65], arms[160];
+  site_model_as(fx, "three", 23, STATE_DRAFT, draft);
+  assert_int_equal(deployment_set(site.path, "x", &(struct deployment_options){.to = draft}, &e), E_DENIED);
+  assert_int_equal(deployment_set(site.path, "x", &(struct deployment_options){.to = "live", .shadow = draft}, &e), E_DENIED);
+  assert_int_equal(deployment_set(site.path, "a/b", &(struct deployment_options){.to = "live"}, &e), E_USAGE);
+  assert_int_equal(deployment_set(site.path, "x", &(struct deployment_options){.to = "live:-1"}, &e), E_USAGE);
+  assert_int_equal(deployment_set(site.path, "nothing", &(struct deployment_options){0}, &e), E_NOTFOUND);
+  snprintf(arms, sizeof arms, "live,%s:0", second);
+  deploy("good", arms, NULL);
+  struct buf b = {0};
+  struct json_out o;
+  json_out_init(&o, &b, false);
+  SITE_MUST(deployment_list(site.path, NULL, &o, &fx->e));
+  assert_non_null(strstr(buf_cstr(&b), "\"good\""));
+  buf_release(&b);
+  deploy("good", NULL, NULL);
+}
+
+static void a_shadow_answers_unseen(void **state) {
+  (void)state;
+  struct running r;
+  start(&r, (struct serve_options){0});
+  deploy("mirrored", "live", second);
+  wait_for_model(&r, "mirrored");
+  for (int i = 0; i < 4; i++) {
+    struct reply a = chat(&r, key[ROLE_DEVELOPER], CHAT("mirrored", "0"));
+    assert_int_equal(a.status, 200);
+    assert_int_equal(answered_by(&a), 1);
+    assert_null(strstr(a.all.p, second));
+    reply_free(&a);
+  }
+  int seen = 0;
+  while (!seen) { /* it answers after the client has its own */
+    struct reply a = ask(&r, "GET", "/v1/audit?limit=50", key[ROLE_ADMIN], NULL);
+    for (const char *p = a.body; (p = strstr(p, "\"method\":\"SHADOW\"")); p++) {
+      const char *v = strstr(p, "\"version\":\"");
+      assert_non_null(v);
+      assert_int_equal(strncmp(v + 11, second, 64), 0);
+      seen++;
+    }
+    reply_free(&a);
+    usleep(10000);
+  }
+  assert_int_equal(server_stop(&r), 0);
+}
+
+struct hammer {
+  const struct running *r;
+  atomic_int stop, bad, by[3], back; /* back: the old version after the new one was seen by the same client */
+};
+static void *hammer(void *ctx) {
+  struct hammer *h = ctx;
+  bool changed = false;
+  while (!atomic_load(&h->stop)) {
+    struct reply a = chat(h->r, key[ROLE_DEVELOPER], CHAT("vitae", "0"));
+    int by = answered_by(&a);
+    if (a.status != 200) atomic_fetch_add(&h->bad, 1);
+    atomic_fetch_add(&h->by[by], 1);
+    if (by == 2) changed = true;
+    if (by == 1 && changed) atomic_fetch_add(&h->back, 1);
+    reply_free(&a);
+  }
+  return NULL;
+}
+
+/* Runs last: it changes which version is live. */
+static void versions_are_swapped_without_a_dropped_request(void **state) {
+  (void)state;
+  struct running r;
+  struct site_fixture *fx = &site;
+  struct registry *reg;
+  pthread_t t[3];
+  start(&r, (struct serve_options){0});
+  struct hammer h = {.r = &r};
+  for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&t[i], NULL, hammer, &h), 0);
+  while (atomic_load(&h.by[1]) < 10) usleep(5000);
+  SITE_MUST(registry_open(site.path, &reg, &fx->e));
+  SITE_MUST(registry_promote(reg, second, STATE_LIVE, "test", &fx->e));
+  registry_close(reg);
+  while (atomic_load(&h.by[2]) < 20) usleep(5000); /* no signal: the server looks by itself */
+  atomic_store(&h.stop, 1);
+  for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+  assert_int_equal(atomic_load(&h.bad), 0);
+  assert_int_equal(atomic_load(&h.by[0]), 0);
+  assert_int_equal(atomic_load(&h.back), 0);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+struct one {
+  const struct running *r;
+  const char *key, *body;
+  long long row;
+  int status;
+};
+static void *once(void *ctx) {
+  struct one *o = ctx;
+  struct reply a = chat(o->r, o->key, o->body);
+  const char *row = strstr(a.all.p, "Vitae-Audit: ");
+  o->status = a.status;
+  o->row = row ? atoll(row + 13) : 0;
+  reply_free(&a);
+  return NULL;
+}
+
+/* One tenant floods a server of one worker; another asks once, later: it does not wait for the whole flood. */
+static void tenants_take_turns(void **state) {
+  (void)state;
+  enum { FLOOD = 16 };
+  struct running r;
+  struct site_fixture *fx = &site;
+  struct one flood[FLOOD], quiet;
+  pthread_t t[FLOOD + 1];
+  char mine[64];
+  int later = 0;
+  SITE_MUST(key_create(site.path, &(struct key_options){.role = ROLE_DEVELOPER, .tenant = "quiet-one"}, mine, &fx->e));
+  start(&r, (struct serve_options){.workers = 1, .queue = 64});
+  assert_true(has_model(&r, "vitae"));
+  struct reply warm = ask_port(r.developer, "GET", "/v1/models", mine, NULL, "");
+  assert_int_equal(warm.status, 200);
+  reply_free(&warm);
+  for (int i = 0; i < FLOOD; i++) {
+    flood[i] = (struct one){.r = &r, .key = key[ROLE_DEVELOPER], .body = CHAT("vitae", "2000")};
+    assert_int_equal(pthread_create(&t[i], NULL, once, &flood[i]), 0);
+  }
+  for (long long waiting = 0; waiting < FLOOD - 3;) { /* all but what is being worked on */
+    struct reply m = ask(&r, "GET", "/metrics", key[ROLE_VIEWER], NULL);
+    const char *at = strstr(m.body, "\nvitae_model_waiting ");
+    waiting = at ? atoll(at + 21) : 0;
+    reply_free(&m);
+  }
+  quiet = (struct one){.r = &r, .key = mine, .body = CHAT("vitae", "0")};
+  (void)once(&quiet);
+  for (int i = 0; i < FLOOD; i++) {
+    pthread_join(t[i], NULL);
+    assert_int_equal(flood[i].status, 200);
+    later += flood[i].row > quiet.row;
+  }
+  assert_int_equal(quiet.status, 200);
+  assert_true(later >= 3); /* first in, first out would have made it the last of all */
+  assert_int_equal(server_stop(&r), 0);
+}
+
+static void quotas_are_exact(void **state) {
+  (void)state;
+  struct running r;
+  struct site_fixture *fx = &site;
+  char limited[64];
+  int good = 0, busy = 0;
+  SITE_MUST(key_create(site.path, &(struct key_options){.role = ROLE_DEVELOPER, .requests_per_minute = 5}, limited, &fx->e));
+  start(&r, (struct serve_options){0});
+  int64_t before = time_now() / 60000000, after;
+  for (int i = 0; i < 12; i++) {
+    struct reply a = ask_port(r.developer, "GET", "/v1/models", limited, NULL, "");
+    good += a.status == 200, busy += a.status == 429;
+    if (a.status == 429) {
+      assert_non_null(strstr(a.all.p, "Retry-After: "));
+      assert_non_null(strstr(a.all.p, "retry-after-ms: "));
+      assert_non_null(strstr(a.all.p, "x-ratelimit-remaining-requests: 0"));
+      assert_non_null(strstr(a.body, "\"code\":\"429\""));
+    }
+    reply_free(&a);
+  }
+  after = time_now() / 60000000;
+  assert_int_equal(good + busy, 12);
+  if (before == after) assert_int_equal(good, 5); /* within one minute of the wall clock */
+  assert_true(good >= 5 && good <= 10);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+static void who_guesses_waits(void **state) {
+  (void)state;
+  struct running r;
+  char wrong[64];
+  int busy = 0;
+  start(&r, (struct serve_options){.guesses = 4});
+  assert_true(has_model(&r, "vitae"));
+  strcpy(wrong, key[ROLE_DEVELOPER]);
+  for (int i = 0; i < 8; i++) { /* the same wrong key again is no new guess, and costs no Argon2 */
+    wrong[40] = 'A';
+    struct reply a = ask_port(r.developer, "GET", "/v1/models", wrong, NULL, "");
+    assert_int_equal(a.status, 401);
+    reply_free(&a);
+  }
+  for (int i = 0; i < 8; i++) {
+    wrong[40] = (char)('B' + i);
+    struct reply a = ask_port(r.developer, "GET", "/v1/models", wrong, NULL, "");
+    assert_true(a.status == 401 || a.status == 429);
+    busy += a.status == 429;
+    reply_free(&a);
+  }
+  assert_true(busy >= 2);
+  assert_true(has_model(&r, "vitae")); /* who is known goes on */
+  assert_int_equal(server_stop(&r), 0);
+}
+
+static void browsers_are_let_in_only_by_name(void **state) {
+  (void)state;
+  struct running r;
+  const char *good = "Origin: https://app.example\r\n", *bad = "Origin: https://evil.example\r\n";
+  start(&r, (struct serve_options){.cors = "https://app.example, https://other.example"});
+  struct reply a = ask_port(r.developer, "OPTIONS", "/openai/v1/chat/completions", NULL, NULL, good);
+  assert_int_equal(a.status, 204);
+  assert_non_null(strstr(a.all.p, "Access-Control-Allow-Origin: https://app.example\r\n"));
+  assert_non_null(strstr(a.all.p, "Access-Control-Allow-Headers: authorization"));
+  reply_free(&a);
+  a = ask_port(r.developer, "OPTIONS", "/openai/v1/chat/completions", NULL, NULL, bad);
+  assert_int_equal(a.status, 405);
+  assert_null(strstr(a.all.p, "Access-Control-"));
+  reply_free(&a);
+  a = ask_port(r.developer, "GET", "/v1/models", key[ROLE_DEVELOPER], NULL, good);
+  assert_non_null(strstr(a.all.p, "Access-Control-Expose-Headers: x-request-id"));
+  assert_null(strstr(a.all.p, "Access-Control-Allow-Credentials"));
+  reply_free(&a);
+  a = ask_port(r.port, "GET", "/v1/model", key[ROLE_VIEWER], NULL, good); /* the hospital's plane: never */
+  assert_int_equal(a.status, 200);
+  assert_null(strstr(a.all.p, "Access-Control-"));
+  reply_free(&a);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+static void failures_speak_the_dialect(void **state) {
+  (void)state;
+  static const struct {
+    const char *target, *body, *says;
+    int status;
+  } cases[] = {
+      {"/openai/deployments/vitae/chat/completions", CHAT("vitae", "0"), "MissingApiVersionParameter", 400},
+      {"/openai/deployments/vitae/chat/completions?api-version=2099-01-01", CHAT("vitae", "0"), "UnsupportedApiVersionValue", 400},
+      {"/openai/deployments/none/chat/completions?api-version=2024-10-21", CHAT("vitae", "0"), "DeploymentNotFound", 404},
+      {"/openai/v1/chat/completions", "{", "\"param\":\"body\"", 400},
+      {"/openai/v1/chat/completions", "[]", "\"param\":\"body\"", 400},
+      {"/openai/v1/chat/completions", "{\"model\":\"vitae\"}", "\"param\":\"messages\"", 400},
+      {"/openai/v1/chat/completions", "{\"model\":7,\"messages\":[]}", "\"param\":\"model\"", 400},
+      {"/openai/v1/chat/completions", "{\"model\":\"vitae\",\"messages\":[{\"role\":\"nurse\"}]}", "\"param\":\"messages.role\"", 400},
+      {"/openai/v1/chat/completions", "{\"model\":\"vitae\",\"messages\":[{\"role\":\"user\",\"content\":7}]}", "messages.content", 400},
+      {"/openai/v1/chat/completions",
+       "{\"model\":\"vitae\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"x\"}}]}]}",
+       "parameter_not_supported", 422},
+      {"/models/chat/completions?api-version=2024-05-01-preview", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":2}",
+       "\"detail\":[{\"loc\":[\"body\",\"n\"]", 422},
+      {"/openai/v1/responses", "{\"model\":\"vitae\",\"input\":\"x\",\"previous_response_id\":\"r\"}", "previous_response_id", 422},
+      {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[1,2]}", "\"param\":\"input\"", 422},
+      {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":\"{}\",\"encoding_format\":\"int8\"}", "encoding_format", 422},
+      {"/score", "{\"input_data\":{\"columns\":[\"secretname\"],\"data\":[[\"x\"]]}}", "input_data.columns", 400},
+      {"/score", "{\"input_data\":{\"columns\":[\"patient\"],\"data\":[[\"secretname\",1]]}}", "input_data.data", 400},
+      {"/score", "{\"input_data\":{\"columns\":[\"patient\"],\"index\":[0,1],\"data\":[[\"x\"]]}}", "input_data.index", 400},
+      {"/nowhere", "{}", "\"NotFound\"", 404}};
+  struct running r;
+  start(&r, (struct serve_options){0});
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct reply a = ask_port(r.developer, "POST", cases[i].target, key[ROLE_DEVELOPER], cases[i].body, "");
+    if (a.status != cases[i].status || !strstr(a.body, cases[i].says)) fail_msg("case %zu: %d %s", i, a.status, a.body);
+    assert_null(strstr(a.body, "secretname"));
+    assert_non_null(strstr(a.body, "\"error\":{\"code\":"));
+    assert_non_null(strstr(a.all.p, "x-ms-error-code: "));
+    assert_non_null(strstr(a.all.p, "apim-request-id: "));
+    reply_free(&a);
+  }
+  assert_int_equal(server_stop(&r), 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(weights_share_the_calls),
+                                     cmocka_unit_test(only_promoted_versions_answer),
+                                     cmocka_unit_test(a_shadow_answers_unseen),
+                                     cmocka_unit_test(tenants_take_turns),
+                                     cmocka_unit_test(quotas_are_exact),
+                                     cmocka_unit_test(who_guesses_waits),
+                                     cmocka_unit_test(browsers_are_let_in_only_by_name),
+                                     cmocka_unit_test(failures_speak_the_dialect),
+                                     cmocka_unit_test(versions_are_swapped_without_a_dropped_request)};
+  return cmocka_run_group_tests(tests, setup, teardown);
+}
