@@ -59,7 +59,7 @@ FUZZ_SECONDS ?= 30
 fuzz: packages-test ## every fuzz target for FUZZ_SECONDS (30)
 	@$(MAKE) --no-print-directory -j$$(nproc) CC=clang-14 CXX=clang++-14 BUILD=$(BUILD)-fuzz SAN=address OPT=-O1 CFLAGS='-fsanitize=fuzzer-no-link' $(foreach f,$(FUZZERS),$(BUILD)-fuzz/$(notdir $(basename $(f))))
 	@scripts/run-fuzz $(BUILD)-fuzz $(FUZZ_SECONDS) $(notdir $(basename $(FUZZERS)))
-FUZZ_LIBS := $(foreach m,$(filter-out serve cli,$(MODULES)),$(call lib,$(m)))
+FUZZ_LIBS := $(foreach m,$(filter-out cli,$(MODULES)),$(call lib,$(m)))
 $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIBS)
 	$(say) FUZZ $<
 	$(Q)$(CC) $(CFLAGS_) -Itests -Wno-missing-prototypes -Wno-unused-but-set-variable -fsanitize=fuzzer $(LDFLAGS_) $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(PKG_L) -o $@

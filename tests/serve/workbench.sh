@@ -10,11 +10,11 @@ if ! curl -s "$url/" | grep -q 'id="app"'; then
   [ -n "${CI:-}" ] && { bad workbench_is_built; exit 1; }
   skip workbench; exit 0
 fi
-python3 - "$url" "$key" <<'PY'
+python3 - "$url" "$key" "$admin" "${SHOTS:-}" <<'PY'
 import json, sys, urllib.request
 sys.path.insert(0, "tests/client")
 from browser import Browser
-url, key = sys.argv[1:]
+url, key, admin, shots = sys.argv[1:]  # SHOTS=directory keeps pictures of the pages
 failed = []
 def check(name, f):
     try:
@@ -91,10 +91,62 @@ def walk(b, prefix):
     for f in (refused, cohort, find, patient, narrow, late, pages, out, quiet):
         check(f"{prefix}_{f.__name__}", f)
 
+def operate(b, prefix):
+    """An administrator's pages; by keyboard where there is something to type."""
+    def text():
+        return b.evaluate("document.querySelector('main').textContent")
+    def picture(name):
+        if shots:
+            b.screenshot(f"{shots}/{prefix}-{name}.png")
+    def narrow():
+        expect(b.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the window")
+    def sign_in():
+        b.open(url + "/")
+        b.wait("document.activeElement && document.activeElement.type === 'password'")
+        b.type(admin), b.key("Enter")
+        b.wait("document.querySelector('nav a[href=\\'#/audit\\']')")
+    def try_it():
+        b.evaluate("location.hash = '#/try'")
+        b.wait("document.querySelector('#body')")
+        b.evaluate("document.querySelector('#body').focus()")
+        b.key("Tab"), b.key("Enter")
+        b.wait("document.querySelector('#answer')")
+        expect('"outcomes"' in b.evaluate("document.querySelector('#answer').textContent"), "no answer")
+        expect(b.evaluate("document.querySelector('#status').textContent").startswith("200, "), "no status")
+        picture("try"), narrow()
+    def keys():
+        b.evaluate("location.hash = '#/keys'")
+        b.wait("document.querySelectorAll('#keys tbody tr').length >= 2")
+        expect(key not in text() and admin not in text(), "a key is shown")
+        picture("keys"), narrow()
+    def audit():
+        b.evaluate("location.hash = '#/audit'")
+        b.wait("document.querySelectorAll('#audit tbody tr').length > 3")
+        b.evaluate("document.querySelector('form[role=search] input').focus()")
+        b.type(key.split("_")[1]), b.key("Enter")
+        b.wait(f"[...document.querySelectorAll('#audit tbody tr')].every((r) => r.textContent.includes('{key.split('_')[1]}'))")
+        picture("audit"), narrow()
+    def live():
+        b.evaluate("location.hash = '#/live'")
+        b.wait("[...document.querySelectorAll('#live tbody tr')].some((r) => r.textContent.includes('/v1/live'))")
+        picture("live"), narrow()
+    def versions():
+        b.evaluate("location.hash = '#/versions'")
+        b.wait("document.querySelector('#deployments tbody').textContent.includes('vitae')")
+        picture("versions"), narrow()
+    def quiet():
+        expect(not b.complaints(), f"complaints: {b.complaints()}")
+    for f in (sign_in, try_it, keys, audit, live, versions, quiet):
+        check(f"{prefix}_{f.__name__}", f)
+
 with Browser(1280, 900) as b:
     walk(b, "workbench_desktop_light")
 with Browser(390, 844, dark=True, mobile=True) as b:
     walk(b, "workbench_phone_dark")
+with Browser(1280, 900, dark=True) as b:
+    operate(b, "operate_desktop_dark")
+with Browser(390, 844, mobile=True) as b:
+    operate(b, "operate_phone_light")
 sys.exit(1 if failed else 0)
 PY
 [ $? -eq 0 ] && [ $failures -eq 0 ]

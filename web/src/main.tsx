@@ -4,6 +4,7 @@ import {useEffect, useRef, useState} from 'preact/hooks';
 import {type Cohort, type Model, type Session, getJson, storeKey, storedKey} from './api';
 import {age, date, n} from './format';
 import {Patient} from './patient';
+import {AuditPage, KeysPage, LivePage, TryPage, VersionsPage} from './operate';
 import {Problem, Waiting, useLoad} from './parts';
 import {ReportPage, Reports, WallPage} from './reports';
 
@@ -64,7 +65,8 @@ function SignIn({why, done}: {why: string; done: (s: Session) => void}) {
   );
 }
 
-const menu: [string, string, string][] = [['cohort', 'Cohort', '/v1/cohort'], ['reports', 'Validation', '/v1/reports'], ['wall', 'Wall', '/v1/wall'], ['model', 'Model', '/v1/model']];
+const menu: [string, string, string][] = [['cohort', 'Cohort', '/v1/cohort'], ['reports', 'Validation', '/v1/reports'], ['wall', 'Wall', '/v1/wall'], ['model', 'Model', '/v1/model'],
+  ['try', 'Try it', '/v1/predict'], ['keys', 'Keys', '/v1/keys'], ['live', 'Live', '/v1/live'], ['audit', 'Audit', '/v1/audit'], ['versions', 'Versions', '/v1/deployments']];
 
 function Page({hash, session}: {hash: string; session: Session}) {
   const [, page, arg] = hash.split('/');
@@ -74,6 +76,11 @@ function Page({hash, session}: {hash: string; session: Session}) {
   if (at === 'reports') return arg ? <ReportPage name={decodeURIComponent(arg)} /> : <Reports />;
   if (at === 'wall') return <WallPage />;
   if (at === 'model') return <ModelPage />;
+  if (at === 'try') return <TryPage />;
+  if (at === 'keys') return <KeysPage />;
+  if (at === 'live') return <LivePage />;
+  if (at === 'audit') return <AuditPage />;
+  if (at === 'versions') return <VersionsPage />;
   return <CohortPage />;
 }
 
