@@ -14,7 +14,7 @@
 #include "vitae.h"
 
 enum { HTTP_THREADS = 2, PER_ADDRESS = 512 };
-#define HEADERS_MOST (32u << 10)
+#define HEADERS_MOST (16u << 10) /* cleared for every request */
 
 #if MHD_VERSION >= 0x00097002
 typedef enum MHD_Result mhd_result;

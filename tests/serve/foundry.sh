@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The developers' plane by its real clients: openai and Azure's, in JavaScript and Python; tokens of an issuer; the examples of docs/foundry.md.
 . "$(dirname "$0")/site.bash"
+BUILD=${BUILD:-build}
 clients=$PWD/$BUILD/clients
 [ "${BUILD#/}" = "$BUILD" ] || clients=$BUILD/clients
 scripts/fetch-clients "$BUILD" 2>"$work/fetch" && have=yes || have=
@@ -61,6 +62,12 @@ for language, block in re.findall(r"```(sh|js|python)\n(.*?)```", text, re.S):
 sys.exit(0 if count >= 5 else 1)
 PY
 
+# the measures, by Prometheus' own checker; the deep probe
+if command -v promtool >/dev/null; then
+  curl -sf -H "api-key: $viewer" "$url/metrics" | promtool check metrics >"$work/answer" 2>&1 && ok promtool_finds_nothing || { cat "$work/answer"; bad promtool_finds_nothing; }
+elif [ -n "${CI:-}" ]; then bad promtool_finds_nothing; else skip promtool_finds_nothing; fi
+[ "$(curl -s "$url/healthz/generate")" = generates ] && ok the_deep_probe_generates || bad the_deep_probe_generates
+
 stop_server && ok foundry_ends_well || bad foundry_ends_well
 grep -qi "quetzal\|$devkey\|$token" "$work/err" "$work/out" && bad nothing_secret_in_the_log || ok nothing_secret_in_the_log
 "$vitae" verify "$site" >"$work/answer" 2>&1 && ok the_audit_verifies || { tail -5 "$work/answer"; bad the_audit_verifies; }
@@ -73,4 +80,23 @@ for i, r in enumerate(rows, 1):  # the elements that R4 asks for, and the order 
     assert r["outcome"] in ("0", "4", "8", "12") and r["action"] in "CRUDE"
 assert len(rows) > 30
 PY
+
+# mTLS: who shows no certificate of the authority, or one of another, is refused; and rights are given up after binding
+for ca in ca other; do
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=$ca -keyout "$work/$ca.key" -out "$work/$ca.crt" 2>/dev/null
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=client -keyout "$work/$ca-client.key" -out "$work/$ca-client.csr" 2>/dev/null
+  openssl x509 -req -days 2 -in "$work/$ca-client.csr" -CA "$work/$ca.crt" -CAkey "$work/$ca.key" -CAcreateserial -out "$work/$ca-client.crt" 2>/dev/null
+done
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout "$work/tls.key" -out "$work/tls.crt" 2>/dev/null
+user=()
+[ "$(id -u)" -eq 0 ] && chmod 711 "$work" && chown -R nobody "$site" && user=(--user nobody)
+tls_status() { curl -s -o /dev/null -w '%{http_code}' --cacert "$work/tls.crt" "$@" -H "api-key: $viewer" "$url/v1/model"; }
+if start_server --tls-cert "$work/tls.crt" --tls-key "$work/tls.key" --tls-client-ca "$work/ca.crt" "${user[@]}"; then
+  said="$(tls_status) $(tls_status --cert "$work/other-client.crt" --key "$work/other-client.key") $(tls_status --cert "$work/ca-client.crt" --key "$work/ca-client.key")"
+  [ "$said" = "403 403 200" ] && ok mutual_tls || { echo "$said"; bad mutual_tls; }
+  if [ ${#user[@]} -gt 0 ]; then
+    [ "$(awk '/^Uid:/ {print $2, $3, $4}' /proc/$server/status)" = "$(id -u nobody) $(id -u nobody) $(id -u nobody)" ] && ! grep -q '^CapEff:.*[1-9a-f]' /proc/$server/status && ok rights_are_given_up || bad rights_are_given_up
+  fi
+  stop_server || bad ends_well_with_mutual_tls
+else cat "$work/err"; bad mutual_tls; fi
 [ $failures -eq 0 ]

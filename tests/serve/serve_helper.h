@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -52,6 +53,7 @@ static inline void server_start(struct running *r, const struct site_fixture *fx
   assert_true(r->pid >= 0);
   if (r->pid == 0) {
     struct error e = {0};
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves no server behind */
     int log = open(r->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(log, 2);
     close(pipes[0]);

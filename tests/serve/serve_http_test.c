@@ -151,17 +151,19 @@ static void smuggling_is_refused(void **state) {
                          "Content-Length: +4\r\n",
                          "Content-Length: 4\r\nHost: b\r\n"};
   for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
-    for (int post = 0; post < 2; post++) {
+    for (int way = 0; way < 4; way++) {
       struct buf b = {0};
+      bool post = way & 1, developer = way & 2;
       buf_printf(&b,
                  "%s HTTP/1.1\r\nHost: a\r\n%sContent-Type: application/json\r\nAuthorization: Bearer %s\r\n\r\n0\r\n\r\nGET /v1/audit "
                  "HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\n\r\n",
-                 post ? "POST /v1/predict" : "GET /v1/cohort", heads[i], key[ROLE_CLINICIAN], key[ROLE_ADMIN]);
-      int fd = dial(&server);
+                 developer ? (post ? "POST /score" : "GET /v1/models") : (post ? "POST /v1/predict" : "GET /v1/cohort"), heads[i],
+                 key[developer ? ROLE_DEVELOPER : ROLE_CLINICIAN], key[ROLE_ADMIN]);
+      int fd = dial_port(developer ? server.developer : server.port);
       send_all(fd, b.p, b.n);
       struct reply r = receive(fd); /* one refusal, then the connection is closed: what follows is never read as a request */
-      if (r.status != 400) fail_msg("case %zu %d: %d", i, post, r.status);
-      if (strstr(r.body, "HTTP/1.1 2")) fail_msg("case %zu %d: the hidden request was answered", i, post);
+      if (r.status != 400) fail_msg("case %zu %d: %d", i, way, r.status);
+      if (strstr(r.body, "HTTP/1.1 2")) fail_msg("case %zu %d: the hidden request was answered", i, way);
       assert_null(strstr(r.all.p, "\"head\""));
       reply_free(&r);
       buf_release(&b);

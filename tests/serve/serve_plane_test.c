@@ -173,58 +173,30 @@ static void versions_are_swapped_without_a_dropped_request(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
-struct one {
-  const struct running *r;
-  const char *key, *body;
-  long long row;
-  int status;
-};
-static void *once(void *ctx) {
-  struct one *o = ctx;
-  struct reply a = chat(o->r, o->key, o->body);
-  const char *row = strstr(a.all.p, "Vitae-Audit: ");
-  o->status = a.status;
-  o->row = row ? atoll(row + 13) : 0;
-  reply_free(&a);
-  return NULL;
-}
-
-/* One tenant floods a server of one worker; another asks once, later: it does not wait for the whole flood. */
+/* The queue before the model: tenants take turns, and who floods a half full queue is told to come back while others still get in. */
 static void tenants_take_turns(void **state) {
   (void)state;
-  enum { FLOOD = 16 };
-  struct running r;
-  struct site_fixture *fx = &site;
-  struct one flood[FLOOD], quiet;
-  pthread_t t[FLOOD + 1];
-  char mine[64];
-  int later = 0;
-  SITE_MUST(key_create(site.path, &(struct key_options){.role = ROLE_DEVELOPER, .tenant = "quiet-one"}, mine, &fx->e));
-  start(&r, (struct serve_options){.workers = 1, .queue = 64});
-  assert_true(has_model(&r, "vitae"));
-  struct reply warm = ask_port(r.developer, "GET", "/v1/models", mine, NULL, "");
-  assert_int_equal(warm.status, 200);
-  reply_free(&warm);
-  for (int i = 0; i < FLOOD; i++) {
-    flood[i] = (struct one){.r = &r, .key = key[ROLE_DEVELOPER], .body = CHAT("vitae", "2000")};
-    assert_int_equal(pthread_create(&t[i], NULL, once, &flood[i]), 0);
+  static struct call flood[40], quiet[4];
+  struct call_queue q;
+  int good = 0, at = 0;
+  queue_init(&q, 32, true);
+  for (int i = 0; i < 40; i++) strcpy(flood[i].who.tenant, "flood");
+  for (int i = 0; i < 4; i++) strcpy(quiet[i].who.tenant, "quiet-one");
+  for (int i = 0; i < 12; i++) assert_true(queue_put(&q, &flood[i]));
+  for (int i = 0; i < 2; i++) assert_true(queue_put(&q, &quiet[i])); /* came last */
+  for (int i = 12; i < 40; i++) good += queue_put(&q, &flood[i]);
+  assert_int_equal(good, 4); /* of 32 places the flood has 16, while somebody else waits */
+  for (int i = 2; i < 4; i++) assert_true(queue_put(&q, &quiet[i]));
+  for (int taken = 0; taken < 4; at++) {
+    struct call *c = queue_take(&q);
+    if (c == &quiet[taken]) taken++; /* each tenant's own in their order */
+    assert_true(at < 8);
   }
-  for (long long waiting = 0; waiting < FLOOD - 3;) { /* all but what is being worked on */
-    struct reply m = ask(&r, "GET", "/metrics", key[ROLE_VIEWER], NULL);
-    const char *at = strstr(m.body, "\nvitae_model_waiting ");
-    waiting = at ? atoll(at + 21) : 0;
-    reply_free(&m);
-  }
-  quiet = (struct one){.r = &r, .key = mine, .body = CHAT("vitae", "0")};
-  (void)once(&quiet);
-  for (int i = 0; i < FLOOD; i++) {
-    pthread_join(t[i], NULL);
-    assert_int_equal(flood[i].status, 200);
-    later += flood[i].row > quiet.row;
-  }
-  assert_int_equal(quiet.status, 200);
-  assert_true(later >= 3); /* first in, first out would have made it the last of all */
-  assert_int_equal(server_stop(&r), 0);
+  for (int left = 16 + 4 - at; left > 0; left--) assert_non_null(queue_take(&q));
+  queue_close(&q);
+  assert_null(queue_take(&q));
+  assert_false(queue_put(&q, &flood[0]));
+  queue_destroy(&q);
 }
 
 static void quotas_are_exact(void **state) {
