@@ -8,6 +8,7 @@
 #include "base/progress.h"
 #include "cli/cli_commands.h"
 #include "model/lm.h"
+#include "model/lm_schema.h"
 #include "token/subword.h"
 
 static const struct cli_option options[] = {
@@ -25,6 +26,8 @@ static const struct cli_option options[] = {
     {"streams", CLI_INTEGER, "N", "prompts answered at a time (1)"},
     {"logits", CLI_TEXT, "FILE", "write the f32 logits after each of the prompt's tokens to FILE (rows of the vocabulary's size)"},
     {"ids", CLI_FLAG, NULL, "the prompt is a list of token ids"},
+    {"schema", CLI_TEXT, "FILE", "the answer is JSON of the form of this JSON Schema"},
+    {"embed", CLI_TEXT, "FILE", "with --prompts and an encoder: write their vectors to FILE as f32"},
     {"whole", CLI_FLAG, NULL, "do not end at the end token (for measuring)"},
     {0}};
 
@@ -77,7 +80,7 @@ static int prompt_ids(struct cli *c, const struct lm *m, struct str text, struct
   return lm_chat_tokens(m, system ? message : message + 1, system ? 2 : 1, &j->ids, e);
 }
 
-static int submit(struct cli *c, struct lm *m, struct job *j, struct error *e) {
+static int submit(struct cli *c, struct lm *m, struct job *j, struct lm_schema *schema, struct error *e) {
   const struct cli_value *stops = cli_value(c, "stop");
   struct str stop[CLI_LIST];
   int id;
@@ -93,6 +96,7 @@ static int submit(struct cli *c, struct lm *m, struct job *j, struct error *e) {
                          .stops = stops->n < 8 ? stops->n : 8,
                          .logprobs = -1,
                          .ignore_end = cli_flag(c, "whole"),
+                         .schema = schema,
                          .piece = on_piece,
                          .ctx = j};
   return lm_submit(m, &r, &id, e);
@@ -135,11 +139,57 @@ static int print_job(const struct job *j, double begin, struct error *e) {
   return rc;
 }
 
+static int read_schema(const char *path, struct lm_schema **out, struct error *e) {
+  struct arena a;
+  struct str text;
+  arena_init(&a, 0, 0);
+  int rc = file_read(&a, path, 1 << 20, &text, e);
+  if (rc == OK) rc = lm_schema_new(text.p, text.n, out, e);
+  if (rc < 0) error_where(e, path, 0, NULL);
+  arena_free(&a);
+  return rc;
+}
+
+/* Vectors of all texts of a file, in its order. */
+static int embed_file(struct cli *c, struct lm *m, const char *path, const char *to, struct error *e) {
+  struct arena a;
+  struct str text, line, *texts;
+  struct json_parser *parser = NULL;
+  struct json root;
+  size_t n = 0;
+  arena_init(&a, 0, 0);
+  int rc = file_read(&a, path, 256 << 20, &text, e);
+  for (size_t i = 0; rc == OK && i < text.n; i++) n += text.p[i] == '\n';
+  texts = rc == OK ? arena_array(&a, struct str, n + 1) : NULL;
+  if (rc == OK && !texts) rc = error_set(e, E_NOMEM, "no memory for the texts");
+  if (rc == OK) rc = json_parser_new(&parser, e);
+  for (n = 0; rc == OK && text.p && (line = str_cut(&text, '\n')).p;) {
+    if (!line.n) continue;
+    rc = json_parse(parser, line.p, line.n, line.n, &root, e);
+    if (rc == OK) texts[n++] = str_copy(&a, json_str(root));
+    if (rc < 0) error_where(e, path, (int64_t)n + 1, NULL);
+  }
+  size_t bytes = n * (size_t)lm_width(m) * sizeof(float);
+  float *out = rc == OK ? mem_alloc_aligned(bytes + 1) : NULL;
+  if (rc == OK && !out) rc = error_set(e, E_NOMEM, "no memory for the vectors");
+  double begin = now();
+  if (rc == OK) rc = lm_embed(m, texts, n, out, e);
+  double seconds = now() - begin;
+  if (rc == OK) rc = file_write_atomic(to, out, bytes, 0644, e);
+  if (rc == OK && !c->quiet) fprintf(stderr, "%zu texts in %.3f s: %.1f texts/s\n", n, seconds, (double)n / seconds);
+  if (out) mem_free_aligned(out, bytes + 1);
+  json_parser_free(parser);
+  arena_free(&a);
+  return rc;
+}
+
 static int one_prompt(struct cli *c, struct lm *m, const char *prompt, struct error *e) {
   struct job j = {.print = !c->json};
   double begin = now();
   int rc = prompt_ids(c, m, str_c(prompt), &j, e);
-  if (rc == OK) rc = submit(c, m, &j, e);
+  struct lm_schema *schema = NULL;
+  if (rc == OK && cli_text(c, "schema", NULL)) rc = read_schema(cli_text(c, "schema", NULL), &schema, e);
+  if (rc == OK) rc = submit(c, m, &j, schema, e);
   while (rc >= 0 && (rc = lm_step(m, e)) > 0) {}
   if (rc == OK && c->json) rc = print_job(&j, begin, e);
   if (rc == OK && !c->json) printf("\n");
@@ -147,6 +197,7 @@ static int one_prompt(struct cli *c, struct lm *m, const char *prompt, struct er
     fprintf(stderr, "%d tokens read at %.0f/s, %zu written at %.1f/s (%s kernels)\n", j.prompt, (j.prompt - j.cached) / (j.first - begin),
             j.out.n, (double)(j.out.n - 1) / (j.last - j.first), lm_column(m));
   job_release(&j);
+  lm_schema_free(schema);
   return rc;
 }
 
@@ -179,7 +230,7 @@ static int many_prompts(struct cli *c, struct lm *m, const char *path, struct er
   double begin = now();
   int busy = 1;
   while (rc == OK && (next < n || busy)) {
-    while (rc == OK && next < n && (rc = submit(c, m, &job[next], e)) == OK) next++;
+    while (rc == OK && next < n && (rc = submit(c, m, &job[next], NULL, e)) == OK) next++;
     if (rc == E_BUSY) rc = OK;
     if (rc == OK) busy = lm_step(m, e);
     if (busy < 0) rc = busy;
@@ -220,7 +271,10 @@ static int run(struct cli *c, struct error *e) {
   const char *file = cli_text(c, "prompts", NULL), *logits = cli_text(c, "logits", NULL);
   if ((c->args == 2) == (file != NULL)) return error_set(e, E_USAGE, "give a prompt, or --prompts FILE");
   TRY(lm_open(c->arg[0], &o, &m, e));
-  int rc = logits && !file ? write_logits(c, m, c->arg[1], logits, e) : file ? many_prompts(c, m, file, e) : one_prompt(c, m, c->arg[1], e);
+  int rc = file && cli_text(c, "embed", NULL) ? embed_file(c, m, file, cli_text(c, "embed", NULL), e)
+           : logits && !file                  ? write_logits(c, m, c->arg[1], logits, e)
+           : file                             ? many_prompts(c, m, file, e)
+                                              : one_prompt(c, m, c->arg[1], e);
   lm_close(m);
   return rc;
 }

@@ -84,6 +84,7 @@ struct lm_request { /* copied by lm_submit, except for ctx */
   int stops;    /* at most 8 */
   int logprobs; /* alternatives reported, -1: none, not even the token's own */
   bool ignore_end;
+  struct lm_schema *schema;                          /* NULL, or the form that the text must have (model/lm_schema.h); not copied */
   int (*piece)(void *ctx, const struct lm_piece *p); /* not 0: the request ends */
   void *ctx;
 };

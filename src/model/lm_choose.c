@@ -70,7 +70,30 @@ static uint32_t sample(struct lm_chooser *c, const struct lm_request *r, struct 
   return c->item[n - 1].token;
 }
 
-uint32_t lm_choose(struct lm_chooser *c, const struct lm_request *r, struct rng *rng, const float *logits, struct lm_piece *p,
+static bool may_come(const struct lm *m, const struct lm_schema *s, uint32_t token) {
+  if (lm_is_end(m, token)) return lm_schema_complete(s);
+  return token < subword_count(m->vocabulary) && lm_schema_accepts(s, subword_piece(m->vocabulary, token));
+}
+
+/* Greedy: the best tokens are asked first, and one of the first few nearly always may come. Otherwise all that may not are taken away. */
+static uint32_t choose_in_form(struct lm_chooser *c, const struct lm_request *r, struct rng *rng, const struct lm *m, float *logits) {
+  if (r->temperature <= 0) {
+    int n = best_of(c, logits, c->n < 32 ? (int)c->n : 32);
+    for (int i = 0; i < n; i++)
+      if (may_come(m, r->schema, c->item[i].token)) return c->item[i].token;
+  }
+  uint32_t left = 0;
+  for (uint32_t i = 0; i < c->n; i++) {
+    if (may_come(m, r->schema, i))
+      left++;
+    else
+      logits[i] = -INFINITY;
+  }
+  if (!left) return subword_eos(m->vocabulary); /* a vocabulary that cannot spell the form */
+  return r->temperature > 0 ? sample(c, r, rng, logits) : largest(logits, c->n);
+}
+
+uint32_t lm_choose(struct lm_chooser *c, const struct lm_request *r, struct rng *rng, const struct lm *m, float *logits, struct lm_piece *p,
                    struct lm_alternative top[LM_TOPS]) {
   double total = 0;
   if (r->logprobs >= 0) { /* the model's own distribution, before any constraint */
@@ -78,7 +101,9 @@ uint32_t lm_choose(struct lm_chooser *c, const struct lm_request *r, struct rng 
     p->tops = r->logprobs ? best_of(c, logits, r->logprobs) : 0;
     for (int i = 0; i < p->tops; i++) top[i] = (struct lm_alternative){c->item[i].token, (float)((double)c->item[i].logprob - total)};
   }
-  uint32_t token = r->temperature > 0 ? sample(c, r, rng, logits) : largest(logits, c->n);
+  uint32_t token = r->schema            ? choose_in_form(c, r, rng, m, logits)
+                   : r->temperature > 0 ? sample(c, r, rng, logits)
+                                        : largest(logits, c->n);
   if (r->logprobs >= 0) p->logprob = (float)((double)logits[token] - total);
   return token;
 }

@@ -155,6 +155,7 @@ int lm_submit(struct lm *m, const struct lm_request *r, int *id, struct error *e
   s->r = *r;
   for (int i = 0; i < r->stops; i++) memcpy(s->stop[i], r->stop[i].p, s->stop_n[i] = r->stop[i].n);
   buf_clear(&s->text);
+  if (r->schema) lm_schema_reset(r->schema);
   rng_init(&s->rng, r->seed, 0);
   return OK;
 }
@@ -210,15 +211,16 @@ static void give(struct lm_engine *g, struct stream_ *s, struct lm_piece *p) {
   if (p->end != LM_GOES_ON || !more) finish(g, s);
 }
 
-static void take_token(struct lm_engine *g, struct stream_ *s, const float *logits) {
+static void take_token(struct lm_engine *g, struct stream_ *s, float *logits) {
   const struct lm *m = g->m;
   struct lm_piece p = {0};
   struct lm_alternative top[LM_TOPS];
   p.top = top;
-  p.token = lm_choose(&g->chooser, &s->r, &s->rng, logits, &p, top);
+  p.token = lm_choose(&g->chooser, &s->r, &s->rng, m, logits, &p, top);
   s->generated++;
-  bool end = !s->r.ignore_end && lm_is_end(m, p.token);
+  bool end = (!s->r.ignore_end || s->r.schema) && lm_is_end(m, p.token);
   if (!end) buf_str(&s->text, subword_piece(m->vocabulary, p.token));
+  if (s->r.schema && !end) end = !lm_schema_take(s->r.schema, subword_piece(m->vocabulary, p.token)) || lm_schema_closed(s->r.schema);
   s->token[s->n++] = p.token;
   int most = s->r.most > 0 ? s->r.most : m->context;
   if (end)

@@ -10,6 +10,7 @@
 #include "kernel/quant.h"
 #include "model/gguf.h"
 #include "model/lm.h"
+#include "model/lm_schema.h"
 #include "model/safetensors.h"
 #include "token/subword.h"
 
@@ -118,7 +119,7 @@ struct lm_chooser {
 };
 int lm_chooser_init(struct lm_chooser *c, uint32_t vocabulary, struct error *e) MUST_CHECK;
 void lm_chooser_release(struct lm_chooser *c);
-uint32_t lm_choose(struct lm_chooser *c, const struct lm_request *r, struct rng *rng, const float *logits, struct lm_piece *p,
+uint32_t lm_choose(struct lm_chooser *c, const struct lm_request *r, struct rng *rng, const struct lm *m, float *logits, struct lm_piece *p,
                    struct lm_alternative top[LM_TOPS]);
 void lm_chat_recognise(struct str template_text, char name[32]);
 bool lm_is_end(const struct lm *m, uint32_t token);
