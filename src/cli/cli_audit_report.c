@@ -101,7 +101,8 @@ static void html_places(const struct audit_run *a, enum audit_weight weight, str
                s->own ? ", the person's own" : "");
     page_count(b, s->count);
     buf_printf(b, "<td class=n>%llu<td class=n>%llu<td>", (unsigned long long)s->row, (unsigned long long)s->offset);
-    if (s->person) buf_printf(b, "<code>%lld</code>%s", (long long)s->person, s->persons > 1 ? " and others" : "");
+    if (s->person)
+      buf_printf(b, "<code style=\"white-space:nowrap\">%lld</code>%s", (long long)s->person, s->persons > 1 ? " and others" : "");
   }
   buf_puts(b, "</table></div>");
 }

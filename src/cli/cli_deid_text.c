@@ -25,6 +25,7 @@ struct run {
   struct arena person; /* identifiers of one person; wiped */
   struct text_known known[KNOWN_MOST];
   uint32_t known_n;
+  int shift_max;
   uint64_t texts, dropped, left, labels[TEXT_LABELS], in_bytes;
 };
 
@@ -57,7 +58,10 @@ static int person_of(struct run *r, struct json root, struct text_person *who, s
   TRY(vault_identifiers(r->vault, pseudonym, keep_identifier, r, e));
   TRY(vault_secret(r->vault, pseudonym, "surrogates", who->seed, e));
   who->known_n = r->known_n;
-  return OK;
+  if (r->dates != DEID_DATES_SHIFT) return OK;
+  bool drawn; /* the same shift as the person's records */
+  TRY(vault_person_shift(r->vault, pseudonym, r->shift_max, &who->shift_days, &drawn, e));
+  return drawn ? vault_commit(r->vault, e) : OK;
 }
 
 /* ---- writing ---- */
@@ -210,6 +214,7 @@ static int set_up(struct run *r, struct cli *c, struct deid_policy *policy, stru
   const char *offsets = cli_text(c, "offsets", "codepoints");
   char path[4096], file[128];
   r->dates = DEID_DATES_YEAR;
+  r->shift_max = SHIFT_DAYS;
   if (name) {
     snprintf(file, sizeof file, "policy/%.100s.json", name);
     if (strchr(name, '/') || str_ends(str_c(name), STR(".json")))
@@ -218,6 +223,7 @@ static int set_up(struct run *r, struct cli *c, struct deid_policy *policy, stru
       TRY(file_join(path, sizeof path, file_data_dir(), file, e));
     TRY(deid_policy_load(path, policy, e));
     r->dates = policy->dates;
+    if (policy->shift_days_max) r->shift_max = policy->shift_days_max;
     if (!mode) mode = policy->text == DEID_TEXT_SURROGATE ? "surrogate" : "tag";
     if (!config && policy->text_path[0]) config = policy->text_path;
   }

@@ -115,6 +115,9 @@ int vault_all_identifiers(const struct vault *v,
  * of its key; E_NOTFOUND. Pseudonym 0: of the vault as a whole. */
 int vault_secret(const struct vault *v, int64_t pseudonym, const char *purpose, uint8_t out[32], struct error *e) MUST_CHECK;
 
+/* The person's date shift, drawn within `max` days if there is none yet (*drawn: commit the vault before anything shows it). E_NOTFOUND. */
+int vault_person_shift(struct vault *v, int64_t pseudonym, int max, int32_t *days, bool *drawn, struct error *e) MUST_CHECK;
+
 /* Erases the person of a pseudonym as vault_erase does, under all keys; unless it `may_return`, keyed hashes of the keys stay, so that
  * no later ingest brings the person back. E_NOTFOUND. */
 int vault_forget(struct vault *v, int64_t pseudonym, bool may_return, struct error *e) MUST_CHECK;

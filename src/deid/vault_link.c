@@ -321,6 +321,16 @@ int vault_secret(const struct vault *v, int64_t pseudonym, const char *purpose, 
   return OK;
 }
 
+int vault_person_shift(struct vault *v, int64_t pseudonym, int max, int32_t *days, bool *drawn, struct error *e) {
+  uint32_t row;
+  if (!vault_row_of(v, pseudonym, &row)) return error_set(e, E_NOTFOUND, "the vault knows no such pseudonym");
+  struct identity *id = vault_identity(v, row);
+  *drawn = id->shift_days == 0;
+  TRY(vault_shift(v, id, max, e));
+  *days = id->shift_days;
+  return OK;
+}
+
 int vault_persons_each(const struct vault *v, int (*each)(void *ctx, const struct vault_person_key *k, struct error *e), void *ctx,
                        struct error *e) {
   for (uint32_t row = 0; row < v->row_n; row++) {

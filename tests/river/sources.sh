@@ -93,6 +93,16 @@ one_life_from_seven_sources() {
   done
 }
 
+a_text_by_itself_moves_with_the_person() {
+  local s=$work/s1 shift
+  [ -d "$s" ] || { make_sources "$work/src"; site_of "$s" fhir; }
+  run "$vitae" vault "$s" lookup --source fhir --person p1; shift=$(grep -oE '[+-][0-9]+ days' "$work/out" | head -1 | cut -d' ' -f1)
+  echo '{"id": "t1", "person": "p1", "text": "Ms. Quetzala came on 2010-01-11."}' > "$work/t.jsonl"
+  run "$vitae" deid --from text "$work/t.jsonl" "$work/t.out" --vault "$s/vault" --policy expert; status_is 0
+  grep -qF "$(date -u -d "2010-01-11 $shift days" +%Y-%m-%d)" "$work/t.out" || fail "the date did not move with the person: $(cat "$work/t.out")"
+  ! grep -qi quetzal "$work/t.out" || fail "the name is there"
+}
+
 untrusted_authorities_link_nobody() {
   local s=$work/apart
   [ -d "$work/src" ] || make_sources "$work/src"
@@ -125,4 +135,4 @@ P
   json_is "j['wall']['linking']['conflicts'] > 0" True
   run "$vitae" show "$s" --json; json_is "j['subjects']" 2
 }
-run_cases one_life_from_seven_sources untrusted_authorities_link_nobody a_merge_makes_one_life_of_two_numbers
+run_cases one_life_from_seven_sources a_text_by_itself_moves_with_the_person untrusted_authorities_link_nobody a_merge_makes_one_life_of_two_numbers
