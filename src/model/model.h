@@ -126,11 +126,10 @@ double hazard_probability(const float *log_hazard /* bins */, double days);
  *     TRY(model_cache_new(m, 64, 750, &c, e));  TRY(model_cache_bind(c, stream, p, e));         // c belongs to one thread
  *     TRY(model_decode(m, w, c, next, stream, e));  model_decode_rates(m, w, n, model_hidden(w), rate, shift);
  */
-struct model_decoder; /* the weights turned for products of few rows: as much memory as the model */
+struct model_decoder; /* the weights laid out for products of few rows: as much memory as the model (beyond 256 MiB it does without) */
 int model_decoder_new(const struct model *m, struct model_decoder **out, struct error *e) MUST_CHECK;
 void model_decoder_free(struct model_decoder *d);
-void model_workspace_decode(struct model_workspace *w,
-                            const struct model_decoder *d); /* NULL: back to the model's own (faster for long batches) */
+void model_workspace_decode(struct model_workspace *w, const struct model_decoder *d); /* NULL: back to the model's own */
 int model_prefix_new(const struct model *m, int positions, struct model_prefix **out, struct error *e) MUST_CHECK;
 void model_prefix_free(struct model_prefix *p);
 int model_prefix_positions(const struct model_prefix *p);

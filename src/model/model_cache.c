@@ -5,49 +5,30 @@
 #include "model/model_internal.h"
 #include "token/token.h"
 
-/* ---- weights as decoding wants them: (in, out), so that a product of few rows reads them where they lie ---- */
-
-static void turn(float *to, const struct model *m, ptrdiff_t at, int out, int in) {
-  if (at < 0) return;
-  const float *from = m->weight + at;
-  to += at;
-  for (int o = 0; o < out; o += 16)
-    for (int i = 0; i < in; i++)
-      for (int k = o; k < out && k < o + 16; k++) to[(size_t)i * (size_t)out + (size_t)k] = from[(size_t)k * (size_t)in + (size_t)i];
-}
+/* ---- weights laid out once, for products of few rows ---- */
 
 int model_decoder_new(const struct model *m, struct model_decoder **out, struct error *e) {
-  const struct model_config *c = &m->config;
   *out = NULL;
-  if (c->mask == MASK_FULL) return error_set(e, E_USAGE, "a model whose mask is not causal cannot decode");
+  if (m->config.mask == MASK_FULL) return error_set(e, E_USAGE, "a model whose mask is not causal cannot decode");
   struct model_decoder *d = mem_alloc(sizeof *d);
   if (!d) return error_set(e, E_NOMEM, "no memory for a decoder");
-  *d = (struct model_decoder){.bytes = m->floats * sizeof(float), .turned = mem_alloc_aligned(m->floats * sizeof(float))};
-  if (!d->turned) {
+  d->model = *m;
+  d->model.pack = NULL, d->model.packed = NULL, d->model.packs = 0;
+  int rc = model_pack_new(&d->model, false, e);
+  if (rc < 0)
     mem_free(d);
-    return error_set(e, E_NOMEM, "no memory for a decoder");
-  }
-  for (int l = 0; l < c->layers; l++) {
-    const struct model_block *b = &m->block[l];
-    turn(d->turned, m, b->qkv, qkv_width(c), c->d);
-    turn(d->turned, m, b->out, c->d, c->d);
-    turn(d->turned, m, b->up, up_width(c), c->d);
-    turn(d->turned, m, b->down, c->d, c->ff);
-  }
-  turn(d->turned, m, m->time, c->d, TOKEN_TIME_FEATURES);
-  turn(d->turned, m, m->rates, (int)c->codes, c->d);
-  turn(d->turned, m, m->value, c->d, c->d);
-  *out = d;
-  return OK;
+  else
+    *out = d;
+  return rc;
 }
 
 void model_decoder_free(struct model_decoder *d) {
   if (!d) return;
-  mem_free_aligned(d->turned, d->bytes);
+  model_pack_free(&d->model);
   mem_free(d);
 }
 
-void model_workspace_decode(struct model_workspace *w, const struct model_decoder *d) { w->turned = d ? d->turned : NULL; }
+void model_workspace_decode(struct model_workspace *w, const struct model_decoder *d) { w->laid_out = d ? &d->model : NULL; }
 
 /* ---- prefixes ---- */
 

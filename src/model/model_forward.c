@@ -6,15 +6,16 @@
 
 void linear_forward(const struct model *m, struct model_workspace *w, int rows, int in, int out, const float *x, ptrdiff_t weight,
                     ptrdiff_t bias, float beta, float *y) {
+  const struct model *laid_out = w->laid_out && w->laid_out->kernel == m->kernel ? w->laid_out : m;
   m->kernel->gemm(&(struct gemm){.m = rows,
                                  .n = out,
                                  .k = in,
-                                 .tb = !w->turned,
+                                 .tb = true,
                                  .a = x,
                                  .lda = in,
-                                 .b = (w->turned ? w->turned : m->weight) + weight,
-                                 .ldb = w->turned ? out : in,
-                                 .packed = w->turned ? NULL : model_packed(m, weight, in, out),
+                                 .b = m->weight + weight,
+                                 .ldb = in,
+                                 .packed = model_packed(laid_out, weight, in, out),
                                  .beta = beta,
                                  .bias = weight_at(m, bias),
                                  .c = y,

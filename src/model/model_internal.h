@@ -109,15 +109,14 @@ struct model_workspace {
   int rates_rows;
   float dropout; /* 0 outside training */
   uint64_t seed, stream;
-  int rows;            /* of the last forward pass */
-  const float *turned; /* a decoder's matrices (model_workspace_decode), or NULL */
+  int rows;                     /* of the last forward pass */
+  const struct model *laid_out; /* whose packed matrices products take (model_workspace_decode), or NULL: the model's own */
 };
 #define HAZARD_ROWS 64
 #define HAZARD_SAMPLES 4
 
-struct model_decoder { /* the trunk's and the rates' matrices as (in, out), at the model's own offsets */
-  float *turned;
-  size_t bytes;
+struct model_decoder {
+  struct model model; /* the model again, everything but the layout of its matrices borrowed */
 };
 struct model_prefix { /* keys and values of one life so far, in blocks as in kernel.h */
   int cap, n;
