@@ -17,6 +17,7 @@ static const struct cli_option options[] = {
     {"futures", CLI_INTEGER, "N", "sampled futures (default 0)"},
     {"horizon", CLI_TEXT, "SPAN", "of the futures, as 30d or 1y (default: the task's)"},
     {"explain", CLI_INTEGER, "N", "contributing events (default 5)"},
+    {"change", CLI_INTEGER, "N", "values that would have made a lower answer (association, not effect; default 0)"},
     {"outcomes", CLI_INTEGER, "N", "likely outcomes listed (default 10)"},
     {"seed", CLI_INTEGER, "N", "of the futures (default 1)"},
     {"threads", CLI_INTEGER, "N", "for the futures (default: this machine's cores); the answer is the same for any number"},
@@ -39,6 +40,7 @@ static int answer(struct cli *c, const struct model *m, const struct timeline *t
   int64_t futures = cli_integer(c, "futures", 0), explain = cli_integer(c, "explain", 5), outcomes = cli_integer(c, "outcomes", 10);
   if (futures < 0 || futures > 100000 || explain < 0 || explain > 1000 || outcomes < 0 || outcomes > 1000 || horizon < 0)
     return error_set(e, E_USAGE, "--futures is 0 to 100000, --explain and --outcomes 0 to 1000, --horizon positive");
+  o.change = (int)(cli_integer(c, "change", 0) < 0 ? 0 : cli_integer(c, "change", 0) > 24 ? 24 : cli_integer(c, "change", 0));
   o.futures = (int)futures, o.explain = (int)explain, o.outcomes = (int)outcomes, o.seed = (uint64_t)cli_integer(c, "seed", 1);
   int64_t threads = cli_integer(c, "threads", thread_cores());
   if (threads < 1 || threads > 256) return error_set(e, E_USAGE, "--threads is 1 to 256");

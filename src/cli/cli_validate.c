@@ -1,5 +1,6 @@
 /* vitae validate SITE --task T: figures on held-out patients, the baseline beside them, a report, and the version's gate. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -11,7 +12,9 @@
 #include "model/model.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
+#include "validate/compare.h"
 #include "validate/memorisation.h"
+#include "validate/tripod.h"
 #include "validate/validate.h"
 
 static const struct cli_option options[] = {
@@ -19,6 +22,9 @@ static const struct cli_option options[] = {
     {"model", CLI_TEXT, "VERSION", "version, its first letters, its state, or a checkpoint directory (default: the newest)"},
     {"reference", CLI_TEXT, "VERSION",
      "earlier checkpoint of the same run: calibrates membership inference (default: the codes' frequencies)"},
+    {"against", CLI_TEXT, "VERSION", "compare with this version on the same patients: paired bootstrap, DeLong, NRI, IDI"},
+    {"external", CLI_FLAG, NULL,
+     "the model learned elsewhere (implied when --model is a directory outside SITE): recalibration shown apart"},
     {"bootstrap", CLI_INTEGER, "N", "resamples for the intervals (default 500)"},
     {"seed", CLI_INTEGER, "N", "of the resamples (default 1)"},
     {"threads", CLI_INTEGER, "N", "default: all cores"},
@@ -33,6 +39,10 @@ struct job {
   struct registry *registry;
   struct table *table;
   struct json_out *json;
+  const struct model *against;
+  const char *against_id;
+  struct tripod tripod;
+  bool external;
 };
 
 static const char *cell(struct arena *a, const struct interval *v) {
@@ -43,8 +53,8 @@ static const char *cell(struct arena *a, const struct interval *v) {
 }
 
 static void rows(struct table *t, struct arena *a, const struct validation *v) {
-  const struct scored *all[3] = {&v->model, &v->baseline, &v->hazard};
-  for (int i = 0; i < 3; i++) {
+  const struct scored *all[4] = {&v->model, &v->recalibrated, &v->baseline, &v->hazard};
+  for (int i = 0; i < 4; i++) {
     if (!all[i]->name) continue;
     char n[48];
     snprintf(n, sizeof n, "%u / %u", v->n, v->events);
@@ -87,6 +97,9 @@ static void object(struct json_out *o, const struct validation *v, const char *d
     json_out_end(o);
   }
   json_out_end(o);
+  json_kv_bool(o, "external", v->external);
+  if (v->recalibrated.name) json_kv_f64(o, "recalibrated_slope", v->recalibrated.all.slope.at);
+  comparison_json(&v->compared, "comparison", o);
   json_kv_f64(o, "seconds", v->seconds);
   json_kv_c(o, "report", dir);
   json_out_key(o, "memorisation");
@@ -114,13 +127,17 @@ static int one(struct cli *c, struct job *j, const char *name, struct error *e) 
                                .min_subgroup = 50,
                                .model_hash = j->id,
                                .commit = cli_commit(),
-                               .memorisation = j->memorisation};
+                               .memorisation = j->memorisation,
+                               .external = j->external,
+                               .against = j->against,
+                               .against_hash = j->against_id,
+                               .tripod = j->tripod};
   int rc;
   TRY_OUT(validate_run(&o, &a, &v, e));
   snprintf(leaf, sizeof leaf, "%s-%.12s", task_name(task), j->id[0] ? j->id : "checkpoint");
   TRY_OUT(site_path(j->site, dir, "reports", leaf, NULL));
   TRY_OUT(validate_report_write(&v, dir, e));
-  if (j->id[0]) TRY_OUT(registry_attach_report(j->registry, j->id, dir, e));
+  if (j->id[0] && !j->external) TRY_OUT(registry_attach_report(j->registry, j->id, dir, e));
   rows(j->table, &a, &v);
   object(j->json, &v, dir);
   if (!c->json) {
@@ -130,6 +147,10 @@ static int one(struct cli *c, struct job *j, const char *name, struct error *e) 
       printf("%s: %s %.4f [%.4f, %.4f]; xgboost %.4f; difference %+.4f [%+.4f, %+.4f]; threshold %.4f, from tuning patients\n", v.task,
              v.score[i].name, v.score[i].model.at, v.score[i].model.lo, v.score[i].model.hi, v.score[i].baseline.at,
              v.score[i].difference.at, v.score[i].difference.lo, v.score[i].difference.hi, v.score[i].threshold[0]);
+    if (v.compared.against[0])
+      printf("%s: against %.12s: AUROC %+.4f [%+.4f, %+.4f], DeLong p %.3g; Brier %+.4f [%+.4f, %+.4f]\n", v.task, v.compared.against,
+             v.compared.auroc.at, v.compared.auroc.lo, v.compared.auroc.hi, v.compared.delong_p, v.compared.brier.at, v.compared.brier.lo,
+             v.compared.brier.hi);
     printf("%s: report in %s/report.html; gate: %s%s%s\n", v.task, dir, passes ? "passes" : "does not pass", reasons.n ? ": " : "",
            buf_cstr(&reasons));
     buf_release(&reasons);
@@ -191,11 +212,31 @@ static int remembers(struct cli *c, struct job *j, struct arena *a, struct memor
   return rc;
 }
 
+/* A checkpoint that does not lie in this site learned at another one. */
+static int elsewhere(struct cli *c, const struct site *s, const char *dir, struct job *j, struct error *e) {
+  char *here = realpath(s->path, NULL), *there = realpath(dir, NULL);
+  if (!here || !there) {
+    free(here), free(there);
+    return error_set(e, E_IO, "the model's directory cannot be found again");
+  }
+  size_t n = strlen(here);
+  j->external = cli_flag(c, "external") || strncmp(there, here, n) != 0 || (there[n] != '/' && there[n] != 0);
+  free(here), free(there);
+  return OK;
+}
+
+static int statements(const struct site *s, struct arena *a, struct tripod *out, struct error *e) {
+  char path[4096];
+  TRY(site_path(s, path, "policy", "tripod.json", NULL));
+  return file_exists(path) ? tripod_statements_load(path, a, out, e) : OK;
+}
+
 static int run(struct cli *c, struct error *e) {
   struct site s;
   struct job j = {.site = &s};
   struct timeline *store = NULL;
-  struct model *model = NULL;
+  struct model *model = NULL, *other = NULL;
+  char other_dir[4096], other_id[65];
   struct table table;
   struct buf b = {0};
   struct json_out o;
@@ -212,6 +253,12 @@ static int run(struct cli *c, struct error *e) {
   TRY_OUT(cli_model(&s, cli_text(c, "model", NULL), &model, dir, id, e));
   TRY_OUT(registry_open(s.path, &j.registry, e));
   j.store = store, j.model = model, j.id = id, j.dir = dir, j.table = &table, j.json = &o, j.memorisation = &memorisation;
+  TRY_OUT(elsewhere(c, &s, dir, &j, e));
+  TRY_OUT(statements(&s, &a, &j.tripod, e));
+  if (cli_text(c, "against", NULL)) {
+    TRY_OUT(cli_model(&s, cli_text(c, "against", NULL), &other, other_dir, other_id, e));
+    j.against = other, j.against_id = other_id[0] ? other_id : other_dir;
+  }
   TRY_OUT(remembers(c, &j, &a, &memorisation, e));
   TRY_OUT(all_tasks(c, &j, e));
   json_out_end(&o);
@@ -225,6 +272,7 @@ out:
   buf_release(&b);
   if (j.registry) registry_close(j.registry);
   if (model) model_free(model);
+  if (other) model_free(other);
   timeline_close(store);
   return rc;
 }

@@ -166,6 +166,11 @@ int model_task_score(const struct model *m, const struct model_task *t, const fl
                      struct model_task_score *out, struct error *e) MUST_CHECK;
 struct feature_set *model_task_features(const struct model_task *t); /* borrowed; NULL if the task has no wide part */
 
+/* By how much each entry of the batch's one sequence moved the task's deep logit, against the same life without entries. out[b->entries]; their
+ * sum is ends[1] - ends[0] (logit with and without) up to the steps' error. The workspace is one for training. */
+int model_attribute(const struct model *m, struct model_workspace *w, struct token_batch *b, const struct model_task *t, int steps,
+                    double *out, double ends[2], struct error *e) MUST_CHECK;
+
 /* ---- training (train.c: the whole step on one page) ---- */
 struct train_options {
   struct model_config config;

@@ -76,6 +76,7 @@ void predictor_free(struct predictor *p) {
   mem_free(p->shape.open);
   model_decoder_free(p->decoder);
   uncertainty_free(p->sure);
+  model_workspace_free(p->back);
   mem_free(p);
 }
 
@@ -338,6 +339,7 @@ static int answer(struct predictor *p, const struct question *q, const struct li
   }
   if (o->futures > 0 && !r->dead) TRY(predict_sampled(p, asked ? q : NULL, life, o, horizon, a, r, e));
   if (o->explain > 0 && !isnan(r->probability)) TRY(predict_explain(p, q, life, o->explain, a, r, e));
+  if (o->change > 0 && !isnan(r->probability)) TRY(predict_change(p, q, life, o->change, a, r, e));
   return OK;
 }
 

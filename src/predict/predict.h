@@ -29,6 +29,7 @@ struct predict_options {
   int futures;             /* 0 = none */
   double horizon_days;     /* of the futures; 0 = the task's, else 365.25 */
   int explain;             /* number of contributing events; 0 = none */
+  int change;              /* number of values that would have made another answer; 0 = none */
   int outcomes;            /* number of most likely outcomes listed; 0 = 10 */
   uint64_t seed;
   int threads;                  /* of the futures; 0 = one. The answer has the same bits for any number */
@@ -48,7 +49,15 @@ struct predict_contribution {
   int64_t time;
   struct str code, display, unit;
   float value;
-  double delta; /* log odds with the event minus log odds without it: > 0 raised the risk */
+  double delta;    /* log odds with the event minus log odds without it: > 0 raised the risk */
+  double gradient; /* its share of the head's deep logit by integrated gradients; NaN where there is no head */
+};
+/* A value that would have made another answer: what the model associates with it, not what would happen if somebody changed it. */
+struct predict_change {
+  int64_t time;
+  struct str code, display, unit;
+  float value, instead; /* instead: within the range that training held */
+  double probability;   /* the answer then */
 };
 struct prediction {
   int64_t subject, time;
@@ -80,6 +89,8 @@ struct prediction {
   int outcomes;
   struct predict_contribution *contribution;
   int contributions;
+  struct predict_change *change; /* largest lowering first */
+  int changes;
   uint32_t unknown_codes; /* events whose code the model has never seen */
 };
 extern const double predict_horizon_days[6]; /* 1 7 30 90 365.25 1826.25 */

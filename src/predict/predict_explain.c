@@ -32,6 +32,7 @@ struct search {
   double base; /* log odds */
   struct stretch level[EXPLAIN_VARIANTS];
   int n;
+  double *gradient;       /* (events) or NULL */
   struct stretch *single; /* growable */
   int singles, cap;
 };
@@ -161,7 +162,8 @@ static int fill(const struct search *s, int most, struct arena *a, struct predic
                                                                         .display = timeline_code_display(store, v->code[k]),
                                                                         .unit = timeline_unit_name(store, v->unit[k]),
                                                                         .value = v->value[k],
-                                                                        .delta = s->single[i].delta};
+                                                                        .delta = s->single[i].delta,
+                                                                        .gradient = s->gradient ? s->gradient[k] : NAN};
   }
   return OK;
 }
@@ -176,18 +178,129 @@ static int edited_new(uint32_t events, struct edited *x, struct error *e) {
   return OK;
 }
 
+/* ---- integrated gradients: entries of the packed life, given back to its events from the end ---- */
+
+#define GRADIENT_STEPS 16
+
+static int entries_of(const struct predictor *p, const struct timeline_view *v, uint32_t k) {
+  if (token_map_birth(p->map, v->code[k])) return 0;
+  return 1 + (vocabulary_at(p->v, token_map_id(p->map, v->code[k]))->knots > 1 && !isnan(v->value[k]) ? 2 : 0);
+}
+
+static int gradients(struct search *s, struct arena *a, struct error *e) {
+  struct predictor *p = s->p;
+  struct token_batch *b = &p->batch;
+  const struct timeline_view *v = s->life->view;
+  double ends[2];
+  if (!s->q->head) return OK;
+  if (!p->back) TRY(model_workspace_new(p->m, p->pack.context, true, &p->back, e));
+  token_batch_clear(b);
+  TRY(token_pack(p->v, p->map, v, s->life->index, s->life->events, s->life->now, &p->pack, b, e));
+  double *share = arena_array(a, double, (size_t)b->entries + 1), *gradient = arena_array(a, double, (size_t)s->life->events + 1);
+  if (!share || !gradient) return error_set(e, E_NOMEM, "no memory for the contributions");
+  TRY(model_attribute(p->m, p->back, b, s->q->head, GRADIENT_STEPS, share, ends, e));
+  int timed = b->positions > 1 ? b->entry_start[1] : b->entries, at = b->entries;
+  for (uint32_t k = s->life->events; k-- > v->statics && at > timed;) /* events before the context have no entries */
+    for (int n = entries_of(p, v, k); n > 0 && at > timed; n--) gradient[k] += share[--at];
+  at = timed;
+  for (uint32_t k = v->statics; k-- > 0;)
+    for (int n = entries_of(p, v, k); n > 0 && at > 0; n--) gradient[k] += share[--at];
+  token_batch_clear(b);
+  s->gradient = gradient;
+  return OK;
+}
+
+/* ---- other values ---- */
+
+struct try {
+  uint32_t event;
+  float value;
+};
+
+static int try_values(struct search *s, const struct try *list, int n, struct edited *x, double *probability, struct error *e) {
+  static const struct stretch nothing = {UINT32_MAX, UINT32_MAX, 0};
+  struct life life[AT_ONCE] = {0};
+  struct answer out[AT_ONCE];
+  for (int from = 0; from < n; from += AT_ONCE) {
+    int m = n - from < AT_ONCE ? n - from : AT_ONCE;
+    if (cancel_requested() || predict_cancelled(s->p)) return error_set(e, E_CANCELLED, "interrupted");
+    for (int i = 0; i < m; i++) edit(s, &nothing, &x[i], &life[i]), x[i].value[list[from + i].event] = list[from + i].value;
+    TRY(predict_lives(s->p, s->q, life, (uint32_t)m, out, e));
+    for (int i = 0; i < m; i++) probability[from + i] = out[i].shipped;
+  }
+  return OK;
+}
+
+static int by_probability(const void *x, const void *y) {
+  const struct predict_change *a = x, *b = y;
+  return a->probability < b->probability ? -1 : a->probability > b->probability;
+}
+
+/* Of each of the latest codes with a value: the value, among the code's own quantiles, that would have made the lowest answer. */
+static int change_all(struct search *s, int most, struct edited *x, struct arena *a, struct prediction *r, struct error *e) {
+  enum { CODES = 24 };
+  const struct timeline_view *v = s->life->view;
+  struct predictor *p = s->p;
+  struct try list[TOKEN_KNOTS];
+  double probability[TOKEN_KNOTS];
+  uint32_t latest[CODES];
+  int codes = 0;
+  for (uint32_t k = s->life->events; k-- > v->statics && codes < CODES;) {
+    bool seen = isnan(v->value[k]) || vocabulary_at(p->v, token_map_id(p->map, v->code[k]))->knots < 2;
+    for (int i = 0; i < codes && !seen; i++) seen = v->code[latest[i]] == v->code[k];
+    if (!seen) latest[codes++] = k;
+  }
+  r->change = arena_array(a, struct predict_change, (size_t)codes + 1);
+  if (!r->change) return error_set(e, E_NOMEM, "no memory for the changes");
+  for (int i = 0; i < codes; i++) {
+    uint32_t k = latest[i];
+    const struct vocabulary_entry *n = vocabulary_at(p->v, token_map_id(p->map, v->code[k]));
+    int best = -1;
+    for (int j = 0; j < n->knots; j++) list[j] = (struct try){k, n->knot[j]};
+    TRY(try_values(s, list, n->knots, x, probability, e));
+    for (int j = 0; j < n->knots; j++)
+      if (probability[j] < r->probability && (best < 0 || probability[j] < probability[best])) best = j;
+    if (best < 0) continue;
+    r->change[r->changes++] = (struct predict_change){.time = v->time[k],
+                                                      .code = timeline_code_name(p->store, v->code[k]),
+                                                      .display = timeline_code_display(p->store, v->code[k]),
+                                                      .unit = timeline_unit_name(p->store, v->unit[k]),
+                                                      .value = v->value[k],
+                                                      .instead = n->knot[best],
+                                                      .probability = probability[best]};
+  }
+  qsort(r->change, (size_t)r->changes, sizeof *r->change, by_probability);
+  if (r->changes > most) r->changes = most;
+  return OK;
+}
+
+static void edited_free(struct edited *x) {
+  for (int i = 0; i < AT_ONCE; i++) {
+    mem_free(x[i].time);
+    mem_free(x[i].code);
+    mem_free(x[i].value);
+  }
+}
+
+int predict_change(struct predictor *p, const struct question *q, const struct life *life, int most, struct arena *a, struct prediction *r,
+                   struct error *e) {
+  struct edited x[AT_ONCE] = {0};
+  struct search s = {.p = p, .q = q, .life = life, .now = r->time, .base = predict_logit(r->probability)};
+  int rc = edited_new(life->events, x, e);
+  if (rc == OK) rc = change_all(&s, most, x, a, r, e);
+  edited_free(x);
+  return rc;
+}
+
 int predict_explain(struct predictor *p, const struct question *q, const struct life *life, int most, struct arena *a, struct prediction *r,
                     struct error *e) {
   struct edited x[AT_ONCE] = {0};
   struct search s = {.p = p, .q = q, .life = life, .now = r->time, .base = predict_logit(r->probability)};
   int rc = edited_new(life->events, x, e);
   if (rc == OK) rc = search_all(&s, x, e);
+  if (rc == OK) rc = gradients(&s, a, e);
   if (rc == OK) rc = fill(&s, most, a, r, e);
-  for (int i = 0; i < AT_ONCE; i++) {
-    mem_free(x[i].time);
-    mem_free(x[i].code);
-    mem_free(x[i].value);
-  }
+  edited_free(x);
   mem_free(s.single);
   return rc;
 }

@@ -26,6 +26,7 @@ struct predictor {
   bool values;                   /* some code has values */
   struct model_decoder *decoder; /* NULL until futures are asked for */
   struct uncertainty *sure;      /* of the model; NULL = none */
+  struct model_workspace *back;  /* for gradients; NULL until asked for */
   const struct model_task *features_of;
   struct feature_set *features; /* of that head, bound to this store */
   float *row;
@@ -72,6 +73,8 @@ void predict_death_rates(const struct predictor *p, double *rate);
 void predict_outcome_curve(const struct predictor *p, uint32_t outcome, const double *death, const double *days, int n, double *out);
 
 /* predict_explain.c: fills r->contribution. r->probability is the shipped answer for `life`. */
+int predict_change(struct predictor *p, const struct question *q, const struct life *life, int most, struct arena *a, struct prediction *r,
+                   struct error *e) MUST_CHECK;
 int predict_explain(struct predictor *p, const struct question *q, const struct life *life, int most, struct arena *a, struct prediction *r,
                     struct error *e) MUST_CHECK;
 /* predict_futures.c: `count` futures of each of many lives. */

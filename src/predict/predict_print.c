@@ -107,10 +107,32 @@ static void contributions_json(const struct prediction *r, struct json_out *o) {
     }
     if (c->unit.n) json_kv_str(o, "unit", c->unit);
     json_kv_f64(o, "delta_log_odds", c->delta);
+    kv_number(o, "integrated_gradient", c->gradient);
     json_out_end(o);
   }
   json_out_end(o);
   json_kv_c(o, "method", r->method);
+}
+
+static void changes_json(const struct prediction *r, struct json_out *o) {
+  json_out_key(o, "changes");
+  json_out_array(o);
+  for (int i = 0; i < r->changes; i++) {
+    const struct predict_change *c = &r->change[i];
+    json_out_object(o);
+    kv_time(o, "time", c->time);
+    json_kv_str(o, "code", c->code);
+    if (c->display.n) json_kv_str(o, "display", c->display);
+    json_out_key(o, "value");
+    json_out_f32(o, c->value);
+    json_out_key(o, "instead");
+    json_out_f32(o, c->instead);
+    if (c->unit.n) json_kv_str(o, "unit", c->unit);
+    json_kv_f64(o, "probability", c->probability);
+    json_out_end(o);
+  }
+  json_out_end(o);
+  json_kv_c(o, "changes_mean", "what the model associates with another value; not what would happen if somebody changed it");
 }
 
 static void sureness_json(const struct prediction *r, struct json_out *o) {
@@ -147,6 +169,7 @@ void prediction_json(const struct prediction *r, struct json_out *o) {
   }
   outcomes_json(r, o);
   if (r->contributions) contributions_json(r, o);
+  if (r->changes) changes_json(r, o);
   json_out_end(o);
 }
 
@@ -264,6 +287,20 @@ static void print_contributions(const struct prediction *r, int width, bool colo
   }
 }
 
+static void print_changes(const struct prediction *r, int width, bool colour, struct buf *b) {
+  int room = width - 52 > 16 ? width - 52 : 16;
+  heading(b, colour, "Other values, other answers (association, not effect: nobody is told what changing them would do)");
+  for (int i = 0; i < r->changes; i++) {
+    const struct predict_change *c = &r->change[i];
+    percent(b, c->probability);
+    buf_puts(b, "  ");
+    name(b, c->display, c->code, room);
+    buf_printf(b, "  %.6g instead of %.6g", (double)c->instead, (double)c->value);
+    if (c->unit.n) buf_putc(b, ' '), buf_str(b, c->unit);
+    buf_putc(b, '\n');
+  }
+}
+
 void prediction_print(const struct prediction *r, int width, bool colour, struct buf *out) {
   char when[32];
   time_format(r->time, when);
@@ -276,5 +313,6 @@ void prediction_print(const struct prediction *r, int width, bool colour, struct
   if (r->cut)
     buf_printf(out, "  %d of %d futures were cut short at their most events: sampled shares are lower bounds\n", r->cut, r->futures);
   if (r->contributions) print_contributions(r, width, colour, out);
+  if (r->changes) print_changes(r, width, colour, out);
   buf_puts(out, "\nAn estimate from records, to be weighed beside clinical judgement, not instead of it.\n");
 }

@@ -149,6 +149,35 @@ int baseline_predict(const struct baseline *b, const struct timeline *store, con
   return rc;
 }
 
+const struct feature_set *baseline_features(const struct baseline *b) { return b->features; }
+
+int baseline_rows(const struct baseline *b, const float *rows, uint32_t n, double *probability, double *contribution, struct error *e) {
+  DMatrixHandle x;
+  uint32_t columns = feature_count(b->features);
+  TRY(check(XGDMatrixCreateFromMat(rows, n, columns, NAN, &x), e));
+  int rc = OK;
+  memset(probability, 0, n * sizeof *probability);
+  if (contribution) memset(contribution, 0, (size_t)n * columns * sizeof *contribution);
+  for (int k = 0; k < MODELS; k++)
+    for (int kind = 0; kind < (contribution ? 2 : 1) && rc == OK;
+         kind++) { /* 0 value, 2 SHAP values of the margin (Lundberg et al. 2020) */
+      char config[160];
+      bst_ulong const *shape;
+      bst_ulong dims;
+      const float *p;
+      snprintf(config, sizeof config, "{\"type\":%d,\"training\":false,\"iteration_begin\":0,\"iteration_end\":%d,\"strict_shape\":false}",
+               2 * kind, b->rounds[k]);
+      rc = check(XGBoosterPredictFromDMatrix(b->model[k], x, config, &shape, &dims, &p), e);
+      for (uint32_t i = 0; rc == OK && i < n; i++) {
+        if (kind == 0) probability[i] += (double)p[i] / MODELS;
+        for (uint32_t j = 0; kind == 1 && j < columns; j++)
+          contribution[(size_t)i * columns + j] += (double)p[(size_t)i * (columns + 1) + j] / MODELS;
+      }
+    }
+  XGDMatrixFree(x);
+  return rc;
+}
+
 void baseline_free(struct baseline *b) {
   if (!b) return;
   for (int k = 0; k < MODELS; k++)

@@ -7,9 +7,11 @@
 #include "base/json.h"
 #include "base/plot.h"
 #include "base/time.h"
+#include "validate/compare.h"
 #include "validate/lead_time.h"
 #include "validate/memorisation.h"
 #include "validate/sureness.h"
+#include "validate/tripod.h"
 
 /* ---- JSON ---- */
 
@@ -118,6 +120,7 @@ static void report_json(const struct validation *v, struct buf *out) {
   scored_json(&o, &v->model);
   scored_json(&o, &v->baseline);
   scored_json(&o, &v->hazard);
+  scored_json(&o, &v->recalibrated);
   json_out_end(&o);
   json_out_key(&o, "difference_auroc");
   json_out_object(&o);
@@ -150,6 +153,8 @@ static void report_json(const struct validation *v, struct buf *out) {
     json_out_end(&o);
   }
   json_out_end(&o);
+  json_kv_bool(&o, "external", v->external);
+  comparison_json(&v->compared, "comparison", &o);
   sureness_json(&v->sureness, &o);
   json_out_key(&o, "leaks");
   json_out_array(&o);
@@ -160,6 +165,7 @@ static void report_json(const struct validation *v, struct buf *out) {
   for (int i = 0; i < v->n_cautions; i++) json_out_c(&o, v->caution[i]);
   json_out_end(&o);
   lead_time_json(&v->lead, &o);
+  tripod_json(v, &o);
   if (v->memorisation) {
     json_out_key(&o, "memorisation");
     memorisation_json(v->memorisation, &o);
@@ -244,10 +250,10 @@ static void verdict(struct buf *b, const struct validation *v) {
 }
 
 static void main_table(struct buf *b, const struct validation *v) {
-  const struct scored *all[3] = {&v->model, &v->baseline, &v->hazard};
-  static const char *const what[3] = {"model", "XGBoost", "hazard"};
+  const struct scored *all[4] = {&v->model, &v->recalibrated, &v->baseline, &v->hazard};
+  const char *const what[4] = {v->external ? "model, as it came" : "model", "model, recalibrated here", "XGBoost", "hazard"};
   buf_puts(b, "<table><tr><th>predictor<th>AUROC<th>AUPRC<th>Brier<th>slope<th>intercept<th>ECE");
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < 4; i++) {
     if (!all[i]->name) continue;
     buf_printf(b, "<tr><td>%s", what[i]);
     metric_cells(b, &all[i]->all);
@@ -310,9 +316,15 @@ static void report_html(const struct validation *v, struct buf *b) {
   main_table(b, v);
   buf_printf(b, "<p><small>In brackets: 95 %% intervals, %d bootstrap resamples of patients, seed %llu.</small></p>", v->bootstrap,
              (unsigned long long)v->seed);
+  if (v->external)
+    buf_puts(b,
+             "<p>External validation: the model learned at another site. XGBoost learned here, on this site's training patients: it shows "
+             "what local data alone can do.</p>");
   pictures(b, v);
+  comparison_html(&v->compared, b);
   further_tables(b, v);
   if (v->memorisation) memorisation_html(v->memorisation, b);
+  tripod_html(v, b);
   buf_printf(b,
              "<h2>Provenance</h2><table><tr><td>version<td><code>%s</code><tr><td>store<td><code>%s</code><tr><td>task<td><code>%s</"
              "code><tr><td>program commit<td><code>%s</code></table></html>\n",

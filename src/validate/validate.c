@@ -12,6 +12,7 @@
 #include "predict/predict.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
+#include "validate/compare.h"
 #include "validate/lead_time.h"
 #include "validate/leaks.h"
 #include "validate/memorisation.h"
@@ -110,6 +111,47 @@ static int score(struct run *r, struct error *e) {
     v->treat_all.y[v->treat_all.n++] = v->model.all.prevalence - (1 - v->model.all.prevalence) * t / (1 - t);
   }
   return OK;
+}
+
+/* ---- another version; another site ---- */
+
+static int against(struct run *r, struct error *e) {
+  struct validation *v = r->v;
+  if (!r->o->against) return OK;
+  double *p = arena_array(r->a, double, v->n), *h = arena_array(r->a, double, v->n);
+  if (!p || !h) return error_set(e, E_NOMEM, "out of memory");
+  TRY(predict_examples(r->o->against, r->o->store, r->o->task, r->at, v->n, r->o->threads, p, h, e));
+  snprintf(v->compared.against, sizeof v->compared.against, "%s",
+           r->o->against_hash && r->o->against_hash[0] ? r->o->against_hash : "checkpoint");
+  return compare_scores(v->model.probability, p, v->label, v->n, r->cluster, r->clusters, v->bootstrap, v->seed, v->model.all.prevalence,
+                        r->a, &v->compared, e);
+}
+
+/* Intercept and slope from this site's tuning patients, shown on its held-out ones beside the untouched answers. */
+static int recalibrate(struct run *r, struct error *e) {
+  struct validation *v = r->v;
+  struct task_examples x;
+  struct ranked ranked;
+  double intercept, slope;
+  v->external = r->o->external;
+  if (!v->external) return OK;
+  TRY(task_label_all(r->binding, r->o->store, SPLIT_TUNING, 0, r->a, &x, e));
+  uint32_t n = 0, yes = 0;
+  for (uint32_t i = 0; i < x.n; i++)
+    if (x.at[i].label != LABEL_CENSORED) x.at[n++] = x.at[i];
+  double *p = arena_array(r->a, double, n + 1u), *h = arena_array(r->a, double, n + 1u);
+  uint8_t *y = arena_array(r->a, uint8_t, n + 1u);
+  v->recalibrated.probability = arena_array(r->a, double, v->n);
+  if (!p || !h || !y || !v->recalibrated.probability) return error_set(e, E_NOMEM, "out of memory");
+  for (uint32_t i = 0; i < n; i++) yes += y[i] = x.at[i].label == LABEL_YES;
+  if (yes < 10 || n - yes < 10) return OK;
+  TRY(predict_examples(r->o->model, r->o->store, r->o->task, x.at, n, r->o->threads, p, h, e));
+  if (metric_recalibration(p, y, n, &intercept, &slope) < 0) return OK;
+  for (uint32_t i = 0; i < v->n; i++) {
+    double q = fmin(fmax(v->model.probability[i], 1e-12), 1 - 1e-12);
+    v->recalibrated.probability[i] = 1 / (1 + exp(-(intercept + slope * log(q / (1 - q)))));
+  }
+  return measure(r, &v->recalibrated, "recalibrated", &ranked, e);
 }
 
 /* ---- subgroups: static facts (sex, race, ethnicity), source of the first record, and age bands at the moment ---- */
@@ -263,6 +305,7 @@ int validate_run(const struct validate_options *o, struct arena *a, struct valid
   struct run r = {.o = o, .v = out, .a = a};
   double began = time_monotonic();
   memset(out, 0, sizeof *out);
+  out->tripod = o->tripod;
   snprintf(out->task, sizeof out->task, "%s", task_name(o->task));
   snprintf(out->task_title, sizeof out->task_title, "%s", task_title(o->task));
   snprintf(out->task_hash, sizeof out->task_hash, "%s", task_hash(o->task));
@@ -282,6 +325,8 @@ int validate_run(const struct validate_options *o, struct arena *a, struct valid
   TRY_OUT(count_split(&r, SPLIT_TUNING, &out->tuning_n, &out->tuning_events, e));
   progress_update(&r.bar, 1, NULL);
   TRY_OUT(score(&r, e));
+  TRY_OUT(against(&r, e));
+  TRY_OUT(recalibrate(&r, e));
   TRY_OUT(sureness_measure(o, r.at, a, out, e));
   TRY_OUT(scores_run(&(struct scores_input){o, r.binding, r.baseline, r.at}, a, out, e));
   progress_update(&r.bar, 4, "subgroups");

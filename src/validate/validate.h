@@ -90,6 +90,16 @@ struct lead_time {
     struct lead_result model, baseline;
   } row[LEAD_BUDGETS];
 };
+/* This version minus another one, on the same patients (compare.h); against = "": there was none. */
+struct version_comparison {
+  char against[65];
+  struct interval auroc, auprc, brier, nri_cases, nri_controls, at_cases, at_controls, idi;
+  double delong, delong_se, delong_p, threshold;
+};
+#define TRIPOD_ITEMS 27
+struct tripod {
+  const char *statement[TRIPOD_ITEMS]; /* the hospital's own words (tripod.h); NULL = none */
+};
 struct gap_row {
   int64_t gap;
   uint32_t n, events;
@@ -121,6 +131,10 @@ struct validation {
   const char *caution[8]; /* findings that may be right: a person decides */
   int n_cautions;
   struct lead_time lead;
+  bool external;              /* the model learned at another site */
+  struct scored recalibrated; /* external: the model after logistic recalibration on this site's tuning patients; name NULL: not done */
+  struct version_comparison compared;
+  struct tripod tripod;
   int bootstrap;
   uint64_t seed;
   const struct memorisation
@@ -137,6 +151,10 @@ struct validate_options {
   int min_subgroup; /* least n and least 5 events for a subgroup's figures; default 50 */
   const char *model_hash, *commit;
   const struct memorisation *memorisation;
+  bool external;
+  const struct model *against; /* another version, or NULL */
+  const char *against_hash;
+  struct tripod tripod;
 };
 int validate_run(const struct validate_options *o, struct arena *a, struct validation *out, struct error *e) MUST_CHECK;
 int validate_report_write(const struct validation *v, const char *dir, struct error *e) MUST_CHECK;
@@ -161,5 +179,10 @@ int baseline_train(const struct timeline *store, const struct task *task, int th
 struct task_example;
 int baseline_predict(const struct baseline *b, const struct timeline *store, const struct task_example *at, uint32_t n, double *probability,
                      struct error *e) MUST_CHECK;
+struct feature_set;
+const struct feature_set *baseline_features(const struct baseline *b); /* borrowed */
+/* From finished feature rows (n, feature_count); contribution (n, feature_count) or NULL: SHAP values, log odds */
+int baseline_rows(const struct baseline *b, const float *rows, uint32_t n, double *probability, double *contribution,
+                  struct error *e) MUST_CHECK;
 void baseline_free(struct baseline *b);
 #endif

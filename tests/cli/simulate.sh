@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Made-up patients through the ordinary commands: simulate, ingest, train, --score, validate with two versions and at another site.
+. "$(dirname "$0")/../../scripts/testlib.sh"
+
+made() { # a site of made-up patients, once
+  [ -d "$work/site" ] && return 0
+  "$vitae" simulate "$work/made" --scenario constant --n 900 --seed 3 --quiet > "$work/simulated" 2>&1 || { fail "simulate failed"; return 1; }
+  for s in site other; do
+    "$vitae" init "$work/$s" > /dev/null
+    "$vitae" ingest "$work/$s" "$work/made/meds" --from meds --quiet > /dev/null 2>&1 || fail "ingest failed"
+    mkdir -p "$work/$s/tasks"; cp "$work/made/tasks/sim-stroke-365d.json" "$work/$s/tasks/"
+  done
+  for n in a b; do
+    "$vitae" train "$work/site" --size tiny --epochs 1 --batch 512 --task sim-stroke-365d --name $n --seed ${#n} --threads 1 --quiet > "$work/trained" 2>&1 || fail "train failed"
+  done
+}
+
+the_truth_stands_beside_the_records() {
+  made || return 0
+  [ "$(head -1 "$work/made/truth.csv" | cut -d, -f1-6)" = subject_id,index,outcome,days,risk,risk_full ] || fail "the truth's header"
+  same "$(wc -l < "$work/made/truth.csv")" $((1 + 900 * 3 * 5)) "rows of truth"
+  run "$vitae" simulate "$work/made" --n 3; status_is 64
+  run "$vitae" simulate "$work/else" --scenario no-such; status_is 66
+}
+
+a_model_is_held_against_the_truth() {
+  made || return 0
+  run "$vitae" simulate "$work/made" --score "$work/site" --json; status_is 0
+  less 80 "$(json 'j["n"]')" "held-out persons"
+  same "$(json 'all(h["auroc_model"] <= h["auroc_ceiling"] + 1e-9 and .5 < h["auroc_ceiling"] < 1 for o in j["outcomes"] for h in o["horizons"])')" True "nobody beats the truth"
+}
+
+two_versions_and_another_site() {
+  made || return 0
+  run "$vitae" validate "$work/site" --task sim-stroke-365d --model "$work/site/models/runs/b" --against "$work/site/models/runs/a" --bootstrap 30 --threads 1 --json; status_is 0
+  same "$(json 'j[0]["comparison"]["delong_difference"] is not None')" True "a comparison"
+  same "$(json 'j[0]["external"]')" False "inside"
+  run "$vitae" validate "$work/other" --task sim-stroke-365d --model "$work/site/models/runs/b" --bootstrap 30 --threads 1 --json; status_is 0
+  same "$(json 'j[0]["external"]')" True "outside"
+  report=$(json 'j[0]["report"]')/report.json
+  python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); assert "recalibrated" in r["predictors"] and len(r["tripod_ai"]["items"]) == 27 and r["sureness"]["measured"]' "$report" || fail "the report"
+}
+
+run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth two_versions_and_another_site
