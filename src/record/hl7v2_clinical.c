@@ -16,7 +16,7 @@ static int happened(struct hl7v2 *h, const struct hl7v2_coded *c, struct record_
 
 static bool with(struct hl7v2_coded *c, const char *system, struct str code) {
   *c = (struct hl7v2_coded){.n = 0};
-  return code.n && code.n <= 32 && hl7v2_append(c, str_c(system)) && hl7v2_append(c, code);
+  return code.n <= 32 && hl7v2_token(code) && hl7v2_append(c, str_c(system)) && hl7v2_append(c, code);
 }
 
 int hl7v2_take_evn(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) {
@@ -118,7 +118,7 @@ int hl7v2_text_end(struct hl7v2 *h) {
   if (h->text.n && h->text_code.n) {
     struct record r = {.kind = RECORD_EVENT, .code = h->text_code, .text = {h->text.p, h->text.n}, .time = h->text_time, .value = NAN};
     const struct hl7v2_row *was = h->at;
-    const struct hl7v2_row obx = {.name = "OBX"};
+    static const struct hl7v2_row obx = {.name = "OBX"};
     h->at = &obx;
     rc = h->text.failed ? error_set(h->e, E_NOMEM, "no memory for a text") : hl7v2_emit(h, &r, 5);
     h->at = was;

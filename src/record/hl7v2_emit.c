@@ -119,7 +119,7 @@ bool hl7v2_append(struct hl7v2_coded *c, struct str s) {
 }
 
 /* The same rule as for codes of FHIR: a token, nothing that could be a text. */
-static bool token(struct str s) {
+bool hl7v2_token(struct str s) {
   if (!s.n || s.n > 64) return false;
   for (size_t i = 0; i < s.n; i++) {
     unsigned char c = (unsigned char)s.p[i];
@@ -136,7 +136,7 @@ int hl7v2_code(struct hl7v2 *h, struct str repetition, struct hl7v2_coded *out) 
     struct str code = hl7v2_text(h, hl7v2_part(&h->m, repetition, first[i], 1));
     struct str system = hl7v2_text(h, hl7v2_part(&h->m, repetition, first[i] + 2, 1));
     struct hl7v2_system s;
-    if (!token(code)) continue;
+    if (!hl7v2_token(code)) continue;
     if (!hl7v2_system(h->tables, system, &s)) s = (struct hl7v2_system){STR("LOCAL"), 1000};
     if (found && s.rank >= out->rank) continue;
     found = true;

@@ -69,7 +69,8 @@ struct hl7v2 {
   uint64_t row, sequence;
   struct hl7v2_answer *answer;
   struct hl7v2_message m;
-  const struct hl7v2_row *at; /* the segment being taken */
+  struct hl7v2_row head, cut; /* MSH; another one */
+  const struct hl7v2_row *at; /* the segment being taken: one of them */
   struct str person, trigger;
   struct record_time when, ended, observed; /* EVN-6, EVN-2 or MSH-7; of an end; OBR-7, RXA … */
   struct buf text;                          /* lines of a report that go on over OBX segments */
@@ -91,6 +92,7 @@ struct hl7v2_coded {
 };
 /* The best of the codings in a CWE or CE: 1; 0 = none that is a code; < 0 stop */
 int hl7v2_code(struct hl7v2 *h, struct str repetition, struct hl7v2_coded *out) MUST_CHECK;
+bool hl7v2_token(struct str s); /* may be a code: short, printable, no spaces, nothing that forges its parts */
 bool hl7v2_append(struct hl7v2_coded *c, struct str s);
 /* A time in a field: true; false = absent, or wrong and rejected. */
 bool hl7v2_when(struct hl7v2 *h, int field, struct record_time *out);

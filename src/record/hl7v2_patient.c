@@ -136,8 +136,7 @@ static int plain(struct hl7v2 *h, int field, enum identifier_kind kind) {
 static int fact(struct hl7v2 *h, const char *system, struct str code, int field) {
   struct hl7v2_coded c = {.n = 0};
   if (!code.n) return OK;
-  for (size_t i = 0; i < code.n; i++)
-    if (code.p[i] <= ' ' || code.p[i] >= 0x7f || code.n > 16) return hl7v2_reject(h, field, "not a code", 103);
+  if (code.n > 16 || !hl7v2_token(code)) return hl7v2_reject(h, field, "not a code", 103);
   bool fits = hl7v2_append(&c, str_c(system)) && hl7v2_append(&c, STR("//")) && hl7v2_append(&c, code);
   BUG_IF(!fits);
   struct record r = {.kind = RECORD_EVENT, .code = {c.text, c.n}, .value = NAN, .time.us = TIME_STATIC};

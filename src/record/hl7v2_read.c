@@ -41,7 +41,8 @@ static void head(struct hl7v2 *h, const struct hl7v2_row *msh) {
 }
 
 /* Splits, in UTF-8. False: refused. */
-static bool ready(struct hl7v2 *h, struct str bytes, struct hl7v2_row *msh) {
+static bool ready(struct hl7v2 *h, struct str bytes) {
+  struct hl7v2_row *msh = &h->head;
   const char *why = bytes.n && memchr(bytes.p, 0, bytes.n) ? "holds a byte of zero" : hl7v2_split(h->arena, bytes, &h->m);
   if (!why && !h->m.n) why = "an empty message";
   if (why) return refuse(h, "AE", 0, why, 100), false;
@@ -60,7 +61,8 @@ static bool ready(struct hl7v2 *h, struct str bytes, struct hl7v2_row *msh) {
   return true;
 }
 
-static bool wanted(struct hl7v2 *h, const struct hl7v2_row *msh) {
+static bool wanted(struct hl7v2 *h) {
+  const struct hl7v2_row *msh = &h->head;
   bool type;
   struct str code = hl7v2_part(&h->m, msh->field[9], 1, 1);
   if (!str_starts(h->answer->version, STR("2."))) return refuse(h, "AR", 12, "not a version 2 message", 203), false;
@@ -80,31 +82,30 @@ static int leftovers(struct hl7v2 *h, const struct hl7v2_segment_kind *kind, con
 }
 
 static int segment(struct hl7v2 *h, const struct hl7v2_segment *s, uint64_t *persons) {
-  struct hl7v2_row row;
+  struct hl7v2_row *row = &h->cut;
   const struct hl7v2_segment_kind *kind = hl7v2_segment_kind(s->name);
   bool pid = memcmp(s->name, "PID", 4) == 0;
-  hl7v2_cut(&h->m, s, &row);
-  h->at = &row;
+  hl7v2_cut(&h->m, s, row);
+  h->at = row;
   if (!s->name[0]) return hl7v2_reject(h, 0, "a line that is no segment", 100);
   if (memcmp(s->name, "OBX", 4) != 0) TRY(hl7v2_text_end(h));
   if (!kind) return h->person.n ? hl7v2_drop(h, 0) : OK;
   if (memcmp(s->name, "MSH", 4) == 0) return hl7v2_reject(h, 0, "a message inside a message", 100);
   if (!pid && kind->take && !h->person.n && memcmp(s->name, "EVN", 4) != 0) return OK; /* its PID was refused, or there is none */
-  if (kind->take) TRY(kind->take(h, &row));
+  if (kind->take) TRY(kind->take(h, row));
   if (pid && h->person.n) ++*persons;
-  return leftovers(h, kind, &row);
+  return leftovers(h, kind, row);
 }
 
 static int take(struct hl7v2 *h, struct str bytes) {
-  struct hl7v2_row msh;
   uint64_t persons = 0;
   struct record_time t;
-  if (!ready(h, bytes, &msh) || !wanted(h, &msh)) return OK;
+  if (!ready(h, bytes) || !wanted(h)) return OK;
   h->stats->resources++;
   h->when = h->observed = (struct record_time){.us = TIME_STATIC};
   if (hl7v2_when(h, 7, &t)) h->when = t;
   for (uint32_t i = 1; i < h->m.n; i++) TRY(segment(h, &h->m.segment[i], &persons));
-  h->at = &msh;
+  h->at = &h->head;
   TRY(hl7v2_text_end(h));
   if (persons) return h->answer->code = "AA", OK;
   h->answer->code = "AE";
@@ -148,17 +149,17 @@ static int nobody(void *ctx UNUSED, const struct record *r UNUSED, struct error 
 
 /* Which visit does this message take back? 0 = none. */
 static uint64_t cancels(struct hl7v2 *h, struct str bytes, enum hl7v2_undo *what) {
-  struct hl7v2_row row;
+  struct hl7v2_row *row = &h->cut;
   uint64_t visit = 0;
-  if (!ready(h, bytes, &row) || !wanted(h, &row)) return 0;
+  if (!ready(h, bytes) || !wanted(h)) return 0;
   *what = hl7v2_undoes(h->tables, h->trigger);
   if (*what == HL7V2_UNDO_NONE) return 0;
   for (uint32_t i = 1; i < h->m.n; i++) {
     bool pid = memcmp(h->m.segment[i].name, "PID", 4) == 0, pv1 = memcmp(h->m.segment[i].name, "PV1", 4) == 0;
     if (!pid && !pv1) continue;
-    hl7v2_cut(&h->m, &h->m.segment[i], &row);
-    h->at = &row;
-    if (pid && hl7v2_take_pid(h, &row) < 0) return 0;
+    hl7v2_cut(&h->m, &h->m.segment[i], row);
+    h->at = row;
+    if (pid && hl7v2_take_pid(h, row) < 0) return 0;
     if (pv1 && h->person.n) visit = hl7v2_visit_of(h);
   }
   return visit;

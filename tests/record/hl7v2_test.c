@@ -243,6 +243,16 @@ TEST(discharge_and_planned_visits) {
   catcher_close(&c);
 }
 
+TEST(words_are_no_codes) {
+  struct catcher c = {0};
+  take(&c, ADT("A01") "PID|1||7^^^H^MR||X^Y||19610615|F e|||||||M//x\rPV1|1|I||||||||||||Eve went||||||||||||||||||||||home now||||||||201903040100|20190305\r");
+  for (size_t i = 0; i < c.n; i++)
+    for (size_t k = 0; k < c.records[i].r.code.n; k++) assert_true(c.records[i].r.code.p[k] > ' ' && c.records[i].r.code.p[k] < 0x7f);
+  assert_non_null(event_of(&c, "ENCOUNTER//IMP"));
+  assert_null(event_of(&c, "MARITAL//M//x"));
+  catcher_close(&c);
+}
+
 TEST(other_separators_and_character_sets) {
   struct catcher c = {0};
   take(&c, "MSH$%*!@$A$B$C$D$20190304$$ADT%A28$M$P$2.3\rPID$1$$7%%%H@1.2@ISO%MR$$M!F!LLER%JO*NICK%NAME$$19500101$M\r");
@@ -491,6 +501,7 @@ int main(void) {
                                      cmocka_unit_test(medication_and_vaccines),
                                      cmocka_unit_test(a_merge_says_who_is_one),
                                      cmocka_unit_test(discharge_and_planned_visits),
+                                     cmocka_unit_test(words_are_no_codes),
                                      cmocka_unit_test(other_separators_and_character_sets),
                                      cmocka_unit_test(what_is_not_taken_is_answered_so),
                                      cmocka_unit_test(a_bad_part_is_refused_alone_and_said_as_a_warning),
