@@ -72,10 +72,9 @@ struct model {
   uint32_t *knot_row; /* (codes) first row of the code's knots */
   uint8_t *knots;     /* (codes) 0 = the code has no values */
   struct model_task *task;
-  int tasks;
+  int tasks, packs;
   char *uncertainty;       /* text of uncertainty.json, NULL = none */
   struct model_pack *pack; /* (packs) sorted by place; NULL: nothing is laid out */
-  int packs;
   float *packed;
   size_t packed_floats;
   bool packed_back;

@@ -58,6 +58,7 @@ static int next_items(struct train_run *r, struct train_items *batch, struct err
     TRY(train_items_add(batch, item, e));
     positions += item->positions;
   }
+  train_data_ahead(&r->data, r->index, batch->n);
   return OK;
 }
 

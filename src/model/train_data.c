@@ -1,5 +1,7 @@
 /* What training reads, and in which order. */
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "base/random.h"
@@ -112,6 +114,22 @@ void train_data_close(struct train_data *d) {
   mem_free(d->examples);
   train_canaries_free(&d->canaries);
   *d = (struct train_data){0};
+}
+
+static void soon(const void *from, size_t bytes) {
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)from & ~(page - 1);
+  madvise((void *)start, (uintptr_t)from + bytes - start, MADV_WILLNEED); /* advice: whatever it answers */
+}
+
+void train_data_ahead(const struct train_data *d, int64_t index, size_t n) {
+  for (int64_t i = index; i < index + (int64_t)n && i < (int64_t)d->epoch.n; i++) {
+    const struct train_item *item = &d->epoch.at[i];
+    if (item->subject >= timeline_subjects(d->store)) continue; /* a canary: not in the store */
+    struct timeline_view v = timeline_view(d->store, item->subject);
+    soon(v.time, item->events * sizeof *v.time);
+    soon(v.code, item->events * sizeof *v.code);
+    soon(v.value, item->events * sizeof *v.value);
+  }
 }
 
 static void shuffle(struct train_item *at, size_t n, uint64_t seed, uint64_t stream) {

@@ -52,6 +52,8 @@ int train_data_open(const struct train_options *o, const struct model *m, const 
                     struct error *e) MUST_CHECK;
 void train_data_close(struct train_data *d);
 int train_data_epoch(struct train_data *d, int64_t epoch, struct error *e) MUST_CHECK;
+/* The lives of the next n items of the epoch will be read soon: the system fetches them from disk while this step computes. */
+void train_data_ahead(const struct train_data *d, int64_t index, size_t n);
 int train_lives(const struct train_data *d, enum split split, struct train_items *out, struct error *e) MUST_CHECK;
 int train_pack(const struct train_data *d, const struct train_item *item, struct token_batch *b, struct error *e) MUST_CHECK;
 struct timeline_view train_view(const struct train_data *d, uint32_t subject); /* a life of the store, or a canary */
