@@ -101,6 +101,9 @@ loss = E + A / (N / 1 M)^a + B / (D / 100 k)^b, N the trunk's multiplying parame
 """)
     for n, d, l in sorted(rows):
         f.write(f"| {n / 1e6:.3f} M | {d:,.0f} | {l:.4f} | {predict(law, n, d):.4f} |\n")
+    if min(law[2], law[3]) <= 0.04:
+        f.write("\nAn exponent lies at the least value tried (0.04): over this range the loss falls by nearly the same amount with every doubling, no floor is in sight, and E "
+                "and the factor beside that exponent cannot be told apart. Read the law as a curve through this range, not its E as a limit.\n")
     f.write("\n## Its own test\n\nFitted without the largest model, the law says what that model would lose:\n\n| positions | predicted | measured | off by |\n|---|---|---|---|\n")
     for n, d, l, p in sorted(held):
         f.write(f"| {d:,.0f} | {p:.4f} | {l:.4f} | {100 * (p / l - 1):+.2f} % |\n")
