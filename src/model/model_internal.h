@@ -224,23 +224,6 @@ double task_logit(const struct model *m, const struct model_task *t, const float
 struct task_example;
 double wide_logit(const struct model_task *t, const float *row);  /* of the linear part alone */
 double table_logit(const struct model_task *t, const float *row); /* of both tabular parts */
-/* Fits the linear part: logistic regression (or Cox's, where `time` is given), L2 strength by cross-validation (folds by person, so that
- * one person is never on both sides). x: (n, columns) features, NaN = missing; is_count: columns taken as log1p. oof (n, or NULL)
- * receives each row's logit from a fit that has not seen its person. */
-struct wide_data {
-  const float *x;
-  const uint8_t *y, *is_count;
-  const uint8_t *fold; /* (n) < WIDE_FOLDS */
-  const float *time;   /* to event or end of follow-up; NULL: yes or no */
-  uint32_t n, columns;
-  double *oof;
-};
-#define WIDE_FOLDS 5
-struct pool;
-int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_data *d, struct pool *pool, struct error *e) MUST_CHECK;
-/* Weights of two parts from answers that neither was fitted on (two NULL = one part). With `time`, by Cox's partial likelihood. */
-void table_fit(struct model_task *t, const double *linear, const double *trees, const uint8_t *y, const float *time, uint32_t n);
-void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, const float *time, uint32_t n);
 double auroc(const double *score, const uint8_t *y, uint32_t n);
 int model_task_write(const struct model_task *t, struct buf *json, struct error *e) MUST_CHECK;
 int model_task_read(struct model_task *t, const char *path, struct error *e) MUST_CHECK;

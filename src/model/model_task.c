@@ -10,6 +10,7 @@
 #include "model/model_internal.h"
 #include "model/task_cox.h"
 #include "model/task_trees.h"
+#include "model/task_wide.h"
 #include "token/token.h"
 
 #define WIDE_CLIP 4.0f

@@ -315,10 +315,10 @@ static int add_booster(struct trees *t, BoosterHandle m, uint32_t cap, struct er
   TRY(check(XGBoosterSaveModelToBuffer(m, "{\"format\":\"json\"}", &n, &text), e));
   TRY(json_parser_new(&jp, e));
   int rc = json_parse(jp, text, n, n, &root, e);
-  struct json list =
-      rc < 0 ? (struct json){0} : json_get(json_get(json_get(json_get(root, "learner"), "gradient_booster"), "model"), "trees");
+  static const char *const path[] = {"learner", "gradient_booster", "model", "trees"};
+  for (size_t i = 0; rc >= 0 && i < sizeof path / sizeof *path; i++) root = json_get(root, path[i]);
   if (rc >= 0) {
-    struct json_iter it = json_items(list);
+    struct json_iter it = json_items(root);
     struct json tree;
     while (rc >= 0 && json_next(&it, &tree)) rc = add_tree(t, tree, cap, e);
   }

@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/thread.h"
 #include "model/task_trees.h"
+#include "model/task_wide.h"
 #include "model/train_internal.h"
 
 #define TUNING_POSITIONS 100000 /* enough for a loss to two digits */

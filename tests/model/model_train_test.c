@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "model/train_internal.h"
+#include "model/task_wide.h"
 #include "train_fixture.h"
 
 static struct trained x;

@@ -12,6 +12,7 @@
 #include "base/thread.h"
 #include "model/task_cox.h"
 #include "model/task_trees.h"
+#include "model/task_wide.h"
 #include "model/model_internal.h"
 
 enum { ROWS = 1400, COLUMNS = 12 };
