@@ -9,7 +9,7 @@
 #include "deid/deid.h"
 #include "deid/text.h"
 
-enum { PLAIN_LIMIT = 64 << 20, KNOWN_MOST = 256, SHIFT_DAYS = 365 };
+enum { PLAIN_LIMIT = 64 << 20, KNOWN_MOST = 512, SHIFT_DAYS = 365 };
 
 struct run {
   struct text_scrubber *scrubber;
@@ -24,44 +24,31 @@ struct run {
   bool spans_only, bytes;
   struct arena person; /* identifiers of one person; wiped */
   struct text_known known[KNOWN_MOST];
-  uint32_t known_n;
-  int shift_max;
+  int shift_days_max; /* of the policy */
+  bool drawn;         /* a shift that the vault has to keep */
   uint64_t texts, dropped, left, labels[TEXT_LABELS], in_bytes;
 };
 
 /* ---- the person ---- */
 
-static int keep_identifier(void *ctx, const struct vault_identifier *id, struct error *e) {
-  struct run *r = ctx;
-  if (r->known_n == KNOWN_MOST) return OK;
-  struct str value = str_copy(&r->person, id->value);
-  if (!value.p && id->value.n) return error_set(e, E_NOMEM, "no memory for a person's identifiers");
-  r->known[r->known_n++] = (struct text_known){id->kind, value};
-  return OK;
-}
-
 static int person_of(struct run *r, struct json root, struct text_person *who, struct error *e) {
   struct str person = json_str(json_get(root, "person")), source = json_str(json_get(root, "source"));
   int64_t pseudonym;
   char name[64] = "fhir";
-  *who = (struct text_person){.known = r->known, .dates = r->dates, .language = json_str(json_get(root, "language"))};
+  *who = (struct text_person){.dates = r->dates, .language = json_str(json_get(root, "language"))};
   bool day_first = false;
   if (json_bool(json_get(root, "day_first"), &day_first)) who->day_first = day_first;
   crypto_generichash(who->seed, sizeof who->seed, (const uint8_t *)person.p, person.n, r->key, sizeof r->key);
   who->shift_days = (int32_t)((who->seed[0] | (uint32_t)who->seed[1] << 8) % (2 * SHIFT_DAYS)) - SHIFT_DAYS;
   if (who->shift_days >= 0) who->shift_days++;
   arena_reset(&r->person);
-  r->known_n = 0;
   if (!r->vault || !person.n) return OK;
   if (source.n && source.n < sizeof name) memcpy(name, source.p, source.n), name[source.n] = 0;
   TRY(vault_find(r->vault, name, person, &pseudonym, e));
-  TRY(vault_identifiers(r->vault, pseudonym, keep_identifier, r, e));
-  TRY(vault_secret(r->vault, pseudonym, "surrogates", who->seed, e));
-  who->known_n = r->known_n;
-  if (r->dates != DEID_DATES_SHIFT) return OK;
-  bool drawn; /* the same shift as the person's records */
-  TRY(vault_person_shift(r->vault, pseudonym, r->shift_max, &who->shift_days, &drawn, e));
-  return drawn ? vault_commit(r->vault, e) : OK;
+  bool drawn;
+  TRY(text_person_of(r->vault, pseudonym, r->shift_days_max, &r->person, r->known, KNOWN_MOST, who, &drawn, e));
+  r->drawn |= drawn;
+  return OK;
 }
 
 /* ---- writing ---- */
@@ -214,7 +201,6 @@ static int set_up(struct run *r, struct cli *c, struct deid_policy *policy, stru
   const char *offsets = cli_text(c, "offsets", "codepoints");
   char path[4096], file[128];
   r->dates = DEID_DATES_YEAR;
-  r->shift_max = SHIFT_DAYS;
   if (name) {
     snprintf(file, sizeof file, "policy/%.100s.json", name);
     if (strchr(name, '/') || str_ends(str_c(name), STR(".json")))
@@ -222,8 +208,7 @@ static int set_up(struct run *r, struct cli *c, struct deid_policy *policy, stru
     else
       TRY(file_join(path, sizeof path, file_data_dir(), file, e));
     TRY(deid_policy_load(path, policy, e));
-    r->dates = policy->dates;
-    if (policy->shift_days_max) r->shift_max = policy->shift_days_max;
+    r->dates = policy->dates, r->shift_days_max = policy->shift_days_max;
     if (!mode) mode = policy->text == DEID_TEXT_SURROGATE ? "surrogate" : "tag";
     if (!config && policy->text_path[0]) config = policy->text_path;
   }
@@ -282,6 +267,15 @@ static int open_out(struct run *r, const char *path, struct error *e) {
   return r->to ? OK : error_set(e, E_IO, "cannot open %s for writing", path);
 }
 
+/* Shifts drawn now go into the vault, also when a later line was bad: what is written already was moved by them. */
+static bool keep_shifts(struct run *r, int *rc, struct error *e) {
+  struct error why = {0};
+  if (!r->drawn || vault_commit(r->vault, &why) == OK) return true;
+  *rc = why.code;
+  if (e) *e = why;
+  return false;
+}
+
 int cli_deid_text(struct cli *c, struct error *e) {
   struct deid_policy *policy = mem_alloc(sizeof *policy);
   struct run *r = mem_alloc(sizeof *r);
@@ -295,7 +289,9 @@ int cli_deid_text(struct cli *c, struct error *e) {
     if (rc == OK) rc = open_vault(r, c, e);
     if (rc == OK) rc = open_out(r, c->arg[1], e);
     if (rc == OK) rc = all_files(r, c->arg[0], e);
+    bool kept = keep_shifts(r, &rc, e);
     if (r->to && r->to != stdout && fclose(r->to) != 0 && rc == OK) rc = error_set(e, E_IO, "cannot write the output");
+    if (!kept && r->to && r->to != stdout) (void)remove(c->arg[1]); /* its dates were moved by shifts that nobody knows */
     if (r->to == stdout && fflush(stdout) != 0 && rc == OK) rc = error_set(e, E_IO, "cannot write the output");
     if (rc == OK) say(r, c);
     text_work_free(r->work);

@@ -91,4 +91,10 @@ void text_work_free(struct text_work *w); /* wipes */
 int text_find(struct text_work *w, struct str text, const struct text_person *who, struct text_spans *out, struct error *e) MUST_CHECK;
 int text_scrub(struct text_work *w, struct str text, const struct text_person *who, enum text_mode mode, struct text_result *out,
                struct error *e) MUST_CHECK;
+
+/* What the vault knows of a person, into `who`: identifiers (at most `most`; their strings in `a`), the birth date among them, and the
+ * seed of the surrogates. With DEID_DATES_SHIFT in who->dates the shift too, which is drawn now if the person had none (at most `max`
+ * days either way): *drawn, then vault_commit keeps it. The other fields stay. */
+int text_person_of(struct vault *v, int64_t pseudonym, int max, struct arena *a, struct text_known *known, uint32_t most,
+                   struct text_person *who, bool *drawn, struct error *e) MUST_CHECK;
 #endif
