@@ -97,19 +97,21 @@ static int run_train(struct cli *c, struct error *e) {
     TRY(tagger_recipe(c->arg[1], cli_text(c, "data", env_get("DATA")), &choice, out, &report, e));
     return print_report(c, &report, 0, e);
   }
-  struct tagger_options o = {.epochs = (int)cli_integer(c, "epochs", 12),
-                             .seed = (uint64_t)cli_integer(c, "seed", 1),
-                             .runs = (uint32_t)cli_integer(c, "runs", 1),
-                             .lists = cli_text(c, "lists", NULL),
-                             .merge = cli_flag(c, "merge"),
-                             .scheme = (uint32_t)cli_integer(c, "scheme", 0),
-                             .min_count = (uint32_t)cli_integer(c, "min-count", 0),
-                             .decay = cli_number(c, "decay", 0),
-                             .rate = cli_number(c, "rate", 0),
-                             .dropout = cli_number(c, "dropout", 0.3),
-                             .lean = cli_number(c, "lean", 0.6),
-                             .least = cli_number(c, "least", 0),
-                             .templates = hex ? strtoull(hex, NULL, 16) : 0};
+  struct tagger_options o = {
+      .epochs = (int)cli_integer(c, "epochs", 12),
+      .seed = (uint64_t)cli_integer(c, "seed", 1),
+      .runs = (uint32_t)cli_integer(c, "runs", 1),
+      .lists = cli_text(c, "lists", NULL),
+      .merge = cli_flag(c, "merge"),
+      .scheme = (uint32_t)cli_integer(c, "scheme", 0),
+      .min_count = (uint32_t)cli_integer(c, "min-count", 0),
+      .decay = cli_number(c, "decay", 0),
+      .rate = cli_number(c, "rate", 0),
+      .dropout = cli_number(c, "dropout", 0.3),
+      .lean = cli_number(c, "lean", 0.6),
+      .least = cli_number(c, "least", 0),
+  };
+  if (hex) tagger_templates(hex, o.templates);
   struct tagger_set s;
   TRY(tagger_set_open(&s, e));
   int rc = examples_of(c, c->arg[1], true, &s, e);

@@ -1,7 +1,7 @@
 /* The tagger's file and its decoder.
  *
- * File, little endian: "vitaeTAG" | u32 version 1 | u32 bytes of the payload unpacked | zstd frame | u64 hash64 of all before.
- * Payload: u32 labels, scheme, rows, lists | u64 templates | f32 scale | labels x (u8 kind, u8 n, name) | lists x (u8 n, name, u32 blocks,
+ * File, little endian: "vitaeTAG" | u32 version 2 | u32 bytes of the payload unpacked | zstd frame | u64 hash64 of all before.
+ * Payload: u32 labels, scheme, rows, lists | 2 x u64 templates | f32 scale | labels x (u8 kind, u8 n, name) | lists x (u8 n, name, u32 blocks,
  * 32 * blocks bytes) | i16 transitions [3][tags][tags] | keys as varint differences, ascending | rows x ceil(tags / 8) bytes: which
  * weights are not zero | those weights, i8. Tags: 0 outside, then B I (scheme 2) or B I E S (scheme 4) of each label. The model is a
  * linear-chain CRF (Lafferty et al. 2001) with hashed features (Weinberger et al. 2009); decoding is Viterbi over whole tokens, and a tag
@@ -17,12 +17,13 @@
 #include "deid/tagger_private.h"
 
 #define MAGIC "vitaeTAG"
-#define VERSION 1
+#define VERSION 2
 #define HEAD 16
 #define PAYLOAD_MOST (64u << 20)
 #define BUCKET 4u
 #define HUGE (4u << 20)
 #define CROWD 1024          /* honest keys are spread; these would only make the table slow */
+#define REACH 3             /* how far an entity may go from what is loud in it, where only that is asked for */
 #define SEGMENT (32u << 10) /* longer texts are cut here at white space: tables stay in the cache, memory stays bounded */
 
 bool tagger_starts(uint32_t scheme, uint32_t tag) { return tag && ((tag - 1) % scheme == 0 || (tag - 1) % scheme == 3); }
@@ -82,7 +83,7 @@ static int read_name(struct cursor *c, char *out, size_t size, struct error *e) 
 
 static int read_shape(struct tagger *t, struct cursor *c, struct error *e) {
   t->labels = take_u32(c), t->scheme = take_u32(c), t->rows = take_u32(c), t->lists = take_u32(c);
-  t->templates = take_u64(c);
+  t->templates[0] = take_u64(c), t->templates[1] = take_u64(c);
   uint32_t scale = take_u32(c);
   memcpy(&t->scale, &scale, sizeof scale);
   if (c->bad || !t->labels || t->labels > TAGGER_LABELS || (t->scheme != 2 && t->scheme != 4) || t->rows >= (1u << TAGGER_ROW_BITS) - 1 ||
@@ -103,6 +104,7 @@ static int read_shape(struct tagger *t, struct cursor *c, struct error *e) {
     t->list[i].blocks = blocks;
     if (!(t->list[i].bits = reserve(t, 32, blocks))) return error_set(e, E_NOMEM, "no memory for the tagger");
     memcpy(t->list[i].bits, bits, (size_t)blocks * 32);
+    if (strcmp(t->list[i].name, "words") == 0) t->words |= (uint16_t)(1u << i);
   }
   return OK;
 }
@@ -176,7 +178,8 @@ int tagger_load_bytes(const uint8_t *p, size_t n, struct tagger **out, struct er
   if (n < HEAD + 8 || memcmp(p, MAGIC, 8) != 0) return error_set(e, E_INPUT, "not a tagger's file");
   struct cursor head = {p + 8, n - 8, false}, tail = {p + n - 8, 8, false};
   uint32_t version = take_u32(&head), size = take_u32(&head);
-  if (version > VERSION) return error_set(e, E_VERSION, "the tagger's file has version %u; this program reads up to %d", version, VERSION);
+  if (version != VERSION)
+    return error_set(e, E_VERSION, "the tagger's file has version %u, this program reads %d: learn it anew", version, VERSION);
   if (take_u64(&tail) != hash64(p, n - 8, 0)) return broken(e, "checksum");
   if (size > PAYLOAD_MOST) return error_set(e, E_LIMIT, "the tagger's file is too large");
   uint8_t *payload = mem_alloc(size + 1);
@@ -239,7 +242,7 @@ static int rounded(float v, int most) {
 static void put_shape(const struct tagger *t, uint32_t rows, float scale, struct buf *b) {
   uint32_t bits;
   put_u32(b, t->labels), put_u32(b, t->scheme), put_u32(b, rows), put_u32(b, t->lists);
-  put_u64(b, t->templates);
+  put_u64(b, t->templates[0]), put_u64(b, t->templates[1]);
   memcpy(&bits, &scale, sizeof bits);
   put_u32(b, bits);
   for (uint32_t i = 0; i < t->labels; i++) {
@@ -432,29 +435,59 @@ static void step(const struct tagger *t, uint32_t space, const int32_t *v, const
     }
 }
 
-static void decode(const struct tagger *t, struct work *w, uint32_t n) {
+/* The tokens from `from` on, up to `to`; what is before and behind them is outside of every entity. */
+static void decode_run(const struct tagger *t, struct work *w, uint32_t from, uint32_t to, uint32_t n) {
   int32_t a[TAGGER_TAGS], b[TAGGER_TAGS], *v = a, *next = b;
   int16_t sum[TAGGER_TAGS];
   struct stage stage[3];
   for (uint32_t k = 0; k < TAGGER_TAGS; k++) v[k] = k ? TAGGER_NEVER : 0;
   const struct tagger_token *token = w->tokens + TAGGER_EDGE;
-  ask_slots(t, token, &stage[0]);
-  if (n > 1) ask_slots(t, token + 1, &stage[1]);
-  ask_rows(t, &stage[0]);
-  for (uint32_t i = 0; i < n; i++) {
-    if (i + 2 < n) ask_slots(t, token + i + 2, &stage[(i + 2) % 3]);
-    if (i + 1 < n) ask_rows(t, &stage[(i + 1) % 3]);
+  ask_slots(t, token + from, &stage[from % 3]);
+  if (from + 1 < to) ask_slots(t, token + from + 1, &stage[(from + 1) % 3]);
+  ask_rows(t, &stage[from % 3]);
+  for (uint32_t i = from; i < to; i++) {
+    if (i + 2 < to) ask_slots(t, token + i + 2, &stage[(i + 2) % 3]);
+    if (i + 1 < to) ask_rows(t, &stage[(i + 1) % 3]);
     add_rows(t, stage[i % 3].row, stage[i % 3].rows, sum);
     step(t, token[i].space, v, sum, next, w->back + (size_t)i * t->padded);
     int32_t *old = v;
     v = next, next = old;
   }
+  const int32_t *out = to < n ? t->transition + (size_t)token[to].space * t->tags * t->padded : NULL; /* to "outside" */
   uint32_t best = 0;
-  for (uint32_t k = 1; k < t->tags; k++)
-    if (v[k] > v[best] && (t->scheme == 2 || tagger_ends(4, k))) best = k;
-  for (uint32_t i = n; i-- > 0;) {
+  for (uint32_t k = 1; k < t->tags; k++) {
+    if (t->scheme == 4 && !tagger_ends(4, k)) continue;
+    if (v[k] + (out ? out[(size_t)k * t->padded] : 0) > v[best] + (out ? out[(size_t)best * t->padded] : 0)) best = k;
+  }
+  for (uint32_t i = to; i-- > from;) {
     w->best[i] = (uint8_t)best;
     best = w->back[(size_t)i * t->padded + best];
+  }
+}
+
+/* What has to be in a name or a number that the text part believes: a capital on no ordinary word, three digits, an at sign. */
+static bool loud(const struct tagger *t, const struct tagger_token *k) {
+  if (k->shape >= SHAPE_OTHER) return k->shape == SHAPE_OTHER + '@';
+  if (k->shape >= SHAPE_DIGIT) return k->shape >= SHAPE_DIGIT + 3;
+  return k->shape != SHAPE_LOWER && !(k->lists & t->words);
+}
+
+static void decode(const struct tagger *t, struct work *w, uint32_t n, bool all) {
+  if (all) {
+    decode_run(t, w, 0, n, n);
+    return;
+  }
+  const struct tagger_token *token = w->tokens + TAGGER_EDGE;
+  memset(w->best, 0, n);
+  for (uint32_t i = 0, from, to; i < n; i = to) {
+    for (to = i + 1; i < n && !loud(t, &token[i]); i++) to = i + 2;
+    if (i >= n) break;
+    uint32_t last = i;
+    for (uint32_t k = i + 1; k < n && k <= last + 2 * REACH + 1; k++)
+      if (loud(t, &token[k])) last = k;
+    from = i > REACH ? i - REACH : 0;
+    to = last + REACH + 1 < n ? last + REACH + 1 : n;
+    decode_run(t, w, from, to, n);
   }
 }
 
@@ -472,7 +505,7 @@ static int spans_of(const struct tagger *t, const struct work *w, uint32_t n, ui
   return OK;
 }
 
-static int segment(const struct tagger *t, struct str text, uint32_t offset, bool own, struct text_spans *out, struct error *e) {
+static int segment(const struct tagger *t, struct str text, uint32_t offset, bool own, bool all, struct text_spans *out, struct error *e) {
   uint32_t n = tagger_token_count(text);
   if (!n) return OK;
   size_t tokens = (n + 2 * TAGGER_EDGE) * sizeof(struct tagger_token), scratch = tagger_scratch(n) * sizeof(uint32_t);
@@ -484,7 +517,7 @@ static int segment(const struct tagger *t, struct str text, uint32_t offset, boo
                    .best = memory + tokens + scratch + (size_t)n * t->padded};
   BUG_IF(tagger_tokens(text, w.tokens) != n);
   tagger_context(w.tokens, n, t->list, t->lists, w.scratch);
-  decode(t, &w, n);
+  decode(t, &w, n, all);
   int rc = spans_of(t, &w, n, offset, own, out, e);
   mem_free(memory);
   return rc;
@@ -502,17 +535,22 @@ static size_t cut(struct str text) {
   return i;
 }
 
-static int find(const struct tagger *t, struct str text, bool own, struct text_spans *out, struct error *e) {
+static int find(const struct tagger *t, struct str text, bool own, bool all, struct text_spans *out, struct error *e) {
   if (text.n > UINT32_MAX - SEGMENT) return error_set(e, E_LIMIT, "a text of more than 4 GB");
   for (size_t at = 0; at < text.n;) {
     size_t n = cut((struct str){text.p + at, text.n - at});
-    TRY(segment(t, (struct str){text.p + at, n}, (uint32_t)at, own, out, e));
+    TRY(segment(t, (struct str){text.p + at, n}, (uint32_t)at, own, all, out, e));
     at += n;
   }
   return OK;
 }
 
-int tagger_find(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) { return find(t, text, false, out, e); }
+int tagger_find(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) {
+  return find(t, text, false, true, out, e);
+}
+int tagger_find_loud(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) {
+  return find(t, text, false, false, out, e);
+}
 int tagger_find_own(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) {
-  return find(t, text, true, out, e);
+  return find(t, text, true, true, out, e);
 }

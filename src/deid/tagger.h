@@ -34,16 +34,17 @@ struct tagger_options {
    * its own mapped to OTHER */
   struct str labels_map;
   /* zero stands for the default of each */
-  bool merge;         /* the labels are those of the map, not the data set's words; a word mapped to "" or not named is no entity */
-  uint32_t scheme;    /* 4 = BIOES (default), 2 = BIO: half the tags, faster */
-  uint32_t min_count; /* features seen less often are left out; default 2 */
-  double decay, rate; /* L2 strength; first step of AdaGrad */
-  double dropout;     /* share of features hidden from each step: texts unlike the examples fare better */
-  uint32_t runs;      /* learn this often, each time in another order, and keep the mean: steadier; default 1 */
-  double lean;        /* taken from the score of "no entity": finds more, and more wrongly */
-  double least;       /* weights nearer to zero are not written: smaller files */
-  uint64_t templates; /* bit k: feature template k of tagger_features.c */
+  bool merge;            /* the labels are those of the map, not the data set's words; a word mapped to "" or not named is no entity */
+  uint32_t scheme;       /* 4 = BIOES (default), 2 = BIO: half the tags, faster */
+  uint32_t min_count;    /* features seen less often are left out; default 2 */
+  double decay, rate;    /* L2 strength; first step of AdaGrad */
+  double dropout;        /* share of features hidden from each step: texts unlike the examples fare better */
+  uint32_t runs;         /* learn this often, each time in another order, and keep the mean: steadier; default 1 */
+  double lean;           /* taken from the score of "no entity": finds more, and more wrongly */
+  double least;          /* weights nearer to zero are not written: smaller files */
+  uint64_t templates[2]; /* bit k % 64 of element k / 64: feature template k of tagger_features.c; none = all */
 };
+void tagger_templates(const char *hex, uint64_t out[2]); /* up to 32 digits; the last 16 are element 0 */
 struct tagger_report {
   uint64_t tokens, features, crossing; /* crossing: spans whose edges are inside a token */
   double accuracy, seconds;
@@ -55,6 +56,9 @@ int tagger_load_bytes(const uint8_t *p, size_t n, struct tagger **out, struct er
 void tagger_free(struct tagger *t);
 /* Adds spans; out->at[i].label is an enum text_label. */
 int tagger_find(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) MUST_CHECK;
+/* The same, asking only round what is loud: capitals on words that are not in the list "words", three digits and more, "@". What is found
+ * elsewhere would need more than the tagger's word to be believed (text.c); leaving it out is what makes notes fast. */
+int tagger_find_loud(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) MUST_CHECK;
 /* The same with the data set's own words, for scoring: label index -> tagger_label. */
 int tagger_find_own(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) MUST_CHECK;
 const char *tagger_label(const struct tagger *t, int label); /* NULL beyond the last */

@@ -10,19 +10,19 @@ static inline uint32_t mix(uint32_t number, uint32_t a, uint32_t b, uint32_t c) 
 }
 
 #define F1(k, a) \
-  if (templates >> (k)&1) out[n++] = mix(k, (a), 0, 0)
+  if (templates[(k) / 64] >> (k) % 64 & 1) out[n++] = mix(k, (a), 0, 0)
 #define F2(k, a, b) \
-  if (templates >> (k)&1) out[n++] = mix(k, (a), (b), 0)
+  if (templates[(k) / 64] >> (k) % 64 & 1) out[n++] = mix(k, (a), (b), 0)
 #define F3(k, a, b, c) \
-  if (templates >> (k)&1) out[n++] = mix(k, (a), (b), (c))
+  if (templates[(k) / 64] >> (k) % 64 & 1) out[n++] = mix(k, (a), (b), (c))
 #define S(i) t[i].shape
 #define W(i) t[i].word
 #define G(i) (uint32_t) t[i].lists
 
 /* The numbers are part of the file format: a new template takes a new number. */
-uint32_t tagger_features(const struct tagger_token *t, uint64_t templates, uint32_t out[TAGGER_FEATURES]) {
+uint32_t tagger_features(const struct tagger_token *t, const uint64_t templates[2], uint32_t out[TAGGER_FEATURES]) {
   uint32_t n = 0;
-  out[n++] = mix(99, 0, 0, 0);
+  out[n++] = mix(199, 0, 0, 0);
   F1(0, W(0));
   F1(1, W(-1));
   F1(2, W(1));
@@ -49,8 +49,8 @@ uint32_t tagger_features(const struct tagger_token *t, uint64_t templates, uint3
   F1(23, t->suffix3);
   F1(24, t->suffix4);
   F2(25, t->suffix3, S(0));
-  F2(26, G(-1) << 8 | G(0), S(0));
-  F2(27, G(0) << 8 | G(1), S(0) << 8 ^ S(1));
+  F2(26, G(-1) << 16 | G(0), S(0));
+  F2(27, G(0) << 16 | G(1), S(0) << 8 ^ S(1));
   F2(28, t->field, t->since);
   F2(29, t->field, S(0));
   F2(30, t->field, W(0));
@@ -87,5 +87,13 @@ uint32_t tagger_features(const struct tagger_token *t, uint64_t templates, uint3
   F2(61, t->clause, S(0));
   F2(62, t->clause, t->inside);
   F2(63, t->ahead, S(0));
+  F2(64, t->trail & 0xFFFF, S(0));
+  F2(65, t->trail & 0xFFFF, W(0));
+  F2(66, t->trail >> 16, S(0));
+  F2(67, t->trail >> 16, W(0));
+  F3(68, t->trail >> 16, W(-1), S(0));
+  F3(69, W(-1), S(0), W(1));
+  F3(70, G(-1), W(0), G(1));
+  F3(71, t->suffix3, W(-1), S(1));
   return n;
 }

@@ -13,6 +13,8 @@ enum {                                                /* shapes of letter tokens
        SHAPE_CAPITALS,
        SHAPE_LETTER, /* one capital */
        SHAPE_MIXED,
+       SHAPE_CASELESS,  /* small letters in a text without any capital: there they say nothing */
+       SHAPE_SHOUTED,   /* capitals in a text without any small letter */
        SHAPE_DIGIT = 8, /* + digits, at most 15 */
        SHAPE_OTHER = 32
 };
@@ -28,15 +30,16 @@ struct tagger_token {
   uint32_t ahead;               /* the next number within six tokens: its shape and distance; 0 = none */
   uint32_t chunk;               /* shapes of all tokens up to the next white space on either side */
   uint32_t pattern;             /* what the chunk may be: enum pattern, and above it the lists of its first token */
+  uint32_t trail;               /* lists that had a word of this sentence before it, and the last such word's: its lists, how far back */
   uint32_t memory;              /* where the word stood first in the document: field or word before it; 0 = nowhere else */
-  uint8_t lists;                /* bit per word list */
+  uint16_t lists;               /* bit per word list */
   uint8_t space, since, place;  /* place: index in the line, since: tokens since the field's colon; both capped */
   uint8_t at, again, inside;    /* place in the chunk; how the word comes again in the document; place in the clause */
 };
 #define TAGGER_EDGE 4 /* sentinels before and after the tokens, so that windows need no test */
 
 /* ---- word lists: one blocked Bloom filter a list */
-#define TAGGER_LISTS 8
+#define TAGGER_LISTS 16
 struct tagger_list {
   char name[24];
   uint32_t blocks; /* of 32 bytes; a power of two is not needed */
@@ -57,8 +60,8 @@ uint32_t tagger_scratch(uint32_t n);
 void tagger_context(struct tagger_token *tokens, uint32_t n, const struct tagger_list *lists, uint32_t lists_n, uint32_t *scratch);
 
 /* ---- features */
-#define TAGGER_FEATURES 96
-uint32_t tagger_features(const struct tagger_token *t, uint64_t templates, uint32_t out[TAGGER_FEATURES]);
+#define TAGGER_FEATURES 128
+uint32_t tagger_features(const struct tagger_token *t, const uint64_t templates[2], uint32_t out[TAGGER_FEATURES]);
 #define TAGGER_TEMPLATES_ALL (~0ull)
 
 /* ---- labels. Tags: 0 = outside; with scheme 2 (BIO) 1 + 2k = B, 2 + 2k = I; with scheme 4 (BIOES) 1 + 4k = B, I, E, S */
@@ -75,11 +78,12 @@ struct tagger_label {
 };
 struct tagger {
   uint32_t labels, scheme, tags, padded, rows, bits;
-  uint64_t templates;
+  uint64_t templates[2];
   float scale;
   struct tagger_label label[TAGGER_LABELS];
   struct tagger_list list[TAGGER_LISTS];
   uint32_t lists;
+  uint16_t words;      /* the list of that name: ordinary words */
   int32_t *transition; /* [SPACES][tags][padded]; TAGGER_NEVER where not allowed */
   int32_t *margin;     /* [SPACES][tags]: by how much a tag must trail `outside` to matter no more */
   void *block;         /* table and weights */

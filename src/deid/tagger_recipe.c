@@ -158,6 +158,13 @@ static int read_grammar(struct kitchen *k, struct error *e) {
   return OK;
 }
 
+void tagger_templates(const char *hex, uint64_t out[2]) {
+  char high[24];
+  size_t n = strlen(hex), more = n > 16 ? n - 16 : 0;
+  snprintf(high, sizeof high, "%.*s", (int)(more < 16 ? more : 16), hex);
+  out[0] = strtoull(hex + more, NULL, 16), out[1] = strtoull(high, NULL, 16);
+}
+
 static double real(struct json j, const char *key, double otherwise) {
   double v;
   return json_f64(json_get(j, key), &v) ? v : otherwise;
@@ -172,9 +179,9 @@ static int options_of(struct kitchen *k, struct tagger_options *o, struct error 
   o->decay = real(j, "decay", 0), o->rate = real(j, "rate", 0), o->least = real(j, "least", 0), o->dropout = real(j, "dropout", 0),
   o->lean = real(j, "lean", 0);
   if (hex.n) {
-    char text[32];
+    char text[40];
     snprintf(text, sizeof text, "%.*s", STR_ARG(hex));
-    o->templates = strtoull(text, NULL, 16);
+    tagger_templates(text, o->templates);
   }
   TRY(own_path(k, map, false, path, sizeof path, e));
   TRY(file_read(&k->memory, path, 1u << 20, &o->labels_map, e));

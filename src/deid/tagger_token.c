@@ -192,7 +192,7 @@ uint32_t tagger_tokens(struct str text, struct tagger_token *tokens) {
 }
 
 /* ---- the whole document */
-static bool is_word(const struct tagger_token *t) { return t->shape >= SHAPE_LOWER && t->shape <= SHAPE_MIXED; }
+static bool is_word(const struct tagger_token *t) { return t->shape >= SHAPE_LOWER && t->shape <= SHAPE_SHOUTED; }
 static bool is_number(const struct tagger_token *t) { return t->shape >= SHAPE_DIGIT && t->shape < SHAPE_OTHER; }
 
 static void lines(struct tagger_token *t, uint32_t n) {
@@ -281,11 +281,11 @@ static void chunks(struct tagger_token *t, uint32_t n) {
   }
 }
 
-static uint8_t in_lists(const struct tagger_list *lists, uint32_t lists_n, uint32_t word) {
+static uint16_t in_lists(const struct tagger_list *lists, uint32_t lists_n, uint32_t word) {
   uint64_t spread = hash64_u64(word);
   uint32_t in = 0;
   for (uint32_t l = 0; l < lists_n; l++) in |= (uint32_t)tagger_list_has(&lists[l], spread) << l;
-  return (uint8_t)in;
+  return (uint16_t)in;
 }
 
 static void lists_of(struct tagger_token *t, uint32_t n, const struct tagger_list *lists, uint32_t lists_n) {
@@ -293,8 +293,21 @@ static void lists_of(struct tagger_token *t, uint32_t n, const struct tagger_lis
     if (!is_word(&t[i]) || t[i].shape == SHAPE_LETTER) continue;
     t[i].lists |= in_lists(lists, lists_n, t[i].plain);
     if (t[i].shape == SHAPE_LOWER || t[i + 1].shape == SHAPE_LOWER || !is_word(&t[i + 1])) continue;
-    uint8_t both = in_lists(lists, lists_n, tagger_phrase_hash(t[i].plain, t[i + 1].plain));
+    uint16_t both = in_lists(lists, lists_n, tagger_phrase_hash(t[i].plain, t[i + 1].plain));
     t[i].lists |= both, t[i + 1].lists |= both;
+  }
+}
+
+/* "Hermana de 55 años": what the sentence has spoken of so far says whose age it is. */
+static void trails(struct tagger_token *t, uint32_t n) {
+  enum { FAR = 7 };
+  uint32_t seen = 0, last = 0, away = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t before = t[(int64_t)i - 1].shape - SHAPE_OTHER;
+    if (t[i].space == SPACE_LINE || before == ';' || (before == '.' && t[i].space != SPACE_NONE)) seen = last = away = 0;
+    t[i].trail = seen | (last ? tagger_phrase_hash(last, away < FAR ? away : FAR) << 16 : 0);
+    away++;
+    if (t[i].lists) seen |= t[i].lists, last = t[i].lists, away = 0;
   }
 }
 
@@ -331,7 +344,7 @@ static void memories(struct tagger_token *t, uint32_t n, uint32_t *table) {
           *s = i + 1;
         else
           small[*s - 1] |= 4;
-        small[*s - 1] |= k->shape == SHAPE_LOWER ? 1 : 2;
+        small[*s - 1] |= k->shape == SHAPE_LOWER || k->shape == SHAPE_CASELESS ? 1 : 2;
       } else if (*s) {
         const struct tagger_token *first = &t[*s - 1];
         k->again = (uint8_t)small[*s - 1];
@@ -340,11 +353,27 @@ static void memories(struct tagger_token *t, uint32_t n, uint32_t *table) {
     }
 }
 
+/* In a text that has one case only, case tells nothing of a word: such words get shapes of their own. */
+static void cases(struct tagger_token *t, uint32_t n) {
+  uint32_t small = 0, capitals = 0, others = 0, words_least = 3;
+  for (uint32_t i = 0; i < n && !others && !(small && capitals); i++) {
+    small += t[i].shape == SHAPE_LOWER;
+    capitals += t[i].shape == SHAPE_CAPITALS || t[i].shape == SHAPE_LETTER;
+    others += t[i].shape == SHAPE_TITLE || t[i].shape == SHAPE_MIXED;
+  }
+  if (others || (small && capitals) || small + capitals < words_least) return;
+  uint32_t from = small ? SHAPE_LOWER : SHAPE_CAPITALS, to = small ? SHAPE_CASELESS : SHAPE_SHOUTED;
+  for (uint32_t i = 0; i < n; i++)
+    if (t[i].shape == from) t[i].shape = to, t[i].form = to | (t[i].form & ~255u);
+}
+
 void tagger_context(struct tagger_token *tokens, uint32_t n, const struct tagger_list *lists, uint32_t lists_n, uint32_t *scratch) {
   struct tagger_token *t = tokens + TAGGER_EDGE;
+  cases(t, n);
   lines(t, n);
   clauses(t, n);
   lists_of(t, n, lists, lists_n);
+  trails(t, n);
   chunks(t, n);
   memories(t, n, scratch);
 }

@@ -15,6 +15,11 @@
 #define SEQUENCE 48 /* a line end after this many tokens ends a sequence: many small steps learn faster than few large */
 #define NONE UINT32_MAX
 
+/* Rows of weights are multiples of sixteen floats. Element by element, so the sums do not depend on the machine. */
+typedef float floats __attribute__((vector_size(64), aligned(4), may_alias));
+static inline floats *at16(float *p, uint32_t i) { return (floats *)(void *)(p + i); }
+static inline const floats *of16(const float *p, uint32_t i) { return (const floats *)(const void *)(p + i); }
+
 struct sequence {
   uint32_t first, n; /* tokens */
 };
@@ -265,6 +270,8 @@ struct lattice {
   float *u, *alpha, *beta; /* [cap][padded]: exp of the scores; forward; backward */
   float *score;            /* [padded] */
   float *E;                /* [SPACES][tags][padded]: exp of transitions, 0 where not allowed */
+  uint32_t *stale;         /* places of E whose transition has changed since, some more than once */
+  size_t stale_n;
 };
 
 /* A share of the features is hidden from each step, others each time: the rest must do without them (Hinton et al. 2012). */
@@ -278,14 +285,14 @@ static void scores(const struct trainer *r, uint32_t token, float *s) {
   for (uint64_t k = r->from[token]; k < r->from[token + 1]; k++) {
     if (hidden(r, k)) continue;
     const float *w = r->w + (size_t)r->features[k] * padded;
-    if (k + 4 < r->from[token + 1]) __builtin_prefetch(r->w + (size_t)r->features[k + 4] * padded);
-    for (uint32_t at = 0; at < padded; at += 16)
-      for (uint32_t j = 0; j < 16; j++) s[at + j] += w[at + j];
+    for (uint32_t at = 0; k + 4 < r->from[token + 1] && at < padded; at += 16)
+      __builtin_prefetch(r->w + (size_t)r->features[k + 4] * padded + at);
+    for (uint32_t at = 0; at < padded; at += 16) *at16(s, at) += *of16(w, at);
   }
   for (uint32_t j = 0; r->dropout && j < padded; j++) s[j] *= r->boost;
 }
 
-static void exp_transitions(const struct trainer *r, float *E) {
+static void exp_transitions(const struct trainer *r, float *E) { /* all of them: at the start of a run */
   const struct tagger *m = &r->model;
   for (uint32_t s = 0; s < SPACES; s++)
     for (uint32_t from = 0; from < m->tags; from++)
@@ -293,6 +300,15 @@ static void exp_transitions(const struct trainer *r, float *E) {
         size_t at = ((size_t)s * m->tags + from) * m->padded + to;
         E[at] = tagger_follows(m->scheme, from, to) ? exp_of(r->transition[at]) : 0;
       }
+}
+
+enum { STALE_MOST = 1 << 16 };
+static void refresh(const struct trainer *r, struct lattice *l) {
+  if (l->stale_n > STALE_MOST)
+    exp_transitions(r, l->E);
+  else
+    for (size_t i = 0; i < l->stale_n; i++) l->E[l->stale[i]] = exp_of(r->transition[l->stale[i]]);
+  l->stale_n = 0;
 }
 
 #define FAINT 1e-9f
@@ -316,8 +332,7 @@ static void forward(const struct trainer *r, struct sequence q, struct lattice *
     for (uint32_t p = 0; p < tags; p++) {
       float from = i ? a[p - (int64_t)padded] : p == 0;
       if (from < FAINT) continue;
-      for (uint32_t at = 0; at < padded; at += 16)
-        for (uint32_t j = at; j < at + 16; j++) a[j] += from * E[(size_t)p * padded + j];
+      for (uint32_t at = 0; at < padded; at += 16) *at16(a, at) += from * *of16(E + (size_t)p * padded, at);
     }
     for (uint32_t j = 0; j < padded; j++) a[j] *= u[j];
     normalise(a, padded);
@@ -325,9 +340,9 @@ static void forward(const struct trainer *r, struct sequence q, struct lattice *
 }
 
 static float dot(const float *a, const float *b, uint32_t n) {
-  float s[16] = {0}, sum = 0;
-  for (uint32_t at = 0; at < n; at += 16)
-    for (uint32_t j = 0; j < 16; j++) s[j] += a[at + j] * b[at + j];
+  floats s = {0};
+  float sum = 0;
+  for (uint32_t at = 0; at < n; at += 16) s += *of16(a, at) * *of16(b, at);
   for (int j = 0; j < 16; j++) sum += s[j];
   return sum;
 }
@@ -368,7 +383,10 @@ static void update_transitions(struct trainer *r, struct sequence q, uint32_t i,
     for (uint32_t j = 0; j < tags; j++) {
       size_t at = ((size_t)space * tags + p) * padded + j;
       float d = from * E[(size_t)p * padded + j] * out[j] - (p == gold_from && j == gold_to);
-      if (d > 1e-4f || d < -1e-4f) ada(&r->transition[at], &r->transition_g[at], d, r->rate);
+      if (!(d > 1e-4f || d < -1e-4f)) continue;
+      ada(&r->transition[at], &r->transition_g[at], d, r->rate);
+      if (l->stale_n < STALE_MOST && tagger_follows(r->model.scheme, p, j)) l->stale[l->stale_n++] = (uint32_t)at;
+      if (l->stale_n == STALE_MOST) l->stale_n = SIZE_MAX; /* too many: all of them */
     }
   }
 }
@@ -380,8 +398,7 @@ static void sum_row(struct trainer *r, uint32_t f) {
   const float *w = r->w + (size_t)f * padded;
   float *sum = r->sum + (size_t)f * padded;
   r->touched[f] = r->step;
-  for (uint32_t at = 0; times > 0 && at < padded; at += 16)
-    for (uint32_t j = at; j < at + 16; j++) sum[j] += times * w[j];
+  for (uint32_t at = 0; times > 0 && at < padded; at += 16) *at16(sum, at) += times * *of16(w, at);
 }
 
 static void average(struct trainer *r, uint32_t features, uint32_t runs) {
@@ -405,11 +422,12 @@ static void update_rows(struct trainer *r, uint32_t token, const float *d) {
     float pull = r->decay * (float)(r->step - r->touched[f]);
     sum_row(r, f);
     if (pull > 0.3f) pull = 0.3f;
-    for (uint32_t at = 0; at < padded; at += 16)
-      for (uint32_t j = at; j < at + 16; j++) {
-        g[j] += d[j] * d[j];
-        w[j] -= (r->rate * d[j] + pull * w[j]) / sqrtf(g[j]);
-      }
+    for (uint32_t at = 0; at < padded; at += 16) {
+      floats root, *gain = at16(g, at), *weight = at16(w, at), slope = *of16(d, at);
+      *gain += slope * slope;
+      for (int j = 0; j < 16; j++) root[j] = sqrtf((*gain)[j]);
+      *weight -= (r->rate * slope + pull * *weight) / root;
+    }
   }
 }
 
@@ -417,7 +435,7 @@ static double learn(struct trainer *r, struct sequence q, struct lattice *l) {
   uint32_t padded = r->model.padded, tags = r->model.tags;
   float d[TAGGER_TAGS];
   double right = 0;
-  exp_transitions(r, l->E);
+  refresh(r, l);
   forward(r, q, l);
   backward(r, q, l);
   for (uint32_t i = 0; i < q.n; i++) {
@@ -448,11 +466,12 @@ static int lattice_make(const struct trainer *r, struct lattice *l, struct error
   size_t bytes = (size_t)l->cap * padded * sizeof(float);
   l->u = mem_alloc(bytes), l->alpha = mem_alloc(bytes), l->beta = mem_alloc(bytes);
   l->E = mem_alloc((size_t)SPACES * r->model.tags * padded * sizeof(float));
-  if (!l->u || !l->alpha || !l->beta || !l->E) return error_set(e, E_NOMEM, "no memory to learn");
+  l->stale = mem_alloc(STALE_MOST * sizeof *l->stale);
+  if (!l->u || !l->alpha || !l->beta || !l->E || !l->stale) return error_set(e, E_NOMEM, "no memory to learn");
   memset(l->E, 0, (size_t)SPACES * r->model.tags * padded * sizeof(float));
   return OK;
 }
-static void lattice_free(struct lattice *l) { mem_free(l->u), mem_free(l->alpha), mem_free(l->beta), mem_free(l->E); }
+static void lattice_free(struct lattice *l) { mem_free(l->u), mem_free(l->alpha), mem_free(l->beta), mem_free(l->E), mem_free(l->stale); }
 
 static int weights_make(struct trainer *r, uint32_t features, struct error *e) {
   size_t n = (size_t)features * r->model.padded, nt = (size_t)SPACES * r->model.tags * r->model.padded;
@@ -481,6 +500,7 @@ static int run_epochs(struct trainer *r, const struct tagger_options *o, uint32_
   struct rng rng;
   uint32_t *order = mem_alloc((r->sequences_n + 1) * sizeof *order);
   int rc = order ? lattice_make(r, &l, e) : error_set(e, E_NOMEM, "no memory to learn");
+  if (rc == OK) exp_transitions(r, l.E);
   rng_init(&rng, o->seed, 0x746167 + run);
   for (int epoch = 0; rc == OK && epoch < o->epochs; epoch++) {
     double right = 0;
@@ -511,7 +531,9 @@ static void trainer_release(struct trainer *r, uint32_t features) {
 static int train(struct trainer *r, const struct tagger_example *x, uint32_t n, const struct tagger_options *o, const char *path,
                  uint32_t *features, struct tagger_report *report, struct error *e) {
   r->model.scheme = o->scheme ? o->scheme : 4;
-  r->model.templates = o->templates ? o->templates : TAGGER_TEMPLATES_ALL;
+  bool all = !o->templates[0] && !o->templates[1];
+  r->model.templates[0] = all ? TAGGER_TEMPLATES_ALL : o->templates[0],
+  r->model.templates[1] = all ? TAGGER_TEMPLATES_ALL : o->templates[1];
   if (r->model.scheme != 2 && r->model.scheme != 4) return error_set(e, E_USAGE, "the scheme is 2 (BIO) or 4 (BIOES)");
   if (o->lists) TRY(tagger_lists_read(&r->memory, o->lists, r->model.list, &r->model.lists, e));
   for (int i = 0; o->list_files && o->list_files[i]; i++)

@@ -40,6 +40,7 @@ static bool place_label(int label) { return label == TEXT_LOCATION || label == T
 /* Whether two places with this between them are one: "123 Main St., Springfield", "Medical Center in Houston". */
 static bool one_place(const struct text_work *w, const struct text_span *a, const struct text_span *b) {
   if (!place_label(a->label) || !place_label(b->label) || b->start < a->end || b->start - a->end > 4) return false;
+  if (!w->s->options.join_places && (a->label != TEXT_LOCATION || b->label != TEXT_LOCATION)) return false;
   struct str between = {w->copy + a->end, b->start - a->end};
   if (str_eqc(between, " in ")) return a->label == TEXT_ORGANISATION && b->label == TEXT_LOCATION;
   bool stop = false, comma = false;
@@ -176,7 +177,8 @@ static uint32_t name_end(const struct text_work *w, uint32_t start, uint32_t end
 static int find_tagged(struct text_work *w, struct error *e) {
   if (!w->s->tagger) return OK;
   w->spare.n = 0;
-  TRY(tagger_find(w->s->tagger, work_text(w), &w->spare, e));
+  bool all = w->s->options.tagger_words; /* else names without such a word do not stand: see tagger_span_stands */
+  TRY((all ? tagger_find : tagger_find_loud)(w->s->tagger, work_text(w), &w->spare, e));
   for (uint32_t i = 0; i < w->spare.n; i++) {
     const struct text_span *s = &w->spare.at[i];
     if (s->end > w->copy_n || read_already(w, s)) continue;
@@ -261,8 +263,10 @@ static int find_all(struct text_work *w, struct str text, const struct text_pers
   uint32_t from = w->found.n;
   TRY(text_known_find(w, e));
   take_spans(w, from);
-  TRY(text_find_places(w, e));
-  TRY(text_find_names(w, e));
+  if (w->s->options.grammar) {
+    TRY(text_find_places(w, e));
+    TRY(text_find_names(w, e));
+  }
   TRY(find_tagged(w, e));
   for (uint32_t i = 0; i < w->found.n; i++) widen(w, &w->found.at[i]);
   merge(w, &w->found);

@@ -117,9 +117,11 @@ static int flag(struct json root, const char *key, bool *out, struct error *e) {
 
 static int load_options(struct text_options *o, struct json root, struct error *e) {
   int64_t limit;
-  *o = (struct text_options){.titles = true};
+  *o = (struct text_options){.titles = true, .join_places = true, .grammar = true};
   TRY(flag(root, "titles", &o->titles, e));
   TRY(flag(root, "countries", &o->countries, e));
+  TRY(flag(root, "grammar", &o->grammar, e));
+  TRY(flag(root, "join_places", &o->join_places, e));
   TRY(flag(root, "tagger_words", &o->tagger_words, e));
   TRY(labels(root, "tagger_labels", ~0u, &o->tagger_labels, e));
   TRY(labels(root, "drop_labels", 0, &o->drop_labels, e));

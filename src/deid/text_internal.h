@@ -40,6 +40,7 @@ enum text_class {
   IN_SAINT = 1u << 25,    /* St, Saint, Mount */
   IN_SUFFIX = 1u << 26,   /* Jr, III */
   IN_DOING = 1u << 27,    /* was, may, denies: a word before it at the start of a sentence is somebody who does it */
+  IN_DOTTED = 1u << 28,   /* an abbreviation that is written with points: nobody's initials */
   IN_PHRASE = 1u << 31    /* a phrase of several words begins with this one */
 };
 
@@ -123,6 +124,8 @@ struct tagger;
 struct text_options {
   bool titles;            /* "Dr." is part of the name's span */
   bool countries;         /* states and countries by themselves are marked */
+  bool join_places;       /* a facility and its town are one span; else only the parts of an address */
+  bool grammar;           /* names, facilities and towns by lists and their neighbours */
   bool tagger_words;      /* a name that the tagger alone found may be made of ordinary words */
   uint32_t tagger_labels; /* bit per label that is taken from the tagger */
   uint32_t drop_labels;   /* bit per label that this configuration does not mark at all */
@@ -178,6 +181,14 @@ void text_known_free(struct known_set *k);
 bool text_known_word(const struct text_work *w, uint64_t hash);
 enum text_role { TEXT_ROLE_ANY, TEXT_ROLE_GIVEN, TEXT_ROLE_FAMILY };
 int text_known_role(const struct text_work *w, uint64_t hash);
+/* Own names written wrongly (text_variant.c); folded words, none of the language. Near: one letter wrong, two in long words, fewer allowed in
+ * small letters. Scanned: equal but for what scanners mix up (0 for O, rn for m). Bare: without digits at either end. Glued: the name with
+ * a capital's hump, or with something `known` (an initial, a title, another name) before or behind it; long names with anything. */
+typedef bool text_glue(const void *ctx, struct str rest);
+bool text_name_near(struct str word, bool capital, struct str name);
+bool text_name_scanned(struct str word, struct str name);
+struct str text_name_bare(struct str word);
+bool text_name_glued(struct str word, struct str written, struct str name, text_glue *known, const void *ctx);
 /* The person's own name that `word` is a misspelling of, else `word`: one surrogate for both. */
 struct str text_known_spelling(const struct text_work *w, struct str word);
 

@@ -5,7 +5,16 @@
 #include "deid/text_internal.h"
 #include "record/record.h"
 
-enum { NAMES_MOST = 256, CODES_MOST = 512, CODE_BYTES = 96, CODE_LEAST = 4, FUZZY_LEAST = 5, SET_MEMORY = 1 << 20 };
+enum {
+  NAMES_MOST = 256,
+  CODES_MOST = 512,
+  CODE_BYTES = 96,
+  CODE_LEAST = 4,
+  FUZZY_LEAST = 5,
+  LETTERS_LEAST = 4,
+  BROKEN_MOST = 64,
+  SET_MEMORY = 1 << 20
+};
 
 struct known_name {
   uint64_t hash;
@@ -22,7 +31,8 @@ struct known_set {
   uint64_t of; /* what it was built from */
   struct known_name name[NAMES_MOST];
   struct known_code code[CODES_MOST];
-  uint32_t name_n, code_n;
+  struct known_code broken[BROKEN_MOST]; /* bytes of a name with accents that was read in a wrong encoding */
+  uint32_t name_n, code_n, broken_n;
   uint8_t begins[256]; /* some code begins with this byte */
 };
 
@@ -46,9 +56,38 @@ static void add_word(const struct text_work *w, struct known_set *k, struct str 
       if (!k->name[i].role) k->name[i].role = (uint8_t)role;
       return;
     }
+  char without[64];
+  size_t less = 0;
+  for (size_t i = 0; i < f.n; i++)
+    if (f.p[i] != '\'') without[less++] = f.p[i];
+  if (less < f.n) add_word(w, k, (struct str){without, less}, role); /* OBrien */
+  if (k->name_n == NAMES_MOST) return;
   struct known_name *n = &k->name[k->name_n++];
   *n = (struct known_name){.hash = h, .n = (uint8_t)f.n, .role = (uint8_t)role};
   memcpy(n->word, f.p, f.n);
+}
+
+/* "M\xc3\xbcller" as "M\xc3\x83\xc2\xbcller" (UTF-8 read as Latin-1), "M?ller", "M??ller", "M\xef\xbf\xbdller". */
+static void add_broken(struct known_set *k, struct str s) {
+  static const char *const lost[] = {NULL, "?", "??", "\xef\xbf\xbd"};
+  bool plain = true;
+  for (size_t i = 0; i < s.n; i++) plain = plain && (uint8_t)s.p[i] < 0x80;
+  if (plain || s.n > 30) return;
+  for (size_t way = 0; way < sizeof lost / sizeof *lost && k->broken_n < BROKEN_MOST; way++) {
+    struct known_code *b = &k->broken[k->broken_n];
+    *b = (struct known_code){.label = TEXT_NAME};
+    for (size_t i = 0; i < s.n && b->n + 4u < CODE_BYTES; i++) {
+      uint8_t c = (uint8_t)s.p[i];
+      size_t more = lost[way] && (c & 0xC0) != 0x80 ? strlen(lost[way]) : 0;
+      if (c < 0x80)
+        b->text[b->n++] = (char)c;
+      else if (!lost[way])
+        b->text[b->n++] = (char)(0xC0 | c >> 6), b->text[b->n++] = (char)(0x80 | (c & 63));
+      else
+        memcpy(b->text + b->n, lost[way], more), b->n = (uint8_t)(b->n + more);
+    }
+    if (b->n >= LETTERS_LEAST) k->broken_n++;
+  }
 }
 
 static bool name_byte(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (uint8_t)c >= 0x80 || c == '\''; }
@@ -68,6 +107,7 @@ static void add_name(const struct text_work *w, struct known_set *k, struct str 
     i = j;
   }
   for (int i = 0; i < n; i++) {
+    add_broken(k, words[i]);
     bool family = comma >= 0 ? i < comma : i + 1 == n;
     add_word(w, k, words[i], n == 1 ? TEXT_ROLE_ANY : family ? TEXT_ROLE_FAMILY : TEXT_ROLE_GIVEN);
   }
@@ -199,8 +239,6 @@ bool text_known_word(const struct text_work *w, uint64_t hash) {
 
 /* ---- finding names ---- */
 
-static bool nearly(const char *a, size_t n, const char *b, size_t m);
-
 struct str text_known_spelling(const struct text_work *w, struct str word) {
   char folded[160];
   if (word.n > 38 || !w->known) return word;
@@ -209,56 +247,133 @@ struct str text_known_spelling(const struct text_work *w, struct str word) {
   if (text_known_word(w, h)) return word;
   for (uint32_t i = 0; i < w->known->name_n; i++) {
     const struct known_name *n = &w->known->name[i];
-    if (nearly(f.p, f.n, n->word, n->n)) return (struct str){n->word, n->n};
+    if (text_name_near(f, true, (struct str){n->word, n->n}) || text_name_scanned(f, (struct str){n->word, n->n}))
+      return (struct str){n->word, n->n};
   }
   return word;
 }
 
-/* One letter wrong, missing, too many, or two neighbours changed over. */
-static bool nearly(const char *a, size_t n, const char *b, size_t m) {
-  if (n < FUZZY_LEAST || m < FUZZY_LEAST || (n > m ? n - m : m - n) > 1) return false;
-  size_t i = 0, tail = 0, least = n < m ? n : m;
-  while (i < least && a[i] == b[i]) i++;
-  while (tail < least - i && a[n - 1 - tail] == b[m - 1 - tail]) tail++;
-  size_t x = n - i - tail, y = m - i - tail;
-  if (x <= 1 && y <= 1) return true;
-  return x == 2 && y == 2 && a[i] == b[i + 1] && a[i + 1] == b[i];
+/* What may be glued to a name: an initial or another name of the person, a title, a particle, "pt", "dob". */
+struct glue {
+  const struct text_work *w;
+  const struct known_set *k;
+};
+static bool may_be_glued(const void *ctx, struct str rest) {
+  const struct glue *g = ctx;
+  uint64_t h = text_hash(rest);
+  if (rest.n == 1) {
+    for (uint32_t i = 0; i < g->k->name_n; i++)
+      if (g->k->name[i].n && g->k->name[i].word[0] == rest.p[0]) return true;
+    return false;
+  }
+  if (text_known_word(g->w, h)) return true;
+  return (text_lists_word(&g->w->s->lists, h) & (IN_TITLE | IN_CREDENTIAL | IN_PARTICLE | IN_SUFFIX | IN_CUE | IN_WEAK_CUE)) != 0;
+}
+
+static bool written_wrongly(const struct text_work *w, const struct token *t, const struct known_set *k) {
+  char folded[64];
+  struct str written = token_str(w, t), f = {folded, text_fold(written, folded, sizeof folded)}, bare = text_name_bare(f);
+  bool capital = token_capital(t) || (written.p[0] >= 'A' && written.p[0] <= 'Z'), digits = t->shape == SHAPE_ALNUM;
+  struct glue g = {w, k};
+  for (uint32_t i = 0; i < k->name_n; i++) {
+    struct str name = {k->name[i].word, k->name[i].n};
+    if (!name.n) continue;
+    if (bare.n < f.n && bare.n >= LETTERS_LEAST && (str_eq(bare, name) || text_name_near(bare, capital, name))) return true;
+    if ((digits || capital) && text_name_scanned(f, name)) return true;
+    if (!digits && text_name_near(f, capital, name)) return true;
+    if (text_name_glued(bare, bare.n == f.n ? written : STR_NONE, name, may_be_glued, &g)) return true;
+  }
+  return false;
 }
 
 static bool name_word(const struct text_work *w, const struct token *t, bool *ordinary) {
   const struct known_set *k = w->known;
-  uint32_t in = t->in;
-  *ordinary = (in & (IN_WORD | IN_COMMON | IN_EPONYM)) != 0;
+  *ordinary = (t->in & (IN_WORD | IN_COMMON | IN_EPONYM)) != 0;
   for (uint32_t i = 0; i < k->name_n; i++)
     if (k->name[i].hash == t->hash) return true;
-  if (!token_capital(t) || *ordinary || t->end - t->start < FUZZY_LEAST || t->end - t->start > 38) return false;
-  char folded[64];
-  size_t n = text_fold(token_str(w, t), folded, sizeof folded);
-  for (uint32_t i = 0; i < k->name_n; i++)
-    if (nearly(folded, n, k->name[i].word, k->name[i].n)) return true;
-  return false;
+  uint32_t n = t->end - t->start;
+  return !*ordinary && n >= LETTERS_LEAST && n <= 38 && t->shape != SHAPE_OTHER && written_wrongly(w, t, k);
+}
+
+/* "O Brien", "Okon-\nkwo", "O K O N K W O": the words from i on that are a name in pieces; the last of them, i if there are none. */
+static uint32_t in_pieces(const struct text_work *w, uint32_t i) {
+  char all[64];
+  size_t n = 0;
+  uint32_t last = i;
+  for (uint32_t k = i; k < w->token_n && k < i + 16; k++) {
+    const struct token *t = &w->tokens[k];
+    bool hyphen = k > i && t->gap & GAP_HYPHEN, letter = t->shape == SHAPE_INITIAL;
+    if (k > i && t->gap & ~(unsigned)(GAP_SPACE | GAP_HYPHEN | (hyphen ? GAP_LINE : 0))) break;
+    if (!(token_capital(t) || letter || hyphen) || t->end - t->start + n > 38) break;
+    n += text_fold(token_str(w, t), all + n, sizeof all - n);
+    if (k > i && n >= FUZZY_LEAST && text_known_word(w, text_hash((struct str){all, n}))) last = k;
+    if (!letter && k > i) break;
+  }
+  return last;
+}
+
+/* "M.O.": initials of a given and a family name, in either order, each with its point, unless that is an abbreviation. */
+static bool own_initials(const struct text_work *w, uint32_t i) {
+  const struct token *a = &w->tokens[i], *b = a + 1;
+  if (i + 1 >= w->token_n || a->shape != SHAPE_INITIAL || b->shape != SHAPE_INITIAL || b->gap & ~(unsigned)(GAP_STOP | GAP_SPACE) ||
+      !(b->gap & GAP_STOP) || b->end >= w->copy_n || w->copy[b->end] != '.')
+    return false;
+  char x = (char)(w->copy[a->start] | 32), y = (char)(w->copy[b->start] | 32), both[2] = {x, y};
+  if (text_lists_word(&w->s->lists, text_hash((struct str){both, 2})) & IN_DOTTED) return false;
+  bool found[2][3] = {{false}};
+  for (uint32_t k = 0; k < w->known->name_n; k++) {
+    const struct known_name *name = &w->known->name[k];
+    if (!name->n) continue;
+    if (name->word[0] == x) found[0][name->role] = true;
+    if (name->word[0] == y) found[1][name->role] = true;
+  }
+  return (found[0][TEXT_ROLE_GIVEN] && found[1][TEXT_ROLE_FAMILY]) || (found[0][TEXT_ROLE_FAMILY] && found[1][TEXT_ROLE_GIVEN]);
+}
+
+/* An own name that is a word of the language, at the start of a sentence, where every word has a capital: what is around it decides.
+ * "White may continue aspirin", "White's pain", "Patient: White", "White, Hope", "White H.". */
+static bool named_here(const struct text_work *w, uint32_t i, bool before) {
+  const struct token *t = &w->tokens[i], *next = i + 1 < w->token_n ? t + 1 : NULL;
+  bool o;
+  if (!token_capital(t)) return false;
+  if (!t->sentence || before || t->tail) return true;
+  if (i > 0 && t->gap & GAP_COLON && !(t->gap & (GAP_LINE | GAP_END)) && t[-1].in & (IN_CUE | IN_WEAK_CUE | IN_TITLE)) return true;
+  if (!next) return false;
+  if (next->in & IN_DOING && next->shape == SHAPE_LOWER) return true;
+  if (next->shape == SHAPE_INITIAL && !(next->gap & ~(unsigned)(GAP_SPACE | GAP_COMMA))) {
+    struct glue g = {w, w->known};
+    char initial = (char)(w->copy[next->start] | 32);
+    return may_be_glued(&g, (struct str){&initial, 1});
+  }
+  return token_capital(next) && name_word(w, next, &o);
+}
+
+static int find_broken(struct text_work *w, struct error *e) {
+  const struct known_set *k = w->known;
+  for (uint32_t i = 0; i < k->broken_n; i++)
+    for (char *at = w->copy, *hit; (hit = memmem(at, (size_t)(w->copy + w->copy_n - at), k->broken[i].text, k->broken[i].n)); at = hit + 1)
+      TRY(text_spans_add(&w->found, (uint32_t)(hit - w->copy), (uint32_t)(hit - w->copy) + k->broken[i].n, TEXT_NAME, TEXT_BY_KNOWN, e));
+  return OK;
 }
 
 static int find_names(struct text_work *w, struct error *e) {
   bool before = false;
   for (uint32_t i = 0; i < w->token_n; i++) {
     const struct token *t = &w->tokens[i];
-    bool ordinary, is = t->end - t->start >= 2 && t->shape != SHAPE_DIGITS && name_word(w, t, &ordinary), next = false, o;
-    if (is && ordinary && i + 1 < w->token_n) next = token_capital(&w->tokens[i + 1]) && name_word(w, &w->tokens[i + 1], &o);
-    /* "White may continue aspirin": an ordinary word that begins a sentence, and is the person's own name, is taken for it when it does something */
-    bool doing = is && ordinary && i + 1 < w->token_n && w->tokens[i + 1].in & IN_DOING && w->tokens[i + 1].shape == SHAPE_LOWER;
-    if (is && ordinary && !(token_capital(t) && (!t->sentence || before || next || doing))) is = false;
-    bool beside = before;
-    before = is;
-    if (!is) continue;
-    uint32_t a = i, b = i;
+    bool ordinary = false, is = t->end - t->start >= 2 && t->shape != SHAPE_DIGITS && name_word(w, t, &ordinary), beside = before;
+    if (is && ordinary) is = named_here(w, i, before);
+    uint32_t a = i, b = is ? i : in_pieces(w, i);
+    if (!is && own_initials(w, i)) b = i + 1;
+    before = is || b > i;
+    if (!before) continue;
     while (a > 0 && w->tokens[a - 1].shape == SHAPE_INITIAL && !(w->tokens[a].gap & ~(unsigned)(GAP_SPACE | GAP_STOP))) a--;
     if (b + 1 < w->token_n && w->tokens[b + 1].shape == SHAPE_INITIAL && !(w->tokens[b + 1].gap & ~(unsigned)(GAP_SPACE | GAP_COMMA))) b++;
     uint32_t start = w->tokens[a].start;
     if (beside && i > 0 && !(t->gap & ~(unsigned)(GAP_SPACE | GAP_COMMA | GAP_STOP | GAP_HYPHEN))) start = w->tokens[i - 1].start;
     TRY(text_spans_add(&w->found, start, w->tokens[b].end, TEXT_NAME, TEXT_BY_KNOWN, e));
+    if (b > i) i = b;
   }
-  return OK;
+  return find_broken(w, e);
 }
 
 /* ---- finding numbers and addresses ---- */

@@ -6,10 +6,11 @@
 
 enum { LINE_MOST = 120 };
 
-static const char *const class_names[] = {"first-name", "surname", "word",     "common",     "city",     "large-city",    "state",
-                                          "state-code", "country", "title",    "credential", "facility", "facility-head", "facility-tail",
-                                          "generic",    "company", "eponym",   "thing",      "cue",      "weak-cue",      "care",
-                                          "place-word", "month",   "particle", "area",       "saint",    "name-suffix",   "doing"};
+static const char *const class_names[] = {"first-name",    "surname",       "word",        "common",     "city",       "large-city",
+                                          "state",         "state-code",    "country",     "title",      "credential", "facility",
+                                          "facility-head", "facility-tail", "generic",     "company",    "eponym",     "thing",
+                                          "cue",           "weak-cue",      "care",        "place-word", "month",      "particle",
+                                          "area",          "saint",         "name-suffix", "doing",      "dotted"};
 
 uint32_t text_class_named(struct str name) {
   for (uint32_t i = 0; i < sizeof class_names / sizeof *class_names; i++)

@@ -154,6 +154,8 @@ static int by_comma(struct text_work *w, uint32_t i, struct error *e) {
   if (!given(b) || has(a, IN_COMMON | IN_GENERIC | IN_THING | IN_CITY | IN_MONTH) || has(b, IN_COMMON | IN_CITY | IN_STATE)) return OK;
   if (ordinary(a) || ordinary(b) || a->shape != b->shape) return OK;
   const struct token *c = at(w, i + 2);
+  bool list = c && c->shape == SHAPE_LOWER && str_eqc(token_str(w, c), "and");
+  if (list && i + 3 < w->token_n && token_capital(&w->tokens[i + 3])) return OK;         /* "Eklund, Michael and Hodge" */
   if (sure_given(a) && ((a->gap & GAP_COMMA) || (c && (c->gap & GAP_COMMA)))) return OK; /* "Anna, John, Mary" */
   return add_name(w, i, extend(w, i + 1, false), TEXT_BY_LIST, e);
 }
