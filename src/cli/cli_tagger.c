@@ -28,7 +28,7 @@ static const struct cli_option options[] = {
     {"dropout", CLI_NUMBER, "X", "share of features hidden from each step (0.3)"},
     {"lean", CLI_NUMBER, "X", "taken from the score of no entity: finds more, and more wrongly (0.6)"},
     {"least", CLI_NUMBER, "X", "weights nearer to zero are not written (0.01)"},
-    {"templates", CLI_TEXT, "HEX", "feature templates, a bit each (default: all)"},
+    {"templates", CLI_TEXT, "HEX", "feature templates, a bit each, up to 32 digits (default: the first 64)"},
     {0}};
 
 static int choice_of(const struct cli *c, struct tagger_choice *out, struct error *e) {

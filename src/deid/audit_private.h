@@ -50,7 +50,8 @@ struct audit_days {
   int32_t birth, first, last;
   bool remade; /* the wall made a birth of another kind (capped, or of a month or a year): it can fall on the real day by chance */
 };
-enum { NAME_WORDS = 12 };
+enum { NAME_WORDS = 12, NEAR_LEAST = 5 };
+#define AUDIT_NEAR UINT64_C(0xA0761D6478BD642F) /* rows with a letter left out are hashed apart: they are nobody's names */
 struct audit_search {
   struct audit_needle *needle;
   size_t n, cap;

@@ -142,11 +142,59 @@ static void try_at(struct scanner *x, const struct audit_char *c, size_t n, size
   }
 }
 
+static const struct audit_needle *own_needle(const struct scanner *x, uint64_t hash) {
+  struct audit_match m = audit_lookup(x->s, hash);
+  return m.n ? audit_match_of(m, x->subject) : NULL;
+}
+
+/* The person's own name at the beginning or the end of the letters c[from..to): its needle, and its place. */
+static const struct audit_needle *glued(const struct scanner *x, const struct audit_char *c, size_t *from, size_t *to) {
+  size_t a = *from, b = *to;
+  for (size_t start = a; start + NEAR_LEAST <= b; start++) {
+    uint64_t h = x->s->seed;
+    for (size_t k = start; k < b; k++) {
+      h = audit_hash_next(h, c[k].c);
+      if (k - start + 1 < NEAR_LEAST || (start > a && k + 1 < b)) continue;
+      const struct audit_needle *own = own_needle(x, h);
+      if (own && own->form == AUDIT_NAME_PART) return *from = start, *to = k + 1, own;
+    }
+  }
+  return NULL;
+}
+
+/* A word of the person's own text that is nearly one of the names, or has one glued to it. No word of the lists is held against them. */
+static void try_near(struct scanner *x, const struct audit_char *c, size_t n, size_t i, struct audit_hit *best) {
+  size_t from = i, to = i;
+  uint64_t plain = 0, word;
+  while (to < n && to - i < AUDIT_LENGTH && (to == i || c[to].gap == GAP_NONE) && !audit_digit(c[to].c))
+    plain = audit_hash_next(plain, c[to++].c);
+  size_t letters = to - from;
+  if (letters < NEAR_LEAST || map64_get(&x->s->words, (int64_t)plain, &word)) return;
+  const struct audit_needle *own = glued(x, c, &from, &to);
+  for (size_t skip = 0; skip <= letters && !own; skip++) {
+    uint64_t h = x->s->seed ^ AUDIT_NEAR;
+    for (size_t k = 0; k < letters; k++)
+      if (k != skip) h = audit_hash_next(h, c[i + k].c);
+    own = own_needle(x, h);
+  }
+  if (!own) return;
+  bool sure = capital(x->bytes, c[i].at) && letters > NEAR_LEAST && !(own->flags & NEEDLE_WORD) && !x->at->surrogates;
+  *best = (struct audit_hit){.kind = IDENTIFIER_NAME,
+                             .form = AUDIT_NAME_NEAR,
+                             .weight = sure ? AUDIT_STRONG : AUDIT_WEAK,
+                             .own = true,
+                             .person = x->at->subject,
+                             .persons = 1,
+                             .offset = c[from].at,
+                             .length = c[to - 1].end - c[from].at};
+}
+
 static int batch(struct scanner *x, const struct audit_char *c, size_t n, size_t upto, size_t from, size_t to, struct error *e) {
   for (size_t i = 0; i < upto; i++) {
     if (!begins(c, i) || c[i].at < from || c[i].at >= to || c[i].at < x->strong_end) continue;
     struct audit_hit best = {0};
     try_at(x, c, n, i, &best);
+    if (best.weight == AUDIT_NONE && x->subject != UINT32_MAX && x->at->where == AUDIT_TEXT) try_near(x, c, n, i, &best);
     if (best.weight != AUDIT_NONE) TRY(take(x, &best, e));
   }
   return OK;

@@ -212,8 +212,8 @@ void audit_search_birth_remade(struct audit_search *s, int64_t pseudonym) {
 }
 
 const char *audit_form_name(enum audit_form form) {
-  static const char *const names[AUDIT_FORMS] = {"whole",      "digits",     "name-word",  "name",       "initial-and-name",
-                                                 "place",      "address",    "postcode",   "phone-7",    "mail-user",
-                                                 "source-key", "as-float32", "birth-date", "event-date", "shape"};
+  static const char *const names[AUDIT_FORMS] = {"whole",      "digits",     "name-word", "name",      "initial-and-name", "place",
+                                                 "address",    "postcode",   "phone-7",   "mail-user", "source-key",       "as-float32",
+                                                 "birth-date", "event-date", "near-name", "shape"};
   return (unsigned)form < AUDIT_FORMS ? names[form] : "unknown";
 }

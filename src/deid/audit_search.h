@@ -12,7 +12,9 @@
  * are undone. An identifier becomes the same kind of row without gaps, and of that only a 64-bit hash is kept (16 bytes a variant, no
  * text). From each place where a letter or digit run begins, the hash is carried on over small gaps to the end of each further run and
  * looked up (a Bloom filter first). So "123-45-6789" is found in "123 45 6789" and "123456789", "Müller, José" in "JOSE MULLER".
- * Not found: a word glued to other letters ("xsmithx"), misspellings, what is encrypted or packed in ways the caller does not unpack.
+ * In a person's own text, words of five letters and more that no list of words has are also held against the names with one letter left out
+ * (so that one letter more, less, another or two changed over are found), and the names against their beginnings and ends ("drsmithers").
+ * Not found: misspellings in anybody else's text or with two letters wrong, what is encrypted or packed in ways the caller does not unpack.
  *
  * How it weighs. STRONG: enough to say that an identifier stands there. WEAK: the characters are there, but they could as well be
  * something else: a common name in a description ("Wilson disease"), a number of fewer than seven digits among figures, a word of the
@@ -58,6 +60,7 @@ enum audit_form {
   AUDIT_FLOAT,       /* the number as a float32 holds it */
   AUDIT_BIRTH_DAY,
   AUDIT_EVENT_DAY, /* of the first or last event */
+  AUDIT_NAME_NEAR, /* in the person's own text: one letter of a name wrong, or something glued to it */
   AUDIT_SHAPE,     /* looks like an identifier; whose is not known */
   AUDIT_FORMS
 };

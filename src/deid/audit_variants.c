@@ -31,9 +31,8 @@ static int person_index(struct audit_search *s, int64_t pseudonym, uint32_t *out
   return OK;
 }
 
-static int put(struct audit_search *s, uint32_t person, int kind, enum audit_form form, const uint8_t *c, size_t n, unsigned more,
-               struct error *e) {
-  if (n < 2 || n > AUDIT_LENGTH) return OK;
+static int put_hash(struct audit_search *s, uint32_t person, int kind, enum audit_form form, uint64_t hash, size_t n, unsigned flags,
+                    struct error *e) {
   if (s->n == s->cap) {
     size_t cap = s->cap ? s->cap * 2 : 4096;
     struct audit_needle *grown = mem_realloc(s->needle, cap * sizeof *grown);
@@ -41,6 +40,13 @@ static int put(struct audit_search *s, uint32_t person, int kind, enum audit_for
     s->needle = grown;
     s->cap = cap;
   }
+  s->needle[s->n++] = (struct audit_needle){hash, person, (uint8_t)kind, (uint8_t)form, (uint8_t)n, (uint8_t)flags};
+  return OK;
+}
+
+static int put(struct audit_search *s, uint32_t person, int kind, enum audit_form form, const uint8_t *c, size_t n, unsigned more,
+               struct error *e) {
+  if (n < 2 || n > AUDIT_LENGTH) return OK;
   uint64_t h = s->seed, plain = 0, word;
   size_t digits = 0;
   for (size_t i = 0; i < n; i++) {
@@ -51,8 +57,7 @@ static int put(struct audit_search *s, uint32_t person, int kind, enum audit_for
   }
   unsigned flags = more | (digits == n ? NEEDLE_DIGITS : 0) | (digits == 0 ? NEEDLE_LETTERS : 0);
   if (map64_get(&s->words, (int64_t)plain, &word)) flags |= (unsigned)word;
-  s->needle[s->n++] = (struct audit_needle){h, person, (uint8_t)kind, (uint8_t)form, (uint8_t)n, (uint8_t)flags};
-  return OK;
+  return put_hash(s, person, kind, form, h, n, flags, e);
 }
 
 static int put_text(struct audit_search *s, uint32_t person, int kind, enum audit_form form, struct str text, struct error *e) {
@@ -95,9 +100,25 @@ static int put_pair(struct audit_search *s, int a, int b, enum audit_form form, 
   return put(s, s->naming, IDENTIFIER_NAME, form, row, n + s->word_n[b], flags, e);
 }
 
+/* The word, and the word without each of its letters in turn (Damerau's one edit leaves one of these in common). */
+static int put_near(struct audit_search *s, const uint8_t *c, size_t n, struct error *e) {
+  uint64_t plain = 0, word = 0;
+  for (size_t i = 0; i < n; i++) plain = audit_hash_next(plain, c[i]);
+  unsigned flags = map64_get(&s->words, (int64_t)plain, &word) ? (unsigned)word : 0;
+  if (n < NEAR_LEAST) return OK;
+  for (size_t skip = 0; skip <= n; skip++) {
+    uint64_t h = s->seed ^ AUDIT_NEAR;
+    for (size_t i = 0; i < n; i++)
+      if (i != skip) h = audit_hash_next(h, c[i]);
+    TRY(put_hash(s, s->naming, IDENTIFIER_NAME, AUDIT_NAME_NEAR, h, n, flags, e));
+  }
+  return OK;
+}
+
 int audit_names_done(struct audit_search *s, struct error *e) {
   if (s->naming == UINT32_MAX) return OK;
   for (int a = 0; a < s->words_n; a++) {
+    TRY(put_near(s, s->word[a], s->word_n[a], e));
     TRY(put(s, s->naming, IDENTIFIER_NAME, AUDIT_NAME_PART, s->word[a], s->word_n[a], 0, e));
     for (int b = 0; b < s->words_n; b++) {
       if (a == b) continue;

@@ -54,6 +54,7 @@ static enum audit_weight by_form(const struct audit_needle *n, const struct audi
   switch (n->form) {
     case AUDIT_NAME_PART: return name_part(n, c);
     case AUDIT_NAME_PAIR: return name_pair(n, c);
+    case AUDIT_NAME_NEAR: return AUDIT_NONE; /* hashed apart: see try_near */
     case AUDIT_INITIAL: return !c->own ? AUDIT_NONE : n->length >= 5 ? AUDIT_STRONG : AUDIT_WEAK;
     case AUDIT_PLACE_NAME: return !c->own || n->length < 4 ? AUDIT_NONE : as_word(n, c) ? AUDIT_WEAK : AUDIT_STRONG;
     case AUDIT_ADDRESS:

@@ -42,7 +42,7 @@ struct tagger_options {
   uint32_t runs;         /* learn this often, each time in another order, and keep the mean: steadier; default 1 */
   double lean;           /* taken from the score of "no entity": finds more, and more wrongly */
   double least;          /* weights nearer to zero are not written: smaller files */
-  uint64_t templates[2]; /* bit k % 64 of element k / 64: feature template k of tagger_features.c; none = all */
+  uint64_t templates[2]; /* bit k % 64 of element k / 64: feature template k of tagger_features.c; none = the first 64 */
 };
 void tagger_templates(const char *hex, uint64_t out[2]); /* up to 32 digits; the last 16 are element 0 */
 struct tagger_report {

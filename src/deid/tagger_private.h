@@ -62,7 +62,7 @@ void tagger_context(struct tagger_token *tokens, uint32_t n, const struct tagger
 /* ---- features */
 #define TAGGER_FEATURES 128
 uint32_t tagger_features(const struct tagger_token *t, const uint64_t templates[2], uint32_t out[TAGGER_FEATURES]);
-#define TAGGER_TEMPLATES_ALL (~0ull)
+#define TAGGER_TEMPLATES_DEFAULT (~0ull) /* of the first 64; the others help only with many examples */
 
 /* ---- labels. Tags: 0 = outside; with scheme 2 (BIO) 1 + 2k = B, 2 + 2k = I; with scheme 4 (BIOES) 1 + 4k = B, I, E, S */
 #define TAGGER_LABELS 48

@@ -531,9 +531,8 @@ static void trainer_release(struct trainer *r, uint32_t features) {
 static int train(struct trainer *r, const struct tagger_example *x, uint32_t n, const struct tagger_options *o, const char *path,
                  uint32_t *features, struct tagger_report *report, struct error *e) {
   r->model.scheme = o->scheme ? o->scheme : 4;
-  bool all = !o->templates[0] && !o->templates[1];
-  r->model.templates[0] = all ? TAGGER_TEMPLATES_ALL : o->templates[0],
-  r->model.templates[1] = all ? TAGGER_TEMPLATES_ALL : o->templates[1];
+  bool some = o->templates[0] || o->templates[1];
+  r->model.templates[0] = some ? o->templates[0] : TAGGER_TEMPLATES_DEFAULT, r->model.templates[1] = some ? o->templates[1] : 0;
   if (r->model.scheme != 2 && r->model.scheme != 4) return error_set(e, E_USAGE, "the scheme is 2 (BIO) or 4 (BIOES)");
   if (o->lists) TRY(tagger_lists_read(&r->memory, o->lists, r->model.list, &r->model.lists, e));
   for (int i = 0; o->list_files && o->list_files[i]; i++)

@@ -72,6 +72,7 @@ static int setup(void **state) {
   assert_int_equal(audit_search_days(search, 11, (int32_t)time_from_civil(1970, 3, 5), (int32_t)time_from_civil(2019, 1, 2),
                                      (int32_t)time_from_civil(2020, 2, 3), NULL),
                    OK);
+  give(33, IDENTIFIER_NAME, "Okonkwo, Margaret");
   give(22, IDENTIFIER_NAME, "Wilson, Ann");
   give(22, IDENTIFIER_MRN, "1234567");
   assert_int_equal(audit_search_key(search, 22, STR("132539"), NULL), OK);
@@ -326,8 +327,22 @@ static void memory_may_fail(void **state) {
   }
 }
 
+static void names_nearly_and_glued(void **state UNUSED) {
+  static const char *const found[] = {"met Okonkow today", "met Okonkwoo today",  "met Okomkwo today", "met Oknkwo today", "OKONKOW came",
+                                      "met MrOkonkwo",     "met OkonkwoMargaret", "OkonkwoMRN 1",      "the Okonkwos came"};
+  for (size_t i = 0; i < sizeof found / sizeof *found; i++) {
+    STRONG(found[i], AUDIT_TEXT, 33, IDENTIFIER_NAME);
+    if (i != 6) NOTHING(found[i], AUDIT_TEXT, 22); /* in somebody else's text they are nobody's, but for the whole name */
+  }
+  WEAK("met okonkow", AUDIT_TEXT, 33);
+  NOTHING("the sample report was Okay", AUDIT_TEXT, 33);
+  NOTHING("Okonbbo", AUDIT_TEXT, 33); /* two letters */
+  NOTHING("Wilsom", AUDIT_WORDS, 22); /* no text */
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(names_nearly_and_glued),
       cmocka_unit_test(names_are_found_in_every_spelling),
       cmocka_unit_test(common_names_are_weak),
       cmocka_unit_test(numbers_are_found_with_and_without_marks),
