@@ -87,6 +87,7 @@ struct quant_kernel {
                   size_t ldy);
   void (*attention)(const struct quant_attention *a); /* rows <= 8 */
   void (*to_half)(size_t n, const float *x, uint16_t *y);
+  void (*gelu_erf)(size_t n, float *x); /* in place: x Phi(x), by the error function; the vector columns to 2e-7 of x */
 };
 const struct quant_kernel *quant_pick(const char *name); /* NULL if the named one cannot run here */
 int quant_all(const struct quant_kernel *out[4]);

@@ -62,4 +62,4 @@ VINLINE void product_tile(const struct quant_matrix *w, const uint8_t *p, const 
 
 #include "kernel/quant_product_vec.h"
 
-const struct quant_kernel quant_column_avx512 = {"avx512", activations, product, attention, to_half};
+const struct quant_kernel quant_column_avx512 = {"avx512", activations, product, attention, to_half, gelu_erf};

@@ -123,4 +123,8 @@ static void to_half(size_t n, const float *x, uint16_t *y) {
   for (size_t i = 0; i < n; i++) y[i] = quant_to_half(x[i]);
 }
 
-const struct quant_kernel quant_column_ref = {"ref", activations, product, attention, to_half};
+static void gelu_erf(size_t n, float *x) {
+  for (size_t i = 0; i < n; i++) x[i] = (float)(0.5 * (double)x[i] * (1.0 + erf((double)x[i] * 0.70710678118654752)));
+}
+
+const struct quant_kernel quant_column_ref = {"ref", activations, product, attention, to_half, gelu_erf};

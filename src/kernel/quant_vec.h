@@ -22,6 +22,24 @@ static void to_half(size_t n, const float *x, uint16_t *y) {
   for (; i < n; i++) y[i] = quant_to_half(x[i]);
 }
 
+/* erf by Abramowitz & Stegun 7.1.26: 1 - (a1 t + … + a5 t^5) exp(-x^2), t = 1 / (1 + p x), for x >= 0; absolute error 1.5e-7 */
+VINLINE vf gelu_of(vf x) {
+  vf z = v_mul(x, v_set1(0.70710678f)), a = v_max(z, v_sub(v_zero(), z));
+  vf t = v_div(v_set1(1.0f), v_fma(v_set1(0.3275911f), a, v_set1(1.0f)));
+  vf y = v_fma(v_set1(1.061405429f), t, v_set1(-1.453152027f));
+  y = v_fma(y, t, v_set1(1.421413741f));
+  y = v_fma(y, t, v_set1(-0.284496736f));
+  y = v_mul(v_fma(y, t, v_set1(0.254829592f)), t);
+  vf tail = v_mul(v_set1(0.5f), v_mul(y, v_exp(v_mul(v_sub(v_zero(), a), a)))); /* (1 - erf(a)) / 2 */
+  return v_fnma(a, v_mul(tail, v_set1(1.41421356f)), v_max(x, v_zero()));       /* x Phi(x) = max(x, 0) - |x| (1 - Phi(|x|)) */
+}
+
+static void gelu_erf(size_t n, float *x) {
+  size_t i = 0;
+  for (; i + VW <= n; i += VW) v_store(x + i, gelu_of(v_load(x + i)));
+  if (i < n) v_store_n(x + i, gelu_of(v_load_n(x + i, (int)(n - i))), (int)(n - i));
+}
+
 /* ---- attention ---- */
 
 /* Scores of R rows against KB blocks of 16 keys; a row's scores lie `stride` floats apart. */

@@ -108,14 +108,17 @@ struct target {
 static void products(struct pass *p, const struct target *t, int n, const float *x, int ldx, int m, int worker) {
   int groups = 0, first, end;
   for (int i = 0; i < n; i++) groups += (t[i].w->rows + 15) / 16;
-  int chunk = m > 8 ? 4 : (groups + 4 * p->workers - 1) / (4 * p->workers);
+  bool direct = !t->w->packed.packed && t->w->plain.type == QUANT_F32; /* float products want wide pieces */
+  int chunk = direct ? (groups + 2 * p->workers - 1) / (2 * p->workers) : m > 8 ? 4 : (groups + 4 * p->workers - 1) / (4 * p->workers);
   if (chunk > 64) chunk = 64;
   while (take(p, groups, chunk, &first, &end)) {
     int base = 0;
     for (int i = 0; i < n; i++) {
       int own = (t[i].w->rows + 15) / 16, from = first > base ? first - base : 0, to = end - base < own ? end - base : own;
-      for (; from < to; from += 4) /* floats are unpacked 64 rows at a time */
-        product(p, t[i].w, x, ldx, m, from, from + 4 < to ? from + 4 : to, t[i].y, t[i].ldy, worker);
+      int step = direct && (uintptr_t)t[i].w->plain.data % 4 == 0 && !t[i].w->packed.packed && t[i].w->plain.type == QUANT_F32
+                     ? 64
+                     : 4; /* others are unpacked 64 rows at a time */
+      for (; from < to; from += step) product(p, t[i].w, x, ldx, m, from, from + step < to ? from + step : to, t[i].y, t[i].ldy, worker);
       base += own;
     }
   }
@@ -312,11 +315,6 @@ static void after_norm(struct pass *p, const float *add, const float *gain, cons
   }
 }
 
-/* gelu by the error function, which BERT was trained with */
-static void gelu_erf(int n, float *x) {
-  for (int i = 0; i < n; i++) x[i] = 0.5f * x[i] * (1.0f + erff(x[i] * 0.70710678f));
-}
-
 static void activate(struct pass *p, const struct lm_layer *y) {
   const struct lm_shape *s = &p->m->shape;
   int first, end, f = s->ff;
@@ -324,7 +322,7 @@ static void activate(struct pass *p, const struct lm_layer *y) {
     float *g = p->b->gate + (size_t)first * (size_t)f, *u = p->b->up + (size_t)first * (size_t)f,
           *t = p->b->gate + (size_t)first * (size_t)f;
     if (s->family == LM_BERT) {
-      gelu_erf(f, u);
+      p->m->quant->gelu_erf((size_t)f, u); /* which BERT was trained with */
       memcpy(t, u, (size_t)f * 4);
     } else if (s->family == LM_GEMMA2 || s->family == LM_GEMMA3) {
       p->m->kernel->gelu_forward((size_t)f, g, g);

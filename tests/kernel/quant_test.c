@@ -241,8 +241,28 @@ static void test_attention(void **state) {
     }
 }
 
+static void test_gelu(void **state) {
+  (void)state;
+  const struct quant_kernel *all[4];
+  int n = quant_all(all);
+  float x[2001], y[2001];
+  for (int c = 0; c < n; c++) {
+    for (int i = 0; i < 2001; i++) x[i] = y[i] = (float)(i - 1000) * 0.01f;
+    all[c]->gelu_erf(2001, y);
+    for (int i = 0; i < 2001; i++) {
+      double want = 0.5 * (double)x[i] * erfc(-(double)x[i] * 0.70710678118654752);
+      if (!(fabs((double)y[i] - want) <= 3e-7 * (1 + fabs((double)x[i]))))
+        fail_msg("%s: gelu(%g) = %g, not %g", all[c]->name, (double)x[i], (double)y[i], want);
+    }
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks_of_another_reader), cmocka_unit_test(test_halves),
-                                     cmocka_unit_test(test_activations), cmocka_unit_test(test_products), cmocka_unit_test(test_attention)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks_of_another_reader),
+                                     cmocka_unit_test(test_halves),
+                                     cmocka_unit_test(test_activations),
+                                     cmocka_unit_test(test_products),
+                                     cmocka_unit_test(test_attention),
+                                     cmocka_unit_test(test_gelu)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
