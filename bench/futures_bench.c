@@ -1,6 +1,7 @@
 /* How many futures each way needs for the error of 100 plain ones. For every life and every asked outcome: the variance of one plain future's answer is
- * p (1 - p), p from N plain futures; of the estimators', from their spread. One line for each way; and how often the estimators' means agree with the plain
- * share within 1.96 standard errors of the difference.
+ * p (1 - p), of the estimators' their spread. p is the anticipated hazard's answer, which the plain futures have no part in: choosing questions by
+ * the plain share would keep the rare ones that came up too often. One line for each way; and how often the estimators' means agree with the share of N
+ * plain futures within 1.96 standard errors of the difference.
  *
  *     futures_bench CHECKPOINT STORE LIVES OUTCOMES DAYS PLAIN FEW THREADS
  */
@@ -32,10 +33,10 @@ struct way {
   int n, agree;
 };
 
-static void put(struct way *w, struct estimate plain, struct estimate x, int count) {
-  double variance = x.se * x.se * count, se = sqrt(plain.se * plain.se + x.se * x.se);
-  w->need[w->n++] = fmax(1, ceil(100 * variance / (plain.mean * (1 - plain.mean))));
-  w->agree += fabs(x.mean - plain.mean) <= 1.96 * se;
+static void put(struct way *w, double p, double share, int plain, struct estimate x, int count) {
+  double variance = x.se * x.se * count, se = sqrt(p * (1 - p) / plain + x.se * x.se);
+  w->need[w->n++] = fmax(1, ceil(100 * variance / (p * (1 - p))));
+  w->agree += fabs(x.mean - share) <= 1.96 * se;
 }
 
 static void say(struct way *w) {
@@ -85,15 +86,16 @@ int main(int argc, char **argv) {
     must(predict_sample(p, &life, &seed, 1, &o, &scratch, &s, &e), &e);
     double *met = arena_array(&scratch, double, (size_t)plain);
     for (uint32_t k = 0; k < outcomes; k++) {
-      for (int f = 0; f < plain; f++) met[f] = s.met[(size_t)f * outcomes + k];
-      struct estimate share = estimate_of(met, plain, 1);
-      if (share.mean * plain < 10 || (1 - share.mean) * plain < 10) { /* too rare (or sure) to know the plain error */
+      must(predict_anticipated(p, &w[k], &life, &seed, 1, few, threads, &scratch, &x, &e), &e);
+      struct estimate anticipated = estimate_of(x.value, few, 1);
+      if (anticipated.mean < 0.01 || anticipated.mean > 0.99) { /* a plain error of so rare a thing is hardly known */
         rare++;
         continue;
       }
-      put(&way[0], share, estimate_of(s.value + k, plain, (int)outcomes), plain);
-      must(predict_anticipated(p, &w[k], &life, &seed, 1, few, threads, &scratch, &x, &e), &e);
-      put(&way[1], share, estimate_of(x.value, few, 1), few);
+      for (int f = 0; f < plain; f++) met[f] = s.met[(size_t)f * outcomes + k];
+      double share = estimate_of(met, plain, 1).mean;
+      put(&way[0], anticipated.mean, share, plain, estimate_of(s.value + k, plain, (int)outcomes), plain);
+      put(&way[1], anticipated.mean, share, plain, anticipated, few);
     }
     arena_free(&scratch);
   }
