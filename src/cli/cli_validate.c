@@ -257,7 +257,7 @@ static int run(struct cli *c, struct error *e) {
   TRY_OUT(statements(&s, &a, &j.tripod, e));
   if (cli_text(c, "against", NULL)) {
     TRY_OUT(cli_model(&s, cli_text(c, "against", NULL), &other, other_dir, other_id, e));
-    j.against = other, j.against_id = other_id[0] ? other_id : other_dir;
+    j.against = other, j.against_id = other_id; /* "" = a bare checkpoint */
   }
   TRY_OUT(remembers(c, &j, &a, &memorisation, e));
   TRY_OUT(all_tasks(c, &j, e));
