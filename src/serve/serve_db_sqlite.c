@@ -72,9 +72,11 @@ static int upgrade(sqlite3 *db, struct error *e) {
 int db_sqlite_open(const char *site, void **self, struct error *e) {
   char path[4096];
   TRY(file_join(path, sizeof path, site, "vitae.db", e));
-  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* SQLite would take the umask's mode */
-  if (fd < 0) return error_set(e, E_IO, "vitae.db cannot be opened: %s", strerror(errno));
-  close(fd);
+  /* SQLite would take the umask's mode. Never opened when it is there: closing any descriptor of a file drops all of this process's POSIX
+   * locks on it, those of other connections too; another process would then take itself for the last one and remove the log in use. */
+  int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0 && errno != EEXIST) return error_set(e, E_IO, "vitae.db cannot be opened: %s", strerror(errno));
+  if (fd >= 0) close(fd);
   struct lite *l = mem_alloc(sizeof *l);
   if (!l) return error_set(e, E_NOMEM, "out of memory");
   memset(l, 0, sizeof *l);

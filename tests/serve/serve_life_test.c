@@ -153,6 +153,26 @@ static void a_killed_server_leaves_a_whole_chain(void **state) {
   assert_int_equal(later, after + 1);
 }
 
+/* Commands of the site open and close the database while the server writes to it; each may take itself for the last one. */
+static void commands_beside_a_server_harm_nothing(void **state) {
+  (void)state;
+  struct site_fixture *fx = &site;
+  struct running r;
+  uint64_t before, after;
+  char made[64];
+  assert_int_equal(audit_verify(site.path, NULL, &before, NULL), OK);
+  server_start(&r, &site, (struct serve_options){0});
+  for (int i = 0; i < 12; i++) {
+    SITE_MUST(key_create(site.path, &(struct key_options){.role = ROLE_VIEWER}, made, &fx->e));
+    assert_int_equal(status_of(&r, "GET", "/v1/model", made, NULL), 200);
+    SITE_MUST(audit_note(site.path, "a command", "", "", 200, &fx->e));
+    assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_VIEWER], NULL), 200);
+  }
+  assert_int_equal(server_stop(&r), 0);
+  assert_int_equal(audit_verify(site.path, NULL, &after, &fx->e), OK);
+  assert_int_equal(after, before + 36);
+}
+
 /* ---- by themselves, in directories of their own ---- */
 
 static void fresh_dir(char dir[64]) {
@@ -274,10 +294,14 @@ static void keys_are_kept_as_hashes(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(every_kind_of_tampering_is_found), cmocka_unit_test(keys_are_kept_as_hashes),
-      cmocka_unit_test(plain_http_stays_at_home),         cmocka_unit_test(a_full_queue_says_come_back),
-      cmocka_unit_test(who_leaves_is_not_worked_for),     cmocka_unit_test(who_leaves_stops_the_work),
-      cmocka_unit_test(stopping_finishes_what_was_begun), cmocka_unit_test(a_killed_server_leaves_a_whole_chain)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_kind_of_tampering_is_found),
+                                     cmocka_unit_test(keys_are_kept_as_hashes),
+                                     cmocka_unit_test(plain_http_stays_at_home),
+                                     cmocka_unit_test(commands_beside_a_server_harm_nothing),
+                                     cmocka_unit_test(a_full_queue_says_come_back),
+                                     cmocka_unit_test(who_leaves_is_not_worked_for),
+                                     cmocka_unit_test(who_leaves_stops_the_work),
+                                     cmocka_unit_test(stopping_finishes_what_was_begun),
+                                     cmocka_unit_test(a_killed_server_leaves_a_whole_chain)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
