@@ -1,9 +1,11 @@
-"""Prefill, decode and eight streams, pair by pair: peer_llm.py VITAE MODEL.gguf THREADS ROUNDS. One line a pair: name, ours, llama.cpp's (tokens/s)."""
+"""Prefill, decode and eight streams, pair by pair: peer_llm.py VITAE MODEL.gguf THREADS ROUNDS [cpu]. One line a pair: name, ours, llama.cpp's (tokens/s)."""
 import ctypes, json, subprocess, sys, tempfile, time
 import numpy as np
 import llama_cpp as L
 
 vitae, path, threads, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+cpu = sys.argv[5:] == ["cpu"]  # processor time: with one thread it says something on a busy machine too
+clock = time.process_time if cpu else time.monotonic
 PREFILL, DECODE, STREAMS, EACH = 480, 64, 8, 32
 quiet = L.llama_log_callback(lambda *a: None)
 L.llama_log_set(quiet, ctypes.c_void_p(0))
@@ -35,22 +37,22 @@ def clear():
 
 def their_prefill():
     clear()
-    began = time.monotonic()
+    began = clock()
     put([(t, i, 0, i == PREFILL - 1) for i, t in enumerate(ids)])
     best(PREFILL - 1)
-    return PREFILL / (time.monotonic() - began)
+    return PREFILL / (clock() - began)
 
 
 def their_streams(n, each, prompt=16):
     clear()
-    began = time.monotonic()
+    began = clock()
     put([(ids[s * 8 + i], i, s, i == prompt - 1) for s in range(n) for i in range(prompt)])
     last = [best((s + 1) * prompt - 1) for s in range(n)]
-    first = time.monotonic()
+    first = clock()
     for k in range(each - 1):
         put([(last[s], prompt + k, s, True) for s in range(n)])
         last = [best(s) for s in range(n)]
-    now = time.monotonic()
+    now = clock()
     return (each - 1) / (now - first) if n == 1 else n * each / (now - began)
 
 
@@ -58,7 +60,7 @@ def ours(lists, tokens, streams):
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as f:
         f.writelines(json.dumps(" ".join(map(str, l))) + "\n" for l in lists)
         f.flush()
-        r = subprocess.run([vitae, "generate", path, "--prompts", f.name, "--ids", "--whole", "--tokens", str(tokens), "--streams", str(streams), "--threads", str(threads)],
+        r = subprocess.run([vitae, "generate", path, "--prompts", f.name, "--ids", "--whole", "--tokens", str(tokens), "--streams", str(streams), "--threads", str(threads)] + ["--cpu-time"] * cpu,
                            check=True, capture_output=True, text=True)
     return [json.loads(l) for l in r.stdout.splitlines()], float(r.stderr.split(" in ")[1].split()[0])
 
