@@ -1,6 +1,7 @@
 /* Streams: which tokens go into the next pass, what comes out of it, and what of a stream's past can be used again. */
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "model/lm_internal.h"
 
@@ -56,7 +57,7 @@ void lm_engine_free(struct lm_engine *g) {
   if (!g) return;
   for (int i = 0; i < g->streams && g->stream; i++) {
     struct stream_ *s = &g->stream[i];
-    if (s->cache.k) mem_free_aligned(s->cache.k, s->cache_bytes);
+    if (s->cache.k) munmap(s->cache.k, s->cache_bytes);
     buf_release(&s->text);
     mem_free(s->token);
   }
@@ -70,7 +71,9 @@ int lm_cache_new(const struct lm *m, int positions, struct lm_cache *c, size_t *
   c->capacity = (positions + 15) / 16 * 16;
   size_t halves = lm_cache_halves(m, c->capacity);
   *bytes = 2 * halves * sizeof(uint16_t);
-  c->k = mem_alloc_aligned(*bytes);
+  /* straight from the system: a long context costs memory only as far as it is filled */
+  void *p = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  c->k = p == MAP_FAILED ? NULL : p;
   if (!c->k) return error_set(e, E_NOMEM, "no memory for a stream's cache (%zu MB)", *bytes >> 20);
   c->v = c->k + halves;
   return OK;
@@ -292,7 +295,7 @@ int lm_logits(struct lm *m, const uint32_t *token, int n, float *out, struct err
     for (int i = 0; i < r->rows; i++) r->token[i] = token[at + i], r->position[i] = at + i, r->cache[i] = &cache, r->wanted[i] = true;
     lm_pass(m, g->buffers, r);
   }
-  mem_free_aligned(cache.k, bytes);
+  munmap(cache.k, bytes);
   return OK;
 }
 
@@ -363,7 +366,7 @@ int lm_embed(struct lm *m, const struct str *texts, size_t n, float *out, struct
   int rc = lm_cache_new(m, LM_ROWS + 16 * MOST_TEXTS, &b->all, &b->bytes, e);
   for (size_t t = 0; t < n && rc == OK; t++) rc = embed_text(g, b, texts[t], t, out, e);
   if (rc == OK) embed_pass(g, b, out);
-  if (b->all.k) mem_free_aligned(b->all.k, b->bytes);
+  if (b->all.k) munmap(b->all.k, b->bytes);
   subword_ids_release(&b->ids);
   mem_free(b);
   return rc;
