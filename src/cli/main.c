@@ -8,7 +8,8 @@
 #include "cli/cli.h"
 #include "cli/cli_commands.h"
 
-/* clang-format off: one a line, in the order of help */
+/* one a line, in the order of help */
+/* clang-format off */
 const struct command *const cli_commands[] = {
     &command_init,
     &command_ingest,
