@@ -88,7 +88,7 @@ install: all ## install under PREFIX (/usr/local)
 	install -m 755 $(BUILD)/vitae $(DESTDIR)$(PREFIX)/bin/vitae
 	install -m 644 include/vitae.h $(DESTDIR)$(PREFIX)/include/vitae.h
 	@if [ -f $(BUILD)/vitae-mpi.so ]; then install -d $(DESTDIR)$(PREFIX)/lib/vitae && install -m 755 $(BUILD)/vitae-mpi.so $(DESTDIR)$(PREFIX)/lib/vitae/; fi
-	cp -r mapping tasks policy calculators scenarios $(DESTDIR)$(PREFIX)/share/vitae/
+	cp -r mapping tasks policy calculators knowledge scenarios $(DESTDIR)$(PREFIX)/share/vitae/
 	@if [ -f $(BUILD)/duckdb/libduckdb.so ]; then install -d $(DESTDIR)$(PREFIX)/lib/vitae && install -m 644 $(BUILD)/duckdb/libduckdb.so $(DESTDIR)$(PREFIX)/lib/vitae/; fi
 help: ## this page
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile scripts/targets.mk

@@ -22,6 +22,7 @@ const struct command *const cli_commands[] = {
     &command_predict,
     &command_ask,
     &command_calculate,
+    &command_differential,
     &command_versions,
     &command_promote,
     &command_serve,

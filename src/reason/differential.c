@@ -1,0 +1,557 @@
+#include "reason/differential.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "reason/differential_private.h"
+
+/* Chosen by leaving out publications of the shared training cases (docs/differential.md) */
+#define PRIOR_WEIGHT 3.0F      /* annotations count like so many cases */
+#define BACKGROUND_WEIGHT 1.0F /* the background, for diseases without annotations */
+#define BACKGROUND_SHARE 0.2F  /* of the prior, for diseases with annotations */
+#define SAME_PUBLICATION 0.3   /* a publication's n cases count like n^(1 - this) */
+#define RARE 1e-4F             /* least background of a term */
+
+static int no_memory(struct error *e) { return error_set(e, E_NOMEM, "no memory for a differential"); }
+
+const struct ontology *differential_ontology(const struct differential *d) { return d->o; }
+int differential_diseases(const struct differential *d) { return d->diseases; }
+int differential_cases(const struct differential *d) { return d->cases; }
+const struct finding_case *differential_case(const struct differential *d, int i) { return &d->known[i].c; }
+
+/* ---- one disease ---- */
+
+struct slot { /* dense scratch: one per term */
+  float annotated, cases;
+  bool used;
+};
+
+static void add_annotations(const struct differential *d, const struct disease *x, int without, struct slot *slot, int *used, int *n,
+                            bool *any) {
+  for (int i = 0; i < x->annotations; i++) {
+    const struct annotation *a = &x->annotation[i];
+    if (a->reference == without) continue;
+    *any = true;
+    if (a->negated) continue;
+    /* the same term from several sources: their counts together */
+    float share = 0, weight = 0;
+    for (int k = 0; k < x->annotations; k++) {
+      const struct annotation *b = &x->annotation[k];
+      if (b->term != a->term || b->negated || b->reference == without) continue;
+      share += b->share * b->weight;
+      weight += b->weight;
+    }
+    share /= weight;
+    const int *up;
+    int m = ontology_ancestors(d->o, a->term, &up);
+    for (int k = 0; k < m; k++) {
+      struct slot *s = &slot[up[k]];
+      if (!s->used) s->used = true, used[(*n)++] = up[k];
+      if (share > s->annotated) s->annotated = share;
+    }
+  }
+}
+static void add_cases(const struct differential *d, const struct disease *x, int without, struct slot *slot, int *used, int *n,
+                      struct vector *v) {
+  for (int i = 0; i < x->n_at; i++) {
+    const struct known_case *k = &d->known[x->at[i]];
+    int same = 0, before = 0;
+    if (k->publication == without) continue;
+    for (int j = 0; j < x->n_at; j++) {
+      same += d->known[x->at[j]].publication == k->publication;
+      before += j < i && d->known[x->at[j]].publication == k->publication;
+    }
+    float w = (float)pow(same, -SAME_PUBLICATION);
+    v->publications += before == 0;
+    v->cases += w;
+    for (int j = 0; j < k->n_closure; j++) {
+      struct slot *s = &slot[k->closure[j]];
+      if (!s->used) s->used = true, used[(*n)++] = k->closure[j];
+      s->cases += w;
+    }
+  }
+}
+
+int differential_vector(const struct differential *d, int disease, int without, struct arena *a, struct vector *out, struct error *e) {
+  const struct disease *x = &d->disease[disease];
+  struct arena_mark mark;
+  int terms = ontology_terms(d->o), n = 0;
+  *out = (struct vector){0};
+  mark = arena_mark(a);
+  (void)mark;
+  struct slot *slot = arena_array(a, struct slot, (size_t)terms + 1);
+  int *used = arena_array(a, int, (size_t)terms + 1);
+  if (!slot || !used) return no_memory(e);
+  add_annotations(d, x, without, slot, used, &n, &out->annotated);
+  add_cases(d, x, without, slot, used, &n, out);
+  out->entry = arena_array(a, struct entry, (size_t)n + 1);
+  if (!out->entry) return no_memory(e);
+  float weight = out->annotated ? PRIOR_WEIGHT : BACKGROUND_WEIGHT, share = out->annotated ? BACKGROUND_SHARE : 1.0F;
+  out->floor = logf(weight * share / (out->cases + weight));
+  for (int i = 0; i < n; i++) {
+    int t = used[i];
+    float b = d->background[t];
+    float p = (slot[t].cases + weight * ((1 - share) * slot[t].annotated + share * b)) / (out->cases + weight);
+    if (p > 1) p = 1;
+    out->entry[i] = (struct entry){.term = t, .annotated = slot[t].annotated, .cases = slot[t].cases, .u = logf(p / b) - out->floor};
+    out->entry[i].absent = log1pf(-fminf(p, 0.97F)) - log1pf(-fminf(b, 0.97F));
+  }
+  out->n = n;
+  return OK;
+}
+
+/* ---- building ---- */
+
+static int background(struct differential *d, struct arena *a, struct error *e) {
+  int terms = ontology_terms(d->o), annotated = 0;
+  d->background = arena_array(&d->arena, float, (size_t)terms + 1);
+  d->information = arena_array(&d->arena, float, (size_t)terms + 1);
+  d->tree = arena_array(&d->arena, int, (size_t)terms + 1);
+  float *of_diseases = arena_array(a, float, (size_t)terms + 1);
+  struct slot *slot = arena_array(a, struct slot, (size_t)terms + 1);
+  int *used = arena_array(a, int, (size_t)terms + 1);
+  if (!d->background || !d->information || !d->tree || !of_diseases || !slot || !used) return no_memory(e);
+  for (int i = 0; i < d->diseases; i++) {
+    int n = 0;
+    bool any = false;
+    add_annotations(d, &d->disease[i], -1, slot, used, &n, &any);
+    d->disease[i].annotated = any;
+    annotated += any;
+    for (int k = 0; k < n; k++) {
+      of_diseases[used[k]] += slot[used[k]].annotated;
+      slot[used[k]] = (struct slot){0};
+    }
+  }
+  for (int i = 0; i < d->cases; i++)
+    for (int k = 0; k < d->known[i].n_closure; k++) d->background[d->known[i].closure[k]] += 1.0F / (float)d->cases;
+  float half = annotated && d->cases ? 0.5F : annotated ? 1.0F : 0.0F;
+  for (int t = 0; t < terms; t++) {
+    d->background[t] = fminf(1, (1 - half) * d->background[t] + (annotated ? half * of_diseases[t] / (float)annotated : 0) + RARE);
+    d->information[t] = -logf(d->background[t]);
+  }
+  for (int t = 0; t < terms; t++) {
+    const int *up;
+    int n = ontology_parents(d->o, t, &up);
+    d->tree[t] = -1;
+    for (int k = 0; k < n; k++)
+      if (d->tree[t] < 0 || d->background[up[k]] < d->background[d->tree[t]]) d->tree[t] = up[k];
+  }
+  for (int i = 0; i < d->cases; i++)
+    for (int k = 0; k < d->known[i].n_closure; k++) d->known[i].information += d->information[d->known[i].closure[k]];
+  return OK;
+}
+
+static int postings(struct differential *d, struct arena *a, struct error *e) {
+  int terms = ontology_terms(d->o);
+  size_t all = 0, case_all = 0;
+  struct vector *v = mem_alloc(((size_t)d->diseases + 1) * sizeof *v);
+  int rc = v ? OK : no_memory(e);
+  d->posting_start = arena_array(&d->arena, int, (size_t)terms + 2);
+  d->case_start = arena_array(&d->arena, int, (size_t)terms + 2);
+  if (!d->posting_start || !d->case_start) rc = no_memory(e);
+  for (int i = 0; rc == OK && i < d->diseases; i++) {
+    struct arena_mark m = arena_mark(a);
+    struct vector one;
+    rc = differential_vector(d, i, -1, a, &one, e);
+    if (rc < 0) break;
+    v[i] = one;
+    v[i].entry = mem_alloc(((size_t)one.n + 1) * sizeof *one.entry);
+    if (!v[i].entry) rc = no_memory(e);
+    if (rc < 0) {
+      v[i].n = 0;
+      for (int k = 0; k < i; k++) mem_free(v[k].entry);
+      mem_free(v);
+      return rc;
+    }
+    memcpy(v[i].entry, one.entry, (size_t)one.n * sizeof *one.entry);
+    arena_rewind(a, m);
+    d->disease[i].cases = one.cases;
+    d->disease[i].publications = one.publications;
+    all += (size_t)one.n;
+    for (int k = 0; k < one.n; k++) d->posting_start[v[i].entry[k].term + 1]++;
+  }
+  if (rc == OK) {
+    for (int t = 0; t < terms; t++) d->posting_start[t + 1] += d->posting_start[t];
+    d->posting = arena_array(&d->arena, struct posting, all + 1);
+    int *fill = mem_alloc(((size_t)terms + 1) * sizeof(int));
+    if (!d->posting || !fill) rc = no_memory(e);
+    if (rc == OK) {
+      memcpy(fill, d->posting_start, ((size_t)terms + 1) * sizeof(int));
+      for (int i = 0; i < d->diseases; i++)
+        for (int k = 0; k < v[i].n; k++) {
+          const struct entry *x = &v[i].entry[k];
+          d->posting[fill[x->term]++] = (struct posting){i, x->u, x->absent};
+        }
+    }
+    mem_free(fill);
+    for (int i = 0; i < d->diseases; i++) mem_free(v[i].entry);
+  }
+  mem_free(v);
+  if (rc < 0) return rc;
+  for (int i = 0; i < d->cases; i++) {
+    case_all += (size_t)d->known[i].n_closure;
+    for (int k = 0; k < d->known[i].n_closure; k++) d->case_start[d->known[i].closure[k] + 1]++;
+  }
+  for (int t = 0; t < terms; t++) d->case_start[t + 1] += d->case_start[t];
+  d->case_at = arena_array(&d->arena, int, case_all + 1);
+  int *fill = arena_array(a, int, (size_t)terms + 1);
+  if (!d->case_at || !fill) return no_memory(e);
+  memcpy(fill, d->case_start, ((size_t)terms + 1) * sizeof(int));
+  for (int i = 0; i < d->cases; i++)
+    for (int k = 0; k < d->known[i].n_closure; k++) d->case_at[fill[d->known[i].closure[k]]++] = i;
+  return OK;
+}
+
+int differential_use(struct differential *d, const char *json, size_t n, struct error *e) {
+  struct json_parser *jp;
+  struct json root;
+  TRY(json_parser_new(&jp, e));
+  int rc = json_parse(jp, json, n, n, &root, e);
+  static const char *const names[] = {"weight", "mean", "scale"};
+  double *to[] = {d->weight, d->mean, d->scale};
+  for (int k = 0; k < 3 && rc == OK; k++) {
+    struct json list = json_get(root, names[k]);
+    if (json_count(list) != FEATURES) rc = error_set(e, E_INPUT, "weights: expected %d numbers in each list", FEATURES);
+    for (int i = 0; i < FEATURES && rc == OK; i++)
+      if (!json_f64(json_at(list, (size_t)i), &to[k][i])) rc = error_set(e, E_INPUT, "weights: expected numbers");
+  }
+  if (rc == OK && (!json_f64(json_get(root, "none"), &d->none) || !json_f64(json_get(root, "gene_log_ratio"), &d->gene_log_ratio)))
+    rc = error_set(e, E_INPUT, "weights: expected none and gene_log_ratio");
+  json_parser_free(jp);
+  return rc;
+}
+
+int differential_open(const struct differential_files *f, struct differential **out, struct error *e) {
+  struct differential *d = mem_alloc(sizeof *d);
+  struct arena a;
+  struct str text;
+  char shipped[4096];
+  if (!d) return no_memory(e);
+  *d = (struct differential){0};
+  arena_init(&d->arena, 0, 0);
+  arena_init(&a, 0, 0);
+  intern_init(&d->ids, 0);
+  intern_init(&d->references, 0);
+  intern_init(&d->gene_ids, 0);
+  const char *weights = f->weights;
+  int rc = differential_read(d, f, e);
+  if (rc == OK) rc = background(d, &a, e);
+  if (rc == OK) rc = postings(d, &a, e);
+  if (rc == OK && !weights) {
+    rc = file_join(shipped, sizeof shipped, file_data_dir(), "knowledge/differential.json", e);
+    weights = shipped;
+  }
+  if (rc == OK) rc = file_read(&a, weights, 1 << 20, &text, e);
+  if (rc == OK) {
+    rc = differential_use(d, text.p, text.n, e);
+    if (rc < 0) error_where(e, weights, 0, NULL);
+  }
+  arena_free(&a);
+  if (rc < 0) {
+    differential_free(d);
+    return rc;
+  }
+  *out = d;
+  return OK;
+}
+void differential_free(struct differential *d) {
+  if (!d) return;
+  for (int i = 0; i < d->diseases; i++) {
+    mem_free(d->disease[i].annotation);
+    mem_free(d->disease[i].at);
+  }
+  mem_free(d->disease);
+  mem_free(d->known);
+  mem_free(d->gene_edge);
+  intern_release(&d->ids);
+  intern_release(&d->references);
+  intern_release(&d->gene_ids);
+  ontology_free(d->o);
+  arena_free(&d->arena);
+  mem_free(d);
+}
+
+/* ---- a question ---- */
+
+struct query {
+  int *closure;
+  int n;
+  float *weight; /* (n): 1 - how many of the closure are counted under this term */
+  int *absent;
+  int n_absent;
+  float information;
+};
+
+static int find_int(const int *v, int n, int x) {
+  int lo = 0, hi = n;
+  while (lo < hi) {
+    int mid = (lo + hi) / 2;
+    if (v[mid] < x)
+      lo = mid + 1;
+    else
+      hi = mid;
+  }
+  return lo < n && v[lo] == x ? lo : -1;
+}
+
+static int query_of(const struct differential *d, const struct finding_case *c, struct arena *a, struct query *q, struct error *e) {
+  *q = (struct query){0};
+  TRY(differential_closure(d, c->observed, c->n_observed, a, &q->closure, e));
+  while (q->closure[q->n] >= 0) q->n++;
+  q->weight = arena_array(a, float, (size_t)q->n + 1);
+  q->absent = arena_array(a, int, (size_t)c->n_excluded + 1);
+  if (!q->weight || !q->absent) return no_memory(e);
+  for (int i = 0; i < q->n; i++) {
+    q->weight[i] += 1;
+    q->information += d->information[q->closure[i]];
+    int p = d->tree[q->closure[i]] >= 0 ? find_int(q->closure, q->n, d->tree[q->closure[i]]) : -1;
+    if (p >= 0) q->weight[p] -= 1;
+  }
+  for (int i = 0; i < c->n_excluded; i++) { /* each once; not what is also observed */
+    int t = c->excluded[i];
+    bool had = find_int(q->closure, q->n, t) >= 0;
+    for (int k = 0; k < q->n_absent; k++) had |= q->absent[k] == t;
+    if (!had) q->absent[q->n_absent++] = t;
+  }
+  return OK;
+}
+
+static void fixed_features(float f[F_BASE], float cases, float publications, bool annotated) {
+  f[F_LOG_CASES] = logf(cases + 0.03F);
+  f[F_LOG_PUBLICATIONS] = logf(publications + 0.1F);
+  f[F_ANNOTATED] = annotated;
+}
+
+/* The diseases that a publication has taught something about, seen without it */
+static int without_publication(const struct differential *d, const struct query *q, int without, struct arena *a, struct scores *s,
+                               struct error *e) {
+  for (int i = 0; i < d->diseases; i++) {
+    const struct disease *x = &d->disease[i];
+    bool touched = false;
+    for (int k = 0; k < x->annotations && !touched; k++) touched = x->annotation[k].reference == without;
+    for (int k = 0; k < x->n_at && !touched; k++) touched = d->known[x->at[k]].publication == without;
+    if (!touched) continue;
+    struct arena_mark m = arena_mark(a);
+    struct vector v;
+    TRY(differential_vector(d, i, without, a, &v, e));
+    float evidence = 0, absent = 0;
+    for (int k = 0; k < v.n; k++) {
+      int at = find_int(q->closure, q->n, v.entry[k].term);
+      if (at >= 0) evidence += q->weight[at] * v.entry[k].u;
+      for (int j = 0; j < q->n_absent; j++)
+        if (q->absent[j] == v.entry[k].term) absent += v.entry[k].absent;
+    }
+    s->feature[i][F_EVIDENCE] = evidence;
+    s->feature[i][F_ABSENT] = absent;
+    fixed_features(s->feature[i], v.cases, v.publications, v.annotated);
+    s->candidate[i] = v.annotated || v.cases > 0;
+    arena_rewind(a, m);
+  }
+  return OK;
+}
+
+int differential_features(const struct differential *d, const struct finding_case *c, int without, struct arena *a, struct scores *out,
+                          struct error *e) {
+  struct query q;
+  TRY(query_of(d, c, a, &q, e));
+  out->feature = arena_alloc_array(a, sizeof *out->feature, (size_t)d->diseases + 1, _Alignof(float));
+  out->candidate = arena_array(a, uint8_t, (size_t)d->diseases + 1);
+  float *shared = arena_array(a, float, (size_t)d->cases + 1);
+  if (!out->feature || !out->candidate || !shared) return no_memory(e);
+  out->n = d->diseases;
+  for (int i = 0; i < d->diseases; i++) {
+    fixed_features(out->feature[i], d->disease[i].cases, d->disease[i].publications, d->disease[i].annotated);
+    out->candidate[i] = d->disease[i].annotated || d->disease[i].cases > 0;
+  }
+  for (int i = 0; i < q.n; i++) {
+    int t = q.closure[i];
+    if (q.weight[i] != 0)
+      for (int k = d->posting_start[t]; k < d->posting_start[t + 1]; k++)
+        out->feature[d->posting[k].disease][F_EVIDENCE] += q.weight[i] * d->posting[k].u;
+    for (int k = d->case_start[t]; k < d->case_start[t + 1]; k++) shared[d->case_at[k]] += d->information[t];
+  }
+  for (int i = 0; i < q.n_absent; i++)
+    for (int k = d->posting_start[q.absent[i]]; k < d->posting_start[q.absent[i] + 1]; k++)
+      out->feature[d->posting[k].disease][F_ABSENT] += d->posting[k].absent;
+  if (without >= 0) TRY(without_publication(d, &q, without, a, out, e));
+  for (int i = 0; i < d->cases; i++) {
+    const struct known_case *k = &d->known[i];
+    if (k->publication == without) continue;
+    float alike = shared[i] / (q.information + k->information - shared[i] + 1e-6F), *best = &out->feature[k->disease][F_NEAREST];
+    if (alike > *best) *best = alike;
+  }
+  return OK;
+}
+
+void differential_expand(const float base[F_BASE], double out[FEATURES]) {
+  double seen = base[F_LOG_CASES] > logf(0.04F);
+  for (int i = 0; i < F_BASE; i++) out[i] = (double)base[i];
+  out[F_SEEN] = seen;
+  for (int i = 0; i < F_LOG_CASES; i++) out[F_SEEN + 1 + i] = (double)base[i] * seen;
+}
+double differential_score(const struct differential *d, const float base[F_BASE]) {
+  double x[FEATURES], s = -d->none;
+  differential_expand(base, x);
+  for (int i = 0; i < FEATURES; i++) s += d->weight[i] * (x[i] - d->mean[i]) / d->scale[i];
+  return s;
+}
+
+/* Scores against "none of these"; -INFINITY for what is no candidate */
+static int score_all(const struct differential *d, const struct finding_case *c, const struct str *without, struct arena *a, double **out,
+                     struct error *e) {
+  struct scores s = {0};
+  uint32_t at;
+  int skip = -1;
+  if (without && intern_find(&d->references, *without, &at)) skip = (int)at;
+  TRY(differential_features(d, c, skip, a, &s, e));
+  double *score = arena_array(a, double, (size_t)d->diseases + 1);
+  if (!score) return no_memory(e);
+  for (int i = 0; i < d->diseases; i++) score[i] = s.candidate[i] ? differential_score(d, s.feature[i]) : -INFINITY;
+  for (int g = 0; g < c->genes; g++)
+    if (intern_find(&d->gene_ids, c->gene[g], &at))
+      for (int k = 0; k < d->gene_edges; k++)
+        if (d->gene_edge[k].gene == (int)at) score[d->gene_edge[k].disease] += d->gene_log_ratio;
+  *out = score;
+  return OK;
+}
+/* log of 1 + the sum of exp(score): the ones stand for "none of these" */
+static double log_total(const double *score, int n) {
+  double top = 0, sum = 0;
+  for (int i = 0; i < n; i++) top = fmax(top, score[i]);
+  for (int i = 0; i < n; i++) sum += exp(score[i] - top);
+  return top + log(sum + exp(-top));
+}
+
+int differential_place(const struct differential *d, const struct finding_case *c, struct str disease, const struct str *without,
+                       struct arena *a, struct differential_place *out, struct error *e) {
+  uint32_t at;
+  double *score, best = -INFINITY;
+  *out = (struct differential_place){0};
+  TRY(score_all(d, c, without, a, &score, e));
+  double total = log_total(score, d->diseases);
+  bool known = intern_find(&d->ids, disease, &at) && isfinite(score[at]);
+  int above = 0;
+  for (int i = 0; i < d->diseases; i++) {
+    best = fmax(best, score[i]);
+    above += known && (score[i] > score[at] || (score[i] == score[at] && i < (int)at));
+  }
+  out->first = exp(best - total);
+  if (!known) return OK;
+  out->rank = above + 1;
+  out->probability = exp(score[at] - total);
+  return OK;
+}
+
+/* ---- the answer, for people ---- */
+
+static int by_strength(const void *a, const void *b) {
+  float x = fabsf(((const struct differential_evidence *)a)->log_ratio), y = fabsf(((const struct differential_evidence *)b)->log_ratio);
+  return x != y ? (x < y ? 1 : -1) : 0;
+}
+static int evidence_of(const struct differential *d, const struct finding_case *c, const struct vector *v, struct arena *a,
+                       struct differential_disease *out, struct error *e) {
+  struct differential_evidence *list = arena_array(a, struct differential_evidence, (size_t)(c->n_observed + c->n_excluded) + 1);
+  int n = 0;
+  if (!list) return no_memory(e);
+  for (int side = 0; side < 2; side++) {
+    const int *term = side ? c->excluded : c->observed;
+    for (int i = 0; i < (side ? c->n_excluded : c->n_observed); i++) {
+      float r = side ? 0 : v->floor; /* a term that the disease is not known for */
+      for (int k = 0; k < v->n; k++)
+        if (v->entry[k].term == term[i]) r = side ? v->entry[k].absent : v->entry[k].u + v->floor;
+      list[n++] = (struct differential_evidence){term[i], side == 1, r};
+    }
+  }
+  qsort(list, (size_t)n, sizeof *list, by_strength);
+  (void)d;
+  out->evidence = list;
+  out->evidences = n;
+  return OK;
+}
+
+#define ASKED_AMONG 20
+/* Which unspoken finding would tell the most about the first diseases: expected drop of their entropy. */
+static int questions(const struct differential *d, const struct finding_case *c, const int *at, const double *p, const struct vector *v,
+                     int n, struct arena *a, struct differential_answer *out, struct error *e) {
+  int terms = ontology_terms(d->o);
+  uint8_t *spoken = arena_array(a, uint8_t, (size_t)terms + 1);
+  float(*share)[ASKED_AMONG] = arena_alloc_array(a, sizeof *share, (size_t)terms + 1, _Alignof(float));
+  double before = 0, all = 0;
+  if (!spoken || !share) return no_memory(e);
+  (void)at;
+  for (int i = 0; i < c->n_observed; i++) {
+    const int *up;
+    int m = ontology_ancestors(d->o, c->observed[i], &up);
+    for (int k = 0; k < m; k++) spoken[up[k]] = 1;
+  }
+  for (int i = 0; i < c->n_excluded; i++) spoken[c->excluded[i]] = 1;
+  for (int i = 0; i < n; i++) all += p[i];
+  for (int i = 0; i < n; i++) {
+    before -= p[i] / all * log2(fmax(p[i] / all, 1e-12));
+    for (int k = 0; k < v[i].n; k++) {
+      const struct entry *x = &v[i].entry[k];
+      share[x->term][i] = expf(x->u + v[i].floor) * d->background[x->term];
+    }
+  }
+  for (int t = 0; t < terms; t++) {
+    double yes = 0, h_yes = 0, h_no = 0;
+    if (spoken[t] || d->information[t] < 2) continue; /* too broad to ask about */
+    for (int i = 0; i < n; i++) yes += p[i] / all * (double)share[t][i];
+    if (yes < 0.02 || yes > 0.98) continue;
+    for (int i = 0; i < n; i++) {
+      double y = p[i] / all * (double)share[t][i] / yes, no = p[i] / all * (1 - (double)share[t][i]) / (1 - yes);
+      if (y > 1e-12) h_yes -= y * log2(y);
+      if (no > 1e-12) h_no -= no * log2(no);
+    }
+    double bits = before - yes * h_yes - (1 - yes) * h_no;
+    int k = out->asks < 5 ? out->asks++ : 5;
+    while (k > 0 && out->ask[k - 1].bits < bits) {
+      if (k < 5) out->ask[k] = out->ask[k - 1];
+      k--;
+    }
+    if (k < 5) out->ask[k] = (struct differential_question){t, bits};
+  }
+  return OK;
+}
+
+int differential_rank(const struct differential *d, const struct finding_case *c, int most, const struct str *without, struct arena *a,
+                      struct differential_answer *out, struct error *e) {
+  double *score;
+  uint32_t gene;
+  *out = (struct differential_answer){0};
+  if (c->n_observed == 0) return error_set(e, E_INPUT, "at least one observed finding that the ontology knows is needed");
+  if (most < 1 || most > 1000) return error_set(e, E_INPUT, "expected 1 to 1,000 diseases");
+  TRY(score_all(d, c, without, a, &score, e));
+  double total = log_total(score, d->diseases);
+  out->none = exp(-total);
+  int keep = most > ASKED_AMONG ? most : ASKED_AMONG, n = 0;
+  int *at = arena_array(a, int, (size_t)keep + 1);
+  out->disease = arena_array(a, struct differential_disease, (size_t)keep + 1);
+  struct vector *v = arena_array(a, struct vector, (size_t)keep + 1);
+  double *p = arena_array(a, double, (size_t)keep + 1);
+  if (!at || !out->disease || !v || !p) return no_memory(e);
+  for (int i = 0; i < d->diseases; i++) {
+    if (!isfinite(score[i]) || (n == keep && score[i] <= score[at[n - 1]])) continue;
+    int k = n < keep ? n++ : n - 1;
+    while (k > 0 && score[at[k - 1]] < score[i]) at[k] = at[k - 1], k--;
+    at[k] = i;
+  }
+  uint32_t skip = UINT32_MAX;
+  if (without && !intern_find(&d->references, *without, &skip)) skip = UINT32_MAX;
+  for (int i = 0; i < n; i++) {
+    const struct disease *x = &d->disease[at[i]];
+    TRY(differential_vector(d, at[i], skip == UINT32_MAX ? -1 : (int)skip, a, &v[i], e));
+    p[i] = exp(score[at[i]] - total);
+    if (i >= most) continue;
+    struct differential_disease *o = &out->disease[out->diseases++];
+    *o = (struct differential_disease){
+        .id = x->id, .name = x->name, .probability = p[i], .log_odds = score[at[i]], .cases = v[i].cases, .annotated = v[i].annotated};
+    for (int g = 0; g < c->genes; g++)
+      if (intern_find(&d->gene_ids, c->gene[g], &gene))
+        for (int k = 0; k < d->gene_edges; k++) o->gene |= d->gene_edge[k].gene == (int)gene && d->gene_edge[k].disease == at[i];
+    TRY(evidence_of(d, c, &v[i], a, o, e));
+  }
+  return questions(d, c, at, p, v, n < ASKED_AMONG ? n : ASKED_AMONG, a, out, e);
+}

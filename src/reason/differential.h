@@ -1,0 +1,89 @@
+/* From findings to ranked diseases with odds: what speaks for and against each, and what to look for next.
+ *
+ *     struct differential *d;
+ *     TRY(differential_open(&(struct differential_files){.ontology = "hp.obo", .annotations = "phenotype.hpoa", .cases = "cases.jsonl"}, &d, e));
+ *     struct finding_case c;  TRY(finding_case_parse(d, json, &arena, &c, e));
+ *     struct differential_answer r;  TRY(differential_rank(d, &c, 10, NULL, &arena, &r, e));    // r.disease[0].probability …
+ *
+ * Each disease has a frequency for every term and everything broader: counts of its published cases over annotated frequencies as a prior, over a
+ * background. The evidence of a set of findings is the sum of log p(term | disease) / p(term | anybody) along a tree of the ontology: a term
+ * counts given its broader term, so that related findings are not counted twice; absent findings count log (1 - p)/(1 - background). Beside it:
+ * likeness to the nearest known case, how many cases and publications there are, whether there are annotations. A conditional logit over these (weights in a data file, learned leaving out the publication of the case at hand) gives odds among all
+ * candidates and "none of these". After LIRICAL (Robinson et al. 2020) in aim, not in formula. Genes, where given, multiply the odds: see differential_files.genes.
+ * A differential is immutable and may be shared by threads.
+ */
+#ifndef REASON_DIFFERENTIAL_H
+#define REASON_DIFFERENTIAL_H
+#include <stdbool.h>
+
+#include "base/str.h"
+
+struct differential;
+struct ontology;
+struct json;
+
+struct differential_files { /* NULL = not there */
+  const char *ontology;     /* hp.obo; without it every term stands alone */
+  const char *annotations;  /* phenotype.hpoa */
+  const char *cases;        /* JSON lines: phenopackets (v2), or the flat form of docs/differential.md */
+  const char *genes;        /* tab-separated, with columns symbol and disease_id */
+  const char *weights;      /* of the logit; NULL = the shipped ones */
+};
+struct finding_case {
+  const int *observed, *excluded; /* terms of the ontology */
+  int n_observed, n_excluded;
+  int unknown;            /* terms that the ontology does not know: not used */
+  const struct str *gene; /* symbols with a candidate variant */
+  int genes;
+  struct str disease, publication, id; /* of a known case; STR_NONE otherwise */
+};
+struct differential_evidence {
+  int term;
+  bool absent;
+  float log_ratio; /* > 0 speaks for the disease */
+};
+struct differential_disease {
+  struct str id, name;
+  double probability; /* among the candidates and "none of these" */
+  double log_odds;    /* the logit's score against "none of these" */
+  float cases;        /* known of it, weighed by publication */
+  bool annotated, gene;
+  const struct differential_evidence *evidence; /* strongest first */
+  int evidences;
+};
+struct differential_question { /* a finding that nobody has spoken of */
+  int term;
+  double bits; /* expected drop of the entropy over the ranked diseases */
+};
+struct differential_answer {
+  struct differential_disease *disease;
+  int diseases;
+  double none; /* probability of none of these */
+  struct differential_question ask[5];
+  int asks;
+};
+
+int differential_open(const struct differential_files *f, struct differential **out, struct error *e) MUST_CHECK;
+void differential_free(struct differential *d);
+const struct ontology *differential_ontology(const struct differential *d);
+int differential_diseases(const struct differential *d);
+int differential_cases(const struct differential *d);
+const struct finding_case *differential_case(const struct differential *d, int i);
+/* One JSON object: {"hpo": ["HP:…"], "hpo_excluded": […], "genes": […]} or a phenopacket. Memory from the arena. */
+int finding_case_parse(const struct differential *d, struct json j, struct arena *a, struct finding_case *out, struct error *e) MUST_CHECK;
+/* `without`: a publication ("PMID:1") whose cases and annotations are not used, for evaluation; NULL = all are. */
+int differential_rank(const struct differential *d, const struct finding_case *c, int most, const struct str *without, struct arena *a,
+                      struct differential_answer *out, struct error *e) MUST_CHECK;
+/* Rank of `disease` among all (1 = first; 0 = not among the candidates), with the probabilities of it and of the first. */
+struct differential_place {
+  int rank;
+  double probability, first;
+};
+int differential_place(const struct differential *d, const struct finding_case *c, struct str disease, const struct str *without,
+                       struct arena *a, struct differential_place *out, struct error *e) MUST_CHECK;
+/* Learns the weights from the cases, each without its own publication, leaving out those of fold `out_fold` of `folds` (by publication; -1 = none).
+ * Writes JSON. */
+int differential_fit(struct differential *d, int folds, int out_fold, struct buf *json, struct error *e) MUST_CHECK;
+int differential_fold(const struct finding_case *c, int folds);                                       /* by the publication's name */
+int differential_use(struct differential *d, const char *json, size_t n, struct error *e) MUST_CHECK; /* such weights from now on */
+#endif

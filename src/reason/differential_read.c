@@ -1,0 +1,300 @@
+/* Reads annotations, cases and genes, and counts what is typical of whom. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "reason/differential_private.h"
+
+#define UNSTATED_SHARE 0.6F /* an annotation without a frequency */
+#define UNSTATED_WEIGHT 3.0F
+#define STATED_WEIGHT 10.0F
+
+static int no_memory(struct error *e) { return error_set(e, E_NOMEM, "no memory for a differential"); }
+static void *grow(void *p, int n, int *cap, size_t size) {
+  if (n < *cap) return p;
+  int more = *cap ? 2 * *cap : 64;
+  void *q = mem_realloc(p, (size_t)more * size);
+  if (q) *cap = more;
+  return q;
+}
+
+static int disease_of(struct differential *d, struct str id, struct str name, int *out, struct error *e) {
+  uint32_t at;
+  TRY(intern_put(&d->ids, id, &at, e));
+  if ((int)at == d->diseases) {
+    struct disease *more = grow(d->disease, d->diseases, &d->disease_cap, sizeof *more);
+    if (!more) return no_memory(e);
+    d->disease = more;
+    d->disease[d->diseases++] = (struct disease){.id = str_copy(&d->arena, id)};
+  }
+  struct disease *x = &d->disease[at];
+  if (!x->name.n && name.n) x->name = str_copy(&d->arena, name);
+  if (!x->id.p) return no_memory(e);
+  *out = (int)at;
+  return OK;
+}
+
+/* "3/5", "45%", HP:0040281: counts as far as they are known */
+static void frequency(struct str s, struct annotation *a) {
+  static const struct {
+    const char *id;
+    float share;
+  } classes[] = {{"HP:0040280", 1.0F},  {"HP:0040281", 0.9F},   {"HP:0040282", 0.55F},
+                 {"HP:0040283", 0.17F}, {"HP:0040284", 0.025F}, {"HP:0040285", 0.0F}};
+  double x, y;
+  a->share = UNSTATED_SHARE;
+  a->weight = UNSTATED_WEIGHT;
+  for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+    if (str_eqc(s, classes[i].id)) a->share = classes[i].share, a->weight = STATED_WEIGHT;
+  if (s.n && s.p[s.n - 1] == '%' && str_to_f64((struct str){s.p, s.n - 1}, &x) == OK && x >= 0 && x <= 100) {
+    a->share = (float)x / 100;
+    a->weight = STATED_WEIGHT;
+  }
+  struct str den = s, num = str_cut(&den, '/');
+  if (den.p && str_to_f64(num, &x) == OK && str_to_f64(den, &y) == OK && y > 0 && x >= 0 && x <= y) {
+    a->share = (float)(x / y);
+    a->weight = (float)y;
+  }
+}
+
+static int read_annotation(struct differential *d, struct str line, struct error *e) {
+  enum { DISEASE, NAME, QUALIFIER, TERM, REFERENCE, EVIDENCE, ONSET, FREQUENCY, SEX, MODIFIER, ASPECT, COLUMNS };
+  struct str v[COLUMNS] = {{0}};
+  for (int i = 0; i < COLUMNS; i++) v[i] = line.p ? str_cut(&line, '\t') : STR_NONE;
+  if (!v[ASPECT].p) return error_set(e, E_INPUT, "expected at least %d columns", COLUMNS);
+  if (!str_eqc(v[ASPECT], "P") || !str_starts(v[DISEASE], STR("OMIM:"))) return OK;
+  int term = ontology_find(d->o, v[TERM]), at;
+  if (term < 0) return OK; /* a term that this release of the ontology has not */
+  uint32_t reference;
+  TRY(disease_of(d, v[DISEASE], v[NAME], &at, e));
+  TRY(intern_put(&d->references, v[REFERENCE], &reference, e));
+  struct disease *x = &d->disease[at];
+  struct annotation *more = grow(x->annotation, x->annotations, &x->annotation_cap, sizeof *more);
+  if (!more) return no_memory(e);
+  x->annotation = more;
+  struct annotation *a = &x->annotation[x->annotations++];
+  *a = (struct annotation){.term = term, .reference = (int)reference, .negated = str_eqc(v[QUALIFIER], "NOT")};
+  frequency(v[FREQUENCY], a);
+  return OK;
+}
+static int read_annotations(struct differential *d, const char *path, bool only_terms, struct error *e) {
+  struct stream s;
+  struct str line;
+  int rc;
+  TRY(stream_open(&s, path, e));
+  while ((rc = stream_line(&s, &line, e)) == OK) {
+    if (line.n == 0 || line.p[0] == '#' || str_starts(line, STR("database_id")) || str_starts(line, STR("DatabaseID"))) continue;
+    if (only_terms) { /* without an ontology the file's own terms are all there are */
+      for (int i = 0; i < 3; i++) str_cut(&line, '\t');
+      rc = ontology_add(d->o, str_cut(&line, '\t'), e);
+    } else {
+      rc = read_annotation(d, line, e);
+    }
+    if (rc < 0) {
+      error_where(e, path, (int64_t)s.line, NULL);
+      break;
+    }
+  }
+  stream_close(&s);
+  return rc == E_END || rc >= 0 ? OK : rc;
+}
+
+static int read_genes(struct differential *d, const char *path, struct error *e) {
+  struct stream s;
+  struct str line;
+  int rc, symbol = -1, disease = -1;
+  TRY(stream_open(&s, path, e));
+  while ((rc = stream_line(&s, &line, e)) == OK) {
+    struct str v[16] = {{0}};
+    int n = 0;
+    while (line.p && n < 16) v[n++] = str_cut(&line, '\t');
+    if (symbol < 0) {
+      for (int i = 0; i < n; i++) {
+        if (str_eqc(v[i], "symbol") || str_eqc(v[i], "gene_symbol")) symbol = i;
+        if (str_eqc(v[i], "disease_id")) disease = i;
+      }
+      if (symbol < 0 || disease < 0) rc = error_set(e, E_INPUT, "expected columns symbol and disease_id");
+    } else if (symbol < n && disease < n) {
+      uint32_t gene, at;
+      if (!intern_find(&d->ids, v[disease], &at)) continue;
+      rc = intern_put(&d->gene_ids, v[symbol], &gene, e);
+      struct edge_list *more = rc == OK ? grow(d->gene_edge, d->gene_edges, &d->gene_edge_cap, sizeof *more) : NULL;
+      if (rc == OK && !more) rc = no_memory(e);
+      if (rc == OK) {
+        d->gene_edge = more;
+        d->gene_edge[d->gene_edges++] = (struct edge_list){(int)gene, (int)at};
+      }
+    }
+    if (rc < 0) break;
+  }
+  if (rc < 0 && rc != E_END) error_where(e, path, (int64_t)s.line, NULL);
+  stream_close(&s);
+  return rc == E_END ? OK : rc;
+}
+
+/* ---- a case's JSON ---- */
+
+static int terms_of(const struct differential *d, struct json list, struct arena *a, const int **out, int *n, int *unknown,
+                    struct error *e) {
+  size_t most = json_count(list);
+  int *t = arena_array(a, int, most ? most : 1);
+  if (!t) return no_memory(e);
+  *n = 0;
+  struct json_iter it = json_items(list);
+  for (struct json v; json_next(&it, &v);) {
+    if (!json_str(v).p) return error_set(e, E_INPUT, "expected a term's id");
+    int term = ontology_find(d->o, json_str(v));
+    if (term < 0)
+      ++*unknown;
+    else
+      t[(*n)++] = term;
+  }
+  *out = t;
+  return OK;
+}
+/* GA4GH phenopacket, version 2 */
+static int packet_terms(const struct differential *d, struct json j, struct arena *a, struct finding_case *c, struct error *e) {
+  struct json features = json_get(j, "phenotypicFeatures");
+  size_t most = json_count(features);
+  int *yes = arena_array(a, int, most ? most : 1), *no = arena_array(a, int, most ? most : 1);
+  if (!yes || !no) return no_memory(e);
+  struct json_iter it = json_items(features);
+  for (struct json v; json_next(&it, &v);) {
+    bool excluded = false;
+    struct str id = json_str(json_get(json_get(v, "type"), "id"));
+    if (!id.p) return error_set(e, E_INPUT, "phenotypicFeatures: expected a type with an id");
+    json_bool(json_get(v, "excluded"), &excluded);
+    int term = ontology_find(d->o, id);
+    if (term < 0)
+      c->unknown++;
+    else if (excluded)
+      no[c->n_excluded++] = term;
+    else
+      yes[c->n_observed++] = term;
+  }
+  c->observed = yes;
+  c->excluded = no;
+  return OK;
+}
+static int genes_of(struct json list, const char *key, struct arena *a, struct finding_case *c, struct error *e) {
+  size_t most = json_count(list);
+  struct str *g = arena_array(a, struct str, most ? most : 1);
+  if (!g) return no_memory(e);
+  struct json_iter it = json_items(list);
+  for (struct json v; json_next(&it, &v);) {
+    struct str s = json_str(key ? json_get(v, key) : v);
+    if (!s.p) continue;
+    g[c->genes] = str_copy(a, s);
+    if (!g[c->genes++].p) return no_memory(e);
+  }
+  c->gene = g;
+  return OK;
+}
+
+int finding_case_parse(const struct differential *d, struct json j, struct arena *a, struct finding_case *out, struct error *e) {
+  *out = (struct finding_case){0};
+  if (json_kind(j) != JSON_OBJECT) return error_set(e, E_INPUT, "expected an object with findings");
+  if (json_kind(json_get(j, "phenotypicFeatures")) == JSON_ARRAY) {
+    TRY(packet_terms(d, j, a, out, e));
+  } else {
+    TRY(terms_of(d, json_get(j, "hpo"), a, &out->observed, &out->n_observed, &out->unknown, e));
+    TRY(terms_of(d, json_get(j, "hpo_excluded"), a, &out->excluded, &out->n_excluded, &out->unknown, e));
+  }
+  TRY(json_kind(json_get(j, "genes")) == JSON_ARRAY ? genes_of(json_get(j, "genes"), NULL, a, out, e)
+                                                    : genes_of(json_get(j, "variants"), "gene", a, out, e));
+  out->disease = str_copy(a, json_str(json_get(json_get(j, "disease"), "id")));
+  out->publication = str_copy(a, json_str(json_get(j, "pmid")));
+  out->id = str_copy(a, json_str(json_get(j, "id")));
+  return OK;
+}
+
+static int read_case(struct differential *d, struct json root, struct error *e) {
+  struct known_case *more = grow(d->known, d->cases, &d->case_cap, sizeof *more);
+  if (!more) return no_memory(e);
+  d->known = more;
+  struct known_case *k = &d->known[d->cases];
+  uint32_t publication;
+  *k = (struct known_case){0};
+  TRY(finding_case_parse(d, root, &d->arena, &k->c, e));
+  if (!k->c.disease.n || k->c.n_observed == 0) return OK; /* teaches nothing */
+  TRY(disease_of(d, k->c.disease, json_str(json_get(json_get(root, "disease"), "label")), &k->disease, e));
+  TRY(intern_put(&d->references, k->c.publication.n ? k->c.publication : k->c.id, &publication, e));
+  k->publication = (int)publication;
+  TRY(differential_closure(d, k->c.observed, k->c.n_observed, &d->arena, &k->closure, e));
+  while (k->closure[k->n_closure] >= 0) k->n_closure++;
+  struct disease *x = &d->disease[k->disease];
+  int *at = grow(x->at, x->n_at, &x->cap_at, sizeof *at);
+  if (!at) return no_memory(e);
+  x->at = at;
+  x->at[x->n_at++] = d->cases++;
+  return OK;
+}
+static int read_cases(struct differential *d, const char *path, struct error *e) {
+  struct stream s;
+  struct str line;
+  struct json_parser *jp;
+  struct json root;
+  int rc;
+  TRY(json_parser_new(&jp, e));
+  rc = stream_open(&s, path, e);
+  if (rc < 0) {
+    json_parser_free(jp);
+    return rc;
+  }
+  while ((rc = stream_line(&s, &line, e)) == OK) {
+    if (line.n == 0) continue;
+    rc = json_parse(jp, line.p, line.n, line.n + STREAM_PAD, &root, e);
+    if (rc == OK) rc = read_case(d, root, e);
+    if (rc < 0) {
+      error_where(e, path, (int64_t)s.line, NULL);
+      break;
+    }
+  }
+  stream_close(&s);
+  json_parser_free(jp);
+  return rc == E_END ? OK : rc;
+}
+
+static int compare_ints(const void *a, const void *b) {
+  int x = *(const int *)a, y = *(const int *)b;
+  return (x > y) - (x < y);
+}
+/* ends with -1 */
+int differential_closure(const struct differential *d, const int *term, int n, struct arena *a, int **out, struct error *e) {
+  size_t most = 1, k = 0;
+  for (int i = 0; i < n; i++) {
+    const int *up;
+    most += (size_t)ontology_ancestors(d->o, term[i], &up);
+  }
+  int *list = arena_array(a, int, most);
+  if (!list) return no_memory(e);
+  for (int i = 0; i < n; i++) {
+    const int *up;
+    int m = ontology_ancestors(d->o, term[i], &up);
+    memcpy(list + k, up, (size_t)m * sizeof(int));
+    k += (size_t)m;
+  }
+  qsort(list, k, sizeof(int), compare_ints);
+  size_t unique = 0;
+  for (size_t i = 0; i < k; i++)
+    if (unique == 0 || list[unique - 1] != list[i]) list[unique++] = list[i];
+  list[unique] = -1;
+  *out = list;
+  return OK;
+}
+
+int differential_read(struct differential *d, const struct differential_files *f, struct error *e) {
+  if (f->ontology) {
+    TRY(ontology_load(f->ontology, &d->o, e));
+  } else {
+    TRY(ontology_new(&d->o, e));
+    if (f->annotations) TRY(read_annotations(d, f->annotations, true, e));
+  }
+  TRY(ontology_seal(d->o, e));
+  if (f->annotations) TRY(read_annotations(d, f->annotations, false, e));
+  if (f->cases) TRY(read_cases(d, f->cases, e));
+  if (f->genes) TRY(read_genes(d, f->genes, e));
+  if (d->diseases == 0) return error_set(e, E_INPUT, "no disease in these files");
+  return OK;
+}

@@ -1,0 +1,195 @@
+/* A small ontology, three diseases and a few cases, made up: what ranks first and why; what is left out of a case's own publication. */
+#include "../base/helpers.h"
+
+#include <math.h>
+
+#include "base/json.h"
+#include "reason/differential.h"
+#include "reason/ontology.h"
+
+static const char obo[] =
+    "format-version: 1.4\n\n[Term]\nid: HP:0000001\nname: All\n\n[Term]\nid: HP:0000002\nname: Heart\nis_a: HP:0000001 ! All\n\n"
+    "[Term]\nid: HP:0000003\nname: Hole in the heart\nalt_id: HP:0009003\nis_a: HP:0000002 {source=\"x\"} ! Heart\n\n"
+    "[Term]\nid: HP:0000004\nname: Limb\nis_a: HP:0000001\n\n[Term]\nid: HP:0000005\nname: Short thumb\nis_a: HP:0000004\n\n"
+    "[Term]\nid: HP:0000006\nname: Extra finger\nis_a: HP:0000004\n\n[Term]\nid: HP:0000007\nname: Fits\nis_a: HP:0000001\n\n"
+    "[Term]\nid: HP:0000099\nname: obsolete Hole\nis_obsolete: true\nreplaced_by: HP:0000003\n\n[Typedef]\nid: part_of\n";
+static const char hpoa[] =
+    "#description: made "
+    "up\ndatabase_id\tdisease_name\tqualifier\thpo_id\treference\tevidence\tonset\tfrequency\tsex\tmodifier\taspect\tbiocuration\n"
+    "OMIM:1\tHeart and hand\t\tHP:0000003\tPMID:10\tPCS\t\t9/10\t\t\tP\tx\nOMIM:1\tHeart and "
+    "hand\t\tHP:0000005\tPMID:10\tPCS\t\t90%\t\t\tP\tx\n"
+    "OMIM:2\tFits alone\t\tHP:0000007\tOMIM:2\tTAS\t\tHP:0040280\t\t\tP\tx\nOMIM:2\tFits "
+    "alone\tNOT\tHP:0000003\tOMIM:2\tTAS\t\t\t\t\tP\tx\n"
+    "OMIM:3\tFingers\t\tHP:0000006\tPMID:30\tPCS\t\t\t\t\tP\tx\nOMIM:3\tFingers\t\tHP:0000100\tPMID:30\tPCS\t\t\t\t\tI\tx\n"
+    "ORPHA:9\tNot asked\t\tHP:0000003\tORPHA:9\tTAS\t\t\t\t\tP\tx\n";
+static const char cases[] =
+    "{\"id\":\"a\",\"pmid\":\"PMID:50\",\"hpo\":[\"HP:0000006\",\"HP:0000007\"],\"disease\":{\"id\":\"OMIM:4\",\"label\":\"Newly told\"}}\n"
+    "{\"id\":\"b\",\"pmid\":\"PMID:50\",\"hpo\":[\"HP:0000006\",\"HP:0000007\"],\"disease\":{\"id\":\"OMIM:4\",\"label\":\"Newly told\"}}\n"
+    "{\"id\":\"c\",\"pmid\":\"PMID:51\",\"hpo\":[\"HP:0009003\",\"HP:0000005\"],\"hpo_excluded\":[\"HP:0000007\"],\"disease\":{\"id\":"
+    "\"OMIM:1\",\"label\":\"Heart and hand\"}}\n";
+static const char weights[] =
+    "{\"weight\":[1,1,1,0,0,0,0,0,0,0],\"mean\":[0,0,0,0,0,0,0,0,0,0],\"scale\":[1,1,1,1,1,1,1,1,1,1],\"none\":1,\"gene_log_ratio\":5}";
+
+static struct differential *d;
+static struct arena arena;
+
+static struct differential_files files(void) {
+  static char path[5][256];
+  snprintf(path[0], 256, "%s", temp_file("hp.obo", obo, sizeof obo - 1));
+  snprintf(path[1], 256, "%s", temp_file("hpoa", hpoa, sizeof hpoa - 1));
+  snprintf(path[2], 256, "%s", temp_file("cases", cases, sizeof cases - 1));
+  snprintf(path[3], 256, "%s", temp_file("weights", weights, sizeof weights - 1));
+  snprintf(path[4], 256, "%s", temp_file("genes", "entrez\tsymbol\tdisease_id\n1\tGENE3\tOMIM:3\n", 42));
+  return (struct differential_files){path[0], path[1], path[2], path[4], path[3]};
+}
+static int make(void **state) {
+  struct error e = {0};
+  if (temp_make(state) < 0) return -1;
+  struct differential_files f = files();
+  arena_init(&arena, 64 << 20, 0);
+  if (differential_open(&f, &d, &e) < 0) {
+    error_print(stderr, &e);
+    return -1;
+  }
+  return 0;
+}
+static int unmake(void **state) {
+  differential_free(d);
+  arena_free(&arena);
+  return temp_remove(state);
+}
+
+static struct finding_case parse(const char *json) {
+  struct json root;
+  struct finding_case c;
+  struct error e = {0};
+  const char *path = temp_file("case.json", json, strlen(json));
+  assert_int_equal(json_load(&arena, path, &root, &e), OK);
+  if (finding_case_parse(d, root, &arena, &c, &e) < 0) fail_msg("%s", e.message);
+  return c;
+}
+static struct differential_answer rank(const char *json, const char *without) {
+  struct differential_answer r;
+  struct error e = {0};
+  struct finding_case c = parse(json);
+  struct str w = str_c(without);
+  if (differential_rank(d, &c, 10, without ? &w : NULL, &arena, &r, &e) < 0) fail_msg("%s", e.message);
+  return r;
+}
+
+TEST(the_ontology_is_read) {
+  const struct ontology *o = differential_ontology(d);
+  int hole = ontology_find(o, STR("HP:0000003"));
+  const int *up;
+  assert_true(hole >= 0);
+  assert_int_equal(ontology_find(o, STR("HP:0009003")), hole); /* an alternative id */
+  assert_int_equal(ontology_find(o, STR("HP:0000099")), hole); /* a replaced one */
+  assert_int_equal(ontology_find(o, STR("HP:7")), -1);
+  assert_int_equal(ontology_ancestors(o, hole, &up), 3);
+  assert_text(ontology_name(o, hole), "Hole in the heart");
+  assert_int_equal(differential_diseases(d), 4); /* ORPHA is not asked about */
+  assert_int_equal(differential_cases(d), 3);
+}
+
+TEST(what_fits_ranks_first) {
+  struct differential_answer r = rank("{\"hpo\":[\"HP:0000003\",\"HP:0000005\"]}", NULL);
+  double sum = r.none;
+  assert_int_equal(r.diseases, 4);
+  assert_text(r.disease[0].id, "OMIM:1");
+  assert_text(r.disease[0].name, "Heart and hand");
+  assert_true(r.disease[0].probability > 0.5);
+  for (int i = 0; i < r.diseases; i++) sum += r.disease[i].probability;
+  assert_true(fabs(sum - 1) < 1e-9);
+  assert_int_equal(r.disease[0].evidences, 2);
+  for (int i = 0; i < 2; i++) assert_true(r.disease[0].evidence[i].log_ratio > 0);
+  r = rank("{\"hpo\":[\"HP:0000007\"],\"hpo_excluded\":[\"HP:0000006\",\"HP:0000004\"]}", NULL);
+  assert_text(r.disease[0].id, "OMIM:2");
+  /* a finding that is always there, absent, speaks against */
+  struct differential_answer with = rank("{\"hpo\":[\"HP:0000004\"],\"hpo_excluded\":[\"HP:0000005\"]}", NULL),
+                             so = rank("{\"hpo\":[\"HP:0000004\"]}", NULL);
+  double p = 0, q = 0;
+  for (int i = 0; i < 4; i++) {
+    if (str_eqc(with.disease[i].id, "OMIM:1")) p = with.disease[i].log_odds;
+    if (str_eqc(so.disease[i].id, "OMIM:1")) q = so.disease[i].log_odds;
+  }
+  assert_true(p < q);
+}
+
+TEST(a_publication_can_be_left_out) {
+  struct differential_answer r = rank("{\"hpo\":[\"HP:0000006\",\"HP:0000007\"]}", NULL);
+  assert_text(r.disease[0].id, "OMIM:4");
+  r = rank("{\"hpo\":[\"HP:0000006\",\"HP:0000007\"]}", "PMID:50"); /* the only one that told of it */
+  assert_int_equal(r.diseases, 3);
+  for (int i = 0; i < r.diseases; i++) assert_false(str_eqc(r.disease[i].id, "OMIM:4"));
+  struct differential_place p;
+  struct finding_case c = parse("{\"hpo\":[\"HP:0000006\",\"HP:0000007\"]}");
+  struct error e = {0};
+  struct str w = STR("PMID:50"), other = STR("PMID:51");
+  assert_int_equal(differential_place(d, &c, STR("OMIM:4"), &w, &arena, &p, &e), OK);
+  assert_int_equal(p.rank, 0);
+  assert_int_equal(differential_place(d, &c, STR("OMIM:4"), &other, &arena, &p, &e), OK);
+  assert_int_equal(p.rank, 1);
+  /* annotations of that publication go too, those of others stay */
+  r = rank("{\"hpo\":[\"HP:0000003\"]}", "PMID:10");
+  bool there = false;
+  for (int i = 0; i < r.diseases; i++)
+    if (str_eqc(r.disease[i].id, "OMIM:1")) there = true, assert_true(!r.disease[i].annotated && r.disease[i].cases > 0);
+  assert_true(there);
+}
+
+TEST(genes_count) {
+  struct differential_answer r = rank("{\"hpo\":[\"HP:0000006\"]}", NULL),
+                             g = rank("{\"hpo\":[\"HP:0000006\"],\"genes\":[\"GENE3\"]}", NULL);
+  double p = 0, q = 0;
+  for (int i = 0; i < r.diseases; i++)
+    if (str_eqc(r.disease[i].id, "OMIM:3")) p = r.disease[i].log_odds;
+  for (int i = 0; i < g.diseases; i++)
+    if (str_eqc(g.disease[i].id, "OMIM:3")) q = g.disease[i].log_odds, assert_true(g.disease[i].gene);
+  assert_true(fabs(q - p - 5) < 1e-9);
+}
+
+TEST(phenopackets_are_read) {
+  struct finding_case c = parse(
+      "{\"phenotypicFeatures\":[{\"type\":{\"id\":\"HP:0000003\"}},{\"type\":{\"id\":\"HP:0000007\"},\"excluded\":true},"
+      "{\"type\":{\"id\":\"HP:7777777\"}}]}");
+  assert_int_equal(c.n_observed, 1);
+  assert_int_equal(c.n_excluded, 1);
+  assert_int_equal(c.unknown, 1);
+}
+
+TEST(bad_input_is_refused) {
+  static const char *const bad[] = {"", "[Typedef]\nid: x\n", "[Term]\nid: A\nis_a: B\n\n[Term]\nid: B\nis_a: A\n"};
+  struct differential_answer r;
+  struct finding_case none = {0};
+  struct error e = {0};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    struct ontology *o;
+    int rc = ontology_parse(bad[i], strlen(bad[i]), &o, &e);
+    if (rc == OK) {
+      rc = ontology_seal(o, &e);
+      ontology_free(o);
+    }
+    assert_int_equal(rc, E_INPUT);
+  }
+  assert_int_equal(differential_rank(d, &none, 10, NULL, &arena, &r, &e), E_INPUT);
+  struct json root;
+  struct finding_case c;
+  assert_int_equal(json_load(&arena, temp_file("x.json", "{\"hpo\":[1]}", 11), &root, &e), OK);
+  assert_int_equal(finding_case_parse(d, root, &arena, &c, &e), E_INPUT);
+  struct differential_files f = files();
+  struct differential *other;
+  f.weights = temp_file("short", "{\"weight\":[1]}", 14);
+  assert_int_equal(differential_open(&f, &other, &e), E_INPUT);
+  f = files();
+  f.cases = temp_file("broken", "{\"hpo\":\n", 8);
+  e = (struct error){0};
+  assert_true(differential_open(&f, &other, &e) < 0);
+  assert_int_equal((int)e.row, 1);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(the_ontology_is_read),          cmocka_unit_test(what_fits_ranks_first),
+                                     cmocka_unit_test(a_publication_can_be_left_out), cmocka_unit_test(genes_count),
+                                     cmocka_unit_test(phenopackets_are_read),         cmocka_unit_test(bad_input_is_refused)};
+  return cmocka_run_group_tests_name("differential", tests, make, unmake);
+}
