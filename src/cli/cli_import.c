@@ -44,7 +44,7 @@ static int name_of(const char *path, const char *wish, char out[128], struct err
   size_t n = 0;
   if (!wish && base && !strcmp(base, "/")) return error_set(e, E_USAGE, "the model's name cannot be told from its path: give --name");
   const char *s = wish ? wish : base ? base + 1 : path;
-  for (; s[n] && n < 127; n++) {
+  for (; n < 127 && s[n]; n++) {
     char c = s[n];
     bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || (c == '.' && n > 0);
     if (!fine && wish) return error_set(e, E_USAGE, "--name may hold letters, digits, dots, - and _ and does not begin with a dot");

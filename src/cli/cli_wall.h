@@ -25,8 +25,8 @@ int wall_statement(const struct site *s, const char *what, struct error *e) MUST
 /* With a policy that suppresses: SITE/base -> SITE/timelines. `did`, `before` (the base's risk; the caller frees) for the report. */
 struct risk;
 struct risk_suppressed;
-int wall_release(const struct site *s, const struct deid_policy *policy, struct risk_suppressed *did, struct risk **before, struct error *e)
-    MUST_CHECK;
+int wall_release(const struct site *s, const struct deid_policy *policy, struct risk_suppressed *did, struct risk **before,
+                 struct error *e) MUST_CHECK;
 int wall_report(struct cli *c, const struct site *s, const struct deid_policy *policy, struct wall_summary *sum,
                 struct error *e) MUST_CHECK;
 #endif

@@ -28,7 +28,7 @@ static uint32_t largest(const float *x, uint32_t n) {
 static double log_total(const float *x, uint32_t n, float top) {
   double sum = 0;
   for (uint32_t i = 0; i < n; i++) sum += exp((double)(x[i] - top));
-  return (double)top + log(sum);
+  return sum > 0 ? (double)top + log(sum) : (double)top;
 }
 
 /* The k largest, best first. */

@@ -101,7 +101,7 @@ static bool computes(uint32_t type) {
 static int want(const struct lm_source *s, const struct lm_shape *m, const char *name, int layer, int rows, int columns, struct error *e) {
   struct lm_tensor t;
   char full[96];
-  snprintf(full, sizeof full, name, layer);
+  lm_tensor_name(name, layer, full);
   TRY(lm_tensor_find(s, m, name, layer, &t, e));
   if (!t.data) return error_set(e, E_CORRUPT, "tensor %s is missing", full);
   if (t.rows != (uint64_t)rows || t.columns != (uint64_t)columns)

@@ -43,6 +43,7 @@ int lm_source_open(const char *path, struct lm_source *out, struct error *e) MUS
 void lm_source_close(struct lm_source *s);
 int lm_shape_read(const struct lm_source *s, struct lm_shape *out, struct error *e) MUST_CHECK;
 /* by GGUF name, with its counterpart in safetensors; `out->data` NULL if absent */
+void lm_tensor_name(const char *pattern, int layer, char out[96]); /* "blk.%d.attn_q.weight" */
 int lm_tensor_find(const struct lm_source *s, const struct lm_shape *shape, const char *name, int layer, struct lm_tensor *out,
                    struct error *e) MUST_CHECK;
 int lm_vocabulary_gguf(const struct gguf *g, struct subword **out, struct error *e) MUST_CHECK;

@@ -298,12 +298,20 @@ static int find_foreign(const struct lm_source *s, const struct lm_shape *shape,
   return OK;
 }
 
+void lm_tensor_name(const char *pattern, int layer, char out[96]) {
+  const char *d = strstr(pattern, "%d");
+  if (d)
+    snprintf(out, 96, "%.*s%d%s", (int)(d - pattern), pattern, layer, d + 2);
+  else
+    snprintf(out, 96, "%s", pattern);
+}
+
 int lm_tensor_find(const struct lm_source *s, const struct lm_shape *shape, const char *name, int layer, struct lm_tensor *out,
                    struct error *e) {
   char full[96];
   *out = (struct lm_tensor){0};
   if (!s->gguf) return find_foreign(s, shape, name, layer, out, e);
-  snprintf(full, sizeof full, name, layer);
+  lm_tensor_name(name, layer, full);
   const struct gguf_tensor *t = gguf_find(s->gguf, full);
   if (!t) return OK;
   if (t->dims > 2) return error_set(e, E_CORRUPT, "tensor %s is no matrix", full);

@@ -435,7 +435,7 @@ int differential_place(const struct differential *d, const struct finding_case *
   int above = 0;
   for (int i = 0; i < d->diseases; i++) {
     best = fmax(best, score[i]);
-    above += known && (score[i] > score[at] || (score[i] == score[at] && i < (int)at));
+    above += known && (score[i] > score[at] || (i < (int)at && score[i] == score[at]));
   }
   out->first = exp(best - total);
   if (!known) return OK;

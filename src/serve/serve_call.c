@@ -116,7 +116,8 @@ struct call *queue_take(struct call_queue *q) {
   wait_for_one(q);
   for (int i = 0; i < q->lanes && !c; i++) {
     struct lane *l = &q->lane[(q->turn + i) % q->lanes];
-    if (!(c = l->head)) continue;
+    if (!l->head) continue;
+    c = l->head;
     l->head = c->next;
     if (!l->head) l->tail = NULL;
     l->n--;

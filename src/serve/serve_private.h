@@ -17,6 +17,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "serve/serve.h"
+#include "serve/serve_audit.h"
 #include "serve/serve_db.h"
 
 struct MHD_Connection;
@@ -30,10 +31,9 @@ struct served;
 struct quotas;
 struct tokens;
 struct histogram;
-struct audit_entry;
 
-enum { KEY_ID = 8, KEY_SECRET = 32, KEY_LENGTH = 6 + KEY_ID + 1 + KEY_SECRET };
-enum { ROUTES_MAX = 96, TENANT_MOST = 63, MODELS_MOST = 255, NAME_MOST = 63, REQUEST_ID = 36 };
+enum { KEY_SECRET = 32, KEY_LENGTH = 6 + KEY_ID + 1 + KEY_SECRET };
+enum { ROUTES_MAX = 96, MODELS_MOST = 255, NAME_MOST = 63 };
 
 /* ---- who asks ---- */
 struct identity {
@@ -155,34 +155,6 @@ void quotas_close(struct quotas *q);
 int quota_take(struct quotas *q, struct call *c, int64_t tokens, struct error *e) MUST_CHECK;
 bool quotas_quick(const struct quotas *q);           /* in memory: asking takes no time */
 void quota_settle(struct quotas *q, struct call *c); /* what it really took, instead of what was reserved */
-
-/* ---- audit ---- */
-struct audit_entry {
-  int64_t time; /* us since 1970, UTC */
-  char key[KEY_ID + 1];
-  const char *method, *route, *version;
-  char input[65], output[65];
-  int status;
-  int64_t latency_us;
-  char tenant[TENANT_MOST + 1], request[REQUEST_ID + 1];
-  int64_t tokens_in, tokens_out;
-  int billed;    /* 0: a failure, or a repetition of a request that was answered before */
-  bool repeated; /* the client says so: looked for in the chain */
-  int64_t row;   /* out */
-};
-struct audit_search {
-  const char *key, *tenant, *request; /* "" = any */
-  int64_t before, status_from, status_to, limit;
-};
-struct audit;
-int audit_open(const char *site, const char *database, struct audit **out, struct error *e) MUST_CHECK;
-void audit_close(struct audit *a);
-struct db *audit_db(struct audit *a);
-int audit_write(struct audit *a, struct audit_entry *rows, int n, struct error *e) MUST_CHECK; /* one transaction, durable on return */
-int audit_latest(struct audit *a, const struct audit_search *q, struct json_out *o, struct error *e) MUST_CHECK;
-/* Sums by key since a time; tenant "" = all. */
-int audit_usage(struct db *db, const char *tenant, int64_t since, struct json_out *o, struct error *e) MUST_CHECK;
-void audit_event_json(const struct audit_entry *r, struct json_out *o);
 
 /* ---- versions and deployments (serve_fleet.c) ---- */
 int fleet_open(const struct serve_options *o, struct fleet **out, struct error *e) MUST_CHECK;

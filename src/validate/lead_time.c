@@ -88,8 +88,9 @@ int lead_time_measure(const struct validate_options *o, const struct task_exampl
   int64_t horizon = task_horizon(o->task);
   *l = (struct lead_time){.horizon_days = (double)horizon / (double)TIME_DAY};
   if (horizon == INT64_MAX) return OK;
-  double *room = mem_alloc((3 * (size_t)v->n + 1) * sizeof *room), *model = room + v->n, *baseline = model + v->n;
+  double *room = mem_alloc((3 * (size_t)v->n + 1) * sizeof *room);
   if (!room) return error_set(e, E_NOMEM, "out of memory");
+  double *model = room + v->n, *baseline = model + v->n;
   l->measured = describe(v, at, room, l);
   for (uint32_t i = 0; i < v->n; i++) model[i] = v->model.probability[i], baseline[i] = v->baseline.probability[i];
   qsort(model, v->n, sizeof *model, by_number);

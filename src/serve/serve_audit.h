@@ -1,0 +1,36 @@
+/* The audit chain: one row a request, written before its answer leaves (serve_audit.c). */
+#ifndef SERVE_AUDIT_H
+#define SERVE_AUDIT_H
+#include "base/error.h"
+#include "base/json.h"
+
+enum { KEY_ID = 8, TENANT_MOST = 63, REQUEST_ID = 36 };
+struct db;
+struct audit_entry {
+  int64_t time; /* us since 1970, UTC */
+  char key[KEY_ID + 1];
+  const char *method, *route, *version;
+  char input[65], output[65];
+  int status;
+  int64_t latency_us;
+  char tenant[TENANT_MOST + 1], request[REQUEST_ID + 1];
+  int64_t tokens_in, tokens_out;
+  int billed;    /* 0: a failure, or a repetition of a request that was answered before */
+  bool repeated; /* the client says so: looked for in the chain */
+  int64_t row;   /* out */
+};
+struct audit_search {
+  const char *key, *tenant, *request; /* "" = any */
+  int64_t before, status_from, status_to, limit;
+};
+struct audit;
+int audit_open(const char *site, const char *database, struct audit **out, struct error *e) MUST_CHECK;
+void audit_close(struct audit *a);
+struct db *audit_db(struct audit *a);
+int audit_write(struct audit *a, struct audit_entry *rows, int n, struct error *e) MUST_CHECK; /* one transaction, durable on return */
+int audit_latest(struct audit *a, const struct audit_search *q, struct json_out *o, struct error *e) MUST_CHECK;
+/* Sums by key since a time; tenant "" = all. */
+int audit_usage(struct db *db, const char *tenant, int64_t since, struct json_out *o, struct error *e) MUST_CHECK;
+void audit_event_json(const struct audit_entry *r, struct json_out *o);
+
+#endif
