@@ -37,7 +37,7 @@ static void test_bill_is_met(void **state) {
     o.dir = dir;
     o.config.layers = 6, o.config.d = 320, o.config.heads = 5, o.config.kv_heads = 5, o.config.ff = 896, o.config.context = 64;
     o.batch_positions = 512, o.micro_positions = 512, o.epochs = 0.05, o.recompute = recompute;
-    uint64_t before = mem_peak();
+    uint64_t before UNUSED = mem_peak();
     OKAY(model_train(&o, x.store, &r, e));
     struct model *m;
     OKAY(model_load(dir, &m, e));
