@@ -20,8 +20,8 @@ struct number {
 static struct str joined(struct hl7v2 *h, struct str a, struct str b) {
   char *p = arena_alloc(h->arena, a.n + b.n + 1, 1);
   if (!p) return STR_NONE;
-  memcpy(p, a.p, a.n);
-  memcpy(p + a.n, b.p, b.n);
+  if (a.n) memcpy(p, a.p, a.n);
+  if (b.n) memcpy(p + a.n, b.p, b.n);
   return (struct str){p, a.n + b.n};
 }
 

@@ -39,7 +39,8 @@ static struct differential_files files(void) {
   snprintf(path[1], 256, "%s", temp_file("hpoa", hpoa, sizeof hpoa - 1));
   snprintf(path[2], 256, "%s", temp_file("cases", cases, sizeof cases - 1));
   snprintf(path[3], 256, "%s", temp_file("weights", weights, sizeof weights - 1));
-  snprintf(path[4], 256, "%s", temp_file("genes", "entrez\tsymbol\tdisease_id\n1\tGENE3\tOMIM:3\n", 42));
+  static const char genes[] = "entrez\tsymbol\tdisease_id\n1\tGENE3\tOMIM:3\n";
+  snprintf(path[4], 256, "%s", temp_file("genes", genes, sizeof genes - 1));
   return (struct differential_files){path[0], path[1], path[2], path[4], path[3]};
 }
 static int make(void **state) {
