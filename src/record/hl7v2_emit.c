@@ -113,7 +113,7 @@ struct str hl7v2_text(struct hl7v2 *h, struct str raw) {
 
 bool hl7v2_append(struct hl7v2_coded *c, struct str s) {
   if (s.n > sizeof c->text - c->n) return false;
-  memcpy(c->text + c->n, s.p, s.n);
+  if (s.n) memcpy(c->text + c->n, s.p, s.n);
   c->n += s.n;
   return true;
 }
