@@ -455,24 +455,31 @@ static void run_worker(void *ctx, int worker, int workers) {
   j->rc[worker] = rc;
 }
 
-int predict_examples(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
-                     uint32_t n, int threads, double *probability, double *hazard, struct error *e) {
+int predict_workers(int threads, void (*work)(void *job, int worker, int workers), void *job, int **rcs, struct error **errors,
+                    struct error *e) {
   struct pool *pool;
-  if (!n) return OK;
   TRY(pool_new(&pool, threads, e));
   size_t workers = (size_t)pool_size(pool);
-  struct job j = {m, store, task, at, n, probability, hazard, mem_alloc(workers * sizeof *j.rc), mem_alloc(workers * sizeof *j.error)};
-  int rc = j.rc && j.error ? OK : error_set(e, E_NOMEM, "no memory for the workers");
+  *rcs = mem_alloc(workers * sizeof **rcs);
+  *errors = mem_alloc(workers * sizeof **errors);
+  int rc = *rcs && *errors ? OK : error_set(e, E_NOMEM, "no memory for the workers");
   if (rc == OK) {
-    memset(j.error, 0, workers * sizeof *j.error);
-    pool_run(pool, run_worker, &j);
+    memset(*errors, 0, workers * sizeof **errors);
+    pool_run(pool, work, job);
     for (size_t k = 0; k < workers && rc == OK; k++) {
-      rc = j.rc[k];
-      if (rc < 0 && e) *e = j.error[k];
+      rc = (*rcs)[k];
+      if (rc < 0 && e) *e = (*errors)[k];
     }
   }
-  mem_free(j.rc);
-  mem_free(j.error);
+  mem_free(*rcs);
+  mem_free(*errors);
   pool_free(pool);
   return rc;
+}
+
+int predict_examples(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
+                     uint32_t n, int threads, double *probability, double *hazard, struct error *e) {
+  if (!n) return OK;
+  struct job j = {m, store, task, at, n, probability, hazard, NULL, NULL};
+  return predict_workers(threads, run_worker, &j, &j.rc, &j.error, e);
 }

@@ -1,4 +1,5 @@
 /* Cumulative incidence with death competing, of many outcomes at many horizons from one forward pass. */
+#include "base/thread.h"
 #include "model/model.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
@@ -6,8 +7,6 @@
 #include "predict/predict_internal.h"
 
 #include <math.h>
-
-#include "base/thread.h"
 
 /* In a bin of constant rates t (target) and c (competing) a person still at risk meets the target first with probability
  * t/(t+c) (1 - exp(-(t+c) length)); before `from` nobody is counted, some leave. */
@@ -97,21 +96,6 @@ static void run_worker(void *ctx, int worker, int workers) {
 
 int predict_curves(const struct model *m, const struct timeline *store, const struct task_example *at, uint32_t n,
                    const struct predict_curves_request *want, int threads, double *out, struct error *e) {
-  struct pool *pool;
-  TRY(pool_new(&pool, threads, e));
-  size_t workers = (size_t)pool_size(pool);
-  struct job j = {m, store, at, n, want, out, mem_alloc(workers * sizeof *j.rc), mem_alloc(workers * sizeof *j.error)};
-  int rc = j.rc && j.error ? OK : error_set(e, E_NOMEM, "no memory for the workers");
-  if (rc == OK) {
-    memset(j.error, 0, workers * sizeof *j.error);
-    pool_run(pool, run_worker, &j);
-    for (size_t k = 0; k < workers && rc == OK; k++) {
-      rc = j.rc[k];
-      if (rc < 0 && e) *e = j.error[k];
-    }
-  }
-  mem_free(j.rc);
-  mem_free(j.error);
-  pool_free(pool);
-  return rc;
+  struct job j = {m, store, at, n, want, out, NULL, NULL};
+  return predict_workers(threads, run_worker, &j, &j.rc, &j.error, e);
 }

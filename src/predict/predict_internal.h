@@ -101,4 +101,8 @@ int predict_sampled(struct predictor *p, const struct question *q, const struct 
                     struct arena *a, struct prediction *r, struct error *e) MUST_CHECK;
 int predict_anticipated(struct predictor *p, const struct watch *w, const struct life *life, const uint64_t *seed, uint32_t lives,
                         int count, int threads, struct arena *a, struct sample *out, struct error *e) MUST_CHECK;
+/* Runs work(job, worker) on every thread of a pool. *rcs and *errors are fields of the job: one of each per worker, made here and gone
+ * afterwards; each worker sets its own. Returns the first failure. */
+int predict_workers(int threads, void (*work)(void *job, int worker, int workers), void *job, int **rcs, struct error **errors,
+                    struct error *e) MUST_CHECK;
 #endif

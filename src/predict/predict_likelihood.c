@@ -1,11 +1,10 @@
 /* Likelihoods of whole lives, shared out over threads, and what a store's codes are to a model. */
+#include "base/thread.h"
 #include "model/model.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 #include "token/token.h"
 #include "predict/predict_internal.h"
-
-#include "base/thread.h"
 
 #define MOST_LIVES 64 /* in one forward pass */
 
@@ -60,24 +59,9 @@ static void run_worker(void *ctx, int worker, int workers) {
 
 int predict_likelihoods(const struct model *m, const struct timeline *store, const uint32_t *subject, uint32_t n, int threads,
                         struct predict_likelihood *out, struct error *e) {
-  struct pool *pool;
   if (!n) return OK;
-  TRY(pool_new(&pool, threads, e));
-  size_t workers = (size_t)pool_size(pool);
-  struct job j = {m, store, subject, n, out, mem_alloc(workers * sizeof *j.rc), mem_alloc(workers * sizeof *j.error)};
-  int rc = j.rc && j.error ? OK : error_set(e, E_NOMEM, "no memory for the workers");
-  if (rc == OK) {
-    memset(j.error, 0, workers * sizeof *j.error);
-    pool_run(pool, run_worker, &j);
-    for (size_t k = 0; k < workers && rc == OK; k++) {
-      rc = j.rc[k];
-      if (rc < 0 && e) *e = j.error[k];
-    }
-  }
-  mem_free(j.rc);
-  mem_free(j.error);
-  pool_free(pool);
-  return rc;
+  struct job j = {m, store, subject, n, out, NULL, NULL};
+  return predict_workers(threads, run_worker, &j, &j.rc, &j.error, e);
 }
 
 int predict_codes(const struct model *m, const struct timeline *store, struct predict_code *out, struct error *e) {
