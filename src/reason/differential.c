@@ -76,11 +76,8 @@ static void add_cases(const struct differential *d, const struct disease *x, int
 
 int differential_vector(const struct differential *d, int disease, int without, struct arena *a, struct vector *out, struct error *e) {
   const struct disease *x = &d->disease[disease];
-  struct arena_mark mark;
   int terms = ontology_terms(d->o), n = 0;
   *out = (struct vector){0};
-  mark = arena_mark(a);
-  (void)mark;
   struct slot *slot = arena_array(a, struct slot, (size_t)terms + 1);
   int *used = arena_array(a, int, (size_t)terms + 1);
   if (!slot || !used) return no_memory(e);
@@ -450,8 +447,8 @@ static int by_strength(const void *a, const void *b) {
   float x = fabsf(((const struct differential_evidence *)a)->log_ratio), y = fabsf(((const struct differential_evidence *)b)->log_ratio);
   return x != y ? (x < y ? 1 : -1) : 0;
 }
-static int evidence_of(const struct differential *d, const struct finding_case *c, const struct vector *v, struct arena *a,
-                       struct differential_disease *out, struct error *e) {
+static int evidence_of(const struct finding_case *c, const struct vector *v, struct arena *a, struct differential_disease *out,
+                       struct error *e) {
   struct differential_evidence *list = arena_array(a, struct differential_evidence, (size_t)(c->n_observed + c->n_excluded) + 1);
   int n = 0;
   if (!list) return no_memory(e);
@@ -465,7 +462,6 @@ static int evidence_of(const struct differential *d, const struct finding_case *
     }
   }
   qsort(list, (size_t)n, sizeof *list, by_strength);
-  (void)d;
   out->evidence = list;
   out->evidences = n;
   return OK;
@@ -473,14 +469,13 @@ static int evidence_of(const struct differential *d, const struct finding_case *
 
 #define ASKED_AMONG 20
 /* Which unspoken finding would tell the most about the first diseases: expected drop of their entropy. */
-static int questions(const struct differential *d, const struct finding_case *c, const int *at, const double *p, const struct vector *v,
-                     int n, struct arena *a, struct differential_answer *out, struct error *e) {
+static int questions(const struct differential *d, const struct finding_case *c, const double *p, const struct vector *v, int n,
+                     struct arena *a, struct differential_answer *out, struct error *e) {
   int terms = ontology_terms(d->o);
   uint8_t *spoken = arena_array(a, uint8_t, (size_t)terms + 1);
   float(*share)[ASKED_AMONG] = arena_alloc_array(a, sizeof *share, (size_t)terms + 1, _Alignof(float));
   double before = 0, all = 0;
   if (!spoken || !share) return no_memory(e);
-  (void)at;
   for (int i = 0; i < c->n_observed; i++) {
     const int *up;
     int m = ontology_ancestors(d->o, c->observed[i], &up);
@@ -551,7 +546,7 @@ int differential_rank(const struct differential *d, const struct finding_case *c
     for (int g = 0; g < c->genes; g++)
       if (intern_find(&d->gene_ids, c->gene[g], &gene))
         for (int k = 0; k < d->gene_edges; k++) o->gene |= d->gene_edge[k].gene == (int)gene && d->gene_edge[k].disease == at[i];
-    TRY(evidence_of(d, c, &v[i], a, o, e));
+    TRY(evidence_of(c, &v[i], a, o, e));
   }
-  return questions(d, c, at, p, v, n < ASKED_AMONG ? n : ASKED_AMONG, a, out, e);
+  return questions(d, c, p, v, n < ASKED_AMONG ? n : ASKED_AMONG, a, out, e);
 }
