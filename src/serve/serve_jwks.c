@@ -1,10 +1,10 @@
 /* Sets of public keys, by file or URL, and JWS checked against them (cjose). */
 #include <cjose/cjose.h>
-#include <curl/curl.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/time.h"
+#include "serve/serve_fetch.h"
 #include "serve/serve_token.h"
 
 enum { KEYS_MOST = 32, SET_MOST = 1 << 20, TOKEN_MOST = 16 << 10 };
@@ -14,6 +14,7 @@ enum { KEYS_MOST = 32, SET_MOST = 1 << 20, TOKEN_MOST = 16 << 10 };
 struct jwks {
   pthread_mutex_t mutex;
   char source[1024];
+  struct fetcher *fetcher; /* of a URL */
   cjose_jwk_t *key[KEYS_MOST];
   int n;
   double read, asked; /* when the set was read; when it was last asked for */
@@ -51,39 +52,15 @@ static int take_set(struct jwks *j, const char *text, size_t n, struct error *e)
   return rc;
 }
 
-static size_t take_bytes(char *p, size_t size, size_t n, void *ctx) {
-  struct buf *b = ctx;
-  if (b->n + size * n > SET_MOST) return 0;
-  buf_put(b, p, size * n);
-  return b->failed ? 0 : size * n;
-}
-
-static int fetch(const char *url, struct buf *b, struct error *e) {
-  bool loopback = strncmp(url, "http://127.0.0.1", 16) == 0 || strncmp(url, "http://localhost", 16) == 0;
-  if (strncmp(url, "https://", 8) != 0 && !loopback) return error_set(e, E_USAGE, "a key set is fetched by https only");
-  CURL *c = curl_easy_init();
-  long status = 0;
-  if (!c) return error_set(e, E_NOMEM, "out of memory");
-  curl_easy_setopt(c, CURLOPT_URL, url);
-  curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(c, CURLOPT_TIMEOUT, 5L);
-  curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
-  curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, loopback ? "http,https" : "https");
-  curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_bytes);
-  curl_easy_setopt(c, CURLOPT_WRITEDATA, b);
-  CURLcode rc = curl_easy_perform(c);
-  curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
-  curl_easy_cleanup(c);
-  return rc == CURLE_OK && status == 200 ? OK : error_set(e, E_UNAVAILABLE, "the issuer's key set cannot be fetched");
-}
-
 static int read_set(struct jwks *j, struct error *e) {
-  struct buf b = {0};
   int rc;
   j->asked = time_monotonic();
-  if (is_url(j->source)) {
-    rc = fetch(j->source, &b, e);
-    if (rc == OK) rc = take_set(j, b.p ? b.p : "", b.n, e);
+  if (j->fetcher) {
+    struct fetch_answer a;
+    rc = fetch(j->fetcher, &(struct fetch_request){.url = str_c(j->source), .timeout_ms = 5000, .most = SET_MOST}, &a, e);
+    if (rc == OK && a.status != 200) rc = error_set(e, E_UNAVAILABLE, "the issuer's key set cannot be fetched");
+    if (rc == OK) rc = take_set(j, a.body.p, a.body.n, e);
+    fetch_release(&a);
   } else {
     struct arena a;
     struct str text;
@@ -92,7 +69,6 @@ static int read_set(struct jwks *j, struct error *e) {
     if (rc == OK) rc = take_set(j, text.p, text.n, e);
     arena_free(&a);
   }
-  buf_release(&b);
   if (rc == OK) j->read = j->asked;
   return rc;
 }
@@ -104,8 +80,13 @@ int jwks_open(const char *source, struct jwks **out, struct error *e) {
   pthread_mutex_init(&j->mutex, NULL);
   snprintf(j->source, sizeof j->source, "%s", source);
   j->read = j->asked = -1e9;
-  *out = j;
-  return OK;
+  const char *base = j->source;
+  int rc = is_url(source) ? fetcher_open(&(struct fetch_policy){.allow = &base, .allowed = 1}, &j->fetcher, e) : OK;
+  if (rc < 0)
+    jwks_close(j);
+  else
+    *out = j;
+  return rc;
 }
 
 int jwks_bytes(struct str text, struct jwks **out, struct error *e) {
@@ -119,6 +100,7 @@ int jwks_bytes(struct str text, struct jwks **out, struct error *e) {
 void jwks_close(struct jwks *j) {
   if (!j) return;
   drop_keys(j);
+  fetcher_close(j->fetcher);
   pthread_mutex_destroy(&j->mutex);
   mem_free(j);
 }
