@@ -412,6 +412,7 @@ void ask_json(const struct asker *k, uint32_t index, const struct ask_answer *r,
   json_kv_c(o, "generation", timeline_generation(k->t));
   json_kv_c(o, "intent", r->intent ? r->intent : "");
   json_kv_bool(o, "abstained", r->abstained);
+  json_kv_c(o, "status", r->abstained ? "abstained" : "answered");
   if (r->abstained) json_kv_c(o, "why", r->why);
   if (!isnan(r->value)) json_kv_f64(o, "value", r->value);
   if (r->unit.n) json_kv_str(o, "unit", r->unit);
@@ -421,6 +422,9 @@ void ask_json(const struct asker *k, uint32_t index, const struct ask_answer *r,
     const struct ask_sentence *s = &r->sentence[i];
     json_out_object(o);
     json_kv_str(o, "text", s->text);
+    json_kv_c(o, "status", s->unsupported ? "unsupported" : "supported");
+    if (s->finding) json_kv_c(o, "finding", s->finding);
+    json_kv_c(o, "source", s->source ? s->source : "chart");
     json_out_key(o, "events");
     json_out_array(o);
     for (uint32_t j = 0; j < s->events; j++) {

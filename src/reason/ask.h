@@ -28,6 +28,9 @@ struct ask_sentence {
   struct str text;
   const uint32_t *event; /* places in the view; the sentence rests on nothing else */
   uint32_t events;       /* 0: about what is not there, or about how an answer was made */
+  bool unsupported;      /* a language model wrote it and the checker found it not to stand */
+  const char *finding;   /* of the checker, NULL: stands */
+  const char *source;    /* NULL: read from the chart; otherwise the language model's name */
 };
 struct ask_answer {
   int64_t subject; /* 0: the cohort */

@@ -31,6 +31,7 @@ struct served;
 struct quotas;
 struct tokens;
 struct histogram;
+struct asker;
 
 enum { KEY_SECRET = 32, KEY_LENGTH = 6 + KEY_ID + 1 + KEY_SECRET };
 enum { ROUTES_MAX = 96, MODELS_MOST = 255, NAME_MOST = 63 };
@@ -177,6 +178,7 @@ struct server {
   struct serve_options o;
   struct fleet *fleet;
   struct timeline *store; /* NULL: a site without timelines */
+  struct asker *asker;    /* of the store, made at the first question, under desk_mutex */
   struct quotas *quotas;
   struct tokens *tokens; /* trusted issuers; NULL = none */
   struct keys *keys;
@@ -219,7 +221,7 @@ void openapi_text(enum plane plane, struct buf *out);
 answer_function answer_page, answer_live, answer_ready, answer_metrics, answer_openapi, answer_predict, answer_model, answer_cohort,
     answer_subject, answer_risk, answer_tasks, answer_reports, answer_report, answer_wall, answer_session, answer_audit, answer_generate,
     answer_keys, answer_usage, answer_live_requests, answer_deployments, answer_models, answer_one_model, answer_embeddings, answer_chat,
-    answer_responses, answer_score, answer_model_info, answer_root;
+    answer_responses, answer_score, answer_model_info, answer_root, answer_ask;
 void *desk_main(void *server);
 void *worker_main(void *server);
 void *audit_main(void *server);

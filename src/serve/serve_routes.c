@@ -13,6 +13,9 @@ static const char predict_schema[] =
     "\"explain\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":100},\"outcomes\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":500},"
     "\"horizon_days\":{\"type\":\"number\",\"minimum\":0,\"maximum\":36525},\"seed\":{\"type\":\"integer\"}}}]}";
 
+static const char ask_schema[] =
+    "{\"type\":\"object\",\"required\":[\"question\"],\"properties\":{\"question\":{\"type\":\"string\",\"maxLength\":2000},\"subject\":{"
+    "\"type\":\"string\",\"description\":\"A pseudonym; without it the question is about the whole store\"}}}";
 static const char chat_schema[] =
     "{\"type\":\"object\",\"required\":[\"messages\"],\"properties\":{\"model\":{\"type\":\"string\"},\"messages\":{\"type\":\"array\","
     "\"minItems\":1,\"items\":{\"type\":\"object\",\"required\":[\"role\"],\"properties\":{\"role\":{\"type\":\"string\"},\"content\":{"
@@ -131,6 +134,13 @@ static const struct route_entry table[] = {
     {{"POST", "/v1/predict", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_OWN, QUOTA_NONE,
       "Risks of one patient from a FHIR bundle or an event list; nothing is stored", predict_schema},
      answer_predict,
+     true,
+     false,
+     false,
+     NULL},
+    {{"POST", "/v1/ask", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_OWN, QUOTA_NONE,
+      "A question about a subject or the store, answered in sentences that cite events", ask_schema},
+     answer_ask,
      true,
      false,
      false,

@@ -12,6 +12,7 @@
 #include "base/thread.h"
 #include "base/time.h"
 #include "govern/site.h"
+#include "reason/ask.h"
 #include "serve/engine.h"
 #include "serve/serve_private.h"
 #include "serve/serve_token.h"
@@ -49,6 +50,7 @@ static void close_parts(struct server *s) {
   quotas_close(s->quotas);
   keys_close(s->keys);
   tokens_close(s->tokens);
+  asker_free(s->asker);
   if (s->store) timeline_close(s->store);
   fleet_close(s->fleet);
 }
