@@ -21,6 +21,7 @@ const struct command *const cli_commands[] = {
     &command_validate,
     &command_predict,
     &command_ask,
+    &command_draft,
     &command_calculate,
     &command_differential,
     &command_versions,

@@ -402,8 +402,28 @@ int ask_cohort(const struct asker *k, struct str question, struct arena *a, stru
 
 /* ---- output ---- */
 
-void ask_json(const struct asker *k, uint32_t index, const struct ask_answer *r, struct json_out *o) {
+void ask_event_json(const struct timeline *t, uint32_t index, uint32_t e, struct json_out *o) {
+  struct timeline_view v = timeline_view(t, index);
   char id[32], time[32];
+  json_out_object(o);
+  snprintf(id, sizeof id, "e%u", e);
+  json_kv_c(o, "id", id);
+  if (v.time[e] != INT64_MIN) {
+    time_format(v.time[e], time);
+    json_kv_c(o, "time", time);
+  }
+  json_kv_str(o, "code", timeline_code_name(t, v.code[e]));
+  if (timeline_code_display(t, v.code[e]).n) json_kv_str(o, "display", timeline_code_display(t, v.code[e]));
+  if (!isnan(v.value[e])) {
+    json_out_key(o, "value");
+    json_out_f32(o, v.value[e]);
+  }
+  if (v.unit[e] != UNIT_NONE) json_kv_str(o, "unit", timeline_unit_name(t, v.unit[e]));
+  json_out_end(o);
+}
+
+void ask_json(const struct asker *k, uint32_t index, const struct ask_answer *r, struct json_out *o) {
+  char id[32];
   json_out_object(o);
   if (r->subject) {
     snprintf(id, sizeof id, "%lld", (long long)r->subject);
@@ -427,25 +447,7 @@ void ask_json(const struct asker *k, uint32_t index, const struct ask_answer *r,
     json_kv_c(o, "source", s->source ? s->source : "chart");
     json_out_key(o, "events");
     json_out_array(o);
-    for (uint32_t j = 0; j < s->events; j++) {
-      struct timeline_view v = timeline_view(k->t, index);
-      uint32_t e = s->event[j];
-      json_out_object(o);
-      snprintf(id, sizeof id, "e%u", e);
-      json_kv_c(o, "id", id);
-      if (v.time[e] != INT64_MIN) {
-        time_format(v.time[e], time);
-        json_kv_c(o, "time", time);
-      }
-      json_kv_str(o, "code", timeline_code_name(k->t, v.code[e]));
-      if (timeline_code_display(k->t, v.code[e]).n) json_kv_str(o, "display", timeline_code_display(k->t, v.code[e]));
-      if (!isnan(v.value[e])) {
-        json_out_key(o, "value");
-        json_out_f32(o, v.value[e]);
-      }
-      if (v.unit[e] != UNIT_NONE) json_kv_str(o, "unit", timeline_unit_name(k->t, v.unit[e]));
-      json_out_end(o);
-    }
+    for (uint32_t j = 0; j < s->events; j++) ask_event_json(k->t, index, s->event[j], o);
     json_out_end(o);
     json_out_end(o);
   }

@@ -49,16 +49,19 @@ int ask(const struct asker *k, uint32_t subject_index, struct str question, stru
 /* "How many patients have X (and Y)?": counts subjects of the whole store */
 int ask_cohort(const struct asker *k, struct str question, struct arena *a, struct ask_answer *out, struct error *e) MUST_CHECK;
 void ask_json(const struct asker *k, uint32_t subject_index, const struct ask_answer *r, struct json_out *o);
+void ask_event_json(const struct timeline *t, uint32_t subject_index, uint32_t event, struct json_out *o); /* {id, time, code, …} */
 void ask_print(const struct ask_answer *r, struct buf *out);
 
 /* Checks a text that somebody else wrote (a language model) against a life. Sentences cite events as [e12] or [e12, e15]. A sentence stands if
- * it cites at least one event, every cited event exists, every number and date in it is a value, a day, a year or the number of cited events
- * with that code, and at least half of its content words are in the cited events' names. */
+ * it cites at least one event, every cited event exists, every number and date in it is a value, a day, a year, an age or the number of cited
+ * events with that code, and at least half of its content words are in the cited events' names. */
 struct citation_check {
   struct str sentence; /* borrowed from the text */
   bool cited, exist, figures, words;
 };
 static inline bool citation_stands(const struct citation_check *c) { return c->cited && c->exist && c->figures && c->words; }
+int citation_check_sentence(const struct timeline *t, uint32_t subject_index, struct str sentence, struct citation_check *out,
+                            struct error *e) MUST_CHECK; /* all of it is one */
 int citation_check_text(const struct timeline *t, uint32_t subject_index, struct str text, struct arena *a, struct citation_check **out,
                         int *n, struct error *e) MUST_CHECK;
 #endif

@@ -11,15 +11,10 @@
 #define LISTED 40 /* codes of one list */
 #define YEAR_DAYS 365.25
 
-struct person {
-  uint32_t birth, death, sex, first, last; /* events; UINT32_MAX = none */
-  struct str sex_text;
-};
-
-static struct person person_of(const struct timeline *t, uint32_t index) {
+struct ask_person ask_person_of(const struct timeline *t, uint32_t index) {
   static const char *const sexes[] = {"GENDER//", "SEX//", "Gender//", "MEDS_GENDER//"};
   struct timeline_view v = timeline_view(t, index);
-  struct person p = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, STR_NONE};
+  struct ask_person p = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, STR_NONE};
   for (uint32_t k = 0; k < v.n; k++) {
     struct str code = timeline_code_name(t, v.code[k]);
     for (size_t i = 0; i < sizeof sexes / sizeof *sexes && p.sex == UINT32_MAX; i++)
@@ -41,26 +36,29 @@ static struct person person_of(const struct timeline *t, uint32_t index) {
 
 static bool is_female(struct str s) { return s.n && (s.p[0] == 'f' || s.p[0] == 'F'); }
 static bool is_male(struct str s) { return s.n && (s.p[0] == 'm' || s.p[0] == 'M'); }
-static int whole_years(int64_t from, int64_t to) { return (int)floor((double)(to - from) / (double)TIME_DAY / YEAR_DAYS); }
+const char *ask_sex_word(const struct ask_person *p, char out[64]) {
+  struct str s = is_female(p->sex_text) ? STR("female") : is_male(p->sex_text) ? STR("male") : p->sex_text;
+  snprintf(out, 64, "%.*s", STR_ARG(s));
+  return out;
+}
+int ask_whole_years(int64_t from, int64_t to) { return (int)floor((double)(to - from) / (double)TIME_DAY / YEAR_DAYS); }
 
-static int say_age(struct chart *c, const struct person *p) {
+static int say_age(struct chart *c, const struct ask_person *p) {
   struct timeline_view v = timeline_view(c->k->t, c->index);
   char born[16], last[16];
   uint32_t until = p->death != UINT32_MAX ? p->death : p->last;
   if (p->birth == UINT32_MAX || until == UINT32_MAX) return ask_say(c, NULL, 0, "The record holds no birth date.");
-  c->r->value = whole_years(v.time[p->birth], v.time[until]);
+  c->r->value = ask_whole_years(v.time[p->birth], v.time[until]);
   c->r->unit = STR("a");
   return ask_say(c, (uint32_t[]){p->birth, until}, 2, "Born on %s; %d years old at the %s on %s.", ask_day(v.time[p->birth], born),
                  (int)c->r->value, p->death != UINT32_MAX ? "death" : "last event", ask_day(v.time[until], last));
 }
-static int say_sex(struct chart *c, const struct person *p) {
+static int say_sex(struct chart *c, const struct ask_person *p) {
   if (p->sex == UINT32_MAX) return ask_say(c, NULL, 0, "The record holds no sex.");
-  return ask_say(c, &p->sex, 1, "The recorded sex is %.*s.",
-                 STR_ARG(is_female(p->sex_text) ? STR("female")
-                         : is_male(p->sex_text) ? STR("male")
-                                                : p->sex_text));
+  char sex[64];
+  return ask_say(c, &p->sex, 1, "The recorded sex is %s.", ask_sex_word(p, sex));
 }
-static int say_death(struct chart *c, const struct person *p) {
+static int say_death(struct chart *c, const struct ask_person *p) {
   struct timeline_view v = timeline_view(c->k->t, c->index);
   char day[16];
   if (p->death == UINT32_MAX)
@@ -70,23 +68,19 @@ static int say_death(struct chart *c, const struct person *p) {
   return ask_say(c, &p->death, 1, "Died on %s.", ask_day(v.time[p->death], day));
 }
 int ask_demography(struct chart *c) {
-  struct person p = person_of(c->k->t, c->index);
+  struct ask_person p = ask_person_of(c->k->t, c->index);
   return c->q->intent == ASK_AGE ? say_age(c, &p) : c->q->intent == ASK_SEX ? say_sex(c, &p) : say_death(c, &p);
 }
 
-/* One code of a kind, with its events in the limits */
-struct entry {
-  uint32_t code, first, last, n;
-};
 static int by_last(const void *a, const void *b) {
-  const struct entry *x = a, *y = b;
+  const struct ask_entry *x = a, *y = b;
   return x->last != y->last ? (x->last < y->last ? 1 : -1) : (x->code > y->code) - (x->code < y->code);
 }
 
-static int entries_of(struct chart *c, int kind, struct entry **out, uint32_t *n) {
+int ask_entries(struct chart *c, int kind, struct ask_entry **out, uint32_t *n) {
   struct timeline_view v = timeline_view(c->k->t, c->index);
   uint32_t codes = timeline_codes(c->k->t), *slot = arena_array(c->a, uint32_t, codes + 1);
-  struct entry *list = arena_array(c->a, struct entry, (v.n < codes ? v.n : codes) + 1);
+  struct ask_entry *list = arena_array(c->a, struct ask_entry, (v.n < codes ? v.n : codes) + 1);
   if (!slot || !list) return error_set(c->e, E_NOMEM, "no memory for an answer");
   *n = 0;
   for (uint32_t k = v.statics; k < v.n; k++) {
@@ -94,10 +88,10 @@ static int entries_of(struct chart *c, int kind, struct entry **out, uint32_t *n
     if (!ask_in_limits(c->q, v.time[k], v.value[k])) continue;
     if ((int)timeline_kind_of(timeline_code_name(c->k->t, code), timeline_code_display(c->k->t, code)) != kind) continue;
     if (slot[code] == 0) {
-      list[*n] = (struct entry){code, k, k, 0};
+      list[*n] = (struct ask_entry){code, k, k, 0};
       slot[code] = ++*n;
     }
-    struct entry *e = &list[slot[code] - 1];
+    struct ask_entry *e = &list[slot[code] - 1];
     e->last = k;
     e->n++;
   }
@@ -108,15 +102,15 @@ static int entries_of(struct chart *c, int kind, struct entry **out, uint32_t *n
 
 int ask_list(struct chart *c, int kind) {
   struct timeline_view v = timeline_view(c->k->t, c->index);
-  struct entry *list = NULL;
+  struct ask_entry *list = NULL;
   uint32_t n = 0;
   char first[16], last[16], value[64];
   static const char *const names[] = {"encounters", "conditions", "medicines", "procedures", "measurements", "events"};
-  TRY(entries_of(c, kind, &list, &n));
+  TRY(ask_entries(c, kind, &list, &n));
   if (c->r->sentences == 0) c->r->value = n;
   if (n == 0) return ask_say(c, NULL, 0, "The record holds no %s.", names[kind]);
   for (uint32_t i = 0; i < n && i < LISTED; i++) {
-    const struct entry *x = &list[i];
+    const struct ask_entry *x = &list[i];
     struct str name = ask_name(c->k->t, x->code);
     if (kind == KIND_MEASUREMENT)
       TRY(ask_say(c, &x->last, 1, "%.*s%s on %s.", STR_ARG(name), ask_value(c->k->t, v.value[x->last], v.unit[x->last], value),
@@ -132,7 +126,7 @@ int ask_list(struct chart *c, int kind) {
 }
 
 int ask_summary(struct chart *c) {
-  struct person p = person_of(c->k->t, c->index);
+  struct ask_person p = ask_person_of(c->k->t, c->index);
   TRY(say_sex(c, &p));
   TRY(say_age(c, &p));
   TRY(say_death(c, &p));
@@ -176,7 +170,7 @@ static void use(const struct chart *c, struct sources *s, uint32_t k, bool dated
 }
 
 /* Fills one input. 0 = filled or not needed, 1 = missing. */
-static int fill(struct chart *c, const struct calculator *calc, int i, const struct person *p, struct calculator_value *in,
+static int fill(struct chart *c, const struct calculator *calc, int i, const struct ask_person *p, struct calculator_value *in,
                 struct sources *s) {
   const struct calculator_input *of = calculator_input(calc, i);
   struct timeline_view v = timeline_view(c->k->t, c->index);
@@ -198,7 +192,7 @@ static int fill(struct chart *c, const struct calculator *calc, int i, const str
 
 int ask_calculate(struct chart *c, const struct calculator *calc) {
   struct timeline_view v = timeline_view(c->k->t, c->index);
-  struct person p = person_of(c->k->t, c->index);
+  struct ask_person p = ask_person_of(c->k->t, c->index);
   struct calculator_value in[CALCULATOR_INPUTS];
   struct calculator_answer r;
   struct sources s = {.oldest = INT64_MAX, .newest = INT64_MIN};
@@ -223,7 +217,7 @@ int ask_calculate(struct chart *c, const struct calculator *calc) {
   if (age >= 0) { /* at the newest measurement */
     int64_t at = s.newest != INT64_MIN ? s.newest : p.last != UINT32_MAX ? v.time[p.last] : INT64_MIN;
     if (p.birth == UINT32_MAX || at == INT64_MIN || s.n >= CALCULATOR_INPUTS - 1 ||
-        calculator_set_measured(calc, in, age, (double)whole_years(v.time[p.birth], at), STR("a"), c->e) < 0) {
+        calculator_set_measured(calc, in, age, (double)ask_whole_years(v.time[p.birth], at), STR("a"), c->e) < 0) {
       *c->e = (struct error){0};
       c->r->abstained = true;
       c->r->why = "the age is not known or not in the range of the formula";

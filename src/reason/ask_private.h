@@ -1,4 +1,4 @@
-/* Shared by ask_*.c only. */
+/* Shared by ask_*.c, citation.c and draft*.c only. */
 #ifndef REASON_ASK_PRIVATE_H
 #define REASON_ASK_PRIVATE_H
 #include "reason/ask.h"
@@ -57,6 +57,19 @@ struct chart {
   struct ask_answer *r;
   struct error *e;
 };
+/* Who it is: places of events, UINT32_MAX = none; `first` and `last` are timed and not the birth */
+struct ask_person {
+  uint32_t birth, death, sex, first, last;
+  struct str sex_text;
+};
+struct ask_person ask_person_of(const struct timeline *t, uint32_t index);
+const char *ask_sex_word(const struct ask_person *p, char out[64]); /* "female", "male", or as recorded */
+int ask_whole_years(int64_t from, int64_t to);
+/* One code of a kind within the question's limits; the latest first */
+struct ask_entry {
+  uint32_t code, first, last, n;
+};
+int ask_entries(struct chart *c, int kind, struct ask_entry **out, uint32_t *n);
 int ask_say(struct chart *c, const uint32_t *event, uint32_t events, const char *fmt, ...) PRINTF(4, 5);
 int ask_calculate(struct chart *c, const struct calculator *calc);
 int ask_summary(struct chart *c);

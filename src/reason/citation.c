@@ -3,8 +3,7 @@
 #include <stdio.h>
 
 #include "base/time.h"
-#include "reason/ask.h"
-#include "reason/words.h"
+#include "reason/ask_private.h"
 #include "timeline/timeline.h"
 
 #define CITED_MOST 64
@@ -40,9 +39,20 @@ static void take_citations(struct str s, uint32_t n, struct cited *c, struct buf
   }
 }
 
-/* A figure of the sentence stands if it is a value, a year, a month or day of the cited events, or how many of them have one code. Values
- * may be rounded to the digits shown. */
-static bool figure_stands(double x, int digits, const struct timeline_view *v, const struct cited *c) {
+/* Whole years from a cited birth to another cited event. */
+static bool is_age(double x, const struct timeline *t, const struct timeline_view *v, const struct cited *c) {
+  for (int i = 0; i < c->n; i++) {
+    if (!str_eqc(timeline_code_name(t, v->code[c->event[i]]), "MEDS_BIRTH")) continue;
+    for (int j = 0; j < c->n; j++)
+      if (j != i && v->time[c->event[j]] != INT64_MIN && x == ask_whole_years(v->time[c->event[i]], v->time[c->event[j]])) return true;
+  }
+  return false;
+}
+
+/* A figure of the sentence stands if it is a value, a year, a month or day of the cited events, how many of them have one code, or an age.
+ * Values may be rounded to the digits shown. */
+static bool figure_stands(double x, int digits, const struct timeline *t, const struct timeline_view *v, const struct cited *c) {
+  if (digits == 0 && is_age(x, t, v, c)) return true;
   double half = 0.5 * pow(10, -digits) + 1e-9 * fabs(x);
   for (int i = 0; i < c->n; i++) {
     uint32_t k = c->event[i], same = 0;
@@ -72,11 +82,14 @@ static bool is_day(const char *p, size_t n) {
     if (shape[i] == 'd' ? !digit(p[i]) : p[i] != '-') return false;
   return true;
 }
-/* Digits inside the name of a cited event ("Simvastatin 10 MG") are words, not figures. */
+/* Digits inside the name or unit of a cited event ("Simvastatin 10 MG", "10*3/uL") are words, not figures. */
 static bool in_names(struct str number, const struct timeline *t, const struct timeline_view *v, const struct cited *c) {
   for (int i = 0; i < c->n; i++) {
     struct str d = timeline_code_display(t, v->code[c->event[i]]), n = timeline_code_name(t, v->code[c->event[i]]);
-    if ((d.n && memmem(d.p, d.n, number.p, number.n)) || memmem(n.p, n.n, number.p, number.n)) return true;
+    struct str u = v->unit[c->event[i]] == UNIT_NONE ? STR_NONE : timeline_unit_name(t, v->unit[c->event[i]]);
+    if ((d.n && memmem(d.p, d.n, number.p, number.n)) || memmem(n.p, n.n, number.p, number.n) ||
+        (u.n && memmem(u.p, u.n, number.p, number.n)))
+      return true;
   }
   return false;
 }
@@ -103,17 +116,26 @@ static bool figures_stand(struct str s, const struct timeline *t, const struct t
     struct str number = {s.p + from, i - from};
     if (str_to_f64(number, &x) < 0) return false;
     if (from > 0 && s.p[from - 1] == '-' && (from < 2 || s.p[from - 2] == ' ')) x = -x;
-    if (!figure_stands(x, digits, v, c) && !in_names(number, t, v, c)) return false;
+    if (!figure_stands(x, digits, t, v, c) && !in_names(number, t, v, c)) return false;
   }
   return true;
 }
 
 /* Words that say how, not what: they are in no code's name. */
 static bool is_neutral(const char *w) {
-  static const char *const neutral[] = {"time",    "times",  "range", "value", "latest", "first", "last",
-                                        "highest", "lowest", "mean",  "yes",   "once",   "mostly"};
+  static const char *const neutral[] = {"time", "times", "range",  "value", "latest", "first", "last", "highest", "lowest", "mean",
+                                        "yes",  "once",  "mostly", "rose",  "fell",   "year",  "old",  "event",   "still",  "current"};
   for (size_t i = 0; i < sizeof neutral / sizeof *neutral; i++)
     if (strcmp(w, neutral[i]) == 0) return true;
+  return false;
+}
+/* What a code says in its own word, and people in theirs; both folded. */
+static bool same_word(const char *name, const char *said) {
+  static const char *const same[][2] = {{"birth", "born"}, {"death", "died"},         {"gender", "sex"},          {"f", "female"},
+                                        {"m", "male"},     {"admission", "admitted"}, {"discharge", "discharged"}};
+  if (strcmp(name, said) == 0) return true;
+  for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+    if (strcmp(name, same[i][0]) == 0 && strcmp(said, same[i][1]) == 0) return true;
   return false;
 }
 static bool words_stand(struct str s, const struct timeline *t, const struct timeline_view *v, const struct cited *c) {
@@ -130,7 +152,7 @@ static bool words_stand(struct str s, const struct timeline *t, const struct tim
                             v->unit[c->event[k]] == UNIT_NONE ? STR_NONE : timeline_unit_name(t, v->unit[c->event[k]])};
       for (int j = 0; j < 3 && !hit; j++) {
         words_cut(texts[j], &name);
-        for (int x = 0; x < name.n && !hit; x++) hit = strcmp(name.word[x], w.word[i]) == 0;
+        for (int x = 0; x < name.n && !hit; x++) hit = same_word(name.word[x], w.word[i]);
       }
     }
     found += hit;
@@ -157,9 +179,24 @@ static size_t sentence_end(struct str s, size_t at) {
   return s.n;
 }
 
+int citation_check_sentence(const struct timeline *t, uint32_t index, struct str sentence, struct citation_check *out, struct error *e) {
+  struct timeline_view v = timeline_view(t, index);
+  struct cited c;
+  struct buf plain = {0};
+  take_citations(sentence, v.n, &c, &plain);
+  struct str rest = {plain.p, plain.n};
+  *out = (struct citation_check){sentence, c.seen, c.exist, false, false};
+  if (c.n > 0) {
+    out->figures = figures_stand(rest, t, &v, &c);
+    out->words = words_stand(rest, t, &v, &c);
+  }
+  int rc = plain.failed ? error_set(e, E_NOMEM, "no memory for checking citations") : OK;
+  buf_release(&plain);
+  return rc;
+}
+
 int citation_check_text(const struct timeline *t, uint32_t index, struct str text, struct arena *a, struct citation_check **out, int *n,
                         struct error *e) {
-  struct timeline_view v = timeline_view(t, index);
   int most = 1;
   for (size_t at = 0; at < text.n; at = sentence_end(text, at)) most++;
   struct citation_check *list = arena_array(a, struct citation_check, (size_t)most);
@@ -170,18 +207,7 @@ int citation_check_text(const struct timeline *t, uint32_t index, struct str tex
     struct str s = str_trim((struct str){text.p + at, end - at});
     at = end;
     if (s.n == 0) continue;
-    struct cited c;
-    struct buf plain = {0};
-    take_citations(s, v.n, &c, &plain);
-    struct str rest = {plain.p, plain.n};
-    list[*n] = (struct citation_check){s, c.seen, c.exist, false, false};
-    if (c.n > 0) {
-      list[*n].figures = figures_stand(rest, t, &v, &c);
-      list[*n].words = words_stand(rest, t, &v, &c);
-    }
-    bool failed = plain.failed;
-    buf_release(&plain);
-    if (failed) return error_set(e, E_NOMEM, "no memory for checking citations");
+    TRY(citation_check_sentence(t, index, s, &list[*n], e));
     ++*n;
   }
   *out = list;

@@ -95,8 +95,7 @@ struct word_index {
   uint32_t names;
 };
 
-/* SNOMED CT ends names with what sort of thing they are: "Asthma (disorder)". */
-static struct str without_tag(struct str d) {
+struct str words_untagged(struct str d) {
   static const char *const tags[] = {"(disorder)",          "(finding)", "(procedure)",      "(situation)",
                                      "(observable entity)", "(event)",   "(regime/therapy)", "(morphologic abnormality)"};
   for (size_t i = 0; i < sizeof tags / sizeof *tags; i++)
@@ -105,7 +104,7 @@ static struct str without_tag(struct str d) {
 }
 static struct str text_of(const struct timeline *t, uint32_t code) {
   struct str d = timeline_code_display(t, code), c = timeline_code_name(t, code);
-  if (d.n) return without_tag(d);
+  if (d.n) return words_untagged(d);
   for (size_t i = 0; i + 1 < c.n; i++)
     if (c.p[i] == '/' && c.p[i + 1] == '/') return (struct str){c.p + i + 2, c.n - i - 2};
   return c;

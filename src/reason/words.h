@@ -27,6 +27,8 @@ struct word_match {
   double score;
   bool whole; /* the name has no other words than the question */
 };
+/* A name without what SNOMED CT ends it with: "Asthma (disorder)" -> "Asthma" */
+struct str words_untagged(struct str display);
 void words_cut(struct str text, struct words *out);
 int word_index_new(const struct timeline *t, struct word_index **out, struct error *e) MUST_CHECK;
 void word_index_free(struct word_index *ix);
