@@ -22,6 +22,8 @@ static const struct cli_option serve_options_table[] = {
     {"user", CLI_TEXT, "NAME", "become this user once the sockets are bound"},
     {"queue", CLI_INTEGER, "N", "requests that may wait (default 64); beyond: 429"},
     {"workers", CLI_INTEGER, "N", "model workers (default: cores, at most 8)"},
+    {"streams", CLI_INTEGER, "N", "answers of one language model at a time (default 8)"},
+    {"language-threads", CLI_INTEGER, "N", "threads of a language model (default: cores)"},
     {"body-limit", CLI_INTEGER, "MIB", "largest body (default 8)"},
     {0}};
 static const struct cli_option key_options[] = {
@@ -76,6 +78,8 @@ static int run_serve(struct cli *c, struct error *e) {
                             .insecure = cli_flag(c, "insecure"),
                             .queue = (int)cli_integer(c, "queue", 64),
                             .workers = (int)cli_integer(c, "workers", 0),
+                            .streams = (int)cli_integer(c, "streams", 0),
+                            .language_threads = (int)cli_integer(c, "language-threads", 0),
                             .body_limit = (size_t)body << 20,
                             .ready = ready};
   o.ctx = &o;

@@ -46,6 +46,7 @@ struct lm_options {
   int streams;        /* sequences at a time; 0: 1 */
   int context;        /* most positions of a sequence; 0: what the model allows, at most 8192 */
   const char *column; /* of kernel/quant.h: "ref", "avx2", "avx512"; NULL: the best */
+  bool own_cancel;    /* lm_step does not look at cancel_requested(): its owner calls lm_cancel */
 };
 int lm_open(const char *path, const struct lm_options *o, struct lm **out, struct error *e) MUST_CHECK;
 void lm_close(struct lm *m);

@@ -263,7 +263,7 @@ int lm_step(struct lm *m, struct error *e) {
   g->step++;
   for (int i = 0; i < g->streams; i++) {
     struct stream_ *s = &g->stream[i];
-    if (!s->busy || (!s->cancelled && !cancel_requested())) continue;
+    if (!s->busy || (!s->cancelled && (m->own_cancel || !cancel_requested()))) continue;
     struct lm_piece p = {.end = LM_END_CANCELLED};
     give(g, s, &p);
     finish(g, s);

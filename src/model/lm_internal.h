@@ -78,6 +78,7 @@ struct lm {
   void *memory; /* packed weights */
   size_t memory_bytes;
   int context; /* positions that a sequence may have */
+  bool own_cancel;
   struct pool *pool;
   const struct kernel *kernel;
   const struct quant_kernel *quant;

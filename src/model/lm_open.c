@@ -19,6 +19,7 @@ static int open_parts(struct lm *m, const char *path, const struct lm_options *o
                : m->shape.context < CONTEXT_LIMIT              ? m->shape.context
                                                                : CONTEXT_LIMIT;
   if (o->context > CONTEXT_LIMIT && o->context <= m->shape.context) m->context = o->context;
+  m->own_cancel = o->own_cancel;
   TRY(pool_new(&m->pool, o->threads, e));
   TRY(lm_weights_load(m, e));
   TRY(lm_vocabulary_open(&m->source, &m->vocabulary, e));

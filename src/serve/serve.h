@@ -31,6 +31,7 @@ struct serve_options {
   int queue;                      /* most requests waiting; default 64; beyond: 429 with Retry-After */
   int workers;                    /* model workers; default: cores, at most 8 */
   int guesses;                    /* wrong keys of one address a minute before it has to wait; default 20 */
+  int streams, language_threads;  /* answers at a time of one language model (8); threads of its passes (cores) */
   size_t body_limit;              /* bytes; default 8 MiB */
   int timeout_s;                  /* connection timeout; default 30 */
   void (*ready)(void *ctx, int port, int developer_port); /* called once listening; may be NULL */

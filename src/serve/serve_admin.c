@@ -87,7 +87,7 @@ void answer_usage(struct call *c) {
 
 /* Read without their owners' lock: only what does not change once the route is known, and the stage, for show. */
 void answer_live_requests(struct call *c) {
-  static const char *const stages[] = {"new", "desk", "body", "body", "model", "answered"};
+  static const char *const stages[] = {"new", "desk", "body", "body", "model", "answered", "streaming", "streaming"};
   struct server *s = c->server;
   struct json_out o;
   int n = 0;

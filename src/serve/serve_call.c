@@ -5,6 +5,7 @@
 
 #include "base/time.h"
 #include "serve/serve_private.h"
+#include "serve/serve_stream.h"
 #include "vitae.h"
 
 enum dialect call_dialect(const struct call *c) {
@@ -45,8 +46,12 @@ void call_finish(struct call *c) {
     buf_release(&c->out);
     call_fail(c, 503, "nomem", NULL, "out of memory");
   }
-  c->stage = CALL_DONE;
   if (c->quota.reserved || c->tokens_in) quota_settle(s->quotas, c);
+  if (c->stream) {
+    stream_end(c);
+    return;
+  }
+  c->stage = CALL_DONE;
   if (r && (r->route.scope != SCOPE_OPEN || r->admit) && queue_put(&s->audited, c)) return;
   call_resume(c);
 }
@@ -55,6 +60,7 @@ void call_resume(struct call *c) { MHD_resume_connection(c->connection); }
 
 /* MHD does not watch a suspended connection; its socket knows whether the other side has closed. */
 bool call_client_left(const struct call *c) {
+  if (c->stream) return stream_left(c);
   if (!c->connection) return false;
   const union MHD_ConnectionInfo *i = MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
   if (!i) return false;

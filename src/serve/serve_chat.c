@@ -4,6 +4,8 @@
 
 #include "base/time.h"
 #include "serve/serve_chat.h"
+#include "serve/serve_stream.h"
+#include "serve/serve_voice.h"
 
 enum { MESSAGES_MOST = 256 };
 
@@ -43,12 +45,13 @@ struct chat {
   struct call *c;
   struct chat_message message[MESSAGES_MOST];
   struct chat_request q;
-  bool stream, usage;
+  bool stream, usage, live; /* live: frames leave as they are written */
   char id[48];
   int64_t created;
   struct buf text;  /* all that was said */
   struct buf tools; /* finished tool_calls, JSON items */
   int calls;
+  struct buf logprobs; /* entries of the tokens whose text has not been written yet, or (whole answers) of all */
 };
 
 /* ---- reading ---- */
@@ -74,6 +77,7 @@ static int take_messages(struct json list, struct chat *x, struct arena *a, stru
     TRY(take_role(json_str(json_get(m, "role")), &to->role, e));
     TRY(foundry_text(a, json_get(m, "content"), &to->text, e));
     to->tool_call_id = json_str(json_get(m, "tool_call_id"));
+    if (to->role == CHAT_ASSISTANT) to->tool_calls = json_get(m, "tool_calls");
     if (to->role == CHAT_TOOL && !to->tool_call_id.n)
       return foundry_bad(e, E_INPUT, "messages.tool_call_id", "a tool's message names its call");
   }
@@ -84,7 +88,11 @@ static int take_messages(struct json list, struct chat *x, struct arena *a, stru
 static int take_tools(struct json root, struct chat_request *q, struct error *e) {
   struct json tools = json_get(root, "tools"), choice = json_get(root, "tool_choice"), one;
   q->tools = tools;
+  q->tool_choice = choice;
   q->tools_off = str_eqc(json_str(choice), "none");
+  bool parallel = true;
+  TRY(want_flag(root, "parallel_tool_calls", &parallel, e));
+  q->one_call = !parallel;
   if (json_kind(tools) == JSON_NONE || json_kind(tools) == JSON_NULL) return OK;
   if (json_kind(tools) != JSON_ARRAY) return foundry_bad(e, E_INPUT, "tools", "expected a list");
   for (struct json_iter it = json_items(tools); json_next(&it, &one);)
@@ -95,14 +103,13 @@ static int take_tools(struct json root, struct chat_request *q, struct error *e)
 
 static int take_rest(struct json root, bool inference, struct chat *x, struct error *e) {
   int64_t n = 1, top = 0, later = 0;
-  double ignored;
   bool logprobs = false, store = false;
   struct json options = json_get(root, "stream_options"), stop = json_get(root, "stop"), metadata = json_get(root, "metadata");
   x->q.temperature = x->q.top_p = NAN;
   TRY(want_number(root, "temperature", 0, inference ? 1 : 2, &x->q.temperature, e));
   TRY(want_number(root, "top_p", 0, 1, &x->q.top_p, e));
-  TRY(want_number(root, "frequency_penalty", -2, 2, &ignored, e));
-  TRY(want_number(root, "presence_penalty", -2, 2, &ignored, e));
+  TRY(want_number(root, "frequency_penalty", -2, 2, &x->q.frequency_penalty, e));
+  TRY(want_number(root, "presence_penalty", -2, 2, &x->q.presence_penalty, e));
   TRY(want_whole(root, "max_tokens", 1, INT32_MAX, &x->q.max_tokens, e));
   TRY(want_whole(root, "max_completion_tokens", 1, INT32_MAX, &later, e));
   if (later) x->q.max_tokens = later;
@@ -113,8 +120,11 @@ static int take_rest(struct json root, bool inference, struct chat *x, struct er
   TRY(want_flag(root, "store", &store, e));
   TRY(want_flag(root, "stream", &x->stream, e));
   TRY(want_flag(options, "include_usage", &x->usage, e));
-  if (n != 1) return foundry_bad(e, E_USAGE, "n", "this model gives one choice: the same question has the same answer");
-  if (logprobs || top) return foundry_bad(e, E_USAGE, "logprobs", "this model has no token probabilities");
+  if (n != 1) return foundry_bad(e, E_USAGE, "n", "this server gives one choice");
+  if ((logprobs || top) && !x->c->voice) return foundry_bad(e, E_USAGE, "logprobs", "this model has no token probabilities");
+  if (top && !logprobs) return foundry_bad(e, E_INPUT, "top_logprobs", "top_logprobs goes with logprobs: true");
+  x->q.logprobs = logprobs ? (int)top : -1;
+  x->q.logit_bias = json_get(root, "logit_bias");
   if (store) return foundry_bad(e, E_USAGE, "store", "this server keeps no conversations");
   if (json_kind(stop) != JSON_NONE && json_kind(stop) != JSON_NULL && json_kind(stop) != JSON_STRING && json_kind(stop) != JSON_ARRAY)
     return foundry_bad(e, E_INPUT, "stop", "expected a text or a list of texts");
@@ -146,6 +156,51 @@ static void frame_end(struct chat *x, struct json_out *o) {
   buf_puts(&x->c->out, "\n\n");
 }
 
+/* {"content": [{token, logprob, bytes, top_logprobs}], …} of what was heard since the last call, or null */
+static void put_logprobs(struct chat *x, struct json_out *o) {
+  if (!x->logprobs.n) {
+    json_out_null(o);
+    return;
+  }
+  buf_putc(&x->logprobs, ']');
+  json_out_object(o);
+  json_out_key(o, "content");
+  json_out_raw(o, (struct str){x->logprobs.p, x->logprobs.n});
+  json_out_key(o, "refusal");
+  json_out_null(o);
+  json_out_end(o);
+  buf_clear(&x->logprobs);
+}
+
+/* A token may be a part of a character: its text is then no UTF-8, and `bytes` says what it is. */
+static void put_token(struct json_out *o, struct str text, float logprob) {
+  json_kv_str(o, "token", str_utf8_valid(text) ? text : STR("\xEF\xBF\xBD"));
+  json_kv_f64(o, "logprob", (double)logprob);
+  json_out_key(o, "bytes");
+  json_out_array(o);
+  for (size_t i = 0; i < text.n; i++) json_out_i64(o, (unsigned char)text.p[i]);
+  json_out_end(o);
+}
+
+static int hear_token(void *ctx, const struct voice_token *t, struct error *e) {
+  struct chat *x = ctx;
+  struct json_out o;
+  buf_putc(&x->logprobs, x->logprobs.n ? ',' : '[');
+  json_out_init(&o, &x->logprobs, false);
+  json_out_object(&o);
+  put_token(&o, t->text, t->logprob);
+  json_out_key(&o, "top_logprobs");
+  json_out_array(&o);
+  for (int i = 0; i < t->tops; i++) {
+    json_out_object(&o);
+    put_token(&o, voice_token_text(x->c->voice, t->top[i].token), t->top[i].logprob);
+    json_out_end(&o);
+  }
+  json_out_end(&o);
+  json_out_end(&o);
+  return buf_check(&x->logprobs, e);
+}
+
 /* One chunk: {"index":0,"delta":{…},"finish_reason":…} */
 static void frame(struct chat *x, const char *key, struct str value, bool raw, const char *finish) {
   struct json_out o;
@@ -165,7 +220,7 @@ static void frame(struct chat *x, const char *key, struct str value, bool raw, c
   json_out_key(&o, "finish_reason");
   finish ? json_out_c(&o, finish) : json_out_null(&o);
   json_out_key(&o, "logprobs");
-  json_out_null(&o);
+  put_logprobs(x, &o);
   json_out_end(&o);
   json_out_end(&o);
   frame_end(x, &o);
@@ -176,6 +231,7 @@ static int hear(void *ctx, struct str piece, struct error *e) {
   if (call_client_left(x->c)) return error_set(e, E_CANCELLED, "the one who asked has left");
   buf_str(&x->text, piece);
   if (x->stream) frame(x, "content", piece, false, NULL);
+  if (x->live) TRY(stream_flush(x->c, e));
   return buf_check(&x->text, e);
 }
 
@@ -205,6 +261,7 @@ static int hear_tool(void *ctx, const char *name, struct str arguments, struct e
     buf_release(&list);
   }
   int rc = buf_check(&one, e);
+  if (rc == OK && x->live) rc = stream_flush(x->c, e);
   buf_release(&one);
   return rc;
 }
@@ -216,7 +273,9 @@ static void usage(struct json_out *o, const struct chat_result *r) {
   json_kv_i64(o, "completion_tokens", r->completion_tokens);
   json_kv_i64(o, "total_tokens", r->prompt_tokens + r->completion_tokens);
   json_out_key(o, "prompt_tokens_details");
-  json_out_raw(o, STR("{\"cached_tokens\":0}"));
+  json_out_object(o);
+  json_kv_i64(o, "cached_tokens", r->cached_tokens);
+  json_out_end(o);
   json_out_key(o, "completion_tokens_details");
   json_out_raw(o, STR("{\"reasoning_tokens\":0}"));
   json_out_end(o);
@@ -236,7 +295,7 @@ static void write_whole(struct chat *x, const struct chat_result *r) {
   json_kv_i64(&o, "index", 0);
   json_kv_c(&o, "finish_reason", r->finish);
   json_out_key(&o, "logprobs");
-  json_out_null(&o);
+  put_logprobs(x, &o);
   json_out_key(&o, "message");
   json_out_object(&o);
   json_kv_c(&o, "role", "assistant");
@@ -255,7 +314,7 @@ static void write_whole(struct chat *x, const struct chat_result *r) {
   json_out_end(&o);
   json_out_end(&o);
   usage(&o, r);
-  json_kv_c(&o, "system_fingerprint", x->c->deployment);
+  json_kv_c(&o, "system_fingerprint", x->c->voice ? voice_id(x->c->voice) : x->c->deployment);
   json_out_end(&o);
 }
 
@@ -274,7 +333,7 @@ static void write_end(struct chat *x, const struct chat_result *r) {
 /* ---- the route ---- */
 
 static int chat(struct call *c, struct foundry *f, struct chat *x, struct error *e) {
-  struct chat_sink to = {x, hear, hear_tool};
+  struct chat_sink to = {x, hear, hear_tool, hear_token};
   struct chat_result r;
   x->c = x->q.call = c;
   x->created = time_now() / 1000000;
@@ -282,11 +341,15 @@ static int chat(struct call *c, struct foundry *f, struct chat *x, struct error 
   TRY(take_messages(json_get(f->root, "messages"), x, &f->arena, e));
   TRY(take_tools(f->root, &x->q, e));
   TRY(take_rest(f->root, call_dialect(c) == DIALECT_INFERENCE, x, e));
-  if (x->stream) frame(x, "role", STR_NONE, false, NULL);
+  if (x->stream) {
+    const struct chat_backend *b = chat_backend_for(&x->q);
+    x->live = b && b->streams;
+    c->type = "text/event-stream; charset=utf-8";
+    frame(x, "role", STR_NONE, false, NULL);
+  }
   TRY(foundry_generate(&x->q, &to, &x->text, &r, e));
   if (x->stream) {
     write_end(x, &r);
-    c->type = "text/event-stream; charset=utf-8";
   } else {
     write_whole(x, &r);
   }
@@ -304,7 +367,7 @@ void answer_chat(struct call *c) {
     memset(x, 0, sizeof *x);
     if (chat(c, &f, x, &e) < 0) foundry_fail(c, &e, "messages");
     if (x->text.p) mem_wipe(x->text.p, x->text.cap);
-    buf_release(&x->text), buf_release(&x->tools);
+    buf_release(&x->text), buf_release(&x->tools), buf_release(&x->logprobs);
   }
   if (x) foundry_end(&f);
   mem_free(x);

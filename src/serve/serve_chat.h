@@ -8,7 +8,7 @@
  *     }
  *     const struct chat_backend chat_words = {"words", takes, generate};   // and a row in serve_backend.c: the first that takes the call answers
  *
- * A backend runs in a model worker, one call at a time a thread. Text is UTF-8. What it cannot do is an error whose field is the
+ * A backend runs in a model worker or, for language models, in a talker; one call at a time a thread. Text is UTF-8. What it cannot do is an error whose field is the
  * request's own ("response_format") and whose code is E_USAGE: the dialect says 422, parameter_not_supported.
  */
 #ifndef SERVE_CHAT_H
@@ -20,6 +20,7 @@ struct chat_message {
   enum chat_role role;
   struct str text; /* parts joined; "" = none */
   struct str tool_call_id;
+  struct json tool_calls; /* of an assistant's message that called: [{function: {name, arguments}}]; JSON_NONE */
 };
 enum chat_format { CHAT_TEXT, CHAT_JSON, CHAT_SCHEMA };
 struct chat_request {
@@ -29,29 +30,38 @@ struct chat_request {
   struct json
       tools;      /* list of {type: "function", function: {name, description, parameters}} or, in responses, the flat form; or JSON_NONE */
   bool tools_off; /* tool_choice: none */
+  struct json tool_choice; /* "auto", "required", {function: {name}} or flat {name}; JSON_NONE */
+  bool one_call;           /* no parallel calls */
   enum chat_format format;
   struct json schema; /* with CHAT_SCHEMA; JSON_NONE = any object */
   struct json metadata;
-  double temperature, top_p; /* NaN = not said */
-  int64_t max_tokens;        /* 0 = not said */
-  int64_t seed;              /* 0 = not said */
-  struct json stop;          /* text or list, or JSON_NONE */
+  double temperature, top_p;                  /* NaN = not said */
+  int64_t max_tokens;                         /* 0 = not said */
+  int64_t seed;                               /* 0 = not said */
+  struct json stop;                           /* text or list, or JSON_NONE */
+  int logprobs;                               /* alternatives asked for, -1 = none */
+  double frequency_penalty, presence_penalty; /* 0 = not said */
+  struct json logit_bias;
 };
+struct voice_token; /* serve_voice.h */
 struct chat_sink {
   void *ctx;
   int (*text)(void *ctx, struct str piece, struct error *e);
   int (*tool)(void *ctx, const char *name, struct str arguments, struct error *e);
+  int (*token)(void *ctx, const struct voice_token *t, struct error *e); /* with logprobs, before the text it belongs to; or NULL */
 };
 struct chat_result {
   const char *finish; /* stop, length, tool_calls */
-  int64_t prompt_tokens, completion_tokens;
+  int64_t prompt_tokens, completion_tokens, cached_tokens;
 };
 struct chat_backend {
   const char *name;
+  bool streams; /* its text leaves as it comes */
   bool (*takes)(const struct chat_request *q);
   int (*generate)(const struct chat_request *q, struct chat_sink *to, struct chat_result *r, struct error *e);
 };
 extern const struct chat_backend chat_timeline; /* serve_timeline.c: answers for one patient, as a JSON document */
+extern const struct chat_backend chat_words;    /* serve_words.c: a language model of the site */
 const struct chat_backend *chat_backend_for(const struct chat_request *q);
 
 /* ---- what the dialects share (serve_foundry.c) ---- */
@@ -60,7 +70,7 @@ struct foundry { /* one request's body and what was made of it; freed by foundry
   struct json root;
   struct arena arena; /* wiped */
 };
-/* api-version, body, extra members (`known`: names, NULL at the end), deployment; false: the call has failed. */
+/* api-version, body, extra members (`known`: names, NULL at the end), deployment; false: the call has failed, or is for the talkers. */
 bool foundry_begin(struct call *c, struct foundry *f, const char *const *known);
 void foundry_end(struct foundry *f);
 void foundry_fail(struct call *c, const struct error *e, const char *field); /* E_USAGE: 422; `field` where the error names none */

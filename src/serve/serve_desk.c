@@ -5,7 +5,9 @@
 #include "base/time.h"
 #include "serve/engine.h"
 #include "serve/serve_private.h"
+#include "serve/serve_stream.h"
 #include "serve/serve_token.h"
+#include "serve/serve_voice.h"
 #include "vitae.h"
 
 /* "Authorization: Bearer KEY" or "api-key: KEY". */
@@ -136,22 +138,24 @@ void *desk_main(void *server) {
 
 /* A client says that it asks again: by the SDK's counter, or by an id of its own that it sends with every try. */
 static bool says_again(const struct call *c) {
+  if (c->stream) return c->again;
   struct str count = call_header(c, "x-stainless-retry-count");
   return (count.n && !str_eqc(count, "0")) || c->client_request[0];
 }
 
 void call_describe(struct call *c, struct audit_entry *row) {
   const struct route *r = &route_at(c->route)->route;
+  bool begun = c->stage == CALL_STREAM; /* its first frames are about to leave; what all of them were, a second row says */
   uint8_t digest[32];
   *row = (struct audit_entry){.time = time_now(),
                               .method = c->shadow ? "SHADOW" : r->method,
                               .route = r->path,
-                              .version = vitae_engine_id(call_engine(c)),
-                              .status = c->status,
+                              .version = c->voice ? voice_id(c->voice) : vitae_engine_id(call_engine(c)),
+                              .status = begun ? 100 : c->status,
                               .latency_us = (int64_t)((time_monotonic() - c->began) * 1e6),
                               .tokens_in = c->tokens_in,
                               .tokens_out = c->tokens_out,
-                              .billed = c->status < 400 && !c->shadow,
+                              .billed = c->status < 400 && !c->shadow && !begun,
                               .repeated = says_again(c)};
   snprintf(row->key, sizeof row->key, "%s", c->who.key[0] ? c->who.key : "-");
   snprintf(row->tenant, sizeof row->tenant, "%s", c->who.tenant);
@@ -159,9 +163,14 @@ void call_describe(struct call *c, struct audit_entry *row) {
   if (c->input_open) {
     sha256_end(&c->input_hash, digest);
     c->input_open = false;
-    hash_hex(digest, 32, row->input);
+    hash_hex(digest, 32, c->input);
   }
-  sha256_of(c->out.p ? c->out.p : "", c->out.n, digest);
+  snprintf(row->input, sizeof row->input, "%s", c->input);
+  if (begun) return;
+  if (c->stream)
+    stream_digest(c, digest);
+  else
+    sha256_of(c->out.p ? c->out.p : "", c->out.n, digest);
   hash_hex(digest, 32, row->output);
 }
 
@@ -177,7 +186,10 @@ static void commit(struct server *s, struct audit *audit, struct call **calls, s
   for (int i = 0; i < n; i++) {
     calls[i]->audit_row = rc < 0 ? 0 : rows[i].row;
     if (rc < 0) call_fail(calls[i], 503, "unavailable", NULL, "the audit cannot be written, so nothing may be answered");
-    call_resume(calls[i]);
+    if (!calls[i]->stream)
+      call_resume(calls[i]);
+    else if (stream_committed(calls[i], rc == OK))
+      call_free(calls[i]);
   }
 }
 

@@ -5,6 +5,7 @@
 #include "base/time.h"
 #include "serve/engine.h"
 #include "serve/serve_chat.h"
+#include "serve/serve_voice.h"
 #include "vitae.h"
 
 enum { INPUTS_MOST = 64 };
@@ -13,12 +14,14 @@ static const char *const known[] = {"input", "model", "dimensions", "encoding_fo
 struct embedding {
   bool base64, mean;
   int width;
+  float *vectors; /* (inputs, width) of a language model's encoder; NULL: patients */
 };
 
 static int take_options(struct call *c, struct json root, struct embedding *x, struct error *e) {
   struct json format = json_get(root, "encoding_format"), pooling = json_get(root, "pooling");
   int64_t dimensions = 0;
-  x->width = engine_width(call_engine(c));
+  if (c->voice) TRY(voice_wake(c->voice, e));
+  x->width = c->voice ? voice_width(c->voice) : engine_width(call_engine(c));
   if (json_kind(format) == JSON_STRING) {
     x->base64 = str_eqc(json_str(format), "base64");
     if (!x->base64 && !str_eqc(json_str(format), "float"))
@@ -57,15 +60,32 @@ int embedding_row(struct call *c, struct str text, bool mean, float *v, uint32_t
   return rc;
 }
 
+/* Texts as they are: a language model's encoder knows no patients. */
+static int embed_texts(struct call *c, struct json input, struct embedding *x, struct arena *a, struct error *e) {
+  size_t n = json_kind(input) == JSON_ARRAY ? json_count(input) : 1, i = 0;
+  struct str *texts = arena_array(a, struct str, n + 1);
+  struct json item;
+  x->vectors = arena_array(a, float, n *(size_t)x->width + 1);
+  if (!texts || !x->vectors) return error_set(e, E_NOMEM, "out of memory");
+  if (!voice_encoder(c->voice)) return foundry_bad(e, E_USAGE, "model", "this model chats; it gives no embeddings");
+  for (struct json_iter it = json_items(input); json_kind(input) == JSON_ARRAY && json_next(&it, &item);) texts[i++] = json_str(item);
+  if (json_kind(input) != JSON_ARRAY) texts[i++] = json_str(input);
+  if (!n || n > INPUTS_MOST) return foundry_bad(e, E_INPUT, "input", "expected 1 to 64 texts");
+  for (i = 0; i < n; i++)
+    if (!texts[i].n)
+      return foundry_bad(e, E_INPUT, "input", "expected a text, or a list of texts; none is empty, and token lists are not taken");
+  return voice_embed(c->voice, texts, n, x->vectors, &c->tokens_in, e);
+}
+
 static int one(struct call *c, struct json input, int index, const struct embedding *x, struct arena *a, struct json_out *o,
                struct error *e) {
   uint32_t events = 0;
-  float *v = arena_array(a, float, (size_t)x->width);
+  float *v = x->vectors ? x->vectors + (size_t)index * (size_t)x->width : arena_array(a, float, (size_t)x->width);
   if (!v) return error_set(e, E_NOMEM, "out of memory");
   if (json_kind(input) != JSON_STRING)
     return foundry_bad(e, json_kind(input) == JSON_INT ? E_USAGE : E_INPUT, "input",
                        "expected a patient as JSON text, or a list of them; token lists are not taken");
-  TRY(embedding_row(c, json_str(input), x->mean, v, &events, e));
+  if (!x->vectors) TRY(embedding_row(c, json_str(input), x->mean, v, &events, e));
   json_out_object(o);
   json_kv_c(o, "object", "embedding");
   json_kv_i64(o, "index", index);
@@ -89,6 +109,7 @@ static int embed(struct call *c, struct foundry *f, struct error *e) {
   char id[64];
   int n = 0;
   TRY(take_options(c, f->root, &x, e));
+  if (c->voice) TRY(embed_texts(c, input, &x, &f->arena, e));
   snprintf(id, sizeof id, "emb-%s", c->request);
   json_out_init(&o, &c->out, false);
   json_out_object(&o);
@@ -133,8 +154,7 @@ struct listing {
   bool found;
 };
 
-static void model_json(void *ctx, const char *name, const char *version, int64_t created) {
-  struct listing *l = ctx;
+static void one_model(struct listing *l, const char *name, const char *version, int64_t created, const char *capabilities) {
   struct json_out *o = l->o;
   if (!identity_may_use(&l->c->who, str_c(name)) || (l->only && strcmp(l->only, name) != 0)) return;
   l->found = true;
@@ -147,8 +167,26 @@ static void model_json(void *ctx, const char *name, const char *version, int64_t
   json_kv_c(o, "status", "succeeded");
   json_kv_c(o, "version", version);
   json_out_key(o, "capabilities");
-  json_out_raw(o, STR("{\"chat_completion\":true,\"completion\":false,\"embeddings\":true,\"fine_tune\":false,\"inference\":true}"));
+  json_out_raw(o, str_c(capabilities));
   json_out_end(o);
+}
+
+static void model_json(void *ctx, const char *name, const char *version, int64_t created) {
+  one_model(ctx, name, version, created,
+            "{\"chat_completion\":true,\"completion\":false,\"embeddings\":true,\"fine_tune\":false,\"inference\":true}");
+}
+
+/* Deployments first: a language model of the same name is not reached. */
+static void voice_models(struct listing *l) {
+  const struct voices *all = l->c->server->voices;
+  for (int i = 0; i < voices_count(all); i++) {
+    const struct voice *v = voice_at(all, i);
+    if (l->only && l->found) return;
+    one_model(l, voice_name(v), voice_id(v), voice_created(v),
+              voice_encoder(v)
+                  ? "{\"chat_completion\":false,\"completion\":false,\"embeddings\":true,\"fine_tune\":false,\"inference\":true}"
+                  : "{\"chat_completion\":true,\"completion\":false,\"embeddings\":false,\"fine_tune\":false,\"inference\":true}");
+  }
 }
 
 void answer_models(struct call *c) {
@@ -162,6 +200,7 @@ void answer_models(struct call *c) {
   json_out_key(&o, "data");
   json_out_array(&o);
   fleet_each(c->server->fleet, model_json, &l);
+  voice_models(&l);
   json_out_end(&o);
   json_out_end(&o);
 }
@@ -173,6 +212,7 @@ void answer_one_model(struct call *c) {
   c->status = 200;
   json_out_init(&o, &c->out, false);
   fleet_each(c->server->fleet, model_json, &l);
+  voice_models(&l);
   if (!l.found) call_fail(c, 404, "DeploymentNotFound", "model", "The API deployment for this resource does not exist.");
 }
 
@@ -182,7 +222,9 @@ void answer_model_info(struct call *c) {
   struct str name = call_query(c, "model");
   if (!foundry_version(c)) return;
   if (!name.n) name = STR("vitae");
-  if (!identity_may_use(&c->who, name) || fleet_route(c->server->fleet, name, &c->served, &c->mirror, &e) < 0) {
+  bool may = identity_may_use(&c->who, name), routed = may && fleet_route(c->server->fleet, name, &c->served, &c->mirror, &e) == OK;
+  if (may && !routed) c->voice = voice_find(c->server->voices, name);
+  if (!routed && !c->voice) {
     call_fail(c, 404, "DeploymentNotFound", "model", "The API deployment for this resource does not exist.");
     return;
   }
@@ -190,9 +232,9 @@ void answer_model_info(struct call *c) {
   json_out_init(&o, &c->out, false);
   json_out_object(&o);
   json_kv_str(&o, "model_name", name);
-  json_kv_c(&o, "model_type", "chat_completion");
+  json_kv_c(&o, "model_type", c->voice && voice_encoder(c->voice) ? "embeddings" : "chat_completion");
   json_kv_c(&o, "model_provider_name", "vitae");
-  json_kv_c(&o, "version", vitae_engine_id(call_engine(c)));
-  json_kv_i64(&o, "embedding_dimensions", engine_width(call_engine(c)));
+  json_kv_c(&o, "version", c->voice ? voice_id(c->voice) : vitae_engine_id(call_engine(c)));
+  if (!c->voice) json_kv_i64(&o, "embedding_dimensions", engine_width(call_engine(c)));
   json_out_end(&o);
 }

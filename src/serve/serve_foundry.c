@@ -4,6 +4,7 @@
 
 #include "serve/engine.h"
 #include "serve/serve_chat.h"
+#include "serve/serve_voice.h"
 #include "vitae.h"
 
 #define REQUEST_MEMORY (64u << 20)
@@ -109,8 +110,11 @@ static int choose(struct call *c, struct json root, struct error *e) {
   if (!name.n) return foundry_bad(e, E_INPUT, "model", "the name of a deployment is missing");
   if (c->shadow) return OK; /* its version is chosen already */
   struct error why = {0};
-  if (!identity_may_use(&c->who, name) || fleet_route(c->server->fleet, name, &c->served, &c->mirror, &why) < 0)
-    return foundry_bad(e, E_NOTFOUND, "model", "");
+  if (!identity_may_use(&c->who, name)) return foundry_bad(e, E_NOTFOUND, "model", "");
+  if (fleet_route(c->server->fleet, name, &c->served, &c->mirror, &why) < 0) {
+    c->voice = d == DIALECT_SCORE ? NULL : voice_find(c->server->voices, name);
+    if (!c->voice) return foundry_bad(e, E_NOTFOUND, "model", "");
+  }
   if (name_plain(name, NAME_MOST)) snprintf(c->deployment, sizeof c->deployment, "%.*s", STR_ARG(name));
   return OK;
 }
@@ -125,7 +129,8 @@ bool foundry_begin(struct call *c, struct foundry *f, const char *const *known) 
   if (rc == OK && json_kind(f->root) != JSON_OBJECT) rc = foundry_bad(&e, E_INPUT, "body", "expected a JSON object");
   if (rc == OK) rc = check_members(c, f->root, known, &e);
   if (rc == OK) rc = choose(c, f->root, &e);
-  if (rc == OK) return true;
+  c->to_talkers = rc == OK && c->voice && !c->talking;
+  if (rc == OK) return !c->to_talkers;
   if (rc == E_NOTFOUND)
     call_fail(c, 404, "DeploymentNotFound", "model",
               "The API deployment for this resource does not exist. GET /openai/v1/models lists those that this key may use.");
@@ -193,9 +198,8 @@ int foundry_format(struct json format, bool flat, const char *field, struct chat
 
 /* ---- running a backend ---- */
 
-/* What a backend may be: the timeline model answers everything until a language model is served beside it. */
 const struct chat_backend *chat_backend_for(const struct chat_request *q) {
-  static const struct chat_backend *const all[] = {&chat_timeline};
+  static const struct chat_backend *const all[] = {&chat_words, &chat_timeline};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (all[i]->takes(q)) return all[i];
   return NULL;
@@ -224,9 +228,10 @@ int foundry_generate(const struct chat_request *q, struct chat_sink *to, struct 
   const struct chat_backend *b = chat_backend_for(q);
   if (!b) return foundry_bad(e, E_USAGE, "model", "this deployment does not answer chats");
   *r = (struct chat_result){.finish = "stop"};
-  TRY(b->generate(q, to, r, e));
-  q->call->tokens_in = r->prompt_tokens;
+  int rc = b->generate(q, to, r, e);
+  q->call->tokens_in = r->prompt_tokens; /* also of what was cut off: the audit says what it took */
   q->call->tokens_out = r->completion_tokens;
+  TRY(rc);
   if (q->format == CHAT_TEXT || strcmp(r->finish, "stop") != 0) return OK;
   return hold_against(q, text, e);
 }

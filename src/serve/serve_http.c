@@ -11,6 +11,8 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "serve/serve_private.h"
+#include "serve/serve_stream.h"
+#include "serve/serve_voice.h"
 #include "vitae.h"
 
 enum { HTTP_THREADS = 2, PER_ADDRESS = 512 };
@@ -43,7 +45,10 @@ static void add_developer_headers(const struct call *c, struct MHD_Response *r) 
   add(r, "x-ms-region", "on-premises");
   if (c->client_request[0]) add(r, "x-ms-client-request-id", c->client_request);
   if (c->deployment[0]) add(r, "azureml-model-deployment", c->deployment);
-  if (c->served) add(r, "vitae-version", vitae_engine_id(served_engine(c->served)));
+  if (c->voice)
+    add(r, "vitae-version", voice_id(c->voice));
+  else if (c->served)
+    add(r, "vitae-version", vitae_engine_id(served_engine(c->served)));
   if (c->status >= 400 && c->code[0]) add(r, "x-ms-error-code", c->code);
   if (c->retry_after) add_number(r, "retry-after-ms", 1000 * (int64_t)c->retry_after);
   if (q->limit_requests > 0) {
@@ -113,11 +118,13 @@ static mhd_result send_answer(struct call *c) {
     histogram_add(&c->server->n.request, time_monotonic() - c->began);
     atomic_fetch_add(&c->server->n.answers[c->route >= 0 ? c->route : ROUTES_MAX][c->status / 100 % 6], 1);
   }
-  struct MHD_Response *r = MHD_create_response_from_buffer(c->out.n, c->out.p, MHD_RESPMEM_MUST_COPY);
+  bool streams = c->stage == CALL_STREAM;
+  struct MHD_Response *r = streams ? stream_response(c) : MHD_create_response_from_buffer(c->out.n, c->out.p, MHD_RESPMEM_MUST_COPY);
   if (!r) return MHD_NO;
   add_headers(c, r);
   mhd_result ok = MHD_queue_response(c->connection, (unsigned)c->status, r);
   MHD_destroy_response(r);
+  if (streams && ok == MHD_YES) stream_started(c);
   return ok;
 }
 
@@ -350,6 +357,7 @@ static mhd_result handle(void *cls, struct MHD_Connection *connection, const cha
       c->body_n += *n; /* the body of a refused request goes by unread */
       *n = 0;
       return c->body_n > c->server->o.body_limit ? MHD_NO : MHD_YES;
+    case CALL_STREAM: return send_answer(c);
     default: return MHD_YES; /* suspended: not reached */
   }
 }
@@ -389,18 +397,23 @@ static void *begin_call(void *cls, const char *uri, struct MHD_Connection *conne
 }
 
 static void completed(void *cls, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode why) {
-  struct server *s = ((const struct face *)cls)->server;
   struct call *c = *state;
-  uint8_t digest[32];
-  (void)connection, (void)why;
+  (void)cls, (void)connection, (void)why;
   if (!c) return;
   *state = NULL;
+  if (!stream_gone(c)) call_free(c);
+}
+
+void call_free(struct call *c) {
+  struct server *s = c->server;
+  uint8_t digest[32];
   pthread_mutex_lock(&s->live.mutex);
   if (c->live_next) c->live_next->live_before = c->live_before;
   *(c->live_before ? &c->live_before->live_next : &s->live.first) = c->live_next;
   pthread_mutex_unlock(&s->live.mutex);
   served_release(c->served);
   served_release(c->mirror);
+  stream_free(c);
   if (c->input_open) sha256_end(&c->input_hash, digest);
   body_release(c);
   if (c->out.p) mem_wipe(c->out.p, c->out.cap);

@@ -3,6 +3,7 @@
  *     MHD thread (serve_http.c)   framing, route, body       never blocks: it suspends the connection and hands the call on
  *     desk threads (serve_desk.c) key, permission, small answers from the store and the reports
  *     model worker (serve_worker.c) everything that needs the model, one at a time
+ *     talkers (serve_worker.c)    conversations with language models, whose own threads (serve_voice.c) batch what all of them ask
  *     audit thread (serve_audit.c) writes the rows of all waiting calls in one transaction, then resumes their connections
  *
  * A call belongs to one thread at a time; handing it on (under a queue's mutex) is the only synchronisation it needs. While its
@@ -32,6 +33,9 @@ struct quotas;
 struct tokens;
 struct histogram;
 struct asker;
+struct voice;
+struct voices;
+struct stream;
 
 enum { KEY_SECRET = 32, KEY_LENGTH = 6 + KEY_ID + 1 + KEY_SECRET };
 enum { ROUTES_MAX = 96, MODELS_MOST = 255, NAME_MOST = 63 };
@@ -50,7 +54,7 @@ bool identity_may_use(const struct identity *who, struct str deployment);
 bool name_plain(struct str s, size_t most); /* letters, digits, '-', '_', '.' (not first) */
 
 /* ---- one call ---- */
-enum stage { CALL_NEW, CALL_DESK, CALL_BODY_FIRST, CALL_BODY, CALL_WORK, CALL_DONE };
+enum stage { CALL_NEW, CALL_DESK, CALL_BODY_FIRST, CALL_BODY, CALL_WORK, CALL_DONE, CALL_STREAM, CALL_STREAM_END };
 struct quota_state { /* of this minute; -1 = no limit */
   int64_t limit_requests, left_requests, limit_tokens, left_tokens, reserved;
   int reset_s;
@@ -68,6 +72,10 @@ struct call {
   char request[REQUEST_ID + 1], client_request[REQUEST_ID + 1]; /* ours; the client's own, "" = none */
   struct sha256 input_hash;                                     /* over the request target and the body */
   bool input_open, counted, close, repeat, shadow;
+  bool talking, to_talkers, again; /* by a talker; a worker hands it to them; the client said that it asks again */
+  char input[65];                  /* the hash, once it is ended */
+  struct voice *voice;             /* the language model that answers, NULL: the version in `served` does */
+  struct stream *stream;           /* NULL: its answer leaves whole (serve_stream.h) */
   uint8_t *body;
   size_t body_n, body_cap;
   struct served *served, *mirror; /* the version that answers, and the one that answers unseen; counted */
@@ -93,6 +101,7 @@ void call_vitae_error(struct call *c, const struct vitae_error *e);
 void call_finish(struct call *c); /* counts; by way of the audit where the route has a role; then the connection goes on */
 void call_resume(struct call *c);
 void call_to_worker(struct call *c);
+void call_free(struct call *c);                              /* by whoever is last to need it */
 void call_describe(struct call *c, struct audit_entry *row); /* its audit row; ends the input's hash */
 struct str call_credential(const struct call *c);            /* the key or token that came with it */
 /* Who it is, as far as memory knows: never blocks. ADMIT_NO: the call has failed. */
@@ -185,7 +194,8 @@ struct server {
   struct audit *audit, *mirror_audit; /* of the audit thread; of the workers, under mirror_mutex */
   pthread_mutex_t mirror_mutex, desk_mutex;
   struct audit *desk_audit; /* for reading at the desk, under desk_mutex */
-  struct call_queue desk, work, audited;
+  struct call_queue desk, work, talk, audited;
+  struct voices *voices;
   struct counters n;
   atomic_bool ready, draining;
   double started;
@@ -224,6 +234,7 @@ answer_function answer_page, answer_live, answer_ready, answer_metrics, answer_o
     answer_responses, answer_score, answer_model_info, answer_root, answer_ask;
 void *desk_main(void *server);
 void *worker_main(void *server);
+void *talker_main(void *server);
 void *audit_main(void *server);
 /* The worker's predictor on the site's own store for the version of the call; only its thread calls these. */
 struct predictor *worker_predictor(struct call *c, struct error *e);

@@ -4,6 +4,8 @@
 
 #include "base/time.h"
 #include "serve/serve_chat.h"
+#include "serve/serve_stream.h"
+#include "serve/serve_voice.h"
 
 enum { ITEMS_MOST = 256 };
 static const char *const known[] = {"model",
@@ -38,7 +40,7 @@ struct response {
   struct call *c;
   struct chat_message message[ITEMS_MOST];
   struct chat_request q;
-  bool stream;
+  bool stream, live;
   char id[48], item[48];
   int64_t created;
   int sequence, items;
@@ -59,7 +61,12 @@ static int put(struct response *x, enum chat_role role, struct str text, struct 
 static int take_item(struct response *x, struct json item, struct arena *a, struct error *e) {
   struct str type = json_str(json_get(item, "type")), role = json_str(json_get(item, "role")), text;
   if (str_eqc(type, "function_call_output")) return put(x, CHAT_TOOL, json_str(json_get(item, "output")), e);
-  if (str_eqc(type, "function_call") || str_eqc(type, "reasoning")) return OK;
+  if (str_eqc(type, "function_call")) {
+    TRY(put(x, CHAT_ASSISTANT, STR(""), e));
+    x->message[x->q.messages - 1].tool_calls = item;
+    return OK;
+  }
+  if (str_eqc(type, "reasoning")) return OK;
   if (type.n && !str_eqc(type, "message")) return foundry_bad(e, E_USAGE, "input.type", "this item is not supported");
   enum chat_role r = str_eqc(role, "user") ? CHAT_USER : str_eqc(role, "assistant") ? CHAT_ASSISTANT : CHAT_SYSTEM;
   if (r == CHAT_SYSTEM && !str_eqc(role, "system") && !str_eqc(role, "developer"))
@@ -95,7 +102,10 @@ static int take_rest(struct response *x, struct error *e) {
     return foundry_bad(e, E_USAGE, "previous_response_id", "this server keeps no responses: send the items again");
   x->q.message = x->message;
   x->q.tools = json_get(x->root, "tools");
-  x->q.tools_off = str_eqc(json_str(json_get(x->root, "tool_choice")), "none");
+  x->q.tool_choice = json_get(x->root, "tool_choice");
+  x->q.tools_off = str_eqc(json_str(x->q.tool_choice), "none");
+  x->q.logprobs = -1;
+  x->q.one_call = true;
   x->q.metadata = json_get(x->root, "metadata");
   return foundry_format(json_get(json_get(x->root, "text"), "format"), true, "text.format", &x->q, e);
 }
@@ -176,7 +186,9 @@ static void response_json(struct response *x, const char *status, const struct c
     json_out_object(o);
     json_kv_i64(o, "input_tokens", r->prompt_tokens);
     json_out_key(o, "input_tokens_details");
-    json_out_raw(o, STR("{\"cached_tokens\":0}"));
+    json_out_object(o);
+    json_kv_i64(o, "cached_tokens", r->cached_tokens);
+    json_out_end(o);
     json_kv_i64(o, "output_tokens", r->completion_tokens);
     json_out_key(o, "output_tokens_details");
     json_out_raw(o, STR("{\"reasoning_tokens\":0}"));
@@ -258,6 +270,7 @@ static int hear(void *ctx, struct str piece, struct error *e) {
   begin_message(x);
   buf_str(&x->text, piece);
   if (x->stream) event_text(x, "response.output_text.delta", "delta", piece);
+  if (x->live) TRY(stream_flush(x->c, e));
   return buf_check(&x->text, e);
 }
 
@@ -287,7 +300,7 @@ static void end_events(struct response *x, const struct chat_result *r) {
 }
 
 static int respond(struct call *c, struct foundry *f, struct response *x, struct error *e) {
-  struct chat_sink to = {x, hear, hear_tool};
+  struct chat_sink to = {x, hear, hear_tool, NULL};
   struct chat_result r;
   struct json_out o;
   x->c = x->q.call = c;
@@ -297,6 +310,9 @@ static int respond(struct call *c, struct foundry *f, struct response *x, struct
   TRY(take_input(x, &f->arena, e));
   TRY(take_rest(x, e));
   if (x->stream) {
+    const struct chat_backend *b = chat_backend_for(&x->q);
+    x->live = b && b->streams;
+    c->type = "text/event-stream; charset=utf-8";
     event_response(x, "response.created", "in_progress", NULL);
     event_response(x, "response.in_progress", "in_progress", NULL);
   }
@@ -304,7 +320,6 @@ static int respond(struct call *c, struct foundry *f, struct response *x, struct
   if (!x->items) begin_message(x);
   if (x->stream) {
     end_events(x, &r);
-    c->type = "text/event-stream; charset=utf-8";
     return OK;
   }
   json_out_init(&o, &c->out, false);

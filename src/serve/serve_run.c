@@ -16,10 +16,11 @@
 #include "serve/engine.h"
 #include "serve/serve_private.h"
 #include "serve/serve_token.h"
+#include "serve/serve_voice.h"
 #include "timeline/timeline.h"
 #include "vitae.h"
 
-enum { DESK_THREADS = 4, DESK_QUEUE = 512, DRAIN_SECONDS = 30, WORKERS_MOST = 8 };
+enum { DESK_THREADS = 4, DESK_QUEUE = 512, DRAIN_SECONDS = 30, WORKERS_MOST = 8, TALKERS_MOST = 64 };
 #define LOOK_SECONDS 2.0
 
 static volatile sig_atomic_t look_now;
@@ -38,6 +39,7 @@ static int open_parts(struct server *s, struct error *e) {
   if (rc < 0 && rc != E_NOTFOUND) return rc;
   for (uint32_t i = 0; s->store && i < timeline_subjects(s->store); i++) s->splits[timeline_view(s->store, i).split]++;
   if (s->o.oidc) TRY(tokens_open(s->o.oidc, &s->tokens, e));
+  TRY(voices_open(s->o.site, &(struct voice_options){s->o.streams, s->o.language_threads}, &s->voices, e));
   TRY(keys_open(s->o.site, s->o.database, s->o.guesses, &s->keys, e));
   TRY(quotas_open(s->o.site, s->o.database, &s->quotas, e));
   TRY(audit_open(s->o.site, s->o.database, &s->mirror_audit, e));
@@ -49,6 +51,7 @@ static void close_parts(struct server *s) {
   audit_close(s->audit), audit_close(s->mirror_audit), audit_close(s->desk_audit);
   quotas_close(s->quotas);
   keys_close(s->keys);
+  voices_close(s->voices);
   tokens_close(s->tokens);
   asker_free(s->asker);
   if (s->store) timeline_close(s->store);
@@ -56,8 +59,8 @@ static void close_parts(struct server *s) {
 }
 
 struct crew {
-  pthread_t thread[1 + WORKERS_MOST + DESK_THREADS];
-  int n, workers;
+  pthread_t thread[1 + WORKERS_MOST + TALKERS_MOST + DESK_THREADS];
+  int n, workers, talkers;
 };
 
 static int hire(struct crew *w, void *(*f)(void *), struct server *s, struct error *e) {
@@ -69,21 +72,29 @@ static int hire(struct crew *w, void *(*f)(void *), struct server *s, struct err
 static int hire_all(struct crew *w, struct server *s, struct error *e) {
   TRY(hire(w, audit_main, s, e));
   for (; w->workers < s->o.workers; w->workers++) TRY(hire(w, worker_main, s, e));
+  for (; voices_count(s->voices) && w->talkers < s->o.streams; w->talkers++) TRY(hire(w, talker_main, s, e));
   for (int i = 0; i < DESK_THREADS; i++) TRY(hire(w, desk_main, s, e));
   return OK;
 }
 
 static void nap(int milliseconds) { (void)poll(NULL, 0, milliseconds); }
 
-/* The desk first, then the model, then the audit: whoever hands calls on stops before whoever takes them. The thread list has the
- * audit at 0 and the workers after it. */
+static void join(const struct crew *w, int from, int to) {
+  for (int i = from; i < to && i < w->n; i++) pthread_join(w->thread[i], NULL);
+}
+
+/* The desk first, then the models, then the audit: whoever hands calls on stops before whoever takes them. The thread list has the
+ * audit at 0, the workers and the talkers after it. */
 static void dismiss(struct crew *w, struct server *s) {
   queue_close(&s->desk);
-  for (int i = 1 + w->workers; i < w->n; i++) pthread_join(w->thread[i], NULL);
+  join(w, 1 + w->workers + w->talkers, w->n);
   queue_close(&s->work);
-  for (int i = 1; i < 1 + w->workers && i < w->n; i++) pthread_join(w->thread[i], NULL);
+  join(w, 1, 1 + w->workers);
+  voices_stop(s->voices);
+  queue_close(&s->talk);
+  join(w, 1 + w->workers, 1 + w->workers + w->talkers);
   queue_close(&s->audited);
-  if (w->n > 0) pthread_join(w->thread[0], NULL);
+  join(w, 0, 1);
 }
 
 /* Before the database's files are made, so that they are the user's; after the sockets are bound and the TLS key is read. */
@@ -147,6 +158,8 @@ static int check_options(struct serve_options *o, struct error *e) {
   if (!o->listen) o->listen = "127.0.0.1:8080";
   if (o->queue <= 0) o->queue = 64;
   if (o->workers <= 0) o->workers = thread_cores() < WORKERS_MOST ? thread_cores() : WORKERS_MOST;
+  if (o->streams <= 0) o->streams = 8;
+  if (o->streams > TALKERS_MOST) return error_set(e, E_USAGE, "at most %d answers of a language model at a time", TALKERS_MOST);
   if (o->body_limit == 0) o->body_limit = 8u << 20;
   if (o->timeout_s <= 0) o->timeout_s = 30;
   if (o->queue > CONNECTIONS || o->body_limit > BODIES_MOST / 4 || o->workers > WORKERS_MOST)
@@ -170,11 +183,12 @@ int serve_run(const struct serve_options *o, struct error *e) {
   int rc = check_options(&s->o, e);
   queue_init(&s->desk, DESK_QUEUE, false);
   queue_init(&s->work, s->o.queue, true);
+  queue_init(&s->talk, s->o.queue, true);
   queue_init(&s->audited, 4 * CONNECTIONS, false);
   if (rc == OK) rc = run(s, face, &w, e);
   dismiss(&w, s); /* whoever is still waiting is answered or let go, so that no connection is suspended when the daemon stops */
   for (int i = 0; i < 2; i++) listener_stop(face[i]);
-  queue_destroy(&s->desk), queue_destroy(&s->work), queue_destroy(&s->audited);
+  queue_destroy(&s->desk), queue_destroy(&s->work), queue_destroy(&s->talk), queue_destroy(&s->audited);
   close_parts(s);
   pthread_mutex_destroy(&s->mirror_mutex), pthread_mutex_destroy(&s->desk_mutex), pthread_mutex_destroy(&s->live.mutex);
   mem_free(s);

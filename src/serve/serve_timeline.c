@@ -129,4 +129,4 @@ static int generate(const struct chat_request *q, struct chat_sink *to, struct c
   return rc;
 }
 
-const struct chat_backend chat_timeline = {"timeline", takes, generate};
+const struct chat_backend chat_timeline = {"timeline", false, takes, generate};

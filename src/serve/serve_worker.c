@@ -74,6 +74,38 @@ static void run_mirror(struct server *s, struct call *m) {
   mem_free(m);
 }
 
+/* A conversation takes long and little of this thread: the language model's own does the work. */
+void *talker_main(void *server) {
+  struct server *s = server;
+  struct call *c;
+  while ((c = queue_take(&s->talk))) {
+    atomic_fetch_sub(&s->n.waiting, 1);
+    if (call_client_left(c)) {
+      atomic_fetch_add(&s->n.dropped, 1);
+      call_fail(c, 499, "cancelled", NULL, "the client left before its turn came");
+      c->close = true;
+    } else {
+      c->talking = true;
+      route_at(c->route)->answer(c);
+      if (c->status == 499) atomic_fetch_add(&s->n.dropped, 1), c->close = true;
+    }
+    call_finish(c);
+  }
+  return NULL;
+}
+
+static void to_talkers(struct call *c) {
+  struct server *s = c->server;
+  c->to_talkers = false;
+  atomic_fetch_add(&s->n.waiting, 1);
+  if (queue_put(&s->talk, c)) return;
+  atomic_fetch_sub(&s->n.waiting, 1);
+  atomic_fetch_add(&s->n.rejected, 1);
+  c->retry_after = 2;
+  call_fail(c, 429, "busy", NULL, "too many requests are waiting for the language model; try again later");
+  call_finish(c);
+}
+
 void *worker_main(void *server) {
   struct server *s = server;
   struct call *c;
@@ -89,6 +121,10 @@ void *worker_main(void *server) {
       double began = time_monotonic();
       route_at(c->route)->answer(c);
       histogram_add(&s->n.worker, time_monotonic() - began);
+      if (c->to_talkers) {
+        to_talkers(c);
+        continue;
+      }
       if (c->status == 499) atomic_fetch_add(&s->n.dropped, 1), c->close = true;
       shadow = mirror_of(c);
     }

@@ -1,0 +1,68 @@
+"""Language models behind the developers' plane by openai's and Azure's clients in Python.
+Usage: words.py URL KEY MODEL ENCODER (run by the interpreter that has them: scripts/fetch-clients)"""
+import json
+import sys
+
+import openai
+from azure.ai.inference import ChatCompletionsClient, EmbeddingsClient
+from azure.ai.inference.models import ChatCompletionsToolDefinition, FunctionDefinition, SystemMessage, UserMessage
+from azure.core.credentials import AzureKeyCredential
+
+url, key, model, encoder = sys.argv[1:]
+hello = [{"role": "system", "content": "Answer in one word."}, {"role": "user", "content": "Name the capital of France."}]
+failed = []
+
+
+def check(name):
+    def run(f):
+        try:
+            f()
+            print(f"[       OK ] {name}")
+        except Exception as e:  # noqa: BLE001: a test reports whatever went wrong
+            print(f"{name}: {type(e).__name__}: {e}\n[  FAILED  ] {name}")
+            failed.append(name)
+
+    return run
+
+
+client = openai.OpenAI(base_url=f"{url}/openai/v1/", api_key=key, max_retries=0)
+azure = openai.AzureOpenAI(azure_endpoint=url, api_key=key, api_version="2024-10-21", max_retries=0)
+
+
+@check("py_words_openai")
+def _():
+    made = client.chat.completions.create(model=model, messages=hello, max_tokens=5, logprobs=True)
+    assert made.choices[0].message.content and len(made.choices[0].logprobs.content) == made.usage.completion_tokens - (made.choices[0].finish_reason == "stop")
+    chunks = [c.choices[0].delta.content for c in client.chat.completions.create(model=model, messages=hello, max_tokens=5, stream=True) if c.choices and c.choices[0].delta.content]
+    assert "".join(chunks) == made.choices[0].message.content
+    assert azure.chat.completions.create(model=model, messages=hello, max_tokens=5).choices[0].message.content == made.choices[0].message.content
+    with client.responses.stream(model=model, input="Say hello.", max_output_tokens=4) as stream:
+        types = [e.type for e in stream]
+        assert types.count("response.output_text.delta") >= 2 and types[-1] in ("response.completed", "response.incomplete")
+
+
+@check("py_words_tool_in_a_loop")
+def _():
+    tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}}}]
+    messages = [{"role": "user", "content": "What is 2 plus 3?"}]
+    made = client.chat.completions.create(model=model, messages=messages, tools=tools, tool_choice="required", max_tokens=60)
+    call = made.choices[0].message.tool_calls[0]
+    assert set(json.loads(call.function.arguments)) == {"a", "b"}
+    messages += [made.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "5"}]
+    assert client.chat.completions.create(model=model, messages=messages, tools=tools, tool_choice="none", max_tokens=6).choices[0].message.content
+
+
+@check("py_words_azure_ai_inference")
+def _():
+    chat = ChatCompletionsClient(endpoint=f"{url}/models", credential=AzureKeyCredential(key))
+    said = [SystemMessage(content="Answer in one word."), UserMessage(content="Name the capital of France.")]
+    made = chat.complete(messages=said, model=model, max_tokens=5)
+    text = "".join(c.choices[0].delta.content or "" for c in chat.complete(messages=said, model=model, max_tokens=5, stream=True) if c.choices)
+    assert text == made.choices[0].message.content
+    tool = ChatCompletionsToolDefinition(function=FunctionDefinition(name="now", description="The time", parameters={"type": "object", "properties": {}}))
+    assert chat.complete(messages=said, model=model, tools=[tool], tool_choice="required", max_tokens=40).choices[0].message.tool_calls[0].function.name == "now"
+    embeddings = EmbeddingsClient(endpoint=f"{url}/models", credential=AzureKeyCredential(key))
+    assert len(embeddings.embed(input=["sepsis"], model=encoder).data[0].embedding) == 384
+
+
+sys.exit(1 if failed else 0)
