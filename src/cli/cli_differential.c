@@ -54,49 +54,6 @@ static struct str term_name(const struct differential *d, int t) {
   return name.n ? name : ontology_id(differential_ontology(d), t);
 }
 
-static void json_answer(const struct differential *d, const struct finding_case *c, const struct differential_answer *r,
-                        struct json_out *o) {
-  const struct ontology *on = differential_ontology(d);
-  json_out_object(o);
-  json_kv_f64(o, "none_of_these", r->none);
-  json_kv_i64(o, "findings_unknown", c->unknown);
-  json_out_key(o, "diseases");
-  json_out_array(o);
-  for (int i = 0; i < r->diseases; i++) {
-    const struct differential_disease *x = &r->disease[i];
-    json_out_object(o);
-    json_kv_str(o, "id", x->id);
-    json_kv_str(o, "name", x->name);
-    json_kv_f64(o, "probability", x->probability);
-    json_kv_f64(o, "known_cases", (double)x->cases);
-    json_kv_bool(o, "gene", x->gene);
-    json_out_key(o, "evidence");
-    json_out_array(o);
-    for (int k = 0; k < x->evidences; k++) {
-      json_out_object(o);
-      json_kv_str(o, "term", ontology_id(on, x->evidence[k].term));
-      json_kv_str(o, "name", term_name(d, x->evidence[k].term));
-      json_kv_bool(o, "absent", x->evidence[k].absent);
-      json_kv_f64(o, "log_ratio", (double)x->evidence[k].log_ratio);
-      json_out_end(o);
-    }
-    json_out_end(o);
-    json_out_end(o);
-  }
-  json_out_end(o);
-  json_out_key(o, "ask_next");
-  json_out_array(o);
-  for (int i = 0; i < r->asks; i++) {
-    json_out_object(o);
-    json_kv_str(o, "term", ontology_id(on, r->ask[i].term));
-    json_kv_str(o, "name", term_name(d, r->ask[i].term));
-    json_kv_f64(o, "bits", r->ask[i].bits);
-    json_out_end(o);
-  }
-  json_out_end(o);
-  json_out_end(o);
-}
-
 static void print_answer(const struct differential *d, const struct differential_answer *r) {
   struct table t;
   table_init(&t, 5, "", "disease", "probability", "for", "against");
@@ -140,7 +97,7 @@ static int answer(struct cli *c, const struct differential *d, struct error *e) 
   if (rc == OK) rc = differential_rank(d, &f, (int)cli_integer(c, "top", 10), NULL, &a, &r, e);
   if (rc == OK && c->json) {
     json_out_init(&o, &b, false);
-    json_answer(d, &f, &r, &o);
+    differential_json(d, &f, &r, &o);
     rc = cli_print_json(&b, e);
   } else if (rc == OK) {
     print_answer(d, &r);

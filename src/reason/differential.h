@@ -74,6 +74,10 @@ int finding_case_parse(const struct differential *d, struct json j, struct arena
 /* `without`: a publication ("PMID:1") whose cases and annotations are not used, for evaluation; NULL = all are. */
 int differential_rank(const struct differential *d, const struct finding_case *c, int most, const struct str *without, struct arena *a,
                       struct differential_answer *out, struct error *e) MUST_CHECK;
+/* {"none_of_these", "findings_unknown", "diseases": [{"id", "name", "probability", "log_odds", "known_cases", "annotated", "gene", "evidence":
+ * [{"term", "name", "absent", "log_ratio"}]}], "ask_next": [{"term", "name", "bits"}]} */
+struct json_out;
+void differential_json(const struct differential *d, const struct finding_case *c, const struct differential_answer *r, struct json_out *o);
 /* Rank of `disease` among all (1 = first; 0 = not among the candidates), with the probabilities of it and of the first. */
 struct differential_place {
   int rank;

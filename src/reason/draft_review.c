@@ -4,7 +4,7 @@
 
 #include "base/hash.h"
 
-enum { SENTENCES_MOST = 1000, TEXT_MOST = 4000, RULE_MOST = 64, NAME_MOST = 64 };
+enum { SENTENCES_MOST = 500, TEXT_MOST = 2000, RULE_MOST = 64, NAME_MOST = 64 };
 const char *const draft_outcome_name[DRAFT_OUTCOMES] = {"kept", "changed", "deleted", "added"};
 
 int draft_name_begin(const struct draft_name *n, struct sha256 *s, struct error *e) {

@@ -19,6 +19,9 @@ void ontology_free(struct ontology *o);
 int ontology_terms(const struct ontology *o);
 struct str ontology_id(const struct ontology *o, int t);
 struct str ontology_name(const struct ontology *o, int t); /* STR_NONE if it has none */
+/* Terms whose name has words beginning with each of the text's, or whose id begins with it: best first (whole names, then those that begin so,
+ * then the shorter). Reads every name: about 2 ms for 20,000. */
+int ontology_search(const struct ontology *o, struct str text, int *out, int most);
 int ontology_find(const struct ontology *o, struct str id);
 int ontology_add(struct ontology *o, struct str id, struct error *e) MUST_CHECK; /* the term's number, new or not; before ontology_seal */
 int ontology_seal(struct ontology *o, struct error *e) MUST_CHECK;               /* after the last add: computes what is broader */

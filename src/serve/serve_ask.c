@@ -50,7 +50,7 @@ static int read_question(struct call *c, struct json root, struct question *q, s
 }
 
 /* Made at the first question: not every server is asked any. */
-static int asker_of(struct server *s, struct asker **out, struct error *e) {
+int server_asker(struct server *s, struct asker **out, struct error *e) {
   int rc = OK;
   pthread_mutex_lock(&s->desk_mutex);
   if (!s->asker) rc = asker_new(s->store, &s->asker, e);
@@ -69,7 +69,7 @@ static int answer(struct call *c, struct arena *a, struct error *e) {
   TRY(json_parser_new(&jp, e));
   int rc = json_parse(jp, (const char *)c->body, c->body_n, c->body_cap, &root, e);
   if (rc == OK) rc = read_question(c, root, &q, e);
-  if (rc == OK) rc = asker_of(c->server, &k, e);
+  if (rc == OK) rc = server_asker(c->server, &k, e);
   if (rc == OK) rc = q.one ? ask(k, q.index, q.text, a, &r, e) : ask_cohort(k, q.text, a, &r, e);
   if (rc == OK) {
     json_out_init(&o, &c->out, false);

@@ -40,6 +40,7 @@ static void parameters(const struct route *r, struct json_out *o) {
                {"/v1/subjects/{id}/risk", {"task", "futures", "explain", "outcomes", "horizon_days", "seed"}},
                {"/v1/predict", {"task", "futures", "explain", "outcomes", "horizon_days", "seed"}},
                {"/v1/reports/{name}", {"format"}},
+               {"/v1/terms", {"find", "limit"}},
                {"/v1/audit", {"limit", "before", "key", "tenant", "request", "status"}}};
   json_out_key(o, "parameters");
   json_out_array(o);

@@ -36,6 +36,7 @@ struct asker;
 struct voice;
 struct voices;
 struct stream;
+struct knowledge;
 
 enum { KEY_SECRET = 32, KEY_LENGTH = 6 + KEY_ID + 1 + KEY_SECRET };
 enum { ROUTES_MAX = 96, MODELS_MOST = 255, NAME_MOST = 63 };
@@ -188,6 +189,7 @@ struct server {
   struct fleet *fleet;
   struct timeline *store; /* NULL: a site without timelines */
   struct asker *asker;    /* of the store, made at the first question, under desk_mutex */
+  struct knowledge *knowledge;
   struct quotas *quotas;
   struct tokens *tokens; /* trusted issuers; NULL = none */
   struct keys *keys;
@@ -231,7 +233,12 @@ void openapi_text(enum plane plane, struct buf *out);
 answer_function answer_page, answer_live, answer_ready, answer_metrics, answer_openapi, answer_predict, answer_model, answer_cohort,
     answer_subject, answer_risk, answer_tasks, answer_reports, answer_report, answer_wall, answer_session, answer_audit, answer_generate,
     answer_keys, answer_usage, answer_live_requests, answer_deployments, answer_models, answer_one_model, answer_embeddings, answer_chat,
-    answer_responses, answer_score, answer_model_info, answer_root, answer_ask;
+    answer_responses, answer_score, answer_model_info, answer_root, answer_ask, answer_draft, answer_draft_feedback, answer_knowledge,
+    answer_differential, answer_terms, answer_calculators, answer_calculate;
+/* A JSON object in the body goes to `f`, with memory that is wiped afterwards; a failure becomes the answer. */
+typedef int body_function(struct call *c, struct json root, struct arena *a, struct error *e);
+void answer_json_body(struct call *c, body_function *f);
+int server_asker(struct server *s, struct asker **out, struct error *e) MUST_CHECK; /* of the store; made at its first use */
 void *desk_main(void *server);
 void *worker_main(void *server);
 void *talker_main(void *server);
@@ -252,6 +259,16 @@ int patient_document(struct str text, size_t cap, struct json_parser *jp, struct
 bool call_left(void *call); /* call_client_left as a session asks it */
 /* Writes a parsed value again; E_LIMIT beyond a depth of 56. Start with the depth of the place it goes to. */
 int json_again(struct json v, int depth, struct json_out *o, struct error *e) MUST_CHECK;
+/* ---- what the site knows beside its timelines (serve_knowledge.c): SITE/knowledge, read at its first use ---- */
+struct differential;
+struct drafter;
+struct calculator;
+int knowledge_open(const char *site, struct knowledge **out, struct error *e) MUST_CHECK;
+void knowledge_close(struct knowledge *k);
+int knowledge_differential(struct knowledge *k, const struct differential **out, struct error *e) MUST_CHECK; /* NULL: the site has none */
+bool knowledge_has(const struct knowledge *k, const char *file);
+int knowledge_drafter(struct knowledge *k, const struct asker *a, const struct drafter **out, struct error *e) MUST_CHECK;
+int knowledge_calculators(struct knowledge *k, struct calculator *const **out, int *n, struct error *e) MUST_CHECK;
 const char *page_csp(void);
 struct str page_bytes(void);
 #endif

@@ -16,6 +16,34 @@ static const char predict_schema[] =
 static const char ask_schema[] =
     "{\"type\":\"object\",\"required\":[\"question\"],\"properties\":{\"question\":{\"type\":\"string\",\"maxLength\":2000},\"subject\":{"
     "\"type\":\"string\",\"description\":\"A pseudonym; without it the question is about the whole store\"}}}";
+static const char draft_schema[] =
+    "{\"type\":\"object\",\"required\":[\"kind\"],\"properties\":{\"kind\":{\"type\":\"string\",\"description\":\"visit, referral, "
+    "discharge, or a "
+    "document of the site's own\"},\"tasks\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"description\":\"Questions whose answers "
+    "stand in "
+    "it; without it all that the version offers\"}}}";
+static const char feedback_schema[] =
+    "{\"type\":\"object\",\"required\":[\"draft\",\"kind\",\"generation\",\"version\",\"sentences\"],\"properties\":{\"draft\":{\"type\":"
+    "\"string\"},"
+    "\"kind\":{\"type\":\"string\"},\"generation\":{\"type\":\"string\"},\"version\":{\"type\":\"string\"},\"sentences\":{\"type\":"
+    "\"array\",\"maxItems\":500,"
+    "\"items\":{\"type\":\"object\",\"required\":[\"id\",\"rule\",\"text\",\"final\"],\"properties\":{\"id\":{\"type\":\"string\"},"
+    "\"rule\":{\"type\":"
+    "\"string\"},\"text\":{\"type\":\"string\"},\"events\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"final\":{\"type\":["
+    "\"string\",\"null\"]}}}},"
+    "\"added\":{\"type\":\"array\",\"maxItems\":500,\"items\":{\"type\":\"object\",\"required\":[\"after\",\"text\"],\"properties\":{"
+    "\"after\":{\"type\":"
+    "\"string\"},\"text\":{\"type\":\"string\"}}}}}}";
+static const char differential_schema[] =
+    "{\"type\":\"object\",\"description\":\"Findings, or a "
+    "phenopacket\",\"properties\":{\"hpo\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},"
+    "\"hpo_excluded\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"genes\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},"
+    "\"top\":{\"type\":"
+    "\"integer\",\"minimum\":1,\"maximum\":100}}}";
+static const char calculate_schema[] =
+    "{\"type\":\"object\",\"required\":[\"inputs\"],\"properties\":{\"inputs\":{\"type\":\"object\",\"description\":\"By name: \\\"88 "
+    "umol/L\\\", a number in "
+    "the input's own unit, a choice, a day, true or false\"}}}";
 static const char chat_schema[] =
     "{\"type\":\"object\",\"required\":[\"messages\"],\"properties\":{\"model\":{\"type\":\"string\"},\"messages\":{\"type\":\"array\","
     "\"minItems\":1,\"items\":{\"type\":\"object\",\"required\":[\"role\"],\"properties\":{\"role\":{\"type\":\"string\"},\"content\":{"
@@ -142,6 +170,55 @@ static const struct route_entry table[] = {
       "A question about a subject or the store, answered in sentences that cite events", ask_schema},
      answer_ask,
      true,
+     false,
+     false,
+     NULL},
+    {{"POST", "/v1/subjects/{id}/draft", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_OWN, QUOTA_NONE,
+      "A document about a subject from its timeline, every sentence with its events", draft_schema},
+     answer_draft,
+     true,
+     false,
+     false,
+     NULL},
+    {{"POST", "/v1/subjects/{id}/draft/feedback", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_OWN, QUOTA_NONE,
+      "What a clinician made of a draft, sentence by sentence: a file in the inbox", feedback_schema},
+     answer_draft_feedback,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/differential/knowledge", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_OWN, QUOTA_NONE,
+      "What this site knows of diseases: ontology, annotations, cases", NULL},
+     answer_knowledge,
+     false,
+     false,
+     false,
+     NULL},
+    {{"POST", "/v1/differential", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_OWN, QUOTA_NONE,
+      "Findings to ranked diseases: odds, evidence, what to look for next; nothing is stored", differential_schema},
+     answer_differential,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/terms", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_OWN, QUOTA_NONE,
+      "Terms of the ontology by words of their names: find, limit", NULL},
+     answer_terms,
+     false,
+     false,
+     false,
+     NULL},
+    {{"GET", "/v1/calculators", PLANE_HOSPITAL, SCOPE_READ, DIALECT_OWN, QUOTA_NONE, "Clinical calculators with their inputs and sources",
+      NULL},
+     answer_calculators,
+     false,
+     false,
+     false,
+     NULL},
+    {{"POST", "/v1/calculators/{calculator}", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_OWN, QUOTA_NONE, "One calculation; nothing is stored",
+      calculate_schema},
+     answer_calculate,
+     false,
      false,
      false,
      NULL},

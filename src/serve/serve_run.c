@@ -41,6 +41,7 @@ static int open_parts(struct server *s, struct error *e) {
   if (s->o.oidc) TRY(tokens_open(s->o.oidc, &s->tokens, e));
   TRY(voices_open(s->o.site, &(struct voice_options){s->o.streams, s->o.language_threads}, &s->voices, e));
   TRY(keys_open(s->o.site, s->o.database, s->o.guesses, &s->keys, e));
+  TRY(knowledge_open(s->o.site, &s->knowledge, e));
   TRY(quotas_open(s->o.site, s->o.database, &s->quotas, e));
   TRY(audit_open(s->o.site, s->o.database, &s->mirror_audit, e));
   TRY(audit_open(s->o.site, s->o.database, &s->desk_audit, e));
@@ -53,6 +54,7 @@ static void close_parts(struct server *s) {
   keys_close(s->keys);
   voices_close(s->voices);
   tokens_close(s->tokens);
+  knowledge_close(s->knowledge); /* before what it borrows */
   asker_free(s->asker);
   if (s->store) timeline_close(s->store);
   fleet_close(s->fleet);

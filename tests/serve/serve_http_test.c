@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 
+#include "base/file.h"
+#include "reason/draft_review.h"
 #include "serve/serve_private.h"
 
 static struct site_fixture site;
@@ -12,12 +14,54 @@ static char subject[32], other[64]; /* a patient; a developer of another tenant 
 #define EVENTS \
   "{\"birth\":\"1950-01-01\",\"events\":[{\"time\":\"2020-01-01T08:00:00\",\"code\":\"LOINC//2160-0\",\"value\":1.2,\"unit\":\"mg/dL\"}]}"
 
+static void write_knowledge(struct site_fixture *fx) {
+  static const struct {
+    const char *name, *text;
+  } files[] = {
+      {"hp.obo",
+       "format-version: 1.4\n\n[Term]\nid: HP:1\nname: All\n\n[Term]\nid: HP:2\nname: Atrial septal defect\nis_a: HP:1\n\n"
+       "[Term]\nid: HP:3\nname: Absent thumb\nis_a: HP:1\n\n[Term]\nid: HP:4\nname: Short stature\nis_a: HP:1\n"},
+      {"cases.jsonl",
+       "{\"id\":\"a\",\"pmid\":\"PMID:1\",\"hpo\":[\"HP:2\",\"HP:3\"],\"disease\":{\"id\":\"OMIM:1\",\"label\":\"Hand and "
+       "heart\"}}\n{\"id\":\"b\",\"pmid\":\"PMID:2\",\"hpo\":[\"HP:4\"],\"disease\":{\"id\":\"OMIM:2\",\"label\":\"Small\"}}\n"},
+      {"drafts.json",
+       "{\"stay_from\":[\"ENCOUNTER//"
+       "IMP\"],\"documents\":[{\"kind\":\"visit\",\"title\":\"Visit\",\"least_events\":1,\"least_sentences\":1,"
+       "\"sections\":[{\"key\":\"k\",\"title\":\"K\",\"parts\":[{\"of\":\"person\",\"age\":\"Born on {first}; {n} years old on "
+       "{last}.\"},{\"of\":"
+       "\"risks\",\"risk\":\"{name}: {value}{interval}; {agreement}.\"}]}]},{\"kind\":\"discharge\",\"title\":\"D\",\"least_events\":1,"
+       "\"least_sentences\":1,\"needs\":\"stay\",\"sections\":[{\"key\":\"k\",\"title\":\"K\",\"parts\":[{\"of\":\"blank\"}]}]}]}"}};
+  char path[256];
+  _Static_assert(sizeof files / sizeof *files == 3, "ontology, cases, documents");
+  snprintf(path, sizeof path, "%s/knowledge", fx->path);
+  SITE_MUST(file_mkdirs(path, 0755, &fx->e));
+  for (int i = 0; i < 3; i++) {
+    snprintf(path, sizeof path, "%s/knowledge/%s", fx->path, files[i].name);
+    SITE_MUST(file_write_atomic(path, files[i].text, strlen(files[i].text), 0644, &fx->e));
+  }
+}
+/* The review of a draft of one sentence; its name is the hash of what is in it */
+static void feedback_body(const char *before, const char *after, char body[1024]) {
+  struct sha256 hash;
+  int64_t id;
+  char name[DRAFT_ID + 1];
+  assert_int_equal(str_to_i64(str_c(subject), &id), OK);
+  assert_int_equal(draft_name_begin(&(struct draft_name){STR("visit"), STR("gen-000001"), STR(""), id}, &hash, NULL), OK);
+  draft_name_add(&hash, STR("s1"), str_c(before));
+  draft_name_end(&hash, name);
+  snprintf(body, 1024,
+           "{\"draft\":\"%s\",\"kind\":\"visit\",\"generation\":\"gen-000001\",\"version\":\"\",\"sentences\":[{\"id\":\"s1\",\"rule\":"
+           "\"person.sex\",\"text\":\"%s\",\"events\":[\"e0\"],\"final\":\"%s\"}]}",
+           name, before, after);
+}
+
 static int setup(void **state) {
   (void)state;
   struct site_fixture *fx = &site;
   site_fixture_open(fx, 24);
   make_keys(fx, key);
   living_subject(fx, subject);
+  write_knowledge(fx);
   SITE_MUST(key_create(fx->path, &(struct key_options){.role = ROLE_DEVELOPER, .tenant = "elsewhere", .models = "another"}, other, &fx->e));
   server_start(&server, fx, (struct serve_options){.body_limit = 64 << 10, .developer_listen = "127.0.0.1:0"});
   return 0;
@@ -39,7 +83,10 @@ static const char *concrete(const struct route *r, const char *model, char targe
   const char *version = r->dialect == DIALECT_AZURE       ? "?api-version=2024-10-21"
                         : r->dialect == DIALECT_INFERENCE ? "?api-version=2024-05-01-preview"
                                                           : "";
-  const char *value = at && strncmp(at, "{id}", 4) == 0 ? subject : at && strncmp(at, "{name}", 6) == 0 ? "death-1y" : model;
+  const char *value = at && strncmp(at, "{id}", 4) == 0            ? subject
+                      : at && strncmp(at, "{calculator}", 12) == 0 ? "bmi"
+                      : at && strncmp(at, "{name}", 6) == 0        ? "death-1y"
+                                                                   : model;
   if (at)
     snprintf(target, 256, "%.*s%s%s%s", (int)(at - p), p, value, strchr(at, '}') + 1, version);
   else
@@ -48,6 +95,14 @@ static const char *concrete(const struct route *r, const char *model, char targe
   if (strcmp(r->method, "POST") != 0) return NULL;
   if (strcmp(p, "/v1/ask") == 0)
     snprintf(body, 1024, "{\"subject\":\"%s\",\"question\":\"How old is this patient?\"}", subject);
+  else if (str_ends(str_c(p), STR("/draft")))
+    snprintf(body, 1024, "{\"kind\":\"visit\"}");
+  else if (str_ends(str_c(p), STR("/draft/feedback")))
+    feedback_body("Recorded sex: male.", "A man.", body);
+  else if (strcmp(p, "/v1/differential") == 0)
+    snprintf(body, 1024, "{\"hpo\":[\"HP:2\"]}");
+  else if (strstr(p, "calculators"))
+    snprintf(body, 1024, "{\"inputs\":{\"weight\":\"70 kg\",\"height\":\"170 cm\"}}");
   else if (strstr(p, "chat"))
     snprintf(body, 1024, "{\"model\":\"%s\"," CHAT_PATIENT "}", model);
   else if (strstr(p, "embeddings") || strstr(p, "responses"))
@@ -145,6 +200,72 @@ static void questions_are_answered_with_events(void **state) {
     if (r.status != wrong[i].status || !strstr(r.body, wrong[i].field)) fail_msg("%s: %d %s", wrong[i].body, r.status, r.body);
     reply_free(&r);
   }
+}
+
+static void expect(const char *method, const char *target, const char *body, int status, const char *text) {
+  struct reply r = ask(&server, method, target, key[ROLE_CLINICIAN], body);
+  if (r.status != status || !strstr(r.body, text))
+    fail_msg("%s %s: %d, not %d with %s: %s", method, target, r.status, status, text, r.body);
+  reply_free(&r);
+}
+static void findings_are_ranked(void **state) {
+  (void)state;
+  expect("GET", "/v1/differential/knowledge", NULL, 200,
+         "\"available\":true,\"ontology\":true,\"annotations\":false,\"cases\":true,\"genes\":false,\"diseases\":2");
+  expect("GET", "/v1/terms?find=thumb%20abs", NULL, 200, "{\"terms\":[{\"term\":\"HP:3\",\"name\":\"Absent thumb\"}]}");
+  expect("GET", "/v1/terms?find=zzz", NULL, 200, "{\"terms\":[]}");
+  expect("GET", "/v1/terms?limit=0", NULL, 400, "limit");
+  expect("POST", "/v1/differential", "{\"hpo\":[\"HP:3\"],\"hpo_excluded\":[\"HP:4\"],\"top\":1}", 200,
+         "\"diseases\":[{\"id\":\"OMIM:1\",\"name\":\"Hand and heart\"");
+  expect("POST", "/v1/differential", "{\"hpo\":[\"HP:999\"]}", 400, "at least one observed finding");
+  expect("POST", "/v1/differential", "{\"hpo\":[\"HP:3\"],\"top\":0}", 400, "top");
+  expect("POST", "/v1/differential", "[]", 400, "body");
+}
+static void calculators_compute_and_refuse(void **state) {
+  (void)state;
+  expect("GET", "/v1/calculators", NULL, 200, "{\"name\":\"weight\"");
+  expect("POST", "/v1/calculators/bmi", "{\"inputs\":{\"weight\":70,\"height\":\"1.7 m\"}}", 200, "\"value\":24.2");
+  expect("POST", "/v1/calculators/bmi", "{\"inputs\":{\"weight\":\"70 mmol/L\",\"height\":\"1.7 m\"}}", 409, "wrong unit");
+  expect("POST", "/v1/calculators/bmi", "{\"inputs\":{\"weight\":70}}", 400, "height");
+  expect("POST", "/v1/calculators/bmi", "{\"inputs\":[1]}", 400, "inputs");
+  expect("POST", "/v1/calculators/none", "{\"inputs\":{}}", 404, "no such calculator");
+}
+static bool file_has(const char *path, const char *needle) {
+  struct file_map m;
+  if (!file_exists(path)) return false;
+  assert_int_equal(file_map_open(path, &m, NULL), OK);
+  bool has = m.n && memmem(m.p, m.n, needle, strlen(needle));
+  file_map_close(&m);
+  return has;
+}
+
+static void drafts_are_written_and_come_back(void **state) {
+  (void)state;
+  char target[128], back[160], body[1024], path[256];
+  struct arena a;
+  struct str *file;
+  size_t n = 0;
+  snprintf(target, sizeof target, "/v1/subjects/%s/draft", subject);
+  snprintf(back, sizeof back, "%s/feedback", target);
+  expect("POST", target, "{\"kind\":\"visit\"}", 200, "\"rule\":\"k.age\",\"basis\":\"record\",\"text\":\"Born on ");
+  expect("POST", target, "{\"kind\":\"visit\"}", 200, "\"rule\":\"k.risk\",\"basis\":\"model\",\"text\":\"");
+  expect("POST", target, "{\"kind\":\"visit\",\"tasks\":[]}", 200, "\"rule\":\"k.age\"");
+  expect("POST", target, "{\"kind\":\"discharge\"}", 200, "\"abstained\":true,\"why\":\"the record holds no stay in hospital\"");
+  expect("POST", target, "{\"kind\":\"poem\"}", 404, "kind");
+  expect("POST", target, "{}", 400, "kind");
+  expect("POST", target, "{\"kind\":\"visit\",\"x\":1}", 400, "body");
+  expect("POST", "/v1/subjects/1/draft", "{\"kind\":\"visit\"}", 404, "no such subject");
+  feedback_body("Recorded sex: male.", "Mr Quetzalcoatl is a man.", body);
+  expect("POST", back, body, 200, "\"changed\":1");
+  memcpy(strstr(body, "male"), "fema", 4);
+  expect("POST", back, body, 409, "draft");
+  snprintf(path, sizeof path, "%s/inbox/drafts", site.path);
+  arena_init(&a, 16 << 20, 0);
+  assert_int_equal(file_list(&a, path, &file, &n, NULL), OK);
+  size_t found = 0;
+  for (size_t i = 0; i < n; i++) found += file_has(file[i].p, "Mr Quetzalcoatl is a man.");
+  assert_int_equal(found, 1);
+  arena_free(&a);
 }
 
 static void unknown_paths_and_methods(void **state) {
@@ -348,14 +469,6 @@ static void keep_alive_serves_many_requests(void **state) {
 }
 
 /* Nothing of a posted bundle that identifies comes out anywhere. */
-static bool file_has(const char *path, const char *needle) {
-  struct file_map m;
-  if (!file_exists(path)) return false;
-  assert_int_equal(file_map_open(path, &m, NULL), OK);
-  bool has = m.n && memmem(m.p, m.n, needle, strlen(needle));
-  file_map_close(&m);
-  return has;
-}
 static void identifiers_go_nowhere(void **state) {
   (void)state;
   struct buf bundle = {0};
@@ -428,6 +541,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(permissions_follow_the_table),
                                      cmocka_unit_test(keys_of_other_shapes_are_refused),
                                      cmocka_unit_test(questions_are_answered_with_events),
+                                     cmocka_unit_test(findings_are_ranked),
+                                     cmocka_unit_test(calculators_compute_and_refuse),
+                                     cmocka_unit_test(drafts_are_written_and_come_back),
                                      cmocka_unit_test(unknown_paths_and_methods),
                                      cmocka_unit_test(answers_have_the_headers_of_a_careful_server),
                                      cmocka_unit_test(smuggling_is_refused),
