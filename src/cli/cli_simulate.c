@@ -93,6 +93,15 @@ static int gather(struct cli *c, const struct site *site, const struct timeline 
   return rc;
 }
 
+static void pairs_json(struct json_out *o, const char *key, const struct truth_pairs *x) {
+  json_out_key(o, key);
+  json_out_object(o);
+  json_kv_i64(o, "pairs", x->n);
+  json_kv_i64(o, "within_error", x->agree);
+  json_kv_f64(o, "bias", x->bias);
+  json_out_end(o);
+}
+
 static void score_json(const struct truth_result *r, struct json_out *o) {
   json_out_object(o);
   json_kv_i64(o, "n", r->n);
@@ -125,13 +134,20 @@ static void score_json(const struct truth_result *r, struct json_out *o) {
     json_out_end(o);
   }
   json_out_end(o);
-  if (r->pairs) {
+  if (r->against_head.n) {
     json_kv_i64(o, "futures", r->futures);
-    json_kv_i64(o, "pairs", r->pairs);
-    json_kv_i64(o, "pairs_within_error", r->agree);
-    json_kv_f64(o, "sampled_bias", r->sampled_bias);
+    json_out_key(o, "sampled_against");
+    json_out_object(o);
+    pairs_json(o, "closed_form", &r->against_head);
+    pairs_json(o, "own_law", &r->against_law);
+    pairs_json(o, "truth", &r->against_truth);
+    json_out_end(o);
   }
   json_out_end(o);
+}
+
+static void say_pairs(const char *of, const struct truth_pairs *x) {
+  printf("  %-50s %u of %u (%.1f %%), mean difference %+.4f\n", of, x->agree, x->n, 100.0 * x->agree / x->n, x->bias);
 }
 
 static void score_table(const struct truth_result *r) {
@@ -154,9 +170,11 @@ static void score_table(const struct truth_result *r) {
   printf("%u held-out persons; closed form against the true risk given the record\n", r->n);
   table_print(&t, stdout);
   table_release(&t);
-  if (r->pairs)
-    printf("%u of %u (person, outcome) pairs: %d sampled futures within 1.96 Monte-Carlo standard errors of the closed form (%.1f %%)\n",
-           r->agree, r->pairs, r->futures, 100.0 * r->agree / r->pairs);
+  if (!r->against_head.n) return;
+  printf("%d sampled futures, (person, outcome) pairs within 1.96 Monte-Carlo standard errors\n", r->futures);
+  say_pairs("of the closed form (hazard head, learned apart)", &r->against_head);
+  say_pairs("of the law that they are drawn from, next instant", &r->against_law);
+  say_pairs("of the true risk", &r->against_truth);
 }
 
 static int score(struct cli *c, const struct site *site, const struct timeline *t, const struct model *m, struct error *e) {

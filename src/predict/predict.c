@@ -15,24 +15,6 @@
 
 const double predict_horizon_days[6] = {1, 7, 30, 90, 365.25, 1826.25};
 
-/* What can come next: every code but the unknown one and static facts. Where the model reads single events, one at a time. */
-static int shape_of(struct predictor *p, struct error *e) {
-  struct law_shape *s = &p->shape;
-  s->codes = vocabulary_codes(p->v);
-  s->blocks = (s->codes + LAW_BLOCK - 1) / LAW_BLOCK;
-  s->death = vocabulary_death(p->v);
-  s->extra = p->pack.pack == PACK_INSTANT ? 1 - 1 / vocabulary_instant_events(p->v) : 0;
-  size_t n = (size_t)s->blocks * LAW_BLOCK;
-  s->open = mem_alloc(n * sizeof *s->open);
-  if (!s->open) return error_set(e, E_NOMEM, "no memory for a predictor");
-  memset(s->open, 0, n * sizeof *s->open);
-  for (uint32_t c = 0; c < s->codes; c++) {
-    s->open[c] = c != TOKEN_UNKNOWN && !vocabulary_at(p->v, c)->is_static;
-    p->values |= vocabulary_at(p->v, c)->knots > 1;
-  }
-  return OK;
-}
-
 int predictor_new(const struct model *m, const struct timeline *store, struct predictor **out, struct error *e) {
   const struct model_config *c = model_config(m);
   struct predictor *p = mem_alloc(sizeof *p);
@@ -44,7 +26,9 @@ int predictor_new(const struct model *m, const struct timeline *store, struct pr
   if (rc == OK) rc = token_map_new(p->v, store, &p->map, e);
   if (rc == OK) rc = model_workspace_new(m, p->positions, false, &p->w, e);
   p->log_hazard = mem_alloc((outcomes + 1) * HAZARD_BINS * sizeof *p->log_hazard);
-  if (rc == OK) rc = shape_of(p, e);
+  if (rc == OK)
+    rc = law_shape_new(p->v, p->pack.pack != PACK_INSTANT, &p->shape, e); /* where the model reads single events, one at a time */
+  for (uint32_t i = 0; i < vocabulary_codes(p->v); i++) p->values |= vocabulary_at(p->v, i)->knots > 1;
   if (rc == OK && !p->log_hazard) rc = error_set(e, E_NOMEM, "no memory for a predictor");
   if (rc == OK) rc = uncertainty_parse(model_uncertainty(m), &p->sure, e);
   if (rc < 0) {
@@ -73,7 +57,7 @@ void predictor_free(struct predictor *p) {
   feature_set_free(p->features);
   mem_free(p->row);
   mem_free(p->log_hazard);
-  mem_free(p->shape.open);
+  law_shape_free(&p->shape);
   model_decoder_free(p->decoder);
   uncertainty_free(p->sure);
   model_workspace_free(p->back);

@@ -151,6 +151,9 @@ struct futures {
 }; /* cut: paths that reached the most instants one may have */
 int predict_futures(struct predictor *p, uint32_t subject_index, int64_t time, int count, double horizon_days, uint64_t seed,
                     struct arena *a, struct futures *out, struct error *e) MUST_CHECK;
+/* What the futures are drawn from, exactly: out[k] = chance that the next instant comes within `days` and holds code[k] (a vocabulary id). */
+int predict_next(struct predictor *p, uint32_t subject_index, int64_t time, const uint32_t *code, int codes, double days, double *out,
+                 struct error *e) MUST_CHECK;
 /* Futures of many lives in one run: a future ends, the next begins in its place. A path depends on its life, time, seed and number only. */
 struct future_ask {
   uint32_t subject_index;

@@ -28,8 +28,6 @@ double predict_incidence(const double *target, const double *rival, double from,
   return sum;
 }
 
-bool predict_is_death(struct str code) { return str_eqc(code, "MEDS_DEATH") || str_starts(code, STR("MEDS_DEATH//")); }
-
 /* Rates of death in each bin, from p->log_hazard. */
 void predict_death_rates(const struct predictor *p, double *rate) {
   for (int b = 0; b < HAZARD_BINS; b++) rate[b] = 0;

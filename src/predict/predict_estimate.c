@@ -14,46 +14,47 @@ int watch_make(const struct law_shape *s, const uint8_t *target, const uint8_t *
     if (s->open[c] == 0) continue;
     if (target[c])
       code[out->codes++] = c;
-    else if ((rival && rival[c]) || (c == s->death && s->death))
+    else if ((rival && rival[c]) || s->death[c])
       end[out->ends++] = c;
   }
   return OK;
 }
 
 int watch_one(const struct law_shape *s, uint32_t code, double horizon, struct arena *a, struct watch *out, struct error *e) {
-  uint32_t *list = arena_array(a, uint32_t, 2);
+  uint32_t ends = 0, n = 1;
+  for (uint32_t c = 0; c < s->codes; c++) ends += s->death[c];
+  uint32_t *list = arena_array(a, uint32_t, ends + 1);
   if (!list) return error_set(e, E_NOMEM, "no memory for a question");
   list[0] = code;
-  list[1] = s->death;
-  *out =
-      (struct watch){.code = list, .codes = s->open[code] > 0, .end = list + 1, .ends = s->death && s->death != code, .horizon = horizon};
+  for (uint32_t c = 0; c < s->codes; c++)
+    if (s->death[c] && c != code) list[n++] = c;
+  *out = (struct watch){.code = list, .codes = s->open[code] > 0, .end = list + 1, .ends = n - 1, .horizon = horizon};
   return OK;
 }
 
 static bool is_target(const struct watch *w, uint32_t code) { return w->target ? w->target[code] != 0 : w->code[0] == code; }
 
-void watch_chances(const struct watch *w, const struct law *law, double *target, double *end) {
-  *target = *end = 0;
-  for (uint32_t i = 0; i < w->codes; i++) *target += (double)law->rate[w->code[i]];
-  for (uint32_t i = 0; i < w->ends; i++) *end += (double)law->rate[w->end[i]];
+struct law_meeting watch_meet(const struct watch *w, const struct law *law, const struct law_shape *s, bool ends_only, double *outside) {
+  return law_meet(law, s, w->code, ends_only ? 0 : w->codes, w->end, w->ends, outside);
 }
 
 void watch_pass(const struct watch *w, struct watch_state *s, const struct law_shape *shape, const struct law *law, double from,
                 double to) {
-  double begin = fmax(from, w->gap), stop = fmin(to, w->horizon), target, end;
-  if (!s->open || stop <= begin || !(law->total > 0)) return;
-  watch_chances(w, law, &target, &end);
-  s->value += law->total * law->scale * law_hit(target / law->total, end / law->total, shape->extra) * (stop - begin);
+  double begin = fmax(from, w->gap), stop = fmin(to, w->horizon), outside;
+  if (!s->open || stop <= begin || !(law->all > 0)) return;
+  s->value += law->all * law->scale * watch_meet(w, law, shape, false, &outside).target * (stop - begin);
 }
 
-void watch_code(const struct watch *w, struct watch_state *s, uint32_t death, uint32_t code, double at) {
+void watch_set(const struct watch *w, struct watch_state *s, const struct law_shape *shape, const uint32_t *code, int n, double at) {
+  bool target = false, end = at > w->horizon;
   if (!s->open) return;
-  if (at > w->horizon)
-    s->open = false;
-  else if (is_target(w, code) && at >= w->gap)
-    s->met = true, s->open = false;
-  else if ((w->rival && w->rival[code] && !is_target(w, code)) || (code == death && death))
-    s->open = false;
+  for (int i = 0; i < n; i++) {
+    bool mine = is_target(w, code[i]);
+    target |= mine && at >= w->gap && at <= w->horizon;
+    end |= !mine && (shape->death[code[i]] || (w->rival && w->rival[code[i]]));
+  }
+  s->met = target;
+  s->open = !target && !end;
 }
 
 struct estimate estimate_of(const double *value, int n, int stride) {

@@ -11,7 +11,7 @@
  *   varies is only how the rest of the life bends its rate: a model of constant rates is answered exactly by one future. One question at a time.
  *
  * The ideas are those of the SCOPE and REACH estimators (2026) for autoregressive models; here in continuous time, where each step is an exponential
- * wait and a set of codes.
+ * wait and a set of codes. A target beats what ends the question where both are in one set, as in a task's labels.
  */
 #ifndef PREDICT_ESTIMATE_H
 #define PREDICT_ESTIMATE_H
@@ -38,11 +38,11 @@ struct watch_state { /* of one future */
 int watch_one(const struct law_shape *s, uint32_t code, double horizon, struct arena *a, struct watch *out, struct error *e) MUST_CHECK;
 int watch_make(const struct law_shape *s, const uint8_t *target, const uint8_t *rival, double gap, double horizon, struct arena *a,
                struct watch *out, struct error *e) MUST_CHECK;
-void watch_chances(const struct watch *w, const struct law *law, double *target,
-                   double *end); /* sums of rates, not yet divided by the total */
-/* A stretch of a plain future without an instant, and an instant's code. */
+/* Of one instant (law_meet); before the gap only what ends the question matters. */
+struct law_meeting watch_meet(const struct watch *w, const struct law *law, const struct law_shape *s, bool ends_only, double *outside);
+/* A stretch of a plain future without an instant, and an instant's codes. */
 void watch_pass(const struct watch *w, struct watch_state *s, const struct law_shape *shape, const struct law *law, double from, double to);
-void watch_code(const struct watch *w, struct watch_state *s, uint32_t death, uint32_t code, double at);
+void watch_set(const struct watch *w, struct watch_state *s, const struct law_shape *shape, const uint32_t *code, int n, double at);
 
 struct estimate {
   double mean, se; /* of the mean, from the sample's spread; NaN of one future */

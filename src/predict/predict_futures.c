@@ -6,7 +6,8 @@
  * rows are: so a future does not depend on how many others are drawn, beside whom, or by how many threads.
  *
  * A path ends at death, at the horizon, when nothing that is watched is open any more (where only that was asked for), or after
- * `steps` instants or `events` events (counted in `cut`: their later outcomes are missed). The law of a step is in predict_law.h, estimators in predict_estimate.h.
+ * `steps` instants or `events` events (counted in `cut`: their later outcomes are missed). The law of a step is in predict_law.h, estimators in
+ * predict_estimate.h.
  *
  * Model: the rate of the whole set is one exponential (Delphi, Shmatko et al. 2025); a prefix shared by its continuations as in ETHOS-like
  * simulation; continuous batching after Orca (Yu et al. 2022). */
@@ -75,8 +76,8 @@ struct worker {
   struct watch_state *state;   /* (streams, watches) */
   int *stream, *idle, idles;   /* stream of each live slot; unused streams */
   float *log_rate, *shift, *u; /* (slots, codes), (slots), (slots, d) */
-  float *rate;                 /* (codes) of the row at hand */
-  double *block;
+  float *rate, *tilt;          /* (codes) of the row at hand */
+  double *block, *more;        /* (blocks) of the first code's draw, of further ones */
   int live;
   uint32_t life; /* futures in hand: [future, end) of life */
   int future, end;
@@ -116,26 +117,42 @@ static float draw_knot(const struct predictor *p, const float *u, uint32_t code,
   return (float)x;
 }
 
-/* Draws the codes of one instant; *death: the path ends with it. */
-static int draw_set(struct worker *w, struct slot *t, const struct law *law, double extra, const float *u, uint32_t *code, float *knot,
-                    int *n, bool *death, struct error *e) {
+/* How an instant's set is drawn: the first code by `law`, further ones by `joins`, as many as the first one's size says times `stay`. */
+struct set_law {
+  const struct law *law;
+  const float *joins;
+  double stay;
+};
+
+static int draw_set(struct worker *w, struct slot *t, const struct set_law *by, const float *u, uint32_t *code, float *knot, int *n,
+                    bool *death, struct error *e) {
   struct predictor *p = w->s->p;
   const struct sample_options *o = w->s->o;
   struct watch_state *state = w->state + (size_t)t->stream * (size_t)o->watches;
+  struct law more = {.total = -1};
+  uint32_t c = law_draw(by->law, &p->shape, &t->rng);
+  double mean = by->law->joins > 0 ? (p->shape.size[p->shape.size_of[c]] - 1) * by->stay : 0; /* what is left of it */
   *n = 0;
   *death = false;
-  do {
-    uint32_t c = law_draw(law, &p->shape, &t->rng);
-    bool again = false;
-    for (int k = 0; k < *n; k++) again |= code[k] == c;
-    if (again) continue;
-    code[*n] = c;
-    knot[*n] = draw_knot(p, u, c, &t->rng);
-    if (o->paths) TRY(put_event(w, t, c, knot[*n], e));
-    for (int i = 0; i < o->watches && !o->anticipate; i++) watch_code(&o->watch[i], &state[i], p->shape.death, c, t->days);
-    *death |= c == p->shape.death && c;
-    (*n)++;
-  } while (!*death && *n < MAX_SET && extra > 0 && rng_uniform(&t->rng) < extra);
+  for (;;) {
+    bool repeat = false;
+    for (int k = 0; k < *n; k++) repeat |= code[k] == c;
+    if (!repeat) {
+      code[*n] = c;
+      knot[*n] = draw_knot(p, u, c, &t->rng);
+      if (o->paths) TRY(put_event(w, t, c, knot[*n], e));
+      *death |= p->shape.death[c];
+      ++*n;
+    }
+    if (*n == MAX_SET || !(mean > 0) || !((mean += log(rng_uniform(&t->rng))) > 0)) break;
+    if (more.total < 0) {
+      more = *by->law, more.block = w->more;
+      law_sum(p->m, &p->shape, by->joins, &more);
+    }
+    if (!(more.total > 0)) break;
+    c = law_draw(&more, &p->shape, &t->rng);
+  }
+  for (int i = 0; i < o->watches && !o->anticipate; i++) watch_set(&o->watch[i], &state[i], &p->shape, code, *n, t->days);
   return OK;
 }
 
@@ -148,10 +165,11 @@ static bool nothing_open(const struct worker *w, const struct slot *t) {
 }
 
 /* The wait to the next instant of a plain future; false: it lies beyond the horizon. */
-static bool wait_plainly(struct worker *w, struct slot *t, const struct law *law) {
+static bool wait_plainly(struct worker *w, struct slot *t, const struct law *law, struct set_law *by) {
   const struct sample_options *o = w->s->o;
   struct watch_state *state = w->state + (size_t)t->stream * (size_t)o->watches;
   double total = law->total * law->scale;
+  *by = (struct set_law){law, w->s->p->shape.joins, 1};
   if (!(total > 0)) return false;
   double until = t->days - log(rng_uniform(&t->rng)) / total;
   for (int i = 0; i < o->watches; i++) watch_pass(&o->watch[i], &state[i], &w->s->p->shape, law, t->days, until);
@@ -159,28 +177,34 @@ static bool wait_plainly(struct worker *w, struct slot *t, const struct law *law
   return t->days <= w->s->horizon;
 }
 
+/* The law given that the set holds nothing outside `mask`: a first code counts by the chance that what joins it stays inside too. */
+static void stay_inside(struct worker *w, struct law *law, const float *mask, double outside) {
+  const struct law_shape *s = &w->s->p->shape;
+  float stays[LAW_SIZES];
+  for (int k = 0; k < s->sizes; k++) stays[k] = (float)exp(-(s->size[k] - 1) * outside);
+  for (uint32_t c = 0; c < s->blocks * LAW_BLOCK; c++) w->tilt[c] = mask[c] * stays[s->size_of[c]];
+  law_sum(w->s->p->m, s, w->tilt, law);
+}
+
 /* The same for anticipated hazards: what is watched cannot come (before the gap: only what ends the question), and the chance of that is
- * booked. *extra: chance of one more code where those cannot come. */
-static bool wait_avoiding(struct worker *w, struct slot *t, struct law *law, double *extra) {
+ * booked. */
+static bool wait_avoiding(struct worker *w, struct slot *t, struct law *law, struct set_law *by) {
   const struct sample_options *o = w->s->o;
   const struct watch *q = o->watch;
   struct watch_state *state = &w->state[(size_t)t->stream];
-  const struct law_shape *shape = &w->s->p->shape;
-  double all = law->total, hit, end;
-  watch_chances(q, law, &hit, &end);
+  if (!(law->all > 0)) return false;
   for (;;) {
     bool early = t->days < q->gap;
-    double bound = early ? fmin(q->gap, q->horizon) : q->horizon, a = early ? 0 : hit / all, b = end / all;
-    if (!(all > 0)) return false;
-    double away = all * law->scale * law_hit(a + b, 0, shape->extra); /* rate at which the instant would decide */
-    law_sum(w->s->p->m, shape, early ? o->early : o->without, law);
-    double total = fmax(0, all * law->scale - away),
-           until = total > 0 && law->total > 0 ? t->days - log(rng_uniform(&t->rng)) / total : INFINITY;
+    double bound = early ? fmin(q->gap, q->horizon) : q->horizon, outside;
+    struct law_meeting x = watch_meet(q, law, &w->s->p->shape, early, &outside);
+    double either = x.target + x.end, away = law->all * law->scale * either; /* rate at which an instant would decide */
+    stay_inside(w, law, early ? o->early : o->without, outside);
+    double total = law->total * law->scale, until = total > 0 ? t->days - log(rng_uniform(&t->rng)) / total : INFINITY;
     double stop = fmin(until, bound), left = exp(-away * (stop - t->days));
-    if (!early && a > 0) state->value += state->survive * (1 - left) * a / (a + b);
+    if (x.target > 0) state->value += state->survive * (1 - left) * x.target / either;
     state->survive *= left;
     t->days = stop;
-    *extra = shape->extra * (1 - a - b);
+    *by = (struct set_law){law, early ? o->early_joins : o->without_joins, 1 - outside};
     if (until <= bound) return true;
     if (!early || q->gap >= q->horizon) return false;
   }
@@ -192,12 +216,12 @@ static int step(struct worker *w, struct slot *t, struct law *law, const float *
   struct predictor *p = s->p;
   uint32_t code[MAX_SET];
   float knot[MAX_SET];
-  double extra = p->shape.extra;
+  struct set_law by;
   bool death;
   int n;
   *live = false;
-  if (!(s->o->anticipate ? wait_avoiding(w, t, law, &extra) : wait_plainly(w, t, law))) return OK;
-  TRY(draw_set(w, t, law, extra, u, code, knot, &n, &death, e));
+  if (!(s->o->anticipate ? wait_avoiding(w, t, law, &by) : wait_plainly(w, t, law, &by))) return OK;
+  TRY(draw_set(w, t, &by, u, code, knot, &n, &death, e));
   if (death || (!s->o->paths && nothing_open(w, t))) return OK;
   t->events += n;
   if (++t->taken >= t->ask->steps || (s->o->events && t->events >= s->o->events)) {
@@ -273,6 +297,7 @@ static int open_life(struct worker *w, uint32_t life, struct error *e) {
     model_decode_rates(p->m, w->w, 1, start, w->log_rate, &shift);
     model_decode_values(p->m, w->w, 1, start, k->u);
     rc = law_make(p->m, &p->shape, w->log_rate, shift, k->rate, &k->law, e);
+    if (rc == OK && w->s->o->watches) law_sizes(&p->shape, &k->law);
   }
   token_batch_clear(&w->prompt);
   mem_free(start);
@@ -370,6 +395,7 @@ static int advance(struct worker *w, struct error *e) {
     struct law law = {.block = w->block};
     bool live;
     TRY(law_make(p->m, &p->shape, w->log_rate + (size_t)i * codes, w->shift[i], w->rate, &law, e));
+    if (w->s->o->watches) law_sizes(&p->shape, &law);
     TRY(step(w, &w->slot[i], &law, w->u + (size_t)i * d, &live, e));
     if (live) {
       w->slot[kept++] = w->slot[i];
@@ -423,8 +449,11 @@ static int worker_open(struct worker *w, struct sampler *s, struct error *e) {
   w->shift = mem_alloc(n * sizeof *w->shift);
   w->u = mem_alloc(n * d * sizeof *w->u);
   w->rate = mem_alloc((size_t)s->p->shape.blocks * LAW_BLOCK * sizeof *w->rate);
+  w->tilt = mem_alloc((size_t)s->p->shape.blocks * LAW_BLOCK * sizeof *w->tilt);
   w->block = mem_alloc(s->p->shape.blocks * sizeof *w->block);
-  if (!w->slot || !w->state || !w->stream || !w->idle || !w->log_rate || !w->shift || !w->u || !w->rate || !w->block)
+  w->more = mem_alloc(s->p->shape.blocks * sizeof *w->more);
+  if (!w->slot || !w->state || !w->stream || !w->idle || !w->log_rate || !w->shift || !w->u || !w->rate || !w->tilt || !w->block ||
+      !w->more)
     return error_set(e, E_NOMEM, "no memory for the futures");
   for (int i = 0; i < s->slots; i++) w->idle[i] = s->slots - 1 - i;
   TRY(token_batch_init(&w->batch, 0, e));
@@ -448,7 +477,9 @@ static void worker_close(struct worker *w) {
   mem_free(w->shift);
   mem_free(w->u);
   mem_free(w->rate);
+  mem_free(w->tilt);
   mem_free(w->block);
+  mem_free(w->more);
 }
 
 static void job(void *ctx, int index, int workers) {

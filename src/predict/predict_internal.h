@@ -68,7 +68,6 @@ double predict_logit(double probability);
 /* predict_curves.c: cumulative incidence between two moments (days) given the rates of target and rivals in the HAZARD_BINS bins
  * (Kalbfleisch & Prentice 1980); rates of death and one outcome's curve from p->log_hazard */
 double predict_incidence(const double *target, const double *rival, double from, double to);
-bool predict_is_death(struct str code);
 void predict_death_rates(const struct predictor *p, double *rate);
 void predict_outcome_curve(const struct predictor *p, uint32_t outcome, const double *death, const double *days, int n, double *out);
 
@@ -85,8 +84,9 @@ struct sample_options {
   bool paths;                /* keep the events; without, a path ends as soon as no question is open */
   const struct watch *watch; /* questions */
   int watches;
-  bool anticipate;              /* the one question's anticipated hazard: no paths */
-  const float *early, *without; /* then: masks of the codes that can come before the gap, and after it */
+  bool anticipate;                          /* the one question's anticipated hazard: no paths */
+  const float *early, *without;             /* then: masks of the codes that can come before the gap, and after it */
+  const float *early_joins, *without_joins; /* law_shape.joins of those */
 };
 struct sample { /* of one life; arrays of `count` (times watches), NULL where not asked for */
   struct future_event **path;

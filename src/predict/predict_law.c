@@ -2,9 +2,82 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
 
 #include "base/random.h"
 #include "model/model.h"
+#include "token/token.h"
+
+bool predict_is_death(struct str code) { return str_eqc(code, "MEDS_DEATH") || str_starts(code, STR("MEDS_DEATH//")); }
+
+/* ---- of a vocabulary ---- */
+
+struct sized {
+  double m;
+  uint32_t code;
+};
+static int by_m(const void *x, const void *y) {
+  const struct sized *a = x, *b = y;
+  if (a->m != b->m) return a->m < b->m ? -1 : 1;
+  return a->code < b->code ? -1 : a->code > b->code;
+}
+
+/* Sizes of a ratio up to 1 + width share one; the narrowest width that leaves few enough. */
+static void share_sizes(struct law_shape *s, const struct sized *x, uint32_t n) {
+  for (double width = 0;; width = width > 0 ? 2 * width : 1e-4) {
+    uint32_t classes = 0, from = 0;
+    for (uint32_t i = 0; i < n; i++)
+      if (i == 0 || x[i].m > x[from].m * (1 + width)) classes++, from = i;
+    if (classes > LAW_SIZES) continue;
+    for (uint32_t i = 0, k = 0; i < n; i = k) {
+      double sum = 0;
+      for (k = i; k < n && x[k].m <= x[i].m * (1 + width); k++) s->size_of[x[k].code] = (uint8_t)s->sizes, sum += x[k].m;
+      s->size[s->sizes++] = sum / (k - i);
+    }
+    return;
+  }
+}
+
+/* What can come next: every code but the unknown one and static facts. */
+int law_shape_new(const struct vocabulary *v, bool single, struct law_shape *s, struct error *e) {
+  *s = (struct law_shape){.codes = vocabulary_codes(v)};
+  s->blocks = (s->codes + LAW_BLOCK - 1) / LAW_BLOCK;
+  size_t n = (size_t)s->blocks * LAW_BLOCK;
+  struct sized *x = mem_alloc(n * sizeof *x);
+  s->open = mem_alloc(n * sizeof *s->open);
+  s->joins = mem_alloc(n * sizeof *s->joins);
+  s->death = mem_alloc(n);
+  s->size_of = mem_alloc(n);
+  if (!x || !s->open || !s->joins || !s->death || !s->size_of) {
+    mem_free(x);
+    law_shape_free(s);
+    return error_set(e, E_NOMEM, "no memory for a predictor");
+  }
+  uint32_t open = 0;
+  for (uint32_t c = 0; c < n; c++) {
+    const struct vocabulary_entry *entry = c < s->codes ? vocabulary_at(v, c) : NULL;
+    bool can = entry && c != TOKEN_UNKNOWN && !entry->is_static;
+    s->open[c] = can;
+    s->joins[c] = can && !single ? entry->together - 1 : 0;
+    s->death[c] = can && predict_is_death(entry->code);
+    s->size_of[c] = 0;
+    if (can) x[open++] = (struct sized){1 + (double)s->joins[c], c};
+  }
+  qsort(x, open, sizeof *x, by_m);
+  share_sizes(s, x, open);
+  mem_free(x);
+  return OK;
+}
+
+void law_shape_free(struct law_shape *s) {
+  mem_free(s->open);
+  mem_free(s->joins);
+  mem_free(s->death);
+  mem_free(s->size_of);
+  *s = (struct law_shape){0};
+}
+
+/* ---- of a position ---- */
 
 void law_sum(const struct model *m, const struct law_shape *s, const float *mask, struct law *law) {
   law->mask = mask;
@@ -26,8 +99,16 @@ int law_make(const struct model *m, const struct law_shape *s, const float *log_
   for (uint32_t c = s->codes; c < s->blocks * LAW_BLOCK; c++) rate[c] = 0;
   law->rate = rate;
   law->scale = exp(fmin(top, 600));
+  law->joins = s->sizes > 1 || s->size[0] > 1 ? model_dot(m, s->blocks * LAW_BLOCK, rate, s->joins) : 0;
   law_sum(m, s, s->open, law);
+  law->all = law->total;
   return OK;
+}
+
+void law_sizes(const struct law_shape *s, struct law *law) {
+  for (int k = 0; k < s->sizes; k++) law->size[k] = 0;
+  if (law->joins > 0)
+    for (uint32_t c = 0; c < s->codes; c++) law->size[s->size_of[c]] += (double)law->rate[c] * (double)s->open[c];
 }
 
 /* The uniform number falls into a block, then onto a code. Rounding may carry it past the last: then it is the last that can come. */
@@ -46,4 +127,35 @@ uint32_t law_draw(const struct law *law, const struct law_shape *s, struct rng *
     at -= x;
   }
   return any ? last : 0;
+}
+
+struct law_meeting law_meet(const struct law *law, const struct law_shape *s, const uint32_t *target, uint32_t targets, const uint32_t *end,
+                            uint32_t ends, double *outside) {
+  double of_size[LAW_SIZES], first[2] = {0, 0}, further[2] = {0, 0};
+  bool sets = law->joins > 0;
+  *outside = 0;
+  if (!(law->all > 0)) return (struct law_meeting){0, 0};
+  for (int k = 0; k < s->sizes && sets; k++) of_size[k] = law->size[k];
+  for (int side = 0; side < 2; side++)
+    for (uint32_t i = 0; i < (side ? ends : targets); i++) {
+      uint32_t c = side ? end[i] : target[i];
+      first[side] += (double)law->rate[c];
+      if (!sets) continue;
+      further[side] += (double)law->rate[c] * (double)s->joins[c];
+      of_size[s->size_of[c]] -= (double)law->rate[c];
+    }
+  struct law_meeting out = {first[0] / law->all, first[1] / law->all};
+  if (!(further[0] + further[1] > 0)) return out;
+  double a = further[0] / law->joins, g = (further[0] + further[1]) / law->joins, joined_a = 0, joined = 0, end_a = 0;
+  for (int k = 0; k < s->sizes; k++) {
+    double share = fmax(0, of_size[k]) / law->all, more = s->size[k] - 1;
+    joined -= share * expm1(-more * g);
+    joined_a -= share * expm1(-more * a);
+  }
+  for (uint32_t i = 0; i < ends && a > 0; i++) { /* a set that began with an end may hold a target all the same */
+    double more = s->size[s->size_of[end[i]]] - 1;
+    end_a -= (double)law->rate[end[i]] / law->all * expm1(-more * a);
+  }
+  *outside = g;
+  return (struct law_meeting){out.target + joined_a + end_a, out.end + joined - joined_a - end_a};
 }

@@ -1,39 +1,65 @@
 /* Private to src/predict: the law of what comes next after one position, and what it says about a question before anything is drawn.
  *
- * With log rates l of the codes the wait to the next instant is exponential with rate R = sum exp(l), and who comes is code c with
- * probability exp(l_c) / R: the law of competing exponentials (a time drawn for every code, the least taken), at the price of one
- * exponential and one categorical draw. An instant is a set: draws from the same law go on with chance `extra` after each (1 + geometric; repeats
- * count once) and end at death. Unknown and static codes have rate 0.
+ * The wait to the next instant is exponential with rate R = sum exp(l), l being the log rates of the codes. An instant is a set. The rates' loss
+ * (model_heads.c) gives each code of the next instant an equal share of one target, so exp(l_c) / R is the chance that a blind pick from the next
+ * instant finds c: not the chance that c is in it. The vocabulary knows m_c, the mean size of the sets in which such a pick finds c
+ * (vocabulary_entry.together), and
  *
- * `hit`: an instant's chance to meet a set of codes A before a set B, death included, ends it: a / (1 - extra (1 - a - b)), a and b being the
- * chances of one draw. From that follow the estimators (predict_estimate.h).
+ *     P(c is in the next instant) = m_c exp(l_c) / R.
+ *
+ * The set is drawn so that this holds for every code: a first code by exp(l); then, then a Poisson number of further
+ * draws with that code's mean m - 1, by exp(l_d) (m_d - 1). A code that always comes alone (m = 1) neither brings others nor joins them. Repeats count
+ * once, so that codes which nearly always come are drawn a little too seldom; rare ones (all that is foretold) are not touched.
+ * Unknown and static codes have rate 0. Codes with nearly the same m share its mean where there are more than LAW_SIZES sizes.
+ *
+ * `law_meet` is the chance that an instant holds a code of A, and that it holds none of A but one of B. With g = the share of A and B in a further
+ * draw, a set that began outside them stays outside with chance exp(-(m - 1) g). From that follow the estimators (predict_estimate.h).
  */
 #ifndef PREDICT_LAW_H
 #define PREDICT_LAW_H
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/str.h"
 
 #define LAW_BLOCK 64
+#define LAW_SIZES 32
 
 struct model;
 struct rng;
+struct vocabulary;
 struct law_shape { /* of a vocabulary; shared by threads */
-  uint32_t codes, blocks, death;
-  float *open;  /* (codes, rounded up to blocks) 1 = can come */
-  double extra; /* chance that one more code joins the instant */
+  uint32_t codes, blocks;
+  float *open;              /* (codes, rounded up to blocks) 1 = can come */
+  float *joins;             /* (the same) m - 1 where it can come, 0 elsewhere */
+  uint8_t *death, *size_of; /* (the same) 1 = ends a life; index into size */
+  double size[LAW_SIZES];   /* m of the codes that share it */
+  int sizes;
 };
 struct law {
-  const float *rate; /* (codes) exp(l - top) */
-  double *block;     /* (blocks) sums of rate * mask */
-  double total;      /* sum of block */
-  double scale;      /* exp(top): rates a day are rate * scale */
-  const float *mask; /* which codes can come: shape->open, or that without some */
+  const float *rate;      /* (codes) exp(l - top) */
+  double *block;          /* (blocks) sums of rate * mask */
+  double total;           /* sum of block */
+  double scale;           /* exp(top): rates a day are rate * scale */
+  const float *mask;      /* what a draw is weighed by: shape->open, shape->joins, or one of them without some */
+  double all, joins;      /* sums over all open codes: rate, rate * (m - 1) */
+  double size[LAW_SIZES]; /* share of each size in `all`; filled by law_sizes, for questions */
 };
+struct law_meeting { /* chances */
+  double target, end;
+};
+bool predict_is_death(struct str code); /* MEDS_DEATH and what is below it */
+/* What can come, of one event at a time (`single`) or of sets. E_NOMEM. */
+int law_shape_new(const struct vocabulary *v, bool single, struct law_shape *s, struct error *e) MUST_CHECK;
+void law_shape_free(struct law_shape *s);
 /* Fills rate (codes, rounded up to blocks) and law from log rates; E_CORRUPT if they are no numbers. */
 int law_make(const struct model *m, const struct law_shape *s, const float *log_rate, float shift, float *rate, struct law *law,
              struct error *e) MUST_CHECK;
 void law_sum(const struct model *m, const struct law_shape *s, const float *mask, struct law *law); /* anew under another mask */
+void law_sizes(const struct law_shape *s, struct law *law);
 uint32_t law_draw(const struct law *law, const struct law_shape *s, struct rng *r);
-static inline double law_hit(double a, double b, double extra) { return a > 0 ? a / (1 - extra * (1 - a - b)) : 0; }
+/* Chances of one instant for lists of codes that share none. *outside: share g of both in a further draw. */
+struct law_meeting law_meet(const struct law *law, const struct law_shape *s, const uint32_t *target, uint32_t targets, const uint32_t *end,
+                            uint32_t ends, double *outside);
 #endif

@@ -11,19 +11,20 @@
 
 static double standard_error(double share, int n) { return sqrt(share * (1 - share) / n); }
 
-/* Share of the futures that hold a code of the set (a mark per vocabulary id) between gap and horizon, and before any code that
+/* Share of the futures that hold a code of the set (a mark per vocabulary id) between gap and horizon, and not after a code that
  * ends the question (`competing`, may be NULL). */
 static double share_with(const struct futures *f, const uint8_t *mark, const uint8_t *competing, double gap, double horizon) {
   int with = 0;
   for (int i = 0; i < f->count; i++)
-    for (int k = 0; k < f->n[i]; k++) {
-      const struct future_event *x = &f->path[i][k];
-      if (x->days > horizon) break;
-      if (mark[x->code] && x->days >= gap) {
-        with++;
-        break;
+    for (int k = 0, to; k < f->n[i] && f->path[i][k].days <= horizon; k = to) {
+      const struct future_event *x = f->path[i];
+      bool target = false, end = false;
+      for (to = k; to < f->n[i] && x[to].days == x[k].days; to++) {
+        target |= mark[x[to].code] && x[to].days >= gap;
+        end |= competing && competing[x[to].code] && !mark[x[to].code];
       }
-      if (competing && competing[x->code]) break;
+      with += target;
+      if (target || end) break;
     }
   return (double)with / f->count;
 }
@@ -49,12 +50,14 @@ static int avoid(const struct predictor *p, const struct watch *w, struct arena 
   const struct law_shape *s = &p->shape;
   size_t n = (size_t)s->blocks * LAW_BLOCK;
   float *early = arena_array(a, float, n), *without = arena_array(a, float, n);
-  if (!early || !without) return error_set(e, E_NOMEM, "no memory for a question");
+  float *early_joins = arena_array(a, float, n), *without_joins = arena_array(a, float, n);
+  if (!early || !without || !early_joins || !without_joins) return error_set(e, E_NOMEM, "no memory for a question");
   memcpy(early, s->open, n * sizeof *early);
   for (uint32_t i = 0; i < w->ends; i++) early[w->end[i]] = 0;
   memcpy(without, early, n * sizeof *early);
   for (uint32_t i = 0; i < w->codes; i++) without[w->code[i]] = 0;
-  o->early = early, o->without = without;
+  for (size_t c = 0; c < n; c++) early_joins[c] = early[c] * s->joins[c], without_joins[c] = without[c] * s->joins[c];
+  o->early = early, o->without = without, o->early_joins = early_joins, o->without_joins = without_joins;
   return OK;
 }
 
@@ -149,4 +152,34 @@ int predict_futures(struct predictor *p, uint32_t subject_index, int64_t time, i
   struct future_ask ask = {subject_index, time, seed};
   *out = (struct futures){.count = count};
   return predict_futures_many(p, &ask, 1, &(struct futures_options){.count = count, .horizon_days = horizon_days}, a, out, e);
+}
+
+int predict_next(struct predictor *p, uint32_t subject_index, int64_t time, const uint32_t *code, int codes, double days, double *out,
+                 struct error *e) {
+  struct future_ask ask = {.subject_index = subject_index, .time = time};
+  struct timeline_view view;
+  struct life life;
+  size_t n = (size_t)p->shape.blocks * LAW_BLOCK;
+  TRY(ask_life(p, &ask, &view, &life, e));
+  token_batch_clear(&p->batch);
+  TRY(token_pack(p->v, p->map, &view, life.index, life.events, life.now, &p->pack, &p->batch, e));
+  TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
+  const float *last = model_hidden(p->w) + (size_t)(p->batch.positions - 1) * (size_t)model_config(p->m)->d;
+  float *log_rate = mem_alloc(n * sizeof *log_rate), *rate = mem_alloc(n * sizeof *rate);
+  double *block = mem_alloc(p->shape.blocks * sizeof *block), outside;
+  struct law law = {.block = block};
+  int rc = log_rate && rate && block ? OK : error_set(e, E_NOMEM, "no memory for the next instant");
+  if (rc == OK) {
+    model_rates(p->m, p->w, last, log_rate);
+    rc = law_make(p->m, &p->shape, log_rate, 0, rate, &law, e);
+  }
+  if (rc == OK) law_sizes(&p->shape, &law);
+  for (int k = 0; k < codes && rc == OK; k++)
+    out[k] = p->shape.open[code[k]] > 0
+                 ? law_meet(&law, &p->shape, &code[k], 1, NULL, 0, &outside).target * -expm1(-law.all * law.scale * days)
+                 : 0;
+  mem_free(log_rate);
+  mem_free(rate);
+  mem_free(block);
+  return rc;
 }

@@ -49,6 +49,7 @@ struct vocabulary_entry {
   float mean, sd;          /* of the values, for features */
   int32_t outcome;         /* index in the hazard head, -1 = none */
   float log_rate;          /* log of events per subject-day at risk in training: starting bias of the heads */
+  float together;          /* mean size of the instants that hold it, as a code picked from an instant by chance finds it: >= 1 */
 };
 int vocabulary_build(const struct timeline *t, const struct vocabulary_options *o, struct vocabulary **out, struct error *e) MUST_CHECK;
 int vocabulary_save(const struct vocabulary *v, const char *path, struct error *e) MUST_CHECK;
@@ -61,7 +62,7 @@ uint32_t vocabulary_outcomes(const struct vocabulary *v);
 const struct vocabulary_entry *vocabulary_at(const struct vocabulary *v, uint32_t id);
 uint32_t vocabulary_outcome_code(const struct vocabulary *v, uint32_t outcome); /* outcome index -> vocabulary id */
 bool vocabulary_find(const struct vocabulary *v, struct str code, uint32_t *id);
-double vocabulary_instant_events(const struct vocabulary *v); /* mean events of an instant in training, >= 1: how large a sampled set is */
+double vocabulary_instant_events(const struct vocabulary *v); /* mean events of an instant in training, >= 1 */
 uint32_t vocabulary_death(const struct vocabulary *v);        /* id of MEDS_DEATH, 0 if absent */
 
 int token_map_new(const struct vocabulary *v, const struct timeline *store, struct token_map **out, struct error *e) MUST_CHECK;

@@ -88,6 +88,8 @@ static void encode_entry(struct json_out *o, const struct vocabulary_entry *n) {
   if (n->outcome >= 0) json_kv_i64(o, "outcome", n->outcome);
   json_out_key(o, "log_rate");
   json_out_f32(o, n->log_rate);
+  json_out_key(o, "together");
+  json_out_f32(o, n->together);
   if (n->knots) {
     json_out_key(o, "knots");
     json_out_array(o);
@@ -187,6 +189,10 @@ static int decode_entry(struct vocabulary *v, struct json j, uint32_t i, struct 
     return bad(e, i, "codes.outcome");
   if (!get_f32(j, "log_rate", &n->log_rate) || fabsf(n->log_rate) > 60.0f) return bad(e, i, "codes.log_rate");
   if (json_kind(json_get(j, "static")) != JSON_NONE && !json_bool(json_get(j, "static"), &n->is_static)) return bad(e, i, "codes.static");
+  n->together = (float)v->instant_events; /* files of before it was counted code by code */
+  if (json_kind(json_get(j, "together")) != JSON_NONE &&
+      (!get_f32(j, "together", &n->together) || !(n->together >= 1 && n->together < 1e6F)))
+    return bad(e, i, "codes.together");
   n->code = str_copy(&v->arena, code);
   n->display = str_copy(&v->arena, display);
   if ((code.n && !n->code.p) || (display.n && !n->display.p)) return error_set(e, E_NOMEM, "no memory for code names");

@@ -160,6 +160,7 @@ static int make_entries(const struct builder *b, struct vocabulary *v, struct er
   if (!v->entry) return error_set(e, E_NOMEM, "no memory for the vocabulary");
   v->entry[0].outcome = -1;
   v->entry[0].log_rate = VOCABULARY_MIN_LOG_RATE;
+  v->entry[0].together = 1;
   for (uint32_t i = 1; i < v->codes; i++) {
     const struct node *n = &b->node[b->order[i - 1]];
     struct vocabulary_entry *out = &v->entry[i];
@@ -175,6 +176,50 @@ static int make_entries(const struct builder *b, struct vocabulary *v, struct er
     out->log_rate = rate > VOCABULARY_MIN_LOG_RATE ? (float)rate : VOCABULARY_MIN_LOG_RATE;
   }
   return OK;
+}
+
+/* ---- sets ---- */
+
+struct in_sets { /* of one entry */
+  double picked; /* sum over instants of its share of the instant's events */
+  uint64_t instants, last;
+};
+
+static uint32_t entry_at(const struct builder *b, const uint32_t *entry_of, uint32_t code) {
+  uint32_t id = code < b->codes ? b->assign[code] : NO_NODE;
+  return id == NO_NODE ? 0 : entry_of[id];
+}
+
+/* How large the sets are that each code comes in. The rates head learns how often a code is the one that a blind pick from the next instant
+ * finds; that times the mean size of the sets in which a pick finds it is how often the code is there (predict_law.h). */
+static int measure_sets(const struct builder *b, struct vocabulary *v, struct error *e) {
+  uint32_t people = timeline_subjects(b->t), *entry_of = mem_alloc(((size_t)b->names.count + 1) * sizeof *entry_of);
+  struct in_sets *x = mem_alloc(v->codes * sizeof *x);
+  uint64_t instant = 0;
+  int rc = entry_of && x ? OK : error_set(e, E_NOMEM, "no memory for the sets");
+  if (rc < 0) goto out;
+  memset(entry_of, 0, ((size_t)b->names.count + 1) * sizeof *entry_of);
+  memset(x, 0, v->codes * sizeof *x);
+  for (uint32_t i = 1; i < v->codes; i++) entry_of[b->order[i - 1]] = i;
+  for (uint32_t s = 0; s < people; s++) {
+    struct timeline_view w = timeline_view(b->t, s);
+    if (w.split != SPLIT_TRAIN) continue;
+    for (uint32_t k = w.statics, to; k < w.n; k = to) {
+      uint32_t n = 0;
+      for (to = k; to < w.n && w.time[to] == w.time[k]; to++) n += entry_at(b, entry_of, w.code[to]) > 0;
+      instant++;
+      for (uint32_t j = k; j < to; j++) {
+        struct in_sets *y = &x[entry_at(b, entry_of, w.code[j])];
+        y->picked += 1.0 / (n ? n : 1);
+        if (y->last != instant) y->instants++, y->last = instant;
+      }
+    }
+  }
+  for (uint32_t i = 1; i < v->codes; i++) v->entry[i].together = x[i].instants ? (float)fmax(1, (double)x[i].instants / x[i].picked) : 1;
+out:
+  mem_free(entry_of);
+  mem_free(x);
+  return rc;
 }
 
 /* ---- values ---- */
@@ -299,6 +344,7 @@ static int build(struct builder *b, struct vocabulary *v, struct error *e) {
   if (b->subjects == 0) return error_set(e, E_INPUT, "the training split holds nobody: no vocabulary can be built");
   TRY(choose_entries(b, e));
   TRY(make_entries(b, v, e));
+  TRY(measure_sets(b, v, e));
   uint8_t *mostly_values = mem_alloc(v->codes);
   if (!mostly_values) return error_set(e, E_NOMEM, "no memory for the vocabulary");
   memset(mostly_values, 0, v->codes);

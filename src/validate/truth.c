@@ -119,27 +119,45 @@ static void curve_errors(const struct truth_options *o, const double *curve, int
   out->person_error = person / integral(o->scenario, truth);
 }
 
+static void compare_share(double share, double p, int futures, struct truth_pairs *out) {
+  double se = sqrt(fmax(p * (1 - p), 1e-12) / futures);
+  out->n++;
+  out->agree += fabs(share - p) <= 1.96 * se;
+  out->bias += share - p; /* a sum until all are there */
+}
+
+/* Futures with the code within the horizon, and with the code in their first instant. */
+static void count_futures(const struct futures *f, uint32_t id, double days, int *within, int *next) {
+  *within = *next = 0;
+  for (int j = 0; j < f->count; j++) {
+    bool has = false, first = false;
+    for (int q = 0; q < f->n[j] && f->path[j][q].days <= days; q++) {
+      has |= f->path[j][q].code == id;
+      first |= f->path[j][q].code == id && f->path[j][q].days == f->path[j][0].days;
+    }
+    *within += has, *next += first;
+  }
+}
+
 static int sample_one(struct predictor *p, const struct truth_options *o, const double *curve, uint32_t i, int h, struct truth_result *out,
                       struct error *e) {
   struct arena a;
   struct futures f;
+  const struct task_example *at = &o->set->at[i];
   size_t outcomes = (size_t)out->outcomes, horizons = (size_t)out->horizons;
   arena_init(&a, 0, 0);
-  int rc = predict_futures(p, o->set->at[i].subject_index, o->set->at[i].time, o->futures, o->sampled_days, o->seed + i, &a, &f, e);
+  int rc = predict_futures(p, at->subject_index, at->time, o->futures, o->sampled_days, o->seed + i, &a, &f, e);
   for (int k = 0; rc == OK && k < out->outcomes; k++) {
     uint32_t id;
-    double p_closed = curve[((size_t)i * outcomes + (size_t)k) * horizons + (size_t)h];
-    int with = 0;
-    if (!predict_code_find(o->model, str_c(out->outcome[k].code), &id) || isnan(p_closed)) continue;
-    for (int j = 0; j < f.count; j++) {
-      bool has = false;
-      for (int q = 0; q < f.n[j] && f.path[j][q].days <= o->sampled_days; q++) has |= f.path[j][q].code == id;
-      with += has;
-    }
-    double difference = (double)with / f.count - p_closed, se = sqrt(fmax(p_closed * (1 - p_closed), 1e-12) / f.count);
-    out->pairs++;
-    out->agree += fabs(difference) <= 1.96 * se;
-    out->sampled_bias += difference;
+    double head = curve[((size_t)i * outcomes + (size_t)k) * horizons + (size_t)h], next;
+    int with, with_next;
+    if (!predict_code_find(o->model, str_c(out->outcome[k].code), &id) || isnan(head)) continue;
+    rc = predict_next(p, at->subject_index, at->time, &id, 1, o->sampled_days, &next, e);
+    if (rc < 0) break;
+    count_futures(&f, id, o->sampled_days, &with, &with_next);
+    compare_share((double)with / f.count, head, f.count, &out->against_head);
+    compare_share((double)with / f.count, o->set->truth[i].risk[k][h], f.count, &out->against_truth);
+    compare_share((double)with_next / f.count, next, f.count, &out->against_law);
   }
   arena_free(&a);
   return rc;
@@ -155,7 +173,9 @@ static int sample(const struct truth_options *o, const double *curve, struct tru
   int rc = OK;
   for (uint32_t i = 0; i < o->set->n && i < o->sampled && rc == OK; i++) rc = sample_one(p, o, curve, i, h, out, e);
   predictor_free(p);
-  if (out->pairs) out->sampled_bias /= out->pairs;
+  struct truth_pairs *each[] = {&out->against_head, &out->against_law, &out->against_truth};
+  for (int k = 0; k < 3; k++)
+    if (each[k]->n) each[k]->bias /= each[k]->n;
   return rc;
 }
 

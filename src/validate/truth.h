@@ -38,12 +38,18 @@ struct truth_outcome {
   double curve_error;  /* integral of |mean model curve - mean true curve| over that of the true curve */
   double person_error; /* the same person by person, averaged */
 };
+struct truth_pairs { /* (person, outcome) pairs */
+  uint32_t n, agree; /* the share of the futures lies within 1.96 Monte-Carlo standard errors of the other number */
+  double bias;       /* mean of share - other number */
+};
 struct truth_result {
   uint32_t n;
   int outcomes, horizons;
   struct truth_outcome outcome[SIMULATE_OUTCOMES];
-  uint32_t pairs, agree; /* sampled futures: (person, outcome) pairs, and those within 1.96 Monte-Carlo standard errors of closed form */
-  double sampled_bias;   /* mean of sampled - closed form */
+  /* Share of sampled futures with the outcome within the horizon against the closed form (the hazard head, learned beside the rates that the futures
+   * come from: model error of both shows) and against the true risk; share with the outcome in their first instant against the law that they are drawn
+   * from (the same law: chance alone). */
+  struct truth_pairs against_head, against_truth, against_law;
   int futures;
 };
 struct truth_options {
