@@ -27,7 +27,7 @@ static const struct cli_option serve_options_table[] = {
     {"body-limit", CLI_INTEGER, "MIB", "largest body (default 8)"},
     {0}};
 static const struct cli_option key_options[] = {
-    {"role", CLI_TEXT, "ROLE", "viewer, clinician (default), admin or developer"},
+    {"role", CLI_TEXT, "ROLE", "viewer, ehr (CDS services only), clinician (default), admin or developer"},
     {"label", CLI_TEXT, "WORDS", "what the key is for"},
     {"tenant", CLI_TEXT, "NAME", "whose it is: usage and queues are by tenant (default: the key's own)"},
     {"models", CLI_TEXT, "NAMES", "deployments that it may use, separated by commas (default: all)"},
@@ -131,7 +131,7 @@ static int run_key(struct cli *c, struct error *e) {
     return OK;
   }
   while (role < ROLES && strcmp(role_name[role], name) != 0) role++;
-  if (role == ROLES) return error_set(e, E_USAGE, "--role is viewer, clinician, admin or developer");
+  if (role == ROLES) return error_set(e, E_USAGE, "--role is viewer, ehr, clinician, admin or developer");
   struct key_options o = {.database = database,
                           .role = role,
                           .label = cli_text(c, "label", ""),

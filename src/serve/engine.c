@@ -342,7 +342,9 @@ static void wall_json(const vitae_session *s, struct json_out *o) {
 int session_records(vitae_session *s, const char *bytes, size_t n, bool fhir, struct error *e) { return add(s, bytes, n, fhir, e); }
 int engine_width(const vitae_engine *e) { return model_config(e->model)->d; }
 
-int session_answer(vitae_session *s, const struct session_query *q, struct json_out *o, struct session_summary *sum, struct error *e) {
+bool session_empty(const vitae_session *s) { return s->sealed && timeline_subjects(s->timeline) == 0; }
+
+int session_predict(vitae_session *s, const struct session_query *q, struct arena *a, struct prediction *out, struct error *e) {
   struct predict_options options = {.task = q->task,
                                     .time = INT64_MAX,
                                     .futures = q->futures,
@@ -352,13 +354,19 @@ int session_answer(vitae_session *s, const struct session_query *q, struct json_
                                     .seed = q->seed ? q->seed : 1,
                                     .cancelled = s->cancelled,
                                     .cancel_ctx = s->cancel_ctx};
-  TRY(seal(s, e));
   struct predictor *p;
+  TRY(seal(s, e));
+  TRY(take_predictor(s->engine, s->timeline, &p, e));
+  int rc = predict(p, 0, &options, a, out, e);
+  give_predictor(s->engine, p);
+  return rc;
+}
+
+int session_answer(vitae_session *s, const struct session_query *q, struct json_out *o, struct session_summary *sum, struct error *e) {
   struct prediction r;
   struct arena a;
-  TRY(take_predictor(s->engine, s->timeline, &p, e));
   arena_init(&a, 512u << 20, ARENA_WIPE);
-  int rc = predict(p, 0, &options, &a, &r, e);
+  int rc = session_predict(s, q, &a, &r, e);
   if (rc == OK) {
     json_out_key(o, "prediction");
     prediction_json(&r, o);
@@ -373,7 +381,6 @@ int session_answer(vitae_session *s, const struct session_query *q, struct json_
                                     .unknown_codes = r.unknown_codes};
   }
   arena_free(&a);
-  give_predictor(s->engine, p);
   return rc;
 }
 

@@ -30,6 +30,12 @@ struct session_query {
   double horizon_days;
   uint64_t seed;
 };
+/* The answer as it is; what it points to lives in `a`. */
+struct arena;
+struct prediction;
+int session_predict(struct vitae_session *s, const struct session_query *q, struct arena *a, struct prediction *out,
+                    struct error *e) MUST_CHECK;
+bool session_empty(const struct vitae_session *s); /* after a failed answer: nothing of the records came through the wall */
 /* Writes the members "prediction" and "wall" into the open object. */
 int session_answer(struct vitae_session *s, const struct session_query *q, struct json_out *o, struct session_summary *sum,
                    struct error *e) MUST_CHECK;

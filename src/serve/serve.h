@@ -41,9 +41,9 @@ int serve_run(const struct serve_options *o, struct error *e) MUST_CHECK;
 void serve_reload(void); /* look at versions and deployments now (from a signal handler too) */
 
 /* ---- who may do what ---- */
-enum role { ROLE_NONE, ROLE_VIEWER, ROLE_CLINICIAN, ROLE_ADMIN, ROLE_DEVELOPER, ROLES };
+enum role { ROLE_NONE, ROLE_VIEWER, ROLE_EHR, ROLE_CLINICIAN, ROLE_ADMIN, ROLE_DEVELOPER, ROLES };
 enum plane { PLANE_HOSPITAL = 1, PLANE_DEVELOPER = 2, PLANE_BOTH = 3 };
-enum scope { SCOPE_OPEN = 0, SCOPE_READ = 1, SCOPE_PATIENT = 2, SCOPE_ADMIN = 4, SCOPE_INFER = 8 };
+enum scope { SCOPE_OPEN = 0, SCOPE_READ = 1, SCOPE_PATIENT = 2, SCOPE_ADMIN = 4, SCOPE_INFER = 8, SCOPE_CDS = 16, SCOPE_LAUNCH = 32 };
 enum dialect { DIALECT_OWN, DIALECT_OPENAI, DIALECT_AZURE, DIALECT_INFERENCE, DIALECT_SCORE, DIALECT_FHIR, DIALECT_CDS, DIALECTS };
 enum quota { QUOTA_NONE, QUOTA_READ, QUOTA_MODEL }; /* what a call costs its key: nothing, a request, a request and tokens */
 extern const char *const role_name[ROLES];

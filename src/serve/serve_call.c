@@ -146,6 +146,29 @@ struct call *queue_take_all(struct call_queue *q) {
   return c;
 }
 
+struct call *queue_take_if(struct call_queue *q, bool (*over)(const struct call *c)) {
+  struct call *chain = NULL;
+  pthread_mutex_lock(&q->mutex);
+  for (int i = 0; i < q->lanes; i++) {
+    struct lane *l = &q->lane[i];
+    struct call *kept = NULL, *next;
+    for (struct call **at = &l->head; *at;) {
+      struct call *c = *at;
+      if (!over(c)) {
+        kept = c, at = &c->next;
+        continue;
+      }
+      next = c->next;
+      c->next = chain, chain = c;
+      *at = next;
+      l->n--, q->n--;
+    }
+    l->tail = kept;
+  }
+  pthread_mutex_unlock(&q->mutex);
+  return chain;
+}
+
 void queue_close(struct call_queue *q) {
   pthread_mutex_lock(&q->mutex);
   q->closed = true;

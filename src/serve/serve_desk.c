@@ -4,6 +4,8 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "serve/engine.h"
+#include "serve/serve_cds.h"
+#include "serve/serve_ehr.h"
 #include "serve/serve_private.h"
 #include "serve/serve_stream.h"
 #include "serve/serve_token.h"
@@ -57,7 +59,22 @@ static bool within_quota(struct call *c) {
   return false;
 }
 
+/* The path that was called, as a client's token names it. */
+static void called_path(const struct call *c, char out[256]) {
+  const char *pattern = route_at(c->route)->route.path, *at = strchr(pattern, '{');
+  if (!at)
+    snprintf(out, 256, "%s", pattern);
+  else
+    snprintf(out, 256, "%.*s%s%s", (int)(at - pattern), pattern, c->arg, strchr(at, '}') + 1);
+}
+
 static int identify(struct call *c, struct str credential, struct error *e) {
+  if (c->server->ehr && route_at(c->route)->route.dialect == DIALECT_CDS && token_shape(credential)) {
+    char path[256];
+    called_path(c, path);
+    int rc = ehr_token(c->server->ehr, path, credential, &c->who, e);
+    if (rc != E_DENIED || !c->server->tokens) return rc;
+  }
   if (c->server->tokens && token_shape(credential)) return token_check(c->server->tokens, c->plane, credential, c->address, &c->who, e);
   return keys_check(c->server->keys, credential, c->address, &c->who, &c->server->n.hash, e);
 }
@@ -68,6 +85,11 @@ static bool admitted(struct call *c) {
   if (r->admit) return r->admit(c);
   if (r->route.scope == SCOPE_OPEN) return true;
   struct str key = call_credential(c);
+  if (key.n == 0 && r->route.dialect == DIALECT_CDS && ehr_cds_open(c->server->ehr)) {
+    c->who = (struct identity){
+        .key = "open", .tenant = "hospital", .role = ROLE_EHR, .scopes = role_scopes[ROLE_EHR], .planes = role_plane[ROLE_EHR]};
+    return permitted(c);
+  }
   if (key.n == 0) {
     call_fail(c, 401, "unauthorized", NULL, "this needs a key: send it as \"Authorization: Bearer KEY\" or \"api-key: KEY\"");
   } else if (identify(c, key, &e) < 0) {
@@ -99,15 +121,24 @@ void call_to_worker(struct call *c) {
   if (queue_put(&c->server->work, c)) return;
   atomic_fetch_sub(&c->server->n.waiting, 1);
   atomic_fetch_add(&c->server->n.rejected, 1);
-  c->retry_after = 2;
-  call_fail(c, 429, "busy", NULL, "too many requests are waiting for the model; try again later");
+  if (call_dialect(c) == DIALECT_CDS) { /* a clinician's screen is not the place for an error of ours */
+    cds_miss(c);
+  } else {
+    c->retry_after = 2;
+    call_fail(c, 429, "busy", NULL, "too many requests are waiting for the model; try again later");
+  }
   call_finish(c);
 }
 
 /* Admitted, its body complete if it has one. */
 static void answer_now(struct call *c) {
   const struct route_entry *r = route_at(c->route);
-  if (r->model) {
+  if (r->errand) {
+    if (queue_put(&c->server->errand, c)) return;
+    c->retry_after = 2;
+    call_fail(c, 429, "busy", NULL, "too many requests at once; try again later");
+    call_finish(c);
+  } else if (r->how == BY_MODEL) {
     call_to_worker(c);
   } else {
     r->answer(c);
@@ -130,6 +161,20 @@ void *desk_main(void *server) {
     } else {
       answer_now(c);
     }
+  }
+  return NULL;
+}
+
+/* Threads that may wait for other machines, so that nobody else has to. */
+void *errand_main(void *server) {
+  struct server *s = server;
+  struct call *c;
+  while ((c = queue_take(&s->errand))) {
+    const struct route_entry *r = route_at(c->route);
+    if (r->errand(c) && r->how == BY_MODEL)
+      call_to_worker(c);
+    else
+      call_finish(c);
   }
   return NULL;
 }

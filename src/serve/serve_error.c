@@ -114,6 +114,7 @@ void error_envelope(struct call *c, enum dialect d, int status, const char *code
       code = azure_code(status, code);
       azure_envelope(d == DIALECT_INFERENCE, status, code, field, message, o);
       break;
+    case DIALECT_CDS:
     case DIALECT_FHIR: outcome_envelope(status, field, message, o); break;
     default: own_envelope(code, field, message, o);
   }

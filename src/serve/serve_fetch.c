@@ -298,11 +298,8 @@ void fetch_release(struct fetch_answer *a) {
   buf_release(&a->body);
 }
 
-void fetch_form(struct buf *b, const char *name, struct str value) {
+void fetch_escape(struct buf *b, struct str value) {
   static const char hex[] = "0123456789ABCDEF";
-  if (b->n && b->p[b->n - 1] != '?') buf_putc(b, '&');
-  buf_puts(b, name);
-  buf_putc(b, '=');
   for (size_t i = 0; i < value.n; i++) {
     unsigned char ch = (unsigned char)value.p[i];
     bool plain = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' || ch == '_' || ch == '.' ||
@@ -312,4 +309,11 @@ void fetch_form(struct buf *b, const char *name, struct str value) {
     else
       buf_putc(b, '%'), buf_putc(b, hex[ch >> 4]), buf_putc(b, hex[ch & 15]);
   }
+}
+
+void fetch_form(struct buf *b, const char *name, struct str value) {
+  if (b->n && b->p[b->n - 1] != '?') buf_putc(b, '&');
+  buf_puts(b, name);
+  buf_putc(b, '=');
+  fetch_escape(b, value);
 }

@@ -52,6 +52,7 @@ struct fetch_answer {
 };
 int fetch(struct fetcher *f, const struct fetch_request *r, struct fetch_answer *a, struct error *e) MUST_CHECK;
 void fetch_release(struct fetch_answer *a);
-/* name=value, both escaped, with '&' where something is there already: for forms and queries. */
+void fetch_escape(struct buf *b, struct str value); /* for a part of an address */
+/* name=value, the value escaped, with '&' where something is there already: for forms and queries. */
 void fetch_form(struct buf *b, const char *name, struct str value);
 #endif

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "serve/serve_ehr.h"
 #include "serve/serve_private.h"
 #include "serve/serve_stream.h"
 #include "serve/serve_voice.h"
@@ -63,9 +64,10 @@ static void add_developer_headers(const struct call *c, struct MHD_Response *r) 
   }
 }
 
-/* The origin, if it is on the list; closed by default. */
-static bool origin_allowed(const struct call *c, struct str origin) {
-  struct str rest = str_c(c->plane == PLANE_DEVELOPER ? c->server->o.cors : NULL);
+/* The origin, if it is on the list; closed by default. The hospital's plane lets browsers of other origins call the CDS services alone. */
+static bool origin_allowed(const struct call *c, enum dialect d, struct str origin) {
+  struct str rest = str_c(c->server->o.cors);
+  if (c->plane == PLANE_HOSPITAL) return d == DIALECT_CDS && ehr_origin(c->server->ehr, origin);
   while (origin.n && rest.n)
     if (str_eq(str_trim(str_cut(&rest, ',')), origin)) return true;
   return false;
@@ -73,7 +75,7 @@ static bool origin_allowed(const struct call *c, struct str origin) {
 
 static void add_cors(const struct call *c, struct MHD_Response *r) {
   struct str origin = call_header(c, "Origin");
-  if (!c->server->o.cors || !origin_allowed(c, origin)) return;
+  if (!origin.n || !origin_allowed(c, c->status == 204 ? c->preflight : call_dialect(c), origin)) return;
   add(r, "Access-Control-Allow-Origin", origin.p);
   add(r, "Vary", "Origin");
   add(r, "Access-Control-Expose-Headers",
@@ -106,6 +108,8 @@ static void add_headers(const struct call *c, struct MHD_Response *r) {
   if (c->allow[0]) add(r, "Allow", c->allow);
   if (c->close) add(r, "Connection", "close");
   if (c->retry_after) add_number(r, "Retry-After", c->retry_after);
+  if (c->place.n) add(r, "Location", buf_cstr((struct buf *)&c->place));
+  if (c->cookie.n) add(r, "Set-Cookie", buf_cstr((struct buf *)&c->cookie));
   if (c->audit_row) add_number(r, "Vitae-Audit", c->audit_row);
   if (c->type && strncmp(c->type, "text/event-stream", 17) == 0) add(r, "X-Accel-Buffering", "no");
   if (c->plane == PLANE_DEVELOPER) add_developer_headers(c, r);
@@ -259,9 +263,9 @@ static mhd_result go_on(struct call *c, bool post) {
   }
   c->stage = CALL_DESK;
   c->repeat = !post; /* suspended at its first call, a request is shown once more as if for the first time */
-  if (a == ADMIT_ASK || (a == ADMIT_YES && !r->model && !r->light)) return to_desk(c);
+  if (a == ADMIT_ASK || (a == ADMIT_YES && r->how != BY_MODEL && r->how != LIGHT)) return to_desk(c);
   MHD_suspend_connection(c->connection);
-  if (a == ADMIT_YES && r->model) {
+  if (a == ADMIT_YES && r->how == BY_MODEL) {
     call_to_worker(c);
     return MHD_YES;
   }
@@ -270,8 +274,14 @@ static mhd_result go_on(struct call *c, bool post) {
   return MHD_YES;
 }
 
-static mhd_result preflight(struct call *c) {
-  if (!origin_allowed(c, call_header(c, "Origin"))) return refuse(c, 405, "method", "this path does not take that method");
+static mhd_result preflight(struct call *c, const char *path) {
+  char arg[128], allow[64];
+  int found = route_find(c->plane, "POST", path, arg, allow);
+  if (found < 0) found = route_find(c->plane, "GET", path, arg, allow);
+  c->preflight = found >= 0 ? route_at(found)->route.dialect : call_dialect(c);
+  if (!origin_allowed(c, c->preflight, call_header(c, "Origin")))
+    return found >= 0 ? refuse(c, 405, "method", "this path does not take that method")
+                      : refuse(c, 404, "notfound", "there is no such path");
   c->status = 204;
   c->stage = CALL_DONE;
   return MHD_YES;
@@ -310,16 +320,17 @@ static mhd_result first_call(struct call *c, const char *path, const char *metho
   take_client_id(c);
   if (!certificate_right(c)) return refuse(c, 403, "denied", "a client certificate of this server's authority is needed");
   if (status == 400 && (f.lengths + f.encodings > 1 || found >= 0)) return refuse(c, status, code, message);
-  if (c->server->o.cors && c->plane == PLANE_DEVELOPER && strcmp(method, "OPTIONS") == 0) return preflight(c);
+  if ((c->plane == PLANE_DEVELOPER ? c->server->o.cors != NULL : c->server->ehr != NULL) && strcmp(method, "OPTIONS") == 0)
+    return preflight(c, path);
   if (found == -2) return refuse(c, 405, "method", "this path does not take that method");
   if (found < 0) return refuse(c, 404, "notfound", "there is no such path");
   c->allow[0] = 0;
   if (status) return refuse(c, status, code, message);
-  if (atomic_load(&c->server->draining) && !route_at(found)->at_once) {
+  if (atomic_load(&c->server->draining) && route_at(found)->how != AT_ONCE) {
     c->retry_after = 5;
     return refuse(c, 503, "unavailable", "the server is about to stop");
   }
-  if (route_at(found)->at_once) {
+  if (route_at(found)->how == AT_ONCE) {
     route_at(found)->answer(c);
     c->stage = CALL_DONE; /* sent at the next call: an answer at the first one would close the connection */
     return MHD_YES;
@@ -416,8 +427,12 @@ void call_free(struct call *c) {
   stream_free(c);
   if (c->input_open) sha256_end(&c->input_hash, digest);
   body_release(c);
-  if (c->out.p) mem_wipe(c->out.p, c->out.cap);
-  buf_release(&c->out);
+  if (c->job) c->free_job(c->job);
+  struct buf *held[] = {&c->out, &c->place, &c->cookie};
+  for (int i = 0; i < 3; i++) {
+    if (held[i]->p) mem_wipe(held[i]->p, held[i]->cap);
+    buf_release(held[i]);
+  }
   mem_wipe(c, sizeof *c);
   mem_free(c);
   atomic_fetch_sub(&s->n.in_flight, 1);
@@ -459,7 +474,7 @@ struct listener {
   struct face face;
   char *cert, *key, *ca; /* PEM, in the arena */
   int port, fd;
-  bool six;
+  bool six, loopback;
 };
 
 /* A bound socket, made while the process may still have rights that it gives up afterwards. */
@@ -503,11 +518,13 @@ int listener_bind(struct server *s, enum plane plane, const char *listen_at, str
   if (getsockname(l->fd, (struct sockaddr *)&at, &size) == 0)
     l->port = ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&at)->sin6_port : ((struct sockaddr_in *)&at)->sin_port);
   l->six = at.ss_family == AF_INET6;
+  l->loopback = is_loopback((struct sockaddr *)&at);
   TRY(read_text(l, s->o.tls_cert, &l->cert, e));
   TRY(read_text(l, s->o.tls_key, &l->key, e));
   return read_text(l, s->o.tls_client_ca, &l->ca, e);
 }
 int listener_port(const struct listener *l) { return l->port; }
+bool listener_loopback(const struct listener *l) { return l->loopback; }
 
 int listener_start(struct listener *l, struct error *e) {
   struct server *s = l->face.server;

@@ -15,9 +15,10 @@ enum { ARGON_AT_ONCE = 2, ARGON_WAITING = 1, SLOTS = 1024, WAYS = 8, ADDRESSES =
 #define REMEMBER_SECONDS 60.0
 #define GUESS_MINUTE 60.0
 
-const char *const role_name[ROLES] = {"none", "viewer", "clinician", "admin", "developer"};
-const unsigned role_scopes[ROLES] = {0, SCOPE_READ, SCOPE_READ | SCOPE_PATIENT, SCOPE_READ | SCOPE_PATIENT | SCOPE_ADMIN, SCOPE_INFER};
-const enum plane role_plane[ROLES] = {PLANE_BOTH, PLANE_HOSPITAL, PLANE_HOSPITAL, PLANE_HOSPITAL, PLANE_DEVELOPER};
+const char *const role_name[ROLES] = {"none", "viewer", "ehr", "clinician", "admin", "developer"};
+const unsigned role_scopes[ROLES] = {
+    0, SCOPE_READ, SCOPE_CDS, SCOPE_READ | SCOPE_PATIENT | SCOPE_CDS, SCOPE_READ | SCOPE_PATIENT | SCOPE_CDS | SCOPE_ADMIN, SCOPE_INFER};
+const enum plane role_plane[ROLES] = {PLANE_BOTH, PLANE_HOSPITAL, PLANE_HOSPITAL, PLANE_HOSPITAL, PLANE_HOSPITAL, PLANE_DEVELOPER};
 
 struct remembered {
   uint8_t digest[32];
@@ -66,7 +67,7 @@ bool name_plain(struct str s, size_t most) {
 
 static int check_options(const struct key_options *o, struct error *e) {
   struct str rest = str_c(o->models ? o->models : "");
-  if (o->role <= ROLE_NONE || o->role >= ROLES) return error_set(e, E_USAGE, "a key's role is viewer, clinician, admin or developer");
+  if (o->role <= ROLE_NONE || o->role >= ROLES) return error_set(e, E_USAGE, "a key's role is viewer, ehr, clinician, admin or developer");
   if (o->label && strlen(o->label) > 200) return error_set(e, E_USAGE, "a key's label has at most 200 bytes");
   if (o->tenant && !name_plain(str_c(o->tenant), TENANT_MOST))
     return error_set(e, E_USAGE, "a tenant's name has at most %d letters, digits, '-', '_' and '.'", TENANT_MOST);

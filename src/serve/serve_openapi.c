@@ -5,7 +5,7 @@
 #include "serve/serve_private.h"
 #include "vitae.h"
 
-static const char *const scope_name[4] = {"read", "patient", "admin", "infer"};
+static const char *const scope_name[6] = {"read", "patient", "admin", "infer", "cds", "launch"};
 
 static void kv_ref(struct json_out *o, const char *status, const char *description, const char *schema) {
   json_out_key(o, status);
@@ -73,7 +73,7 @@ static void operation(const struct route *r, struct json_out *o) {
   json_kv_c(o, "x-dialect", dialect_name[r->dialect]);
   json_out_key(o, "x-scopes");
   json_out_array(o);
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < 6; i++)
     if (r->scope & (1u << i)) json_out_c(o, scope_name[i]);
   json_out_end(o);
   parameters(r, o);

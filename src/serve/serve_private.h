@@ -37,6 +37,8 @@ struct voice;
 struct voices;
 struct stream;
 struct knowledge;
+struct ehr;
+struct cds;
 
 enum { KEY_SECRET = 32, KEY_LENGTH = 6 + KEY_ID + 1 + KEY_SECRET };
 enum { ROUTES_MAX = 96, MODELS_MOST = 255, NAME_MOST = 63 };
@@ -65,7 +67,8 @@ struct call {
   struct MHD_Connection *connection; /* NULL once detached */
   enum plane plane;
   enum stage stage;
-  int route; /* index, -1 = none matched */
+  int route;              /* index, -1 = none matched */
+  enum dialect preflight; /* of the path that a preflight asks for */
   char arg[128];
   struct identity who;
   uint64_t address; /* of the client, hashed */
@@ -89,7 +92,10 @@ struct call {
   const char *csp;  /* NULL: the strictest */
   char code[48];    /* of a failure */
   char allow[64];
-  int64_t audit_row; /* 0 = none */
+  int64_t audit_row;        /* 0 = none */
+  struct buf place, cookie; /* headers Location and Set-Cookie; empty: none */
+  void *job;                /* what an errand made for the model; freed with the call */
+  void (*free_job)(void *job);
   struct call *next;
   struct call *live_next, *live_before; /* in the server's list */
 };
@@ -129,9 +135,10 @@ struct call_queue {
 };
 void queue_init(struct call_queue *q, int most, bool fair);
 void queue_destroy(struct call_queue *q);
-bool queue_put(struct call_queue *q, struct call *c); /* false: full or closed */
-struct call *queue_take(struct call_queue *q);        /* NULL: closed and empty */
-struct call *queue_take_all(struct call_queue *q);    /* a chain by `next` */
+bool queue_put(struct call_queue *q, struct call *c);                                 /* false: full or closed */
+struct call *queue_take(struct call_queue *q);                                        /* NULL: closed and empty */
+struct call *queue_take_all(struct call_queue *q);                                    /* a chain by `next` */
+struct call *queue_take_if(struct call_queue *q, bool (*over)(const struct call *c)); /* those, wherever they stand: a chain; never waits */
 void queue_close(struct call_queue *q);
 
 /* ---- metrics ---- */
@@ -145,6 +152,7 @@ struct counters {
   atomic_uint_fast64_t answers[ROUTES_MAX + 1][6]; /* by status / 100; the last row: no route */
   struct histogram request, worker, hash;
   atomic_uint_fast64_t refused_keys, rejected, dropped, limited, mirrored, mirror_skipped, swaps, audit_rows, audit_failures, body_bytes;
+  atomic_uint_fast64_t cds_cards, cds_misses, cds_fetches, cds_feedback;
   atomic_int in_flight, waiting;
 };
 void metrics_text(struct server *s, struct buf *out);
@@ -196,7 +204,9 @@ struct server {
   struct audit *audit, *mirror_audit; /* of the audit thread; of the workers, under mirror_mutex */
   pthread_mutex_t mirror_mutex, desk_mutex;
   struct audit *desk_audit; /* for reading at the desk, under desk_mutex */
-  struct call_queue desk, work, talk, audited;
+  struct ehr *ehr;          /* the hospital's systems; NULL: none are told */
+  struct cds *cds;
+  struct call_queue desk, errand, work, talk, audited;
   struct voices *voices;
   struct counters n;
   atomic_bool ready, draining;
@@ -214,16 +224,25 @@ enum { CONNECTIONS = 1024 };
 struct listener;
 int listener_bind(struct server *s, enum plane plane, const char *listen_at, struct listener **out, struct error *e) MUST_CHECK;
 int listener_port(const struct listener *l);
+bool listener_loopback(const struct listener *l);
 int listener_start(struct listener *l, struct error *e) MUST_CHECK;
 void listener_quiesce(struct listener *l); /* takes no new connections */
 void listener_stop(struct listener *l);    /* NULL and half-made ones too */
 typedef void answer_function(struct call *c);
-typedef bool admit_function(struct call *c); /* false: it has failed the call */
+typedef bool admit_function(struct call *c);  /* false: it has failed the call */
+typedef bool errand_function(struct call *c); /* false: the call has its answer, or has failed */
+enum how {
+  AT_DESK,  /* by a desk thread */
+  AT_ONCE,  /* in the HTTP thread, open to everybody */
+  LIGHT,    /* in the HTTP thread once admitted: from memory only */
+  BY_MODEL, /* by a model worker */
+};
 struct route_entry {
   struct route route;
   answer_function *answer;
-  bool model, at_once, light; /* by a model worker; in the HTTP thread and open; in the HTTP thread once admitted (memory only) */
-  admit_function *admit;      /* NULL: keys and tokens by the route's plane and scope (serve_desk.c) */
+  enum how how;
+  admit_function *admit;   /* NULL: keys and tokens by the route's plane and scope (serve_desk.c) */
+  errand_function *errand; /* before the answer, by a thread that may wait for other machines; or NULL */
 };
 const struct route_entry *route_at(int i);
 /* Index; -1 no such path; -2 wrong method (allow filled). */
@@ -234,11 +253,13 @@ answer_function answer_page, answer_live, answer_ready, answer_metrics, answer_o
     answer_subject, answer_risk, answer_tasks, answer_reports, answer_report, answer_wall, answer_session, answer_audit, answer_generate,
     answer_keys, answer_usage, answer_live_requests, answer_deployments, answer_models, answer_one_model, answer_embeddings, answer_chat,
     answer_responses, answer_score, answer_model_info, answer_root, answer_ask, answer_draft, answer_draft_feedback, answer_knowledge,
-    answer_differential, answer_terms, answer_calculators, answer_calculate;
+    answer_differential, answer_terms, answer_calculators, answer_calculate, answer_cds_services, answer_cds, answer_cds_feedback;
+errand_function errand_cds;
 /* A JSON object in the body goes to `f`, with memory that is wiped afterwards; a failure becomes the answer. */
 typedef int body_function(struct call *c, struct json root, struct arena *a, struct error *e);
 void answer_json_body(struct call *c, body_function *f);
 int server_asker(struct server *s, struct asker **out, struct error *e) MUST_CHECK; /* of the store; made at its first use */
+void *errand_main(void *server);
 void *desk_main(void *server);
 void *worker_main(void *server);
 void *talker_main(void *server);

@@ -14,13 +14,23 @@
 #include "govern/site.h"
 #include "reason/ask.h"
 #include "serve/engine.h"
+#include "serve/serve_cds.h"
+#include "serve/serve_ehr.h"
 #include "serve/serve_private.h"
 #include "serve/serve_token.h"
 #include "serve/serve_voice.h"
 #include "timeline/timeline.h"
 #include "vitae.h"
 
-enum { DESK_THREADS = 4, DESK_QUEUE = 512, DRAIN_SECONDS = 30, WORKERS_MOST = 8, TALKERS_MOST = 64 };
+enum {
+  DESK_THREADS = 4,
+  ERRAND_THREADS = 8,
+  ERRAND_QUEUE = 256,
+  DESK_QUEUE = 512,
+  DRAIN_SECONDS = 30,
+  WORKERS_MOST = 8,
+  TALKERS_MOST = 64
+};
 #define LOOK_SECONDS 2.0
 
 static volatile sig_atomic_t look_now;
@@ -40,6 +50,8 @@ static int open_parts(struct server *s, struct error *e) {
   for (uint32_t i = 0; s->store && i < timeline_subjects(s->store); i++) s->splits[timeline_view(s->store, i).split]++;
   if (s->o.oidc) TRY(tokens_open(s->o.oidc, &s->tokens, e));
   TRY(voices_open(s->o.site, &(struct voice_options){s->o.streams, s->o.language_threads}, &s->voices, e));
+  TRY(ehr_open(s->o.site, &s->ehr, e));
+  TRY(cds_open(s->o.site, &s->cds, e));
   TRY(keys_open(s->o.site, s->o.database, s->o.guesses, &s->keys, e));
   TRY(knowledge_open(s->o.site, &s->knowledge, e));
   TRY(quotas_open(s->o.site, s->o.database, &s->quotas, e));
@@ -56,13 +68,15 @@ static void close_parts(struct server *s) {
   tokens_close(s->tokens);
   knowledge_close(s->knowledge); /* before what it borrows */
   asker_free(s->asker);
+  cds_close(s->cds);
+  ehr_close(s->ehr);
   if (s->store) timeline_close(s->store);
   fleet_close(s->fleet);
 }
 
 struct crew {
-  pthread_t thread[1 + WORKERS_MOST + TALKERS_MOST + DESK_THREADS];
-  int n, workers, talkers;
+  pthread_t thread[1 + WORKERS_MOST + TALKERS_MOST + ERRAND_THREADS + DESK_THREADS];
+  int n, workers, talkers, errands;
 };
 
 static int hire(struct crew *w, void *(*f)(void *), struct server *s, struct error *e) {
@@ -75,6 +89,7 @@ static int hire_all(struct crew *w, struct server *s, struct error *e) {
   TRY(hire(w, audit_main, s, e));
   for (; w->workers < s->o.workers; w->workers++) TRY(hire(w, worker_main, s, e));
   for (; voices_count(s->voices) && w->talkers < s->o.streams; w->talkers++) TRY(hire(w, talker_main, s, e));
+  for (; w->errands < ERRAND_THREADS; w->errands++) TRY(hire(w, errand_main, s, e));
   for (int i = 0; i < DESK_THREADS; i++) TRY(hire(w, desk_main, s, e));
   return OK;
 }
@@ -85,16 +100,19 @@ static void join(const struct crew *w, int from, int to) {
   for (int i = from; i < to && i < w->n; i++) pthread_join(w->thread[i], NULL);
 }
 
-/* The desk first, then the models, then the audit: whoever hands calls on stops before whoever takes them. The thread list has the
- * audit at 0, the workers and the talkers after it. */
+/* The desk first, then errands, the models, the audit: whoever hands calls on stops before whoever takes them. The thread list has the
+ * audit at 0, then workers, talkers, errands, desk. */
 static void dismiss(struct crew *w, struct server *s) {
+  int talkers = 1 + w->workers, errands = talkers + w->talkers, desk = errands + w->errands;
   queue_close(&s->desk);
-  join(w, 1 + w->workers + w->talkers, w->n);
+  join(w, desk, w->n);
+  queue_close(&s->errand);
+  join(w, errands, desk);
   queue_close(&s->work);
-  join(w, 1, 1 + w->workers);
+  join(w, 1, talkers);
   voices_stop(s->voices);
   queue_close(&s->talk);
-  join(w, 1 + w->workers, 1 + w->workers + w->talkers);
+  join(w, talkers, errands);
   queue_close(&s->audited);
   join(w, 0, 1);
 }
@@ -122,12 +140,24 @@ static void look(struct server *s, int *last) {
   served_release(live);
 }
 
+/* CDS requests whose time is over while they wait for the model: a clinician's screen waits for them. */
+static bool overdue(const struct call *c) { return call_dialect(c) == DIALECT_CDS && cds_late(c); }
+static void let_go(struct server *s) {
+  struct call *next;
+  for (struct call *c = queue_take_if(&s->work, overdue); c; c = next) {
+    next = c->next;
+    atomic_fetch_sub(&s->n.waiting, 1);
+    cds_miss(c);
+    call_finish(c);
+  }
+}
+
 static void drain(struct server *s, struct listener *face[2]) {
   atomic_store(&s->draining, true);
   for (int i = 0; i < 2 && face[i]; i++) listener_quiesce(face[i]);
   log_line(LOG_INFO, "stopping: %d requests in flight", atomic_load(&s->n.in_flight));
   double until = time_monotonic() + DRAIN_SECONDS;
-  while (atomic_load(&s->n.in_flight) > 0 && time_monotonic() < until) nap(20);
+  while (atomic_load(&s->n.in_flight) > 0 && time_monotonic() < until) nap(20), let_go(s);
 }
 
 static int run(struct server *s, struct listener *face[2], struct crew *w, struct error *e) {
@@ -136,6 +166,8 @@ static int run(struct server *s, struct listener *face[2], struct crew *w, struc
   if (s->o.developer_listen) TRY(listener_bind(s, PLANE_DEVELOPER, s->o.developer_listen, &face[1], e));
   TRY(give_up_rights(s->o.user, e));
   TRY(open_parts(s, e));
+  if (ehr_cds_open(s->ehr) && !listener_loopback(face[0]))
+    return error_set(e, E_USAGE, "CDS services without tokens are for loopback only: ehr.json says cds.open");
   TRY(hire_all(w, s, e));
   for (int i = 0; i < 2 && face[i]; i++) TRY(listener_start(face[i], e));
   struct sigaction hangup = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
@@ -144,7 +176,8 @@ static int run(struct server *s, struct listener *face[2], struct crew *w, struc
   if (s->o.ready) s->o.ready(s->o.ctx, listener_port(face[0]), face[1] ? listener_port(face[1]) : 0);
   double next = time_monotonic() + LOOK_SECONDS;
   while (!cancel_requested()) {
-    nap(100);
+    nap(20);
+    let_go(s);
     if (!look_now && time_monotonic() < next) continue;
     look_now = 0;
     look(s, &last);
@@ -184,13 +217,14 @@ int serve_run(const struct serve_options *o, struct error *e) {
   pthread_mutex_init(&s->mirror_mutex, NULL), pthread_mutex_init(&s->desk_mutex, NULL), pthread_mutex_init(&s->live.mutex, NULL);
   int rc = check_options(&s->o, e);
   queue_init(&s->desk, DESK_QUEUE, false);
+  queue_init(&s->errand, ERRAND_QUEUE, false);
   queue_init(&s->work, s->o.queue, true);
   queue_init(&s->talk, s->o.queue, true);
   queue_init(&s->audited, 4 * CONNECTIONS, false);
   if (rc == OK) rc = run(s, face, &w, e);
   dismiss(&w, s); /* whoever is still waiting is answered or let go, so that no connection is suspended when the daemon stops */
   for (int i = 0; i < 2; i++) listener_stop(face[i]);
-  queue_destroy(&s->desk), queue_destroy(&s->work), queue_destroy(&s->talk), queue_destroy(&s->audited);
+  queue_destroy(&s->desk), queue_destroy(&s->errand), queue_destroy(&s->work), queue_destroy(&s->talk), queue_destroy(&s->audited);
   close_parts(s);
   pthread_mutex_destroy(&s->mirror_mutex), pthread_mutex_destroy(&s->desk_mutex), pthread_mutex_destroy(&s->live.mutex);
   mem_free(s);

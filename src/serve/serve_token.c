@@ -38,7 +38,7 @@ static int word(struct json j, const char *key, char *out, size_t size, bool nee
 static int role_of(struct str s, enum role *out, struct error *e) {
   for (*out = ROLE_VIEWER; *out < ROLES; (*out)++)
     if (str_eqc(s, role_name[*out])) return OK;
-  return error_set(e, E_INPUT, "a role is viewer, clinician, admin or developer");
+  return error_set(e, E_INPUT, "a role is viewer, ehr, clinician, admin or developer");
 }
 
 static int take_algorithms(struct json list, char *out, size_t size, struct error *e) {
@@ -126,7 +126,7 @@ static bool audience_fits(const struct issuer *i, struct json aud) {
   return false;
 }
 
-static bool in_time(struct json claims) {
+bool token_in_time(struct json claims) {
   double exp, nbf, now = (double)time_now() / 1e6;
   struct json before = json_get(claims, "nbf");
   if (!json_f64(json_get(claims, "exp"), &exp) || now > exp + LEEWAY_S) return false;
@@ -162,7 +162,8 @@ static void tenant_of(const struct issuer *i, struct json claims, struct identit
 static int take_claims(const struct issuer *i, enum plane plane, struct json claims, struct identity *who, struct error *e) {
   struct str sub = json_str(json_get(claims, "sub"));
   enum role role = best_role(i, claims, plane);
-  if (!str_eqc(json_str(json_get(claims, "iss")), i->issuer) || !audience_fits(i, json_get(claims, "aud")) || !in_time(claims) || !sub.n)
+  if (!str_eqc(json_str(json_get(claims, "iss")), i->issuer) || !audience_fits(i, json_get(claims, "aud")) || !token_in_time(claims) ||
+      !sub.n)
     return error_set(e, E_DENIED, "the token is not valid");
   if (role == ROLE_NONE) return error_set(e, E_DENIED, "the token has no role here");
   *who = (struct identity){.role = role,

@@ -18,6 +18,7 @@
 int tokens_open(const char *file, struct tokens **out, struct error *e) MUST_CHECK;
 void tokens_close(struct tokens *t);
 bool token_shape(struct str credential); /* three parts with dots between, beginning as a JSON object does in base64url */
+bool token_in_time(struct json claims);  /* exp, which must be there, and nbf, with a minute's leeway */
 int token_check(struct tokens *t, enum plane plane, struct str token, uint64_t address, struct identity *who, struct error *e) MUST_CHECK;
 
 /* ---- below it: one set of keys, for whoever checks tokens of another kind ---- */

@@ -47,6 +47,7 @@ static struct call *mirror_of(const struct call *c) {
   m->body = body;
   m->out = (struct buf){0};
   m->connection = NULL;
+  m->job = NULL, m->place = m->cookie = (struct buf){0};
   m->served = served_keep(c->mirror), m->mirror = NULL;
   m->shadow = true, m->input_open = false;
   m->status = 200, m->tokens_in = m->tokens_out = 0;
@@ -191,6 +192,11 @@ void metrics_text(struct server *s, struct buf *b) {
   one(b, "vitae_audit_rows_total", "counter", "Audit rows committed by this process.", atomic_load(&n->audit_rows));
   one(b, "vitae_audit_failures_total", "counter", "Answers withheld because the audit could not be written.",
       atomic_load(&n->audit_failures));
+  one(b, "vitae_cds_cards_total", "counter", "CDS Hooks cards given.", atomic_load(&n->cds_cards));
+  one(b, "vitae_cds_misses_total", "counter", "CDS Hooks requests answered with an empty list because the time was over.",
+      atomic_load(&n->cds_misses));
+  one(b, "vitae_cds_fetches_total", "counter", "Requests to FHIR servers for what prefetch did not hold.", atomic_load(&n->cds_fetches));
+  one(b, "vitae_cds_feedback_total", "counter", "Cards of which feedback came.", atomic_load(&n->cds_feedback));
   one(b, "vitae_body_bytes", "gauge", "Bytes of request bodies in memory.", atomic_load(&n->body_bytes));
   one(b, "vitae_uptime_seconds", "gauge", "Seconds since the start.", (uint64_t)(time_monotonic() - s->started));
   struct served *live = fleet_live(s->fleet);

@@ -73,6 +73,12 @@ static int teardown(void **state) {
   return status;
 }
 
+#define CDS_REQUEST                                                                                                              \
+  "{\"hook\":\"patient-view\",\"hookInstance\":\"d1577c69-dfbe-44ad-ba6d-3e05e953b2ea\",\"context\":{\"userId\":\"Practitioner/" \
+  "1\",\"patientId\":\"7\"},\"prefetch\":{\"patient\":{\"resourceType\":\"Patient\",\"id\":\"7\"}}}"
+#define CDS_FEEDBACK                                                                                                             \
+  "{\"feedback\":[{\"card\":\"d1577c69-dfbe-44ad-ba6d-3e05e953b2ea\",\"outcome\":\"overridden\",\"outcomeTimestamp\":\"2020-12-" \
+  "16T20:05:31Z\"}]}"
 /* A route's target that answers 200 to whoever may have it, and its body. */
 #define CHAT_PATIENT                                                                                                                   \
   "\"messages\":[{\"role\":\"user\",\"content\":\"{\\\"events\\\":[{\\\"time\\\":\\\"2020-01-01T08:00:00\\\",\\\"code\\\":\\\"LOINC//" \
@@ -83,7 +89,9 @@ static const char *concrete(const struct route *r, const char *model, char targe
   const char *version = r->dialect == DIALECT_AZURE       ? "?api-version=2024-10-21"
                         : r->dialect == DIALECT_INFERENCE ? "?api-version=2024-05-01-preview"
                                                           : "";
-  const char *value = at && strncmp(at, "{id}", 4) == 0            ? subject
+  bool cds = r->dialect == DIALECT_CDS;
+  const char *value = cds                                          ? "vitae-risk"
+                      : at && strncmp(at, "{id}", 4) == 0          ? subject
                       : at && strncmp(at, "{calculator}", 12) == 0 ? "bmi"
                       : at && strncmp(at, "{name}", 6) == 0        ? "death-1y"
                                                                    : model;
@@ -93,7 +101,9 @@ static const char *concrete(const struct route *r, const char *model, char targe
     snprintf(target, 256, "%s%s", p, version);
   if (strstr(p, "/info")) snprintf(target + strlen(target), 64, "&model=%s", model);
   if (strcmp(r->method, "POST") != 0) return NULL;
-  if (strcmp(p, "/v1/ask") == 0)
+  if (cds)
+    snprintf(body, 1024, "%s", strstr(p, "feedback") ? CDS_FEEDBACK : CDS_REQUEST);
+  else if (strcmp(p, "/v1/ask") == 0)
     snprintf(body, 1024, "{\"subject\":\"%s\",\"question\":\"How old is this patient?\"}", subject);
   else if (str_ends(str_c(p), STR("/draft")))
     snprintf(body, 1024, "{\"kind\":\"visit\"}");
