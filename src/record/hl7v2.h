@@ -32,10 +32,10 @@ enum { HL7V2_MESSAGE_LIMIT = 32 << 20, HL7V2_SEGMENTS = 100000, HL7V2_FIELDS = 6
 struct hl7v2_cancelled;
 struct hl7v2_options {
   const struct hl7v2_tables *tables;
-  bool identities;                         /* only what tells who persons are, for the pass before */
-  size_t message_limit;                    /* bytes; 0 = HL7V2_MESSAGE_LIMIT */
-  const struct hl7v2_cancelled *cancelled; /* hl7v2_read's own: visits that a later message of the same run takes back, */
-  uint64_t sequence;                       /* and the number of the message in the run */
+  bool identities;                   /* only what tells who persons are, for the pass before */
+  size_t message_limit;              /* bytes; 0 = HL7V2_MESSAGE_LIMIT */
+  struct hl7v2_cancelled *cancelled; /* of hl7v2_read and hl7v2_take_all: what a later message of the same run takes back, */
+  uint64_t sequence;                 /* and the number of the message in the run */
 };
 /* A file, or a directory whose files are all looked at; plain or gzip. One that holds no message is a reject of its own. */
 int hl7v2_read(const struct hl7v2_options *o, const char *path, const struct record_sink *sink, struct record_stats *stats,
@@ -53,13 +53,23 @@ struct hl7v2_answer {
   char field, marks[5]; /* the sender's separators */
   struct str application, facility, to_application, to_facility; /* MSH-3 to 6, as they came */
   struct str control, trigger, processing, version, charset;     /* MSH-10, 9.2, 11, 12, 18 */
-  struct hl7v2_problem problem[HL7V2_PROBLEMS];                  /* with AA: what was left out of a message that was taken */
+  struct str type;                                               /* MSH-9.1 */
+  struct str person, replaced;                  /* the key of PID, and that of MRG in a merge: in `arena`; of a message that was taken */
+  struct hl7v2_problem problem[HL7V2_PROBLEMS]; /* with AA: what was left out of a message that was taken */
   int problems;
 };
 /* One message, without its frame. Pure: no I/O. `arena` holds what is decoded, for one message; `name` stands in for the file in rejects. OK
  * also when the message was rejected: `answer` and the sink say so. < 0 only when the sink stops the run or memory ends. */
 int hl7v2_take(const struct hl7v2_options *o, struct arena *a, struct str message, uint32_t file, uint64_t row, const char *name,
                const struct record_sink *sink, struct record_stats *stats, struct hl7v2_answer *answer, struct error *e) MUST_CHECK;
+/* A run of messages from memory, in their order: as hl7v2_take, but what a later one takes back (a visit, an order) is known to the earlier
+ * ones. What is wrong with a message goes to the sink alone. */
+int hl7v2_take_all(const struct hl7v2_options *o, const struct str *message, size_t n, const char *name, const struct record_sink *sink,
+                   struct record_stats *stats, struct error *e) MUST_CHECK;
+/* A field of the first segment of that name, as it came (not decoded); STR_NONE: absent, empty, or no message. No memory is taken. */
+struct str hl7v2_raw(struct str message, const char segment[4], int field);
+/* Adds a problem of the caller's own (segment and reason: our words), as long as there is room. */
+void hl7v2_problem_add(struct hl7v2_answer *answer, const char *code, const char *segment, int field, const char *reason, int condition);
 /* Appends the answer's message: MSH, MSA and one ERR a problem. `id` = this program's own control id, `now` = us since 1970. */
 void hl7v2_acknowledge(const struct hl7v2_answer *answer, struct str id, int64_t now, struct buf *out);
 

@@ -20,6 +20,11 @@ static void stamp(struct buf *out, int64_t now) {
   buf_printf(out, "%04d%02d%02d%02d%02d%02d", y, m, d, (int)(s / 3600), (int)(s / 60 % 60), (int)(s % 60));
 }
 
+void hl7v2_problem_add(struct hl7v2_answer *a, const char *code, const char *segment, int field, const char *reason, int condition) {
+  a->code = code;
+  if (a->problems < HL7V2_PROBLEMS) a->problem[a->problems++] = (struct hl7v2_problem){segment, field, reason, condition};
+}
+
 static void problem(const struct hl7v2_answer *a, const struct hl7v2_problem *p, struct buf *out) {
   char f = a->field, c = a->marks[0];
   buf_printf(out, "ERR%c%c", f, f);

@@ -94,14 +94,22 @@ int hl7v2_take_al1(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) { return
 
 /* ---- observations ---- */
 
-int hl7v2_take_orc(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) {
+uint64_t hl7v2_order_of(struct hl7v2 *h) {
+  struct str number = hl7v2_part(&h->m, h->at->field[h->at->field[2].n ? 2 : 3], 1, 1);
+  return number.n ? hash64(number.p, number.n, hash64(h->person.p, h->person.n, 11)) | 1 : 0;
+}
+
+int hl7v2_take_orc(struct hl7v2 *h, const struct hl7v2_row *row) {
   struct record_time t;
+  h->order = hl7v2_order_of(h);
+  h->order_off = hl7v2_cancels_order(h->tables, row->field[1]);
   if (hl7v2_when(h, 15, &t) || hl7v2_when(h, 9, &t)) h->when = t;
   return OK;
 }
 
-int hl7v2_take_obr(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) {
+int hl7v2_take_obr(struct hl7v2 *h, const struct hl7v2_row *row) {
   struct record_time t = {.us = TIME_STATIC};
+  h->order_off = str_eqc(row->field[25], "X");
   if (!hl7v2_when(h, 7, &t)) hl7v2_when(h, 22, &t);
   h->observed = t;
   return OK;
@@ -220,7 +228,7 @@ static int value(struct hl7v2 *h, const struct hl7v2_coded *c, struct record_tim
 int hl7v2_take_obx(struct hl7v2 *h, const struct hl7v2_row *row) {
   struct hl7v2_coded c;
   struct record_time when;
-  if (row->field[11].n && hl7v2_not_done(h->tables, row->field[11])) return hl7v2_drop(h, 11);
+  if (h->order_off || (row->field[11].n && hl7v2_not_done(h->tables, row->field[11]))) return hl7v2_drop(h, 11);
   int rc = hl7v2_code(h, row->field[3], &c);
   TRY(rc);
   if (!rc) return hl7v2_reject(h, 3, "no code", 101);
@@ -235,6 +243,7 @@ int hl7v2_take_obx(struct hl7v2 *h, const struct hl7v2_row *row) {
 int hl7v2_take_rxe(struct hl7v2 *h, const struct hl7v2_row *row) {
   struct hl7v2_coded c;
   struct record_time when;
+  if (h->order_off || hl7v2_taken_back(h->o->cancelled, HL7V2_UNDO_ORDER, h->order, h->sequence)) return hl7v2_drop(h, 2);
   int rc = hl7v2_code(h, row->field[2], &c);
   TRY(rc);
   if (!rc) return hl7v2_reject(h, 2, "no code", 101);

@@ -52,10 +52,14 @@ int hl7v2_person_rank(const struct hl7v2_tables *t, struct str type, struct str 
 bool hl7v2_merges(const struct hl7v2_tables *t, struct str trigger);                        /* MRG names the same person as PID */
 bool hl7v2_not_done(const struct hl7v2_tables *t, struct str status);                       /* OBX-11 */
 
-/* Visits that a later message of the run takes back (A11, A13 …): hash of person and visit -> number of the last such message. */
-enum hl7v2_undo { HL7V2_UNDO_NONE, HL7V2_UNDO_START, HL7V2_UNDO_END };
+bool hl7v2_cancels_order(const struct hl7v2_tables *t, struct str control); /* ORC-1 */
+
+/* Visits and orders that a later message of the run takes back (A11, A13, ORC-1 = CA …): hash of person and number -> number of the last
+ * such message. */
+enum hl7v2_undo { HL7V2_UNDO_NONE, HL7V2_UNDO_START, HL7V2_UNDO_END, HL7V2_UNDO_ORDER };
+enum { HL7V2_UNDOS = HL7V2_UNDO_ORDER + 1 };
 enum hl7v2_undo hl7v2_undoes(const struct hl7v2_tables *t, struct str trigger);
-bool hl7v2_taken_back(const struct hl7v2_cancelled *c, enum hl7v2_undo what, uint64_t visit, uint64_t sequence);
+bool hl7v2_taken_back(struct hl7v2_cancelled *c, enum hl7v2_undo what, uint64_t which, uint64_t sequence);
 
 struct hl7v2 {
   const struct hl7v2_options *o;
@@ -76,7 +80,8 @@ struct hl7v2 {
   struct buf text;                          /* lines of a report that go on over OBX segments */
   struct str text_code;
   struct record_time text_time;
-  uint64_t visit; /* hash of the visit's number; 0 = none yet */
+  uint64_t visit, order; /* hash of the visit's number, of the order's; 0 = none yet */
+  bool order_off;        /* the order is cancelled: by this ORC, or by OBR-25 */
 };
 /* hl7v2_emit.c; < 0 always stops the run */
 int hl7v2_emit(struct hl7v2 *h, struct record *r, int field) MUST_CHECK;
@@ -105,6 +110,7 @@ hl7v2_handler hl7v2_take_pid, hl7v2_take_mrg, hl7v2_take_nk1, hl7v2_take_in1, hl
 int hl7v2_text_end(struct hl7v2 *h) MUST_CHECK; /* hands over the report that was being collected */
 /* The visit of a message as a hash, without taking anything: for cancellations. */
 uint64_t hl7v2_visit_of(struct hl7v2 *h);
+uint64_t hl7v2_order_of(struct hl7v2 *h); /* of the ORC at hand */
 struct hl7v2_segment_kind {
   char name[4];
   hl7v2_handler *take;

@@ -168,7 +168,8 @@ static int life(struct hl7v2 *h) {
 
 int hl7v2_take_pid(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) {
   h->person = person_key(h);
-  h->visit = 0;
+  h->visit = h->order = 0;
+  h->order_off = false;
   h->observed = (struct record_time){.us = TIME_STATIC};
   if (!h->person.n) return hl7v2_reject(h, 3, "no identifier that names the person", 101);
   TRY(numbers(h, 3, IDENTIFIER_MRN, true));
@@ -202,7 +203,9 @@ int hl7v2_take_mrg(struct hl7v2 *h, const struct hl7v2_row *row) {
       struct number n;
       if (!number_of(h, hl7v2_repetition(&h->m, &rest), &n) || hl7v2_person_rank(h->tables, n.type, n.local) == INT_MAX) continue;
       struct record r = {.kind = RECORD_SAME, .text = key_of(h, &n), .value = NAN, .time.us = TIME_STATIC};
-      if (!str_eq(r.text, h->person)) TRY(hl7v2_emit(h, &r, fields[i]));
+      if (str_eq(r.text, h->person)) continue;
+      h->answer->replaced = r.text;
+      TRY(hl7v2_emit(h, &r, fields[i]));
     }
   }
   TRY(numbers(h, 1, IDENTIFIER_MRN, true));

@@ -35,6 +35,7 @@ static void head(struct hl7v2 *h, const struct hl7v2_row *msh) {
   a->application = msh->field[3], a->facility = msh->field[4];
   a->to_application = msh->field[5], a->to_facility = msh->field[6];
   a->trigger = hl7v2_part(&h->m, msh->field[9], 2, 1);
+  a->type = hl7v2_part(&h->m, msh->field[9], 1, 1);
   a->control = msh->field[10], a->charset = msh->field[18];
   a->processing = hl7v2_part(&h->m, msh->field[11], 1, 1), a->version = hl7v2_part(&h->m, msh->field[12], 1, 1);
   h->trigger = a->trigger;
@@ -93,7 +94,7 @@ static int segment(struct hl7v2 *h, const struct hl7v2_segment *s, uint64_t *per
   if (memcmp(s->name, "MSH", 4) == 0) return hl7v2_reject(h, 0, "a message inside a message", 100);
   if (!pid && kind->take && !h->person.n && memcmp(s->name, "EVN", 4) != 0) return OK; /* its PID was refused, or there is none */
   if (kind->take) TRY(kind->take(h, row));
-  if (pid && h->person.n) ++*persons;
+  if (pid && h->person.n && ++*persons == 1) h->answer->person = h->person;
   return leftovers(h, kind, row);
 }
 
@@ -136,33 +137,100 @@ int hl7v2_take(const struct hl7v2_options *o, struct arena *a, struct str messag
 /* ---- what later messages take back ---- */
 
 struct hl7v2_cancelled {
-  struct map64 start, end; /* visit -> number of the last message that takes it back */
+  struct map64 last[HL7V2_UNDOS]; /* visit or order -> number of the last message that takes it back */
+  struct map64 met[HL7V2_UNDOS];  /* those of which the run held what was taken back */
 };
 
-bool hl7v2_taken_back(const struct hl7v2_cancelled *c, enum hl7v2_undo what, uint64_t visit, uint64_t sequence) {
+static void cancelled_init(struct hl7v2_cancelled *c) {
+  for (int i = 0; i < HL7V2_UNDOS; i++) map64_init(&c->last[i]), map64_init(&c->met[i]);
+}
+static void cancelled_release(struct hl7v2_cancelled *c) {
+  for (int i = 0; i < HL7V2_UNDOS; i++) map64_release(&c->last[i]), map64_release(&c->met[i]);
+}
+
+bool hl7v2_taken_back(struct hl7v2_cancelled *c, enum hl7v2_undo what, uint64_t which, uint64_t sequence) {
   uint64_t at;
-  if (!c || !visit) return false;
-  return map64_get(what == HL7V2_UNDO_START ? &c->start : &c->end, (int64_t)visit, &at) && at > sequence;
+  if (!c || !which || !map64_get(&c->last[what], (int64_t)which, &at) || at <= sequence) return false;
+  uint64_t *met = map64_put(&c->met[what], (int64_t)which, NULL); /* no memory: one more is reported, nothing is lost */
+  if (met) *met = 1;
+  return true;
 }
 
 static int nobody(void *ctx UNUSED, const struct record *r UNUSED, struct error *e UNUSED) { return OK; }
 
-/* Which visit does this message take back? 0 = none. */
-static uint64_t cancels(struct hl7v2 *h, struct str bytes, enum hl7v2_undo *what) {
+static int note(struct hl7v2 *h, struct hl7v2_cancelled *c, enum hl7v2_undo what, uint64_t which) {
+  if (!which) return OK;
+  uint64_t *at = map64_put(&c->last[what], (int64_t)which, NULL);
+  if (!at) return error_set(h->e, E_NOMEM, "no memory for what is cancelled");
+  *at = h->sequence;
+  return OK;
+}
+
+/* Which visit and which orders does this message take back? */
+static int cancels(struct hl7v2 *h, struct str bytes, struct hl7v2_cancelled *c) {
   struct hl7v2_row *row = &h->cut;
-  uint64_t visit = 0;
-  if (!ready(h, bytes) || !wanted(h)) return 0;
-  *what = hl7v2_undoes(h->tables, h->trigger);
-  if (*what == HL7V2_UNDO_NONE) return 0;
+  if (!ready(h, bytes) || !wanted(h)) return OK;
+  enum hl7v2_undo undo = hl7v2_undoes(h->tables, h->trigger);
   for (uint32_t i = 1; i < h->m.n; i++) {
-    bool pid = memcmp(h->m.segment[i].name, "PID", 4) == 0, pv1 = memcmp(h->m.segment[i].name, "PV1", 4) == 0;
-    if (!pid && !pv1) continue;
+    const char *name = h->m.segment[i].name;
+    bool pid = memcmp(name, "PID", 4) == 0, pv1 = memcmp(name, "PV1", 4) == 0, orc = memcmp(name, "ORC", 4) == 0;
+    if (!pid && !orc && (!pv1 || undo == HL7V2_UNDO_NONE)) continue;
     hl7v2_cut(&h->m, &h->m.segment[i], row);
     h->at = row;
-    if (pid && hl7v2_take_pid(h, row) < 0) return 0;
-    if (pv1 && h->person.n) visit = hl7v2_visit_of(h);
+    if (pid) TRY(hl7v2_take_pid(h, row));
+    if (pv1 && h->person.n) TRY(note(h, c, undo, hl7v2_visit_of(h)));
+    if (orc && h->person.n && hl7v2_cancels_order(h->tables, row->field[1])) TRY(note(h, c, HL7V2_UNDO_ORDER, hl7v2_order_of(h)));
   }
-  return visit;
+  return OK;
+}
+
+static int note_message(const struct hl7v2_options *o, struct arena *a, struct str bytes, struct hl7v2_cancelled *to, uint64_t sequence,
+                        struct error *e) {
+  struct record_stats none = {0};
+  struct hl7v2_answer answer = {.code = "AE"};
+  struct record_sink quiet = {.record = nobody};
+  struct hl7v2 h = {
+      .o = o, .tables = o->tables, .sink = &quiet, .stats = &none, .e = e, .arena = a, .name = "", .answer = &answer, .sequence = sequence};
+  return cancels(&h, bytes, to);
+}
+
+/* ---- from memory ---- */
+
+int hl7v2_take_all(const struct hl7v2_options *o, const struct str *message, size_t n, const char *name, const struct record_sink *sink,
+                   struct record_stats *stats, struct error *e) {
+  struct hl7v2_cancelled back;
+  struct hl7v2_options own = *o;
+  struct arena a;
+  int rc = OK;
+  cancelled_init(&back);
+  arena_init(&a, MESSAGE_MEMORY(o->message_limit ? o->message_limit : HL7V2_MESSAGE_LIMIT), ARENA_WIPE);
+  own.cancelled = &back;
+  for (size_t i = 0; rc == OK && !o->identities && i < n; i++) rc = note_message(&own, &a, message[i], &back, i + 1, e), arena_reset(&a);
+  for (size_t i = 0; rc == OK && i < n; i++) {
+    struct hl7v2_answer answer;
+    own.sequence = i + 1;
+    rc = hl7v2_take(&own, &a, message[i], 0, i + 1, name, sink, stats, &answer, e);
+    arena_reset(&a);
+  }
+  arena_free(&a);
+  cancelled_release(&back);
+  return rc;
+}
+
+struct str hl7v2_raw(struct str message, const char segment[4], int field) {
+  struct str rest = message;
+  char sep = message.n > 3 ? message.p[3] : '|';
+  bool msh = memcmp(segment, "MSH", 4) == 0;
+  while (rest.n) {
+    size_t n = 0;
+    while (n < rest.n && rest.p[n] != '\r' && rest.p[n] != '\n') n++;
+    struct str line = {rest.p, n}, f = STR_NONE;
+    rest = n < rest.n ? (struct str){rest.p + n + 1, rest.n - n - 1} : STR_NONE;
+    if (line.n < 4 || memcmp(line.p, segment, 3) != 0 || line.p[3] != sep) continue;
+    for (int i = msh ? 1 : 0; i <= field; i++) f = line.p ? str_cut(&line, sep) : STR_NONE;
+    return hl7v2_is_null(f) ? STR_NONE : f;
+  }
+  return STR_NONE;
 }
 
 /* ---- files ---- */
@@ -188,21 +256,6 @@ static void refuse_file(struct feed *f, const char *field, const char *reason) {
   if (f->sink->reject) f->sink->reject(f->sink->ctx, &(struct record_reject){f->path, f->messages ? f->messages : 1, field, reason});
 }
 
-static int note_message(struct feed *f, struct str bytes) {
-  struct record_stats none = {0};
-  struct hl7v2_answer answer = {.code = "AE"};
-  struct record_sink quiet = {.record = nobody};
-  enum hl7v2_undo what = HL7V2_UNDO_NONE;
-  struct hl7v2 h = {
-      .o = &f->o, .tables = f->o.tables, .sink = &quiet, .stats = &none, .e = f->e, .arena = &f->arena, .name = "", .answer = &answer};
-  uint64_t visit = cancels(&h, bytes, &what);
-  if (!visit) return OK;
-  uint64_t *at = map64_put(what == HL7V2_UNDO_START ? &f->note->start : &f->note->end, (int64_t)visit, NULL);
-  if (!at) return error_set(f->e, E_NOMEM, "no memory for cancelled visits");
-  *at = f->sequence;
-  return OK;
-}
-
 static int flush(struct feed *f) {
   struct hl7v2_answer answer;
   if (!f->in) return OK;
@@ -212,7 +265,7 @@ static int flush(struct feed *f) {
   if (f->message.failed) return error_set(f->e, E_NOMEM, "no memory for a message");
   struct str bytes = {f->message.p, f->message.n};
   f->o.sequence = f->sequence;
-  int rc = f->note ? note_message(f, bytes)
+  int rc = f->note ? note_message(&f->o, &f->arena, bytes, f->note, f->sequence, f->e)
                    : hl7v2_take(&f->o, &f->arena, bytes, f->file, f->messages, f->path, f->sink, f->stats, &answer, f->e);
   arena_reset(&f->arena);
   mem_wipe(f->message.p, f->message.n);
@@ -320,10 +373,18 @@ static int every_file(struct feed *f, const struct str *list, size_t n) {
   return OK;
 }
 
+/* Cancellations of what this run did not hold: it may lie in the store since an earlier ingest, so they may not pass unseen. */
+static void unmet(struct feed *f, const struct hl7v2_cancelled *c) {
+  static const char *const field[HL7V2_UNDOS] = {"", "PV1.19", "PV1.19", "ORC.1"};
+  for (int i = HL7V2_UNDO_START; i < HL7V2_UNDOS; i++)
+    for (size_t k = c->met[i].count; k < c->last[i].count; k++)
+      refuse_file(f, field[i], "takes back what is not in this run: what an earlier ingest stored stays until the store is made anew");
+}
+
 int hl7v2_read(const struct hl7v2_options *o, const char *path, const struct record_sink *sink, struct record_stats *stats,
                struct error *e) {
   struct record_stats own = {0};
-  struct hl7v2_cancelled back = {{0}, {0}};
+  struct hl7v2_cancelled back;
   struct feed f = {
       .o = *o, .sink = sink, .stats = stats ? stats : &own, .e = e, .limit = o->message_limit ? o->message_limit : HL7V2_MESSAGE_LIMIT};
   struct arena a;
@@ -331,8 +392,7 @@ int hl7v2_read(const struct hl7v2_options *o, const char *path, const struct rec
   size_t n;
   arena_init(&a, 0, 0);
   arena_init(&f.arena, MESSAGE_MEMORY(f.limit), ARENA_WIPE);
-  map64_init(&back.start);
-  map64_init(&back.end);
+  cancelled_init(&back);
   int rc = file_list(&a, path, &list, &n, e);
   for (size_t i = 0; rc == OK && i < n; i++) f.total += (uint64_t)(file_size(list[i].p) > 0 ? file_size(list[i].p) : 0);
   if (rc == OK && !o->identities) {
@@ -342,8 +402,8 @@ int hl7v2_read(const struct hl7v2_options *o, const char *path, const struct rec
     f.o.cancelled = &back;
   }
   if (rc == OK) rc = every_file(&f, list, n);
-  map64_release(&back.start);
-  map64_release(&back.end);
+  if (rc == OK && !o->identities) unmet(&f, &back);
+  cancelled_release(&back);
   buf_release(&f.message);
   arena_free(&f.arena);
   arena_free(&a);

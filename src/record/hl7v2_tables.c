@@ -16,7 +16,7 @@ struct pairs {
 };
 struct hl7v2_tables {
   struct arena a;
-  struct list processing, cancels_admission, cancels_discharge, person, authorities, not_done, merges;
+  struct list processing, cancels_admission, cancels_discharge, cancels_order, person, authorities, not_done, merges;
   struct pairs classes, ethnicity, systems;
   struct str type[LIST];
   struct list trigger[LIST];
@@ -82,6 +82,7 @@ static int one(struct hl7v2_tables *t, struct str key, struct json v, struct err
                {"cancels_admission", &t->cancels_admission},
                {"person", &t->person},
                {"cancels_discharge", &t->cancels_discharge},
+               {"cancels_order", &t->cancels_order},
                {"authorities", &t->authorities},
                {"not_done", &t->not_done},
                {"merges", &t->merges}};
@@ -162,6 +163,7 @@ bool hl7v2_message_known(const struct hl7v2_tables *t, struct str type, struct s
 
 bool hl7v2_processing_ok(const struct hl7v2_tables *t, struct str id) { return in(&t->processing, id); }
 bool hl7v2_merges(const struct hl7v2_tables *t, struct str trigger) { return in(&t->merges, trigger); }
+bool hl7v2_cancels_order(const struct hl7v2_tables *t, struct str control) { return in(&t->cancels_order, control); }
 bool hl7v2_not_done(const struct hl7v2_tables *t, struct str status) { return in(&t->not_done, status); }
 struct str hl7v2_class(const struct hl7v2_tables *t, struct str code) {
   return look(&t->classes, code);

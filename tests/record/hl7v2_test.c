@@ -415,6 +415,70 @@ TEST(a_cancelled_admission_is_none) {
   catcher_close(&c);
 }
 
+#define RDE(control, number) \
+  MSH "RDE^O11^RDE_O11|M" number "|P|2.5.1\r" PID "ORC|" control "|" number "^HIS\rRXE|^^^20190304|6809^Metformin^RXNORM|500||mg\r"
+TEST(a_cancelled_order_is_none) {
+  struct catcher c;
+  read_text(&c, RDE("NW", "11"));
+  assert_int_equal(count_code(&c, "RXNORM//6809"), 1);
+  catcher_close(&c);
+  read_text(&c, RDE("NW", "11") RDE("NW", "12") RDE("CA", "11"));
+  assert_int_equal(count_code(&c, "RXNORM//6809"), 1); /* the other one */
+  assert_int_equal(c.rejects_n, 0);
+  catcher_close(&c);
+  c = (struct catcher){0};
+  take(&c, RDE("OC", "11"));
+  assert_int_equal(count_code(&c, "RXNORM//6809"), 0);
+  assert_string_equal(answer.code, "AA");
+  catcher_close(&c);
+  c = (struct catcher){0};
+  take(&c, MSH "ORU^R01|M|P|2.5.1\r" PID
+               "OBR|1|||24323-8^CMP^LN|||20190305||||||||||||||||||X\rOBX|1|NM|2160-0^Crea^LN||1.1|mg/dL|||||F\r"
+               "OBR|2|||24323-8^CMP^LN|||20190305||||||||||||||||||F\rOBX|1|NM|718-7^Hb^LN||11|g/dL|||||F\r");
+  assert_int_equal(count_code(&c, "LOINC//2160-0"), 0);
+  assert_int_equal(count_code(&c, "LOINC//718-7"), 1);
+  catcher_close(&c);
+}
+
+TEST(a_cancellation_of_an_earlier_run_is_named) {
+  struct catcher c;
+  read_text(&c, VISIT("A11", ""));
+  assert_true(c.rejects_n == 1 && refused(&c, "PV1.19", "not in this run"));
+  catcher_close(&c);
+  read_text(&c, VISIT("A01", "") VISIT("A11", ""));
+  assert_int_equal(c.rejects_n, 0);
+  catcher_close(&c);
+  read_text(&c, RDE("CA", "11"));
+  assert_true(c.rejects_n == 1 && refused(&c, "ORC.1", "not in this run"));
+  catcher_close(&c);
+}
+
+TEST(a_run_from_memory) {
+  struct catcher c = {0};
+  const struct str m[] = {STR(VISIT("A01", "")), STR("no message"), STR(RDE("NW", "11")), STR(RDE("CA", "11")), STR(VISIT("A11", ""))};
+  tables_ready();
+  catcher_open(&c);
+  assert_int_equal(hl7v2_take_all(&options, m, 5, "run", &c.sink, &c.stats, &c.error), OK);
+  assert_int_equal(count_code(&c, "ENCOUNTER//IMP") + count_code(&c, "RXNORM//6809"), 0);
+  assert_int_equal(c.rejects_n, 1);
+  assert_int_equal(count_kind(&c, RECORD_BIRTH), 4);
+  catcher_close(&c);
+  c = (struct catcher){0};
+  catcher_open(&c);
+  assert_int_equal(hl7v2_take_all(&options, m, 3, "run", &c.sink, &c.stats, &c.error), OK);
+  assert_int_equal(count_code(&c, "ENCOUNTER//IMP") + count_code(&c, "RXNORM//6809"), 2);
+  catcher_close(&c);
+}
+
+TEST(fields_as_they_came) {
+  struct str m = STR("MSH|^~\\&|A|F|B|G|2019||ADT^A01|ID7|P|2.5\rPID|1||7^^^H||X^\\T\\Y|\"\"\rPV1|1\r");
+  assert_true(str_eqc(hl7v2_raw(m, "MSH", 2), "^~\\&") && str_eqc(hl7v2_raw(m, "MSH", 3), "A"));
+  assert_true(str_eqc(hl7v2_raw(m, "MSH", 10), "ID7") && str_eqc(hl7v2_raw(m, "PID", 3), "7^^^H"));
+  assert_true(str_eqc(hl7v2_raw(m, "PID", 5), "X^\\T\\Y") && !hl7v2_raw(m, "PID", 6).p && !hl7v2_raw(m, "PID", 60).p);
+  assert_true(str_eqc(hl7v2_raw(m, "PV1", 1), "1") && !hl7v2_raw(m, "PV1", 19).p && !hl7v2_raw(m, "OBX", 1).p);
+  assert_true(!hl7v2_raw(STR(""), "PID", 3).p && !hl7v2_raw(STR("PI"), "PID", 3).p);
+}
+
 TEST(the_pass_before_knows_persons_only) {
   struct catcher c;
   options.identities = true;
@@ -509,6 +573,10 @@ int main(void) {
                                      cmocka_unit_test(files_that_are_wrong),
                                      cmocka_unit_test(an_overlong_message_costs_itself),
                                      cmocka_unit_test(a_cancelled_admission_is_none),
+                                     cmocka_unit_test(a_cancelled_order_is_none),
+                                     cmocka_unit_test(a_cancellation_of_an_earlier_run_is_named),
+                                     cmocka_unit_test(a_run_from_memory),
+                                     cmocka_unit_test(fields_as_they_came),
                                      cmocka_unit_test(the_pass_before_knows_persons_only),
                                      cmocka_unit_test(frames_come_in_any_pieces),
                                      cmocka_unit_test(a_table_that_is_wrong_is_named),
