@@ -11,6 +11,8 @@ static const char database_help[] =
 static const struct cli_option serve_options_table[] = {
     {"listen", CLI_TEXT, "HOST:PORT", "the hospital's plane; default 127.0.0.1:8080; port 0: any free one"},
     {"developer-listen", CLI_TEXT, "HOST:PORT", "the developers' plane (OpenAI and Azure dialects); without it there is none"},
+    {"mllp", CLI_TEXT, "HOST:PORT", "take HL7 v2 messages over MLLP (with the TLS options, over TLS)"},
+    {"mllp-settings", CLI_TEXT, "FILE", "what becomes of them (docs/hospital-plane.md); default SITE/mllp.json, if there is one"},
     {"model", CLI_TEXT, "VERSION", "default: the live version"},
     {"database", CLI_TEXT, "URL", database_help},
     {"oidc", CLI_TEXT, "FILE", "trusted issuers of bearer tokens (docs/foundry.md)"},
@@ -56,17 +58,25 @@ static void ready(void *ctx, int port, int developer_port) {
     int host = colon ? (int)(colon - at[i]) : (int)strlen(at[i]);
     printf(i ? "Developers: %s://%.*s:%d/openai/v1/\n" : "Vitae serves %s://%.*s:%d/ (Ctrl-C stops it)\n", scheme, host, at[i], ports[i]);
   }
+  if (o->mllp_listen) {
+    const char *colon = strrchr(o->mllp_listen, ':');
+    printf("HL7 v2 (MLLP): %.*s:%d\n", colon ? (int)(colon - o->mllp_listen) : 0, o->mllp_listen, *o->mllp_port);
+  }
   fflush(stdout);
 }
 
 static int run_serve(struct cli *c, struct error *e) {
   struct site s;
   TRY(site_open(c->arg[0], &s, e));
+  int mllp_port = 0;
   int64_t body = cli_integer(c, "body-limit", 8);
   if (body < 1 || body > 128) return error_set(e, E_USAGE, "--body-limit is 1 to 128 MiB");
   struct serve_options o = {.site = s.path,
                             .listen = cli_text(c, "listen", "127.0.0.1:8080"),
                             .developer_listen = cli_text(c, "developer-listen", NULL),
+                            .mllp_listen = cli_text(c, "mllp", NULL),
+                            .mllp_settings = cli_text(c, "mllp-settings", NULL),
+                            .mllp_port = &mllp_port,
                             .version = cli_text(c, "model", NULL),
                             .database = cli_text(c, "database", NULL),
                             .oidc = cli_text(c, "oidc", NULL),

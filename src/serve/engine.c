@@ -16,7 +16,7 @@
 #include "kernel/kernel.h"
 #include "model/model.h"
 #include "predict/predict.h"
-#include "record/record.h"
+#include "record/hl7v2.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 #include "vitae.h"
@@ -47,7 +47,8 @@ struct vitae_session {
   struct json_parser *parser;
   struct record_stats stats;
   struct deid_counts counts;
-  bool sealed, kind_fhir;
+  bool sealed;
+  const char *source; /* what the wall calls the records' kind */
   bool (*cancelled)(void *ctx);
   void *cancel_ctx;
 };
@@ -256,13 +257,15 @@ static int session_open(const vitae_engine *en, vitae_session *s, struct error *
   return timeline_memory_new(&s->timeline, e);
 }
 
-/* FHIR passes the wall as an open source (codes must fit their system's shape), an event list as a declared one; a session is one of the two. */
-static int open_wall(vitae_session *s, bool fhir, struct error *e) {
+/* FHIR and HL7 v2 pass the wall as open sources (codes must fit their system's shape), an event list as a declared one; a session is one of
+ * them. */
+static int open_wall(vitae_session *s, const char *source, struct error *e) {
   struct event_sink out = {.ctx = s->timeline, .event = timeline_memory_append};
-  if (s->wall && s->kind_fhir != fhir) return error_set(e, E_USAGE, "a session takes FHIR or an event list, not both");
+  if (s->sealed) return error_set(e, E_USAGE, "records can only be added before the first answer");
+  if (s->wall && strcmp(s->source, source) != 0) return error_set(e, E_USAGE, "a session takes records of one kind");
   if (s->wall) return OK;
-  s->kind_fhir = fhir;
-  return deid_open(&s->engine->policy, s->vault, fhir ? "fhir" : "request", &out, &s->wall, e);
+  s->source = source;
+  return deid_open(&s->engine->policy, s->vault, source, &out, &s->wall, e);
 }
 
 int vitae_session_open(const vitae_engine *en, vitae_session **out, struct vitae_error *err) {
@@ -293,8 +296,7 @@ void session_cancel(vitae_session *s, bool (*cancelled)(void *ctx), void *ctx) {
 static void count_reject(void *ctx, const struct record_reject *r) { (void)ctx, (void)r; /* record_stats counts them */ }
 
 static int add(vitae_session *s, const char *bytes, size_t n, bool fhir, struct error *e) {
-  if (s->sealed) return error_set(e, E_USAGE, "records can only be added before the first answer");
-  TRY(open_wall(s, fhir, e));
+  TRY(open_wall(s, fhir ? "fhir" : "request", e));
   struct record_sink sink = {s->wall, deid_take, count_reject, NULL, NULL};
   if (fhir) return fhir_parse(s->parser, bytes, n, n, 0, 1, "request", &sink, &s->stats, e);
   return events_parse(s->parser, bytes, n, n, &sink, &s->stats, e);
@@ -343,6 +345,14 @@ int session_records(vitae_session *s, const char *bytes, size_t n, bool fhir, st
 int engine_width(const vitae_engine *e) { return model_config(e->model)->d; }
 
 bool session_empty(const vitae_session *s) { return s->sealed && timeline_subjects(s->timeline) == 0; }
+int session_hl7v2(vitae_session *s, const struct hl7v2_options *o, const struct str *message, size_t n, struct error *e) {
+  struct hl7v2_options learn = *o;
+  struct record_stats none = {0};
+  TRY(open_wall(s, "hl7v2", e));
+  learn.identities = true; /* who is who, before what happened */
+  TRY(hl7v2_take_all(&learn, message, n, "feed", &(struct record_sink){s->wall, deid_learn, count_reject, NULL, NULL}, &none, e));
+  return hl7v2_take_all(o, message, n, "feed", &(struct record_sink){s->wall, deid_take, count_reject, NULL, NULL}, &s->stats, e);
+}
 
 int session_predict(vitae_session *s, const struct session_query *q, struct arena *a, struct prediction *out, struct error *e) {
   struct predict_options options = {.task = q->task,

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/error.h"
+#include "base/str.h"
 
 struct vitae_engine;
 struct model;
@@ -39,6 +39,9 @@ bool session_empty(const struct vitae_session *s); /* after a failed answer: not
 /* Writes the members "prediction" and "wall" into the open object. */
 int session_answer(struct vitae_session *s, const struct session_query *q, struct json_out *o, struct session_summary *sum,
                    struct error *e) MUST_CHECK;
+/* Messages of one patient (and of who was merged into him), oldest first; bad ones are passed over. */
+struct hl7v2_options;
+int session_hl7v2(struct vitae_session *s, const struct hl7v2_options *o, const struct str *message, size_t n, struct error *e) MUST_CHECK;
 int session_embed(struct vitae_session *s, bool mean, float *out, uint32_t *events, struct error *e) MUST_CHECK; /* out (width) */
 int engine_width(const struct vitae_engine *e);
 const struct model *engine_model(const struct vitae_engine *e);

@@ -27,6 +27,9 @@ struct serve_options {
   const char *tls_client_ca;      /* PEM: clients must show a certificate of it (mTLS) */
   const char *cors;               /* origins that browsers may call the developer plane from, separated by commas; NULL = none */
   const char *user;               /* after listening become this user; NULL = stay */
+  const char *mllp_listen;        /* HL7 v2 over MLLP on host:port; NULL: none (serve_mllp.h) */
+  const char *mllp_settings;      /* its JSON file; NULL: SITE/mllp.json, if there is one */
+  int *mllp_port;                 /* out, before `ready`: the port taken; or NULL */
   bool insecure;                  /* allow plain HTTP on other addresses than loopback */
   int queue;                      /* most requests waiting; default 64; beyond: 429 with Retry-After */
   int workers;                    /* model workers; default: cores, at most 8 */

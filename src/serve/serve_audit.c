@@ -106,9 +106,8 @@ static int unbill(struct audit *a, struct audit_entry *r, struct error *e) {
   return OK;
 }
 
-int audit_write(struct audit *a, struct audit_entry *rows, int n, struct error *e) {
+int audit_append(struct audit *a, struct audit_entry *rows, int n, struct error *e) {
   struct head h = {0};
-  TRY(db_begin(a->db, e)); /* the head is read inside: another process may write as well */
   int rc = db_each(a->db, "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1", NULL, 0, take_head, &h, e);
   for (int i = 0; rc == OK && i < n; i++) {
     uint8_t next[32];
@@ -118,6 +117,12 @@ int audit_write(struct audit *a, struct audit_entry *rows, int n, struct error *
     memcpy(h.hash, next, 32);
     rows[i].row = h.seq;
   }
+  return rc;
+}
+
+int audit_write(struct audit *a, struct audit_entry *rows, int n, struct error *e) {
+  TRY(db_begin(a->db, e)); /* the head is read inside: another process may write as well */
+  int rc = audit_append(a, rows, n, e);
   if (rc == OK) rc = db_commit(a->db, e);
   if (rc < 0) db_rollback(a->db);
   return rc;

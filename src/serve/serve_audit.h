@@ -27,7 +27,8 @@ struct audit;
 int audit_open(const char *site, const char *database, struct audit **out, struct error *e) MUST_CHECK;
 void audit_close(struct audit *a);
 struct db *audit_db(struct audit *a);
-int audit_write(struct audit *a, struct audit_entry *rows, int n, struct error *e) MUST_CHECK; /* one transaction, durable on return */
+int audit_write(struct audit *a, struct audit_entry *rows, int n, struct error *e) MUST_CHECK;  /* one transaction, durable on return */
+int audit_append(struct audit *a, struct audit_entry *rows, int n, struct error *e) MUST_CHECK; /* inside the caller's transaction */
 int audit_latest(struct audit *a, const struct audit_search *q, struct json_out *o, struct error *e) MUST_CHECK;
 /* Sums by key since a time; tenant "" = all. */
 int audit_usage(struct db *db, const char *tenant, int64_t since, struct json_out *o, struct error *e) MUST_CHECK;

@@ -26,7 +26,9 @@ static const char schema[] =
     "CREATE INDEX IF NOT EXISTS audit_key ON audit(key, time);"
     "CREATE TABLE IF NOT EXISTS deployments(name TEXT PRIMARY KEY, arms TEXT NOT NULL, shadow TEXT NOT NULL, changed BIGINT NOT NULL);"
     "CREATE TABLE IF NOT EXISTS quotas(key TEXT NOT NULL, minute BIGINT NOT NULL, requests BIGINT NOT NULL, tokens BIGINT NOT NULL,"
-    " PRIMARY KEY(key, minute));";
+    " PRIMARY KEY(key, minute));"
+    "CREATE TABLE IF NOT EXISTS hl7_seen(sender TEXT NOT NULL, control TEXT NOT NULL, content TEXT NOT NULL, time BIGINT NOT NULL,"
+    " PRIMARY KEY(sender, control));";
 
 static int pq_error(struct pq *q, const PGresult *r, struct error *e, const char *doing) {
   const char *state = r ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;

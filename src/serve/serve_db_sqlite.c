@@ -29,7 +29,9 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS deployments(name TEXT PRIMARY KEY, arms TEXT NOT NULL, shadow TEXT NOT NULL, changed INTEGER NOT NULL) "
     "STRICT;"
     "CREATE TABLE IF NOT EXISTS quotas(key TEXT NOT NULL, minute INTEGER NOT NULL, requests INTEGER NOT NULL, tokens INTEGER NOT NULL,"
-    " PRIMARY KEY(key, minute)) STRICT;";
+    " PRIMARY KEY(key, minute)) STRICT;"
+    "CREATE TABLE IF NOT EXISTS hl7_seen(sender TEXT NOT NULL, control TEXT NOT NULL, content TEXT NOT NULL, time INTEGER NOT NULL,"
+    " PRIMARY KEY(sender, control)) STRICT, WITHOUT ROWID;";
 /* What came later: columns that an older vitae.db lacks. Rows written before keep NULL there, and their hash does not cover them. */
 static const char *const later[] = {"ALTER TABLE keys ADD COLUMN tenant TEXT",         "ALTER TABLE keys ADD COLUMN models TEXT",
                                     "ALTER TABLE keys ADD COLUMN rpm INTEGER",         "ALTER TABLE keys ADD COLUMN tpm INTEGER",

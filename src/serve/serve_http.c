@@ -464,7 +464,7 @@ static int resolve(const struct serve_options *o, const char *listen, struct soc
   freeaddrinfo(found);
   if (!o->tls_cert && !o->insecure && !is_loopback((struct sockaddr *)out))
     return error_set(e, E_USAGE,
-                     "plain HTTP is for loopback only: give --tls-cert and --tls-key, or --insecure where something else encrypts");
+                     "plain connections are for loopback only: give --tls-cert and --tls-key, or --insecure where something else encrypts");
   return OK;
 }
 
@@ -488,6 +488,19 @@ static int bind_socket(const struct sockaddr_storage *at, int *out, struct error
     return error_set(e, E_IO, "cannot listen there: the address is taken or not ours");
   }
   *out = fd;
+  return OK;
+}
+
+static int port_of(const struct sockaddr_storage *at) {
+  return ntohs(at->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)at)->sin6_port : ((const struct sockaddr_in *)at)->sin_port);
+}
+
+int listener_socket(const struct serve_options *o, const char *listen_at, int *fd, int *port, struct error *e) {
+  struct sockaddr_storage at = {0};
+  socklen_t size = sizeof at;
+  TRY(resolve(o, listen_at, &at, e));
+  TRY(bind_socket(&at, fd, e));
+  if (getsockname(*fd, (struct sockaddr *)&at, &size) == 0) *port = port_of(&at);
   return OK;
 }
 
@@ -515,8 +528,7 @@ int listener_bind(struct server *s, enum plane plane, const char *listen_at, str
   TRY(resolve(&s->o, listen_at, &at, e));
   TRY(bind_socket(&at, &l->fd, e));
   socklen_t size = sizeof at;
-  if (getsockname(l->fd, (struct sockaddr *)&at, &size) == 0)
-    l->port = ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&at)->sin6_port : ((struct sockaddr_in *)&at)->sin_port);
+  if (getsockname(l->fd, (struct sockaddr *)&at, &size) == 0) l->port = port_of(&at);
   l->six = at.ss_family == AF_INET6;
   l->loopback = is_loopback((struct sockaddr *)&at);
   TRY(read_text(l, s->o.tls_cert, &l->cert, e));

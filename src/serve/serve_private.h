@@ -27,6 +27,7 @@ struct vitae_engine;
 struct vitae_error;
 struct server;
 struct call;
+struct mllp;
 struct fleet;
 struct served;
 struct quotas;
@@ -200,6 +201,7 @@ struct server {
   struct knowledge *knowledge;
   struct quotas *quotas;
   struct tokens *tokens; /* trusted issuers; NULL = none */
+  struct mllp *mllp;     /* NULL: no HL7 v2 */
   struct keys *keys;
   struct audit *audit, *mirror_audit; /* of the audit thread; of the workers, under mirror_mutex */
   pthread_mutex_t mirror_mutex, desk_mutex;
@@ -225,6 +227,8 @@ struct listener;
 int listener_bind(struct server *s, enum plane plane, const char *listen_at, struct listener **out, struct error *e) MUST_CHECK;
 int listener_port(const struct listener *l);
 bool listener_loopback(const struct listener *l);
+/* A listening socket at HOST:PORT: without TLS only on loopback, unless `insecure`. */
+int listener_socket(const struct serve_options *o, const char *listen_at, int *fd, int *port, struct error *e) MUST_CHECK;
 int listener_start(struct listener *l, struct error *e) MUST_CHECK;
 void listener_quiesce(struct listener *l); /* takes no new connections */
 void listener_stop(struct listener *l);    /* NULL and half-made ones too */

@@ -16,6 +16,7 @@
 #include "serve/engine.h"
 #include "serve/serve_cds.h"
 #include "serve/serve_ehr.h"
+#include "serve/serve_mllp.h"
 #include "serve/serve_private.h"
 #include "serve/serve_token.h"
 #include "serve/serve_voice.h"
@@ -164,12 +165,15 @@ static int run(struct server *s, struct listener *face[2], struct crew *w, struc
   int last = OK;
   TRY(listener_bind(s, PLANE_HOSPITAL, s->o.listen, &face[0], e));
   if (s->o.developer_listen) TRY(listener_bind(s, PLANE_DEVELOPER, s->o.developer_listen, &face[1], e));
+  if (s->o.mllp_listen) TRY(mllp_open(s, &s->mllp, e));
   TRY(give_up_rights(s->o.user, e));
   TRY(open_parts(s, e));
   if (ehr_cds_open(s->ehr) && !listener_loopback(face[0]))
     return error_set(e, E_USAGE, "CDS services without tokens are for loopback only: ehr.json says cds.open");
   TRY(hire_all(w, s, e));
   for (int i = 0; i < 2 && face[i]; i++) TRY(listener_start(face[i], e));
+  if (s->mllp) TRY(mllp_start(s->mllp, e));
+  if (s->mllp && s->o.mllp_port) *s->o.mllp_port = s->mllp->port;
   struct sigaction hangup = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
   (void)sigaction(SIGHUP, &hangup, NULL);
   atomic_store(&s->ready, true);
@@ -222,6 +226,7 @@ int serve_run(const struct serve_options *o, struct error *e) {
   queue_init(&s->talk, s->o.queue, true);
   queue_init(&s->audited, 4 * CONNECTIONS, false);
   if (rc == OK) rc = run(s, face, &w, e);
+  mllp_stop(s->mllp);
   dismiss(&w, s); /* whoever is still waiting is answered or let go, so that no connection is suspended when the daemon stops */
   for (int i = 0; i < 2; i++) listener_stop(face[i]);
   queue_destroy(&s->desk), queue_destroy(&s->errand), queue_destroy(&s->work), queue_destroy(&s->talk), queue_destroy(&s->audited);

@@ -8,7 +8,7 @@
 #include "model/model.h"
 #include "predict/predict.h"
 #include "serve/engine.h"
-#include "serve/serve_private.h"
+#include "serve/serve_mllp.h"
 #include "vitae.h"
 
 const double histogram_edge[HISTOGRAM_EDGES] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10};
@@ -198,6 +198,7 @@ void metrics_text(struct server *s, struct buf *b) {
   one(b, "vitae_cds_fetches_total", "counter", "Requests to FHIR servers for what prefetch did not hold.", atomic_load(&n->cds_fetches));
   one(b, "vitae_cds_feedback_total", "counter", "Cards of which feedback came.", atomic_load(&n->cds_feedback));
   one(b, "vitae_body_bytes", "gauge", "Bytes of request bodies in memory.", atomic_load(&n->body_bytes));
+  if (s->mllp) mllp_metrics(s->mllp, b);
   one(b, "vitae_uptime_seconds", "gauge", "Seconds since the start.", (uint64_t)(time_monotonic() - s->started));
   struct served *live = fleet_live(s->fleet);
   buf_printf(b,
