@@ -62,10 +62,13 @@ static struct str name_of(struct writing *w, uint32_t k) {
   for (int i = 0; i < w->d->named.n; i++)
     if (str_eq(code, w->d->named.name[i])) return w->d->called.name[i];
   char *legible = arena_strndup(w->c.a, code.p, code.n);
-  for (size_t i = 0; legible && i < code.n; i++)
-    if (legible[i] == '_' || (legible[i] == '/' && (i + 1 == code.n || legible[i + 1] == '/' || legible[i - (i > 0)] == ' ')))
-      legible[i] = ' ';
-  return legible ? (struct str){legible, code.n} : code;
+  size_t n = 0;
+  for (size_t i = 0; legible && i < code.n; i++) {
+    bool gap = code.p[i] == '_' || (code.p[i] == '/' && i + 1 < code.n && code.p[i + 1] == '/');
+    legible[n++] = gap ? ' ' : code.p[i];
+    i += gap && code.p[i] == '/';
+  }
+  return legible ? (struct str){legible, n} : code;
 }
 
 static int stands(struct writing *w, struct str text, const uint32_t *event, uint32_t events, bool *out) {

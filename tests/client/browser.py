@@ -99,7 +99,7 @@ class Browser:
         self.page("Input.insertText", text=text)
 
     def key(self, key, shift=False):
-        codes = {"Enter": 13, "Tab": 9, "ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35}
+        codes = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowRight": 39, "ArrowLeft": 37, "ArrowDown": 40, "ArrowUp": 38, "Home": 36, "End": 35}
         extra = {"text": "\r"} if key == "Enter" else {"text": key} if len(key) == 1 else {}
         common = dict(key=key, code=key, windowsVirtualKeyCode=codes.get(key, ord(key[0]) if len(key) == 1 else 0), modifiers=8 if shift else 0)
         self.page("Input.dispatchKeyEvent", type="keyDown", **common, **extra)

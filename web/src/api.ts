@@ -3,6 +3,20 @@ export interface Session { key: string; role: string; site: string; routes: {met
 export interface Row { subject: string; split: string; events: number; sex?: string; died: boolean; birth: number | null; first: number | null; last: number | null }
 export interface Cohort { subjects: number; events: number; generation: string; splits: Record<string, number>; offset: number; limit: number; rows: Row[]; total: number }
 export interface Event_ { t: number | null; code: string; display?: string; value?: number; unit?: string }
+export interface Cited { id: string; time?: string; code: string; display?: string; value?: number; unit?: string }
+export interface Sentence { text: string; status: 'supported' | 'unsupported'; finding?: string; source: string; events: Cited[] }
+export interface Answer { abstained: boolean; status: string; why?: string; intent?: string; sentences: Sentence[] }
+export interface DraftSentence { id: string; rule: string; basis: 'record' | 'absence' | 'model' | 'blank'; text: string; events: Cited[] }
+export interface Draft { draft?: string; kind: string; title: string; generation: string; version: string; abstained: boolean; why?: string; withheld: number; sections: {title: string; sentences: DraftSentence[]}[] }
+export interface Review { kept: number; changed: number; deleted: number; added: number; distance: number; characters: number; sentences: {id?: string; after?: string; outcome: string; distance: number}[]; file: string }
+export interface Knowledge { available: boolean; ontology: boolean; annotations: boolean; cases: boolean; genes: boolean; diseases: number; known_cases: number; terms: number }
+export interface Term { term: string; name: string }
+export interface Evidence extends Term { absent: boolean; log_ratio: number }
+export interface Disease { id: string; name: string; probability: number; log_odds: number; known_cases: number; annotated: boolean; gene: boolean; evidence: Evidence[] }
+export interface Differential { none_of_these: number; candidates: number; findings_unknown: number; diseases: Disease[]; ask_next: (Term & {bits: number})[] }
+export interface CalculatorInput { name: string; title: string; kind: 'number' | 'choice' | 'fact' | 'day'; optional: boolean; unit?: string; least?: number; most?: number; choices?: string[] }
+export interface Calculator { name: string; title: string; source: string; note?: string; inputs: CalculatorInput[] }
+export interface Calculated { value: number | string; unit?: string; band?: string; taken_as_absent: string[] }
 export interface Life { subject: string; birth: number | null; sex?: string; split: string; n: number; earlier: number; events: Event_[] }
 export interface Task { name: string; title: string; horizon_days: number | null }
 export interface Outcome { code: string; display?: string; before: boolean; within: Record<string, number>; sampled?: number; sampled_standard_error?: number; sampled_within?: Record<string, number> }
@@ -35,10 +49,12 @@ export const storeKey = (k: string | null) => (k ? sessionStorage.setItem(KEY, k
 
 export class Failure extends Error { constructor(readonly status: number, message: string) { super(message); } }
 
-export async function get(path: string, signal?: AbortSignal): Promise<Response> {
+async function request(path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
   let r: Response;
+  const headers: Record<string, string> = {Authorization: `Bearer ${storedKey() ?? ''}`};
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
   try {
-    r = await fetch(path, {headers: {Authorization: `Bearer ${storedKey() ?? ''}`}, signal, cache: 'no-store'});
+    r = await fetch(path, {method: body === undefined ? 'GET' : 'POST', headers, body: body === undefined ? undefined : JSON.stringify(body), signal, cache: 'no-store'});
   } catch (e) {
     if ((e as Error).name === 'AbortError') throw e;
     throw new Failure(0, 'The server cannot be reached.');
@@ -48,4 +64,6 @@ export async function get(path: string, signal?: AbortSignal): Promise<Response>
   try { text = (await r.json()).error.message; } catch { /* no envelope: the status says enough */ }
   throw new Failure(r.status, text);
 }
+export const get = (path: string, signal?: AbortSignal) => request(path, undefined, signal);
+export const postJson = async <T,>(path: string, body: unknown, signal?: AbortSignal): Promise<T> => (await request(path, body, signal)).json();
 export const getJson = async <T,>(path: string, signal?: AbortSignal): Promise<T> => (await get(path, signal)).json();

@@ -3,6 +3,8 @@ import {render} from 'preact';
 import {useEffect, useRef, useState} from 'preact/hooks';
 import {type Cohort, type Model, type Session, getJson, storeKey, storedKey} from './api';
 import {age, date, n} from './format';
+import {Calculators} from './calculators';
+import {DifferentialPage} from './differential';
 import {Patient} from './patient';
 import {AuditPage, KeysPage, LivePage, TryPage, VersionsPage} from './operate';
 import {Problem, Waiting, useLoad} from './parts';
@@ -65,7 +67,7 @@ function SignIn({why, done}: {why: string; done: (s: Session) => void}) {
   );
 }
 
-const menu: [string, string, string][] = [['cohort', 'Cohort', '/v1/cohort'], ['reports', 'Validation', '/v1/reports'], ['wall', 'Wall', '/v1/wall'], ['model', 'Model', '/v1/model'],
+const menu: [string, string, string][] = [['cohort', 'Cohort', '/v1/cohort'], ['differential', 'Differential', '/v1/differential'], ['calculators', 'Calculators', '/v1/calculators/{calculator}'], ['reports', 'Validation', '/v1/reports'], ['wall', 'Wall', '/v1/wall'], ['model', 'Model', '/v1/model'],
   ['try', 'Try it', '/v1/predict'], ['keys', 'Keys', '/v1/keys'], ['live', 'Live', '/v1/live'], ['audit', 'Audit', '/v1/audit'], ['versions', 'Versions', '/v1/deployments']];
 
 function Page({hash, session}: {hash: string; session: Session}) {
@@ -74,6 +76,8 @@ function Page({hash, session}: {hash: string; session: Session}) {
   const at = page || allowed[0]?.[0];
   if (at === 'subject' && arg) return <Patient subject={arg} />;
   if (at === 'reports') return arg ? <ReportPage name={decodeURIComponent(arg)} /> : <Reports />;
+  if (at === 'differential') return <DifferentialPage />;
+  if (at === 'calculators') return <Calculators name={decodeURIComponent(arg ?? '')} />;
   if (at === 'wall') return <WallPage />;
   if (at === 'model') return <ModelPage />;
   if (at === 'try') return <TryPage />;

@@ -2,7 +2,9 @@ import {useEffect, useMemo, useState} from 'preact/hooks';
 import {type Life, type Outcome, type Prediction, type Task, getJson} from './api';
 import {Chart} from './chart';
 import {age, date, n, name, percent, spanDays, spanWords, spans, value} from './format';
-import {Timeline} from './timeline';
+import {AskPanel} from './ask';
+import {DraftPanel} from './draft';
+import {type Lit, Timeline} from './timeline';
 import {Problem, Waiting, useLoad} from './parts';
 
 const colours = ['--c1', '--c2', '--c3', '--c4', '--c5', '--c6'];
@@ -114,7 +116,27 @@ function Risk({subject, tasks}: {subject: string; tasks: Task[]}) {
   );
 }
 
+// Beside the timeline: questions, and documents. Both stay as they are while the other is shown.
+function Side({life, light}: {life: Life; light: (l: Lit) => void}) {
+  const [page, setPage] = useState<'ask' | 'draft'>('ask');
+  const tabs: ['ask' | 'draft', string][] = [['ask', 'Ask'], ['draft', 'Draft']];
+  const key = (e: KeyboardEvent) => {
+    if (e.key !== 'ArrowLeft' && e.key !== 'ArrowRight') return;
+    const next = page === 'ask' ? 'draft' : 'ask';
+    setPage(next);
+    document.getElementById(`tab-${next}`)?.focus();
+  };
+  return (
+    <aside class={`card side on-${page}`} aria-label="Ask and draft">
+      <div class="tabs" role="tablist" onKeyDown={key}>{tabs.map(([id, title]) => <button key={id} id={`tab-${id}`} role="tab" aria-selected={page === id} aria-controls={`panel-${id}`} tabIndex={page === id ? 0 : -1} onClick={() => setPage(id)}>{title}</button>)}</div>
+      <div id="panel-ask" role="tabpanel" aria-labelledby="tab-ask" hidden={page !== 'ask'}><AskPanel life={life} light={light} /></div>
+      <div id="panel-draft" role="tabpanel" aria-labelledby="tab-draft" hidden={page !== 'draft'}><DraftPanel subject={life.subject} light={light} /></div>
+    </aside>
+  );
+}
+
 export function Patient({subject}: {subject: string}) {
+  const [lit, setLit] = useState<Lit>({places: [], go: false});
   const life = useLoad<Life>(subject, (signal) => getJson(`/v1/subjects/${encodeURIComponent(subject)}?limit=20000`, signal));
   const tasks = useLoad<{tasks: Task[]}>('tasks', (signal) => getJson('/v1/tasks', signal));
   useEffect(() => { document.title = `Vitae: ${subject}`; }, [subject]);
@@ -122,15 +144,16 @@ export function Patient({subject}: {subject: string}) {
   if (!life.value) return <Waiting what="Reading the timeline" />;
   const l = life.value, timed = l.events.filter((e) => e.t != null && e.code !== 'MEDS_BIRTH'), statics = l.events.filter((e) => e.t == null), last = timed[timed.length - 1]?.t ?? null;
   return (
-    <div>
+    <div class="patient">
       <p class="crumbs"><a href="#/cohort">Cohort</a> / <span class="mono">{subject}</span></p>
-      <section class="card" aria-label="Timeline">
+      <section class="card life" aria-label="Timeline">
         <h1 class="mono">{subject}</h1>
         <p class="facts"><span>Age <b>{age(l.birth, last)}</b></span>{l.sex && <span>Sex <b>{l.sex}</b></span>}<span>Events <b>{n(l.n)}</b></span><span>Until <b>{date(last)}</b></span><span>Split <b>{l.split.replace('_', ' ')}</b></span>
           {statics.filter((e) => !/^(GENDER|SEX|Gender|MEDS_GENDER)\/\//.test(e.code)).slice(0, 8).map((e) => <span key={e.code} title={e.code}>{name(e)}{e.value != null && <> <b>{value(e.value)}</b> {e.unit}</>}</span>)}</p>
-        <Timeline life={l} />
+        <Timeline life={l} lit={lit} />
       </section>
-      {tasks.value ? <Risk key={subject} subject={subject} tasks={tasks.value.tasks} /> : tasks.failure ? <Problem of={tasks.failure} /> : <Waiting what="Asking for the questions" />}
+      <Side key={subject} life={l} light={setLit} />
+      <div class="risk">{tasks.value ? <Risk key={subject} subject={subject} tasks={tasks.value.tasks} /> : tasks.failure ? <Problem of={tasks.failure} /> : <Waiting what="Asking for the questions" />}</div>
     </div>
   );
 }

@@ -17,7 +17,9 @@ const laneOf = (e: Event_) => {
   if (e.code.startsWith('SNOMED//') && e.display?.endsWith('(procedure)')) return 3;
   return lanes.findIndex(([, , prefixes]) => prefixes.some((p) => e.code.startsWith(p)));
 };
-interface Point { at: number; lane: number; row: number; e: Event_ }
+interface Point { at: number; lane: number; row: number; e: Event_; place: number }
+// Events that something else on the page cites, by their place in the life (e12 = 12); `go` moves the picture to the first of them.
+export interface Lit { places: number[]; go: boolean }
 const LANE = 46, TOP = 8, AXIS = 34, ROWS = 5;
 const MINUTE = 60e6, HOUR = 60 * MINUTE, DAY = 24 * HOUR, YEAR = 365.25 * DAY;
 const steps = [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 30.4375 * DAY, 91.3125 * DAY, YEAR / 2, YEAR, 2 * YEAR, 5 * YEAR, 10 * YEAR, 20 * YEAR];
@@ -27,16 +29,16 @@ function label(us: number, step: number) {
   return step >= YEAR ? s.slice(0, 4) : step >= 28 * DAY ? s.slice(0, 7) : step >= DAY ? s.slice(0, 10) : `${s.slice(5, 10)} ${s.slice(11, 16)}`;
 }
 
-export function Timeline({life}: {life: Life}) {
+export function Timeline({life, lit}: {life: Life; lit: Lit}) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [width, setWidth] = useState(0);
   const [scheme, setScheme] = useState(0);
   const points = useMemo(() => {
     const last = new Map<number, {at: number; row: number}>();
-    return life.events.filter((e) => e.t != null && e.code !== 'MEDS_BIRTH').map((e): Point => {
+    return life.events.map((e, i) => ({e, place: e.t == null ? i : i + life.earlier})).filter(({e}) => e.t != null && e.code !== 'MEDS_BIRTH').map(({e, place}): Point => {
       const lane = laneOf(e), before = last.get(lane), row = before && before.at === e.t ? (before.row + 1) % ROWS : 0;
       last.set(lane, {at: e.t!, row});
-      return {at: e.t!, lane, row, e};
+      return {at: e.t!, lane, row, e, place};
     });
   }, [life]);
   const used = useMemo(() => lanes.map((_, i) => i).filter((i) => points.some((p) => p.lane === i)), [points]);
@@ -57,6 +59,7 @@ export function Timeline({life}: {life: Life}) {
     return () => { see.disconnect(); media.removeEventListener('change', again); };
   }, []);
 
+  const marked = useMemo(() => new Set(lit.places), [lit]);
   const left = width < 560 ? 12 : 104, right = 12, inner = Math.max(50, width - left - right), height = TOP + used.length * LANE + AXIS;
   const x = (t: number) => left + ((t - view[0]) / (view[1] - view[0])) * inner;
   const y = (p: Point) => TOP + used.indexOf(p.lane) * LANE + (width < 560 ? 20 : 8) + p.row * ((width < 560 ? LANE - 26 : LANE - 16) / (ROWS - 1));
@@ -92,13 +95,19 @@ export function Timeline({life}: {life: Life}) {
       g.beginPath(); g.arc(x(p.at), y(p), 3.2, 0, 7); g.fill();
     }
     g.globalAlpha = 1;
+    for (const p of points) {
+      if (!marked.has(p.place) || p.at < view[0] || p.at > view[1]) continue;
+      g.strokeStyle = g.fillStyle = col('--accent'); g.lineWidth = 1; g.globalAlpha = 0.45;
+      g.beginPath(); g.moveTo(x(p.at), TOP); g.lineTo(x(p.at), height - AXIS + 6); g.stroke();
+      g.globalAlpha = 1; g.beginPath(); g.arc(x(p.at), y(p), 5, 0, 7); g.fill(); g.lineWidth = 2; g.beginPath(); g.arc(x(p.at), y(p), 9, 0, 7); g.stroke();
+    }
     if (at >= 0 && points[at]) {
       const p = points[at];
       g.strokeStyle = col('--text'); g.lineWidth = 1.5; g.beginPath(); g.arc(x(p.at), y(p), 6.5, 0, 7); g.stroke();
       g.lineWidth = 1; g.setLineDash([3, 3]); g.beginPath(); g.moveTo(x(p.at), TOP); g.lineTo(x(p.at), height - AXIS + 6); g.stroke(); g.setLineDash([]);
     }
     g.restore();
-  }, [points, used, view, width, height, at, scheme]);
+  }, [points, used, view, width, height, at, scheme, marked]);
 
   const zoom = (factor: number, centre = (view[0] + view[1]) / 2) => {
     const least = 10 * MINUTE, most = (whole[1] - whole[0]) * 1.2, now = view[1] - view[0], next = Math.min(Math.max(now * factor, least), most), k = next / now;
@@ -111,6 +120,12 @@ export function Timeline({life}: {life: Life}) {
     setAt(k);
     if (t < view[0] || t > view[1]) { const half = (view[1] - view[0]) / 2; setView([t - half, t + half]); }
   };
+  useEffect(() => {
+    if (!lit.go) return;
+    const i = points.findIndex((p) => marked.has(p.place));
+    if (i >= 0) go(i);
+    canvas.current?.scrollIntoView({block: 'nearest', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth'});
+  }, [lit]);
   const nearest = (px: number, py: number) => {
     let best = -1, d = 400;
     points.forEach((p, i) => {
