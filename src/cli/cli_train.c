@@ -1,4 +1,6 @@
 /* vitae train SITE: one model over all training timelines, with a head for each task; the result becomes a draft version. */
+#include <stdalign.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -15,6 +17,7 @@
 #include "predict/uncertainty.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
+#include "validate/scores.h"
 
 static const struct cli_option options[] = {
     {"size", CLI_TEXT, "SIZE", "tiny, small (default), base, large, delphi; for GPUs 1b, 7b"},
@@ -116,8 +119,21 @@ static int make_version(const struct site *s, const struct timeline *t, const ch
   return rc;
 }
 
-/* How sure the heads are, learned on tuning patients, into the finished checkpoint. */
-static int learn_sureness(const char *dir, const struct timeline *t, struct task **tasks, int n, int threads, struct error *e) {
+static int thresholds(const struct model *m, const struct timeline *t, const struct task *task, int threads, struct arena *a,
+                      struct model_threshold out[MODEL_THRESHOLDS], struct error *e) {
+  struct score_threshold x[SCORE_THRESHOLDS];
+  memset(out, 0, MODEL_THRESHOLDS * sizeof *out);
+  TRY(scores_thresholds(&(struct validate_options){.model = m, .store = t, .task = task, .threads = threads}, a, x, e));
+  for (int i = 0; i < SCORE_THRESHOLDS && i < MODEL_THRESHOLDS && x[i].score[0]; i++) {
+    memcpy(out[i].score, x[i].score, sizeof out[i].score);
+    out[i].at = x[i].at;
+  }
+  return OK;
+}
+
+/* How sure the heads are, and at which answers to say yes, learned on tuning patients; then these patients are learned from as well. */
+static int learn_from_tuning(const char *dir, const struct timeline *t, struct task **tasks, int n, int threads, uint64_t seed,
+                             struct arena *a, struct error *e) {
   struct model *m;
   struct buf json = {0};
   TRY(model_load(dir, &m, e));
@@ -126,8 +142,15 @@ static int learn_sureness(const char *dir, const struct timeline *t, struct task
   int rc = uncertainty_fit(&o, &json, e);
   if (rc == OK) rc = checkpoint_attach(dir, "uncertainty.json", (struct str){json.p, json.n}, e);
   buf_release(&json);
+  struct model_threshold(*threshold)[MODEL_THRESHOLDS] = arena_alloc(a, ((size_t)n + 1) * sizeof *threshold, alignof(max_align_t));
+  if (rc == OK && !threshold) rc = error_set(e, E_NOMEM, "out of memory");
+  for (int i = 0; i < n && rc == OK; i++) rc = thresholds(m, t, tasks[i], threads, a, threshold[i], e);
   model_free(m);
-  return rc;
+  if (rc < 0) return rc;
+  struct refit_options again = {
+      .dir = dir, .store = t, .tasks = (const struct task *const *)tasks, .n_tasks = n, .threads = threads, .seed = seed};
+  again.threshold = (const struct model_threshold(*)[MODEL_THRESHOLDS])threshold;
+  return model_refit(&again, e);
 }
 
 static int say(struct cli *c, const struct train_result *r, const char *dir, const char *id, struct task **tasks, int n, struct error *e) {
@@ -237,7 +260,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   o.n_tasks = n;
   TRY_OUT(model_train(&o, t, &result, e));
   if (train_mesh_rank(mesh)) goto out;
-  TRY_OUT(learn_sureness(dir, t, tasks, n, o.threads, e));
+  TRY_OUT(learn_from_tuning(dir, t, tasks, n, o.threads, o.seed, a, e));
   TRY_OUT(make_version(s, t, dir, id, e));
   rc = say(c, &result, dir, id, tasks, n, e);
 out:

@@ -165,6 +165,12 @@ struct model_task_score {
 int model_task_score(const struct model *m, const struct model_task *t, const float *hidden, int n, const float *features,
                      struct model_task_score *out, struct error *e) MUST_CHECK;
 struct feature_set *model_task_features(const struct model_task *t); /* borrowed; NULL if the task has no wide part */
+#define MODEL_THRESHOLDS 4
+struct model_threshold { /* of a score that the task asks for, learned while tuning patients were unseen */
+  char score[24];
+  double at;
+};
+double model_task_threshold(const struct model_task *t, const char *score); /* NaN: none was kept */
 
 /* By how much each entry of the batch's one sequence moved the task's deep logit, against the same life without entries. out[b->entries]; their
  * sum is ends[1] - ends[0] (logit with and without) up to the steps' error. The workspace is one for training. */
@@ -211,4 +217,18 @@ struct train_result {
   double packing_seconds; /* of them, spent laying out batches */
 };
 int model_train(const struct train_options *o, const struct timeline *store, struct train_result *out, struct error *e) MUST_CHECK;
+
+/* The last step, once everything that needs tuning patients unseen has been learned from them (the blend, how sure answers are, thresholds of
+ * scores): the table of each head (linear part and trees) is fitted again on training and tuning patients together, with the strength, the rounds
+ * and the weights that were chosen before. Writes tasks/NAME.json in `dir`. From then on answers about tuning patients are answers about
+ * patients that have been learned from. */
+struct refit_options {
+  const char *dir; /* a checkpoint */
+  const struct timeline *store;
+  const struct task *const *tasks;
+  int n_tasks, threads;
+  uint64_t seed;
+  const struct model_threshold (*threshold)[MODEL_THRESHOLDS]; /* (n_tasks), kept with the heads; an empty name ends a list. NULL: none */
+};
+int model_refit(const struct refit_options *o, struct error *e) MUST_CHECK;
 #endif

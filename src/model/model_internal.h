@@ -50,6 +50,8 @@ struct model_task {
   bool blend_fitted; /* on tuning patients; otherwise drawn towards equal weights, for want of examples of one kind */
   uint32_t n, yes, tuning_n, tuning_yes;
   double tuning_auroc, tuning_auroc_deep, tuning_auroc_wide; /* NaN if there were too few */
+  struct model_threshold threshold[MODEL_THRESHOLDS];
+  int thresholds;
 };
 struct model_pack { /* a matrix (out, in) at `at`, laid out for x W^T and (training) for dy W; places in model.packed */
   ptrdiff_t at;

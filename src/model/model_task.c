@@ -392,16 +392,20 @@ static int fit_design(struct model_task *t, const struct kernel *k, const struct
   double *w = arena_array(a, double, (1 + 2 * HISTORY + 4) * ((size_t)g->p + 1));
   float *w32 = arena_array(a, float, 2 * ((size_t)g->p + 1));
   struct folds *s = arena_new(a, struct folds);
-  size_t best;
+  size_t best = GRID - 1;
   if (!w || !w32 || !s) return error_set(e, E_NOMEM, "no memory for the wide part");
-  s->oof = arena_array(a, float, GRID *(size_t)d->n + 1);
-  if (!s->oof) return error_set(e, E_NOMEM, "no memory for the wide part");
   s->base =
       (struct logistic){.k = k, .z = g->z, .y = d->y, .fold = d->fold, .time = d->time, .n = d->n, .p = g->p, .left_out = -1, .w32 = w32};
-  pool_run(pool, fold_worker, s);
-  TRY(best_l2(s, &best, e));
+  if (d->l2 > 0) {
+    while (best > 0 && l2_grid[best] < d->l2) best--;
+  } else {
+    s->oof = arena_array(a, float, GRID *(size_t)d->n + 1);
+    if (!s->oof) return error_set(e, E_NOMEM, "no memory for the wide part");
+    pool_run(pool, fold_worker, s);
+    TRY(best_l2(s, &best, e));
+    for (uint32_t i = 0; d->oof && i < d->n; i++) d->oof[i] = (double)s->oof[best * d->n + i];
+  }
   t->l2 = l2_grid[best];
-  for (uint32_t i = 0; d->oof && i < d->n; i++) d->oof[i] = (double)s->oof[best * d->n + i];
   if (!cox_room(&s->base)) return error_set(e, E_NOMEM, "no memory for the wide part");
   if (d->time) s->base.ordered = cox_order(d->time, NULL, 0, true, d->n, s->base.order);
   for (size_t i = 0; i <= best; i++) {
@@ -455,10 +459,18 @@ struct
   const uint8_t *y;
   uint32_t n;
   double prior, pull;
+  struct anchor {
+    double rho, alpha;               /* deep = alpha + rho wide + noise, on tuning patients */
+    double slope, of_slope, of_bias; /* the slope of wide that is aimed at; precisions, 0 = none */
+  } anchor;
 };
 
+static double off_slope(const struct blend *f, const double v[3]) { return f->anchor.rho * v[0] + v[1] - f->anchor.slope; }
+static double off_bias(const struct blend *f, const double v[3]) { return f->anchor.alpha * v[0] + v[2]; }
+
 static double blend_value(const struct blend *f, const double v[3]) {
-  double loss = 0.5e-3 * v[2] * v[2];
+  double loss = 0.5e-3 * v[2] * v[2], off[2] = {off_slope(f, v), off_bias(f, v)};
+  loss += 0.5 * (f->anchor.of_slope * off[0] * off[0] + f->anchor.of_bias * off[1] * off[1]);
   for (int r = 0; r < 2; r++) loss += 0.5 * f->pull * (v[r] - f->prior) * (v[r] - f->prior);
   for (uint32_t i = 0; i < f->n; i++) loss += log_loss(v[0] * f->deep[i] + v[1] * (f->wide ? f->wide[i] : 0) + v[2], f->y[i]);
   return loss;
@@ -476,6 +488,14 @@ static void blend_slope(const struct blend *f, const double v[3], double g[3], d
     double pull = r < 2 ? f->pull : 1e-3;
     g[r] += pull * (v[r] - (r < 2 ? f->prior : 0));
     h[r][r] += pull;
+  }
+  const double by[2][3] = {{f->anchor.rho, 1, 0}, {f->anchor.alpha, 0, 1}};
+  for (int k = 0; k < 2; k++) {
+    double pull = k ? f->anchor.of_bias : f->anchor.of_slope, off = k ? off_bias(f, v) : off_slope(f, v);
+    for (int r = 0; r < 3; r++) {
+      g[r] += pull * off * by[k][r];
+      for (int c = 0; c < 3; c++) h[r][c] += pull * by[k][r] * by[k][c];
+    }
   }
 }
 
@@ -527,19 +547,53 @@ double auroc(const double *score, const uint8_t *y, uint32_t n) {
 #define BLEND_PULL 2.0
 
 /* v: weights of the two parts and the bias. */
-static void blend_two(const double *one, const double *two, const uint8_t *y, uint32_t n, double v[3], bool *enough) {
+static void blend_anchored(const double *one, const double *two, const uint8_t *y, uint32_t n, const struct anchor *anchor, double v[3],
+                           bool *enough) {
   uint32_t yes = 0;
   for (uint32_t i = 0; i < n; i++) yes += y[i];
   uint32_t rarer = yes < n - yes ? yes : n - yes;
   *enough = rarer >= BLEND_ENOUGH;
   double prior = two ? 0.5 : 1;
   v[0] = prior, v[1] = two ? 0.5 : 0, v[2] = 0;
-  struct blend f = {one, two, y, n, prior, *enough ? BLEND_PULL : BLEND_PULL * BLEND_ENOUGH / fmax(1, rarer)};
+  struct blend f = {.deep = one, .wide = two, .y = y, .n = n, .prior = prior};
+  f.pull = *enough ? BLEND_PULL : BLEND_PULL * BLEND_ENOUGH / fmax(1, rarer);
+  if (anchor) f.anchor = *anchor;
   bool can_move[3] = {true, two != NULL, true};
   if (rarer > 0) newton3(&f, can_move, v);
   for (int r = 0; r < 2; r++) /* a part that only harms is left out; then the other is fitted alone */
     if (v[r] < 0) v[r] = 0, can_move[r] = false, newton3(&f, can_move, v);
   v[0] = fmax(v[0], 0), v[1] = fmax(v[1], 0);
+}
+
+static void blend_two(const double *one, const double *two, const uint8_t *y, uint32_t n, double v[3], bool *enough) {
+  blend_anchored(one, two, y, n, NULL, v, enough);
+}
+
+/* Tuning patients are few: they say which part is worth how much, but the slope of their fit may be a fifth off. What is known better is that
+ * the table's own logit has slope 1 and bias 0: that was fitted on all training patients, out of fold. Seen from the table alone, the blend is
+ * (v1 + v0 rho) wide + v0 alpha + v2 and a noise of variance v0^2 sigma^2 that flattens it (MacKay 1992: by sqrt(1 + pi/8 variance)); so that is
+ * drawn to slope 1 and bias 0, as strongly as the training patients knew them, at most to ANCHOR_ERROR. */
+#define ANCHOR_ERROR 0.05
+static void blend_two_known(const double *deep, const double *wide, const uint8_t *y, uint32_t n, uint32_t known, double v[3],
+                            bool *enough) {
+  double sum[2] = {0}, square[2] = {0}, product = 0, weight = 0, weighted = 0, size = 0;
+  blend_two(deep, wide, y, n, v, enough);
+  for (uint32_t i = 0; i < n; i++) {
+    double p = 1 / (1 + exp(-wide[i])), w = p * (1 - p);
+    sum[0] += deep[i], sum[1] += wide[i], square[0] += deep[i] * deep[i], square[1] += wide[i] * wide[i], product += deep[i] * wide[i];
+    size += w, weight += w * wide[i], weighted += w * wide[i] * wide[i];
+  }
+  double spread = square[1] - sum[1] * sum[1] / n, least = ANCHOR_ERROR * ANCHOR_ERROR;
+  if (n < 2 || !(spread > 1e-9) || !(size > 1e-9)) return;
+  struct anchor a = {.rho = (product - sum[0] * sum[1] / n) / spread};
+  a.alpha = (sum[0] - a.rho * sum[1]) / n;
+  double noise = fmax(0, (square[0] - sum[0] * sum[0] / n - a.rho * a.rho * spread) / n), share = (double)known / n;
+  double of_slope = share * fmax(0, weighted - weight * weight / size), of_bias = share * size;
+  a.of_slope = of_slope / (1 + of_slope * least), a.of_bias = of_bias / (1 + of_bias * least);
+  for (int it = 0; it < 4; it++) {
+    a.slope = sqrt(1 + acos(-1) / 8 * v[0] * v[0] * noise);
+    blend_anchored(deep, wide, y, n, &a, v, enough);
+  }
 }
 
 /* Loss at share `share` of the first part, at the best slope (golden section on its logarithm). */
@@ -599,6 +653,8 @@ void blend_fit(struct model_task *t, const double *deep, const double *wide, con
     blend_two(z, NULL, y, n, curve, &t->blend_fitted);
     v[0] *= curve[0], v[1] *= curve[0], v[2] = curve[2];
     mem_free(z);
+  } else if (wide && t->trees && n) {
+    blend_two_known(deep, wide, y, n, t->n, v, &t->blend_fitted);
   } else {
     blend_two(deep, wide, y, n, v, &t->blend_fitted);
   }
@@ -689,6 +745,10 @@ int model_task_write(const struct model_task *t, struct buf *json, struct error 
   json_kv_f64(&o, "deep", t->tuning_auroc_deep);
   json_kv_f64(&o, "wide", t->tuning_auroc_wide);
   json_out_end(&o);
+  json_out_key(&o, "thresholds");
+  json_out_object(&o);
+  for (int i = 0; i < t->thresholds; i++) json_kv_f64(&o, t->threshold[i].score, t->threshold[i].at);
+  json_out_end(&o);
   if (t->wide) TRY(write_wide(t, &o, e));
   json_out_end(&o);
   buf_putc(json, '\n');
@@ -749,6 +809,26 @@ static double read_optional(struct json j, const char *key) {
   return json_f64(json_get(j, key), &v) ? v : NAN;
 }
 
+static void read_thresholds(struct model_task *t, struct json j) {
+  struct json_iter it = json_members(j);
+  struct str key;
+  struct json value;
+  t->thresholds = 0;
+  while (t->thresholds < MODEL_THRESHOLDS && json_next_member(&it, &key, &value)) {
+    struct model_threshold *x = &t->threshold[t->thresholds];
+    if (key.n >= sizeof x->score || !json_f64(value, &x->at)) continue;
+    memcpy(x->score, key.p, key.n);
+    x->score[key.n] = 0;
+    t->thresholds++;
+  }
+}
+
+double model_task_threshold(const struct model_task *t, const char *score) {
+  for (int i = 0; i < t->thresholds; i++)
+    if (strcmp(t->threshold[i].score, score) == 0) return t->threshold[i].at;
+  return NAN;
+}
+
 static int read_head(struct model_task *t, struct json root, struct error *e) {
   struct str text, name;
   int64_t format;
@@ -771,6 +851,7 @@ static int read_head(struct model_task *t, struct json root, struct error *e) {
   t->tuning_auroc = read_optional(a, "blend");
   t->tuning_auroc_deep = read_optional(a, "deep");
   t->tuning_auroc_wide = read_optional(a, "wide");
+  read_thresholds(t, json_get(root, "thresholds"));
   struct json wide = json_get(root, "wide");
   return json_kind(wide) == JSON_OBJECT ? read_wide(t, wide, e) : OK;
 }

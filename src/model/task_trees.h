@@ -1,11 +1,10 @@
-/* Boosted regression trees of a task head: trained by XGBoost, kept and answered by our own flat table, so that serving needs no XGBoost
- * state, threads share one table, and the file is ours.
+/* Boosted regression trees of a task head (task_boost.h grows them), kept and answered as one flat table that threads share.
  *
  *     struct trees *t;  TRY(trees_fit(&data, folds, seed, pool, &t, oof, e));       // NULL in *t: too few cases to learn from
  *     double z = trees_logit(t, row);                                               // row: a feature row, NaN = missing
  *     trees_free(t);
  *
- * Rounds are chosen by cross-validation over persons (folds by group); the shipped trees are TREES_SEEDS boosters of different seeds on all
+ * Rounds are chosen by cross-validation over persons (folds by group); the shipped trees are some boosters of different seeds on all
  * rows, averaged. Method: gradient boosting, Chen & Guestrin 2016. Ownership: the caller frees. Fails with E_NOMEM, E_CORRUPT.
  */
 #ifndef MODEL_TASK_TREES_H
@@ -39,6 +38,7 @@ struct trees_data {
   const float *time;   /* time to event or end of follow-up: Cox's partial likelihood; NULL: yes or no */
   uint32_t n, columns;
   int folds;
+  int rounds; /* above 0: so many, no cross-validation, no oof */
 };
 /* oof (n) receives each row's logit from a booster that has not seen its person. */
 int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, struct trees **out, double *oof, struct error *e) MUST_CHECK;

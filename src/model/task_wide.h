@@ -17,6 +17,7 @@ struct wide_data {
   const uint8_t *fold; /* (n) < WIDE_FOLDS */
   const float *time;   /* to event or end of follow-up; NULL: yes or no */
   uint32_t n, columns;
+  double l2; /* above 0: this strength, no cross-validation, no oof */
   double *oof;
 };
 #define WIDE_FOLDS 5

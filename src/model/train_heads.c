@@ -5,11 +5,10 @@
 #include "base/thread.h"
 #include "model/task_trees.h"
 #include "model/task_wide.h"
+#include "model/train_examples.h"
 #include "model/train_internal.h"
 
 #define TUNING_POSITIONS 100000 /* enough for a loss to two digits */
-#define LINEAR_CELLS 16e6       /* features of the examples that the linear part learns from: more examples where they have few features */
-#define TREES_CELLS 64e6
 #define WIDE_CODES 400
 
 /* ---- loss on the tuning split ---- */
@@ -85,20 +84,12 @@ int train_tuning_loss(struct train_run *r, double *out, struct error *e) {
 
 /* ---- examples of one task and split ---- */
 
-struct labelled {
-  struct task_example *at;
-  uint8_t *y;
-  float *time; /* to event or end of follow-up, in days; NULL unless the task is one of times */
-  double *deep, *wide;
-  uint32_t n, yes;
-};
-
-static int label_split(const struct train_run *r, const struct task *task, enum split split, struct arena *a, struct labelled *out,
-                       struct error *e) {
+int label_split(const struct timeline *store, const struct task *task, enum split split, struct arena *a, struct labelled *out,
+                struct error *e) {
   struct task_binding *b;
   struct task_examples found;
-  TRY(task_bind(task, r->data.store, &b, e));
-  int rc = task_label_all(b, r->data.store, split, 0, a, &found, e);
+  TRY(task_bind(task, store, &b, e));
+  int rc = task_label_all(b, store, split, 0, a, &found, e);
   task_binding_free(b);
   TRY(rc);
   *out = (struct labelled){.at = found.at};
@@ -118,14 +109,14 @@ static int label_split(const struct train_run *r, const struct task *task, enum 
 }
 
 /* Too many to keep: all cases stay, of the others a share that the seed decides. Returns how many stay; stays[i] says who. */
-static uint32_t thin_out(const struct labelled *l, uint32_t most, uint64_t seed, uint8_t *stays) {
+uint32_t thin_out(const struct labelled *l, uint32_t most, uint64_t seed, uint8_t *stays) {
   double share = l->n <= most || l->yes >= most ? 1 : (double)(most - l->yes) / (l->n - l->yes);
   uint32_t n = 0;
   for (uint32_t i = 0; i < l->n; i++) n += stays[i] = l->y[i] || (double)(hash64_u64(seed ^ i) >> 11) * 0x1p-53 < share;
   return n;
 }
 
-static void keep_those(struct labelled *l, const uint8_t *stays) {
+void keep_those(struct labelled *l, const uint8_t *stays) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < l->n; i++)
     if (stays[i]) {
@@ -181,7 +172,7 @@ static float *feature_rows(struct train_run *r, const struct labelled *l, const 
   return j.x;
 }
 
-static int is_a_count(const struct feature_set *f, uint32_t column, uint8_t *out, struct error *e) {
+int is_a_count(const struct feature_set *f, uint32_t column, uint8_t *out, struct error *e) {
   struct buf name = {0};
   feature_name(f, column, &name);
   const char *count = strstr(buf_cstr(&name), " count");
@@ -280,10 +271,10 @@ static int fit_head(struct train_run *r, int index, struct arena *a, struct erro
   t->text = mem_alloc(strlen(text) + 1);
   if (!t->text) return error_set(e, E_NOMEM, "no memory for a task head");
   memcpy(t->text, text, strlen(text) + 1);
-  TRY(label_split(r, task, SPLIT_TRAIN, a, &train, e));
+  TRY(label_split(r->data.store, task, SPLIT_TRAIN, a, &train, e));
   t->n = train.n, t->yes = train.yes;
   TRY(fit_wide(r, t, &train, a, e));
-  TRY(label_split(r, task, SPLIT_TUNING, a, &tuning, e));
+  TRY(label_split(r->data.store, task, SPLIT_TUNING, a, &tuning, e));
   return fit_blend(r, t, &tuning, a, e);
 }
 

@@ -461,6 +461,13 @@ int predict_workers(int threads, void (*work)(void *job, int worker, int workers
   return rc;
 }
 
+bool predict_has_head(const struct model *m, const struct task *task) { return model_task_find(m, task_name(task)) != NULL; }
+
+double predict_threshold(const struct model *m, const struct task *task, const char *score) {
+  const struct model_task *t = model_task_find(m, task_name(task));
+  return t ? model_task_threshold(t, score) : NAN;
+}
+
 int predict_examples(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
                      uint32_t n, int threads, double *probability, double *hazard, struct error *e) {
   if (!n) return OK;

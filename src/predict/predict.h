@@ -111,6 +111,9 @@ void prediction_print(const struct prediction *r, int width, bool colour, struct
 struct task_example;
 int predict_examples(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
                      uint32_t n, int threads, double *probability, double *hazard, struct error *e) MUST_CHECK;
+bool predict_has_head(const struct model *m, const struct task *task);
+/* Of a score that the task asks for (docs/task.md), kept with the head: NaN if there is none. */
+double predict_threshold(const struct model *m, const struct task *task, const char *score);
 /* Time-to-event curves of many lives: cumulative incidence of each code's first occurrence within each of `days` after the moment, death
  * competing, closed form, one forward pass a life. out (n, codes, n_days); NaN where a code is no outcome of the hazard head. */
 struct predict_curves_request {

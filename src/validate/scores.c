@@ -34,7 +34,14 @@ static int ask(const struct scores_input *in, enum split split, bool censored, s
   if (!out->p[0] || !out->p[1] || !hazard || !out->y) return error_set(e, E_NOMEM, "out of memory");
   for (uint32_t i = 0; i < out->n; i++) out->y[i] = out->at[i].label == LABEL_YES;
   TRY(predict_examples(in->o->model, in->o->store, in->o->task, out->at, out->n, in->o->threads, out->p[0], hazard, e));
-  return baseline_predict(in->baseline, in->o->store, out->at, out->n, out->p[1], e);
+  if (in->baseline) return baseline_predict(in->baseline, in->o->store, out->at, out->n, out->p[1], e);
+  memcpy(out->p[1], out->p[0], out->n * sizeof *out->p[1]);
+  return OK;
+}
+
+/* The model's, kept with its head since tuning patients were unseen; else what tuning patients say now. */
+static double kept_threshold(const struct scores_input *in, int who, const char *score) {
+  return who ? NAN : predict_threshold(in->o->model, in->o->task, score);
 }
 
 static struct validation_score *add(struct validation *v, const char *name) {
@@ -75,7 +82,8 @@ static int by_rows(const struct scores_input *in, enum task_score which, const c
   if (!p || !y || !draw[0] || !draw[1] || !draw[2]) return error_set(e, E_NOMEM, "out of memory");
   struct interval *to[3] = {&s->model, &s->baseline, &s->difference};
   for (int w = 0; w < WHO; w++) {
-    if (which == TASK_SCORE_EVENT1) s->threshold[w] = challenge_threshold(tuning->p[w], tuning->y, tuning->n);
+    if (which == TASK_SCORE_EVENT1) s->threshold[w] = kept_threshold(in, w, name);
+    if (which == TASK_SCORE_EVENT1 && isnan(s->threshold[w])) s->threshold[w] = challenge_threshold(tuning->p[w], tuning->y, tuning->n);
     to[w]->at = row_score(which, test->p[w], test->y, test->n, s->threshold[w]);
   }
   s->difference.at = s->model.at - s->baseline.at;
@@ -182,6 +190,12 @@ static int best_threshold(const struct stays *s, const struct asked *x, int who,
   return OK;
 }
 
+static uint32_t longest_stay(const struct stays *s) {
+  uint32_t longest = 1;
+  for (uint32_t i = 0; i < s->n; i++) longest = s->at[i].rows > longest ? s->at[i].rows : longest;
+  return longest;
+}
+
 static int by_stays(const struct scores_input *in, const struct asked *test, const struct asked *tuning, struct arena *a,
                     struct validation *v, struct error *e) {
   struct validation_score *s = add(v, "utility2019");
@@ -191,16 +205,15 @@ static int by_stays(const struct scores_input *in, const struct asked *test, con
   double *draw[3];
   TRY(make_stays(in, test, a, &held, e));
   TRY(make_stays(in, tuning, a, &tune, e));
-  uint32_t longest = 1;
-  for (uint32_t i = 0; i < held.n; i++) longest = held.at[i].rows > longest ? held.at[i].rows : longest;
-  for (uint32_t i = 0; i < tune.n; i++) longest = tune.at[i].rows > longest ? tune.at[i].rows : longest;
-  uint8_t *alarm = arena_alloc(a, longest, 1);
+  uint32_t longest[2] = {longest_stay(&held), longest_stay(&tune)};
+  uint8_t *alarm = arena_alloc(a, longest[0] > longest[1] ? longest[0] : longest[1], 1);
   for (int w = 0; w < 3; w++) draw[w] = arena_array(a, double, (size_t)n + 1);
   struct interval *to[3] = {&s->model, &s->baseline, &s->difference};
   for (int w = 0; w < WHO; w++) {
     of[w] = arena_array(a, struct utility, (size_t)held.n + 1);
     if (!alarm || !of[w] || !draw[w] || !draw[2]) return error_set(e, E_NOMEM, "out of memory");
-    TRY(best_threshold(&tune, tuning, w, alarm, a, &s->threshold[w], e));
+    s->threshold[w] = kept_threshold(in, w, s->name);
+    if (isnan(s->threshold[w])) TRY(best_threshold(&tune, tuning, w, alarm, a, &s->threshold[w], e));
     struct utility u = sum_stays(&held, w, s->threshold[w], alarm, of[w]);
     to[w]->at = challenge_utility_normalised(&u);
   }
@@ -234,6 +247,34 @@ static int by_pairs(const struct scores_input *in, struct arena *a, struct valid
   s->baseline.at = challenge_concordance(x.p[1], time, x.y, x.n);
   s->difference.at = s->model.at - s->baseline.at;
   return OK;
+}
+
+int scores_thresholds(const struct validate_options *o, struct arena *a, struct score_threshold out[SCORE_THRESHOLDS], struct error *e) {
+  struct scores_input in = {.o = o};
+  struct asked x;
+  unsigned which = task_scores(o->task);
+  int n = 0;
+  memset(out, 0, SCORE_THRESHOLDS * sizeof *out);
+  if (!(which & (TASK_SCORE_EVENT1 | TASK_SCORE_UTILITY2019)) || !predict_has_head(o->model, o->task)) return OK;
+  struct task_binding *binding;
+  TRY(task_bind(o->task, o->store, &binding, e));
+  in.binding = binding;
+  int rc = ask(&in, SPLIT_TUNING, false, a, &x, e);
+  if (rc == OK && which & TASK_SCORE_EVENT1) {
+    double at = challenge_threshold(x.p[0], x.y, x.n);
+    if (isfinite(at)) out[n++] = (struct score_threshold){"event1", at};
+  }
+  if (rc == OK && which & TASK_SCORE_UTILITY2019) {
+    struct stays s = {0};
+    double at = NAN;
+    rc = make_stays(&in, &x, a, &s, e);
+    uint8_t *alarm = rc == OK ? arena_alloc(a, longest_stay(&s), 1) : NULL;
+    if (rc == OK && !alarm) rc = error_set(e, E_NOMEM, "out of memory");
+    if (rc == OK) rc = best_threshold(&s, &x, 0, alarm, a, &at, e);
+    if (rc == OK && isfinite(at)) out[n++] = (struct score_threshold){"utility2019", at};
+  }
+  task_binding_free(binding);
+  return rc;
 }
 
 int scores_run(const struct scores_input *in, struct arena *a, struct validation *v, struct error *e) {

@@ -15,4 +15,14 @@ struct scores_input {
   struct task_example *at; /* (n) held-out, uncensored, as in the validation */
 };
 int scores_run(const struct scores_input *in, struct arena *a, struct validation *v, struct error *e) MUST_CHECK;
+#define SCORE_THRESHOLDS 4
+struct score_threshold {
+  char score[24];
+  double at;
+};
+/* The thresholds of a task's scores from tuning patients, to be kept with its head before its table learns from these patients too
+ * (model_refit). An empty name ends the list; a model without a
+ * head for the task has none. */
+int scores_thresholds(const struct validate_options *o, struct arena *a, struct score_threshold out[SCORE_THRESHOLDS],
+                      struct error *e) MUST_CHECK;
 #endif

@@ -136,6 +136,63 @@ static void test_learns(void **state) {
   model_free(m);
 }
 
+static void say_finding(void *ctx, const char *text) {
+  (void)ctx;
+  fail_msg("%s", text);
+}
+
+static double tuning_loss_of(const struct model_task *t) {
+  struct task_binding *b;
+  struct task_examples found;
+  struct arena a;
+  struct feature_set *f;
+  double loss = 0;
+  arena_init(&a, 0, 0);
+  OKAY(task_bind(x.task, x.store, &b, e));
+  OKAY(task_label_all(b, x.store, SPLIT_TUNING, 0, &a, &found, e));
+  OKAY(feature_set_copy(model_task_features(t), x.store, &f, e));
+  float *row = calloc(feature_count(f), sizeof *row);
+  for (uint32_t i = 0; i < found.n; i++) {
+    struct timeline_view v = timeline_view(x.store, found.at[i].subject_index);
+    feature_row(f, x.store, &v, found.at[i].events, found.at[i].time, row);
+    double z = table_logit(t, row);
+    loss += log1p(exp(found.at[i].label == LABEL_YES ? -z : z));
+  }
+  free(row);
+  feature_set_free(f);
+  task_binding_free(b);
+  arena_free(&a);
+  return loss;
+}
+
+/* The table learns from tuning patients too; blend, strength and thresholds stay; a threshold that was not there is NaN. */
+static void test_refit(void **state) {
+  (void)state;
+  struct train_options o;
+  struct train_result r;
+  struct model *before, *after;
+  char dir[128];
+  struct model_threshold threshold[1][MODEL_THRESHOLDS] = {{{"event1", 0.25}}};
+  small_options(&o, &x, tasks);
+  snprintf(dir, sizeof dir, "%s/refit", x.root);
+  o.dir = dir, o.epochs = 1;
+  OKAY(model_train(&o, x.store, &r, e));
+  OKAY(model_load(dir, &before, e));
+  struct refit_options again = {
+      .dir = dir, .store = x.store, .tasks = tasks, .n_tasks = 1, .threads = 2, .seed = 1, .threshold = threshold};
+  OKAY(model_refit(&again, e));
+  OKAY(model_verify(dir, say_finding, NULL, e));
+  OKAY(model_load(dir, &after, e));
+  const struct model_task *a = model_task_find(before, "death"), *b = model_task_find(after, "death");
+  assert_true(a->columns == b->columns && a->l2 == b->l2 && a->blend_deep == b->blend_deep && a->blend_wide == b->blend_wide);
+  assert_true(a->tuning_auroc == b->tuning_auroc);
+  assert_true(model_task_threshold(b, "event1") == 0.25);
+  assert_true(isnan(model_task_threshold(a, "event1")) && isnan(model_task_threshold(b, "utility2019")));
+  assert_true(tuning_loss_of(b) < tuning_loss_of(a));
+  model_free(before);
+  model_free(after);
+}
+
 static int64_t stop_at = -1;
 static void stop_run(struct train_run *r) {
   if (r->step == stop_at) cancel_set(1);
@@ -303,6 +360,7 @@ int main(void) {
                                      cmocka_unit_test(test_lanes_same_bits),
                                      cmocka_unit_test(test_accumulation),
                                      cmocka_unit_test(test_learns),
+                                     cmocka_unit_test(test_refit),
                                      cmocka_unit_test(test_resume_same_bits),
                                      cmocka_unit_test(test_seconds_decide_length),
                                      cmocka_unit_test(test_fine_tune),

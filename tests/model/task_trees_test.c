@@ -165,8 +165,34 @@ static void test_blend_of_times(void **state) {
   assert_true(t.table_trees > 0.6 && t.table_linear < 0.1 * t.table_trees);
 }
 
+/* Forty tuning persons whose scores part cases and controls without a fault would ask for an endless slope. What thousands of training
+ * persons knew holds it: seen from the table, the blend has about the table's own slope, 1. */
+static void test_blend_keeps_what_training_knew(void **state) {
+  (void)state;
+  enum { FEW = 40 };
+  double deep[FEW], table[FEW], slope[2];
+  uint8_t label[FEW];
+  struct rng r;
+  struct trees none = {0};
+  rng_init(&r, 11, 0);
+  for (int i = 0; i < FEW; i++) {
+    label[i] = i % 2;
+    table[i] = (label[i] ? 1 : -1) * (0.2 + 1.5 * rng_uniform(&r));
+    deep[i] = table[i] + 0.2 * rng_normal(&r);
+  }
+  for (int known = 0; known < 2; known++) {
+    struct model_task t = {.trees = &none, .n = known ? 5000 : 0};
+    blend_fit(&t, deep, table, label, NULL, FEW);
+    assert_true(t.blend_deep >= 0 && t.blend_wide >= 0);
+    slope[known] = t.blend_deep + t.blend_wide; /* deep is the table and a little noise */
+  }
+  assert_true(slope[0] > 1.8);
+  assert_true(slope[1] > 0.9 && slope[1] < 1.4);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_yes_no), cmocka_unit_test(test_times), cmocka_unit_test(test_bad_files),
-                                     cmocka_unit_test(test_cox), cmocka_unit_test(test_blend_of_times)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_yes_no),         cmocka_unit_test(test_times),
+                                     cmocka_unit_test(test_bad_files),      cmocka_unit_test(test_cox),
+                                     cmocka_unit_test(test_blend_of_times), cmocka_unit_test(test_blend_keeps_what_training_knew)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,348 @@
+#include "model/task_boost.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "model/task_cox.h"
+
+#define BINS 64 /* the first is that of missing values */
+#define SAMPLE 16384
+#define DEPTH_MOST 8
+#define LEAF UINT32_MAX
+
+/* ---- bins ---- */
+
+struct binned {
+  uint32_t n, columns;
+  uint8_t *bin; /* (columns, n) */
+  float *cut;   /* (columns, BINS) rising: a value below cut[k] lies in bin k + 1 or before */
+  uint8_t *cuts;
+};
+
+void binned_free(struct binned *b) {
+  if (!b) return;
+  mem_free(b->bin);
+  mem_free(b->cut);
+  mem_free(b->cuts);
+  mem_free(b);
+}
+
+static int by_value(const void *x, const void *y) {
+  float a = *(const float *)x, b = *(const float *)y;
+  return a < b ? -1 : a > b;
+}
+
+static float between(float low, float high) {
+  float middle = low + 0.5f * (high - low);
+  return middle > low && middle <= high ? middle : high;
+}
+
+/* Between all different values where they are few, else between quantiles. v: (n) sorted. */
+static uint8_t choose_cuts(const float *v, uint32_t n, float *cut) {
+  uint32_t different = n > 0, cuts = 0, most = BINS - 2;
+  for (uint32_t i = 1; i < n && different <= most + 1; i++) different += v[i] > v[i - 1];
+  if (different <= most + 1) {
+    for (uint32_t i = 1; i < n; i++)
+      if (v[i] > v[i - 1]) cut[cuts++] = between(v[i - 1], v[i]);
+    return (uint8_t)cuts;
+  }
+  for (uint32_t k = 1; k <= most; k++) {
+    uint32_t i = (uint32_t)((uint64_t)n * k / (most + 1));
+    while (i < n && !(v[i] > v[i ? i - 1 : 0])) i++; /* forward to the end of a run of equal values */
+    if (i >= n) break;
+    float c = between(v[i - 1], v[i]);
+    if (!cuts || c > cut[cuts - 1]) cut[cuts++] = c;
+  }
+  return (uint8_t)cuts;
+}
+
+static float tame(float x) { return fmaxf(fminf(x, FLT_MAX / 4), -FLT_MAX / 4); }
+
+static uint8_t bin_of(const float *cut, uint32_t cuts, float x) {
+  uint32_t low = 0, high = cuts; /* how many cuts are not above x */
+  if (isnan(x)) return 0;
+  while (low < high) {
+    uint32_t middle = (low + high) / 2;
+    if (x < cut[middle])
+      high = middle;
+    else
+      low = middle + 1;
+  }
+  return (uint8_t)(1 + low);
+}
+
+int binned_new(const float *x, uint32_t n, uint32_t columns, struct binned **out, struct error *e) {
+  struct binned *b = mem_alloc(sizeof *b);
+  float *v = mem_alloc(((size_t)SAMPLE + 1) * sizeof *v);
+  uint32_t every = (n + SAMPLE - 1) / SAMPLE;
+  if (b) {
+    *b = (struct binned){.n = n, .columns = columns};
+    b->bin = mem_alloc((size_t)n * columns + 1);
+    b->cut = mem_alloc(((size_t)columns + 1) * BINS * sizeof *b->cut);
+    b->cuts = mem_alloc((size_t)columns + 1);
+  }
+  if (!b || !v || !b->bin || !b->cut || !b->cuts) {
+    mem_free(v);
+    binned_free(b);
+    return error_set(e, E_NOMEM, "no memory for the trees");
+  }
+  for (uint32_t c = 0; c < columns; c++) {
+    float *cut = b->cut + (size_t)c * BINS;
+    uint32_t m = 0;
+    for (uint32_t i = 0; i < n; i += every)
+      if (!isnan(x[(size_t)i * columns + c])) v[m++] = tame(x[(size_t)i * columns + c]);
+    qsort(v, m, sizeof *v, by_value);
+    b->cuts[c] = choose_cuts(v, m, cut);
+    for (uint32_t i = 0; i < n; i++) b->bin[(size_t)c * n + i] = bin_of(cut, b->cuts[c], x[(size_t)i * columns + c]);
+  }
+  mem_free(v);
+  *out = b;
+  return OK;
+}
+
+/* ---- one tree ---- */
+
+struct slope { /* first and second derivative of the loss */
+  float g, h;
+};
+struct leaf { /* of the tree that grows: rows[from, to) */
+  uint32_t from, to, depth;
+  double g, h;
+};
+struct grown { /* as tree_node, and the bin of its split */
+  struct tree_node node;
+  uint8_t bin;
+};
+struct boosting {
+  const struct binned *b;
+  const uint8_t *y;
+  const float *time;
+  const uint32_t *rows;
+  uint32_t n_rows;
+  struct boost_settings s;
+  struct rng rng;
+  double bias;
+  float *margin;            /* (b.n) */
+  struct slope *slope;      /* (b.n) */
+  uint32_t *drawn, *column; /* rows of this tree; (columns) shuffled */
+  struct leaf *leaf;
+  struct grown *node; /* all trees so far */
+  uint32_t *root, nodes, trees, node_room, tree_room;
+  float *own_time; /* Cox only, by place in rows */
+  uint8_t *own_y;
+  uint32_t *order;
+  double *z, *dz, *ddz;
+};
+
+void boosting_free(struct boosting *m) {
+  if (!m) return;
+  mem_free(m->margin);
+  mem_free(m->slope);
+  mem_free(m->drawn);
+  mem_free(m->column);
+  mem_free(m->leaf);
+  mem_free(m->node);
+  mem_free(m->root);
+  mem_free(m->own_time);
+  mem_free(m->own_y);
+  mem_free(m->order);
+  mem_free(m->z);
+  mem_free(m);
+}
+
+static bool cox_room(struct boosting *m) {
+  size_t n = (size_t)m->n_rows + 1;
+  if (!m->time) return true;
+  m->own_time = mem_alloc(n * sizeof *m->own_time);
+  m->own_y = mem_alloc(n);
+  m->order = mem_alloc(n * sizeof *m->order);
+  m->z = mem_alloc(3 * n * sizeof *m->z);
+  if (!m->own_time || !m->own_y || !m->order || !m->z) return false;
+  m->dz = m->z + n, m->ddz = m->dz + n;
+  for (uint32_t i = 0; i < m->n_rows; i++) m->own_time[i] = m->time[m->rows[i]], m->own_y[i] = m->y[m->rows[i]];
+  return cox_order(m->own_time, NULL, 0, true, m->n_rows, m->order) == m->n_rows;
+}
+
+int boosting_new(const struct binned *b, const uint8_t *y, const float *time, const uint32_t *rows, uint32_t n_rows,
+                 const struct boost_settings *s, uint64_t seed, double bias, struct boosting **out, struct error *e) {
+  struct boosting *m = mem_alloc(sizeof *m);
+  BUG_IF(s->depth < 1 || s->depth > DEPTH_MOST);
+  *out = NULL;
+  if (!m) return error_set(e, E_NOMEM, "no memory for the trees");
+  *m = (struct boosting){.b = b, .y = y, .time = time, .rows = rows, .n_rows = n_rows, .s = *s, .bias = bias};
+  rng_init(&m->rng, seed, 0x74726565);
+  m->margin = mem_alloc(((size_t)b->n + 1) * sizeof *m->margin);
+  m->slope = mem_alloc(((size_t)b->n + 1) * sizeof *m->slope);
+  m->drawn = mem_alloc(((size_t)n_rows + 1) * sizeof *m->drawn);
+  m->column = mem_alloc(((size_t)b->columns + 1) * sizeof *m->column);
+  m->leaf = mem_alloc(((size_t)2 << s->depth) * sizeof *m->leaf);
+  if (!m->margin || !m->slope || !m->drawn || !m->column || !m->leaf || !cox_room(m)) {
+    boosting_free(m);
+    return error_set(e, E_NOMEM, "no memory for the trees");
+  }
+  for (uint32_t i = 0; i < b->n; i++) m->margin[i] = (float)bias;
+  for (uint32_t c = 0; c < b->columns; c++) m->column[c] = c;
+  *out = m;
+  return OK;
+}
+
+static void slopes(struct boosting *m) {
+  if (!m->time) {
+    for (uint32_t k = 0; k < m->n_rows; k++) {
+      uint32_t i = m->rows[k];
+      float p = 1 / (1 + expf(-m->margin[i]));
+      m->slope[i] = (struct slope){p - (m->y[i] ? 1.0f : 0.0f), fmaxf(p * (1 - p), 1e-6f)};
+    }
+    return;
+  }
+  for (uint32_t k = 0; k < m->n_rows; k++) m->z[k] = (double)m->margin[m->rows[k]];
+  (void)cox_loss(m->z, m->own_time, m->own_y, m->order, m->n_rows, m->dz, m->ddz);
+  for (uint32_t k = 0; k < m->n_rows; k++) m->slope[m->rows[k]] = (struct slope){(float)m->dz[k], fmaxf((float)m->ddz[k], 1e-6f)};
+}
+
+struct split {
+  double gain;
+  uint32_t column;
+  uint8_t bin; /* up to and with this one to the left */
+  bool missing_left;
+};
+
+static double worth(const struct boosting *m, double g, double h) { return g * g / (h + m->s.lambda); }
+
+static void try_column(const struct boosting *m, const struct leaf *l, uint32_t c, struct split *best) {
+  const uint8_t *bin = m->b->bin + (size_t)c * m->b->n;
+  uint32_t cuts = m->b->cuts[c], i = l->from;
+  struct slope two[2][BINS]; /* by turns: a bin that comes twice running need not wait for itself */
+  if (!cuts) return;
+  memset(two, 0, sizeof two);
+  for (; i + 1 < l->to; i += 2) {
+    uint32_t r = m->drawn[i], q = m->drawn[i + 1];
+    struct slope *a = &two[0][bin[r]], *b = &two[1][bin[q]];
+    a->g += m->slope[r].g, a->h += m->slope[r].h;
+    b->g += m->slope[q].g, b->h += m->slope[q].h;
+  }
+  if (i < l->to) two[0][bin[m->drawn[i]]].g += m->slope[m->drawn[i]].g, two[0][bin[m->drawn[i]]].h += m->slope[m->drawn[i]].h;
+  double missing_g = (double)two[0][0].g + (double)two[1][0].g, missing_h = (double)two[0][0].h + (double)two[1][0].h;
+  double g = 0, h = 0, whole = worth(m, l->g, l->h);
+  for (uint32_t k = 1; k <= cuts; k++) {
+    g += (double)two[0][k].g + (double)two[1][k].g, h += (double)two[0][k].h + (double)two[1][k].h;
+    for (int left = 0; left < (missing_h > 0 ? 2 : 1); left++) {
+      double lg = g + (left ? missing_g : 0), lh = h + (left ? missing_h : 0), rg = l->g - lg, rh = l->h - lh;
+      if (lh < m->s.least_weight || rh < m->s.least_weight) continue;
+      double gain = worth(m, lg, lh) + worth(m, rg, rh) - whole;
+      if (gain > best->gain) *best = (struct split){gain, c, (uint8_t)k, left != 0};
+    }
+  }
+}
+
+static void sum_up(const struct boosting *m, struct leaf *l) {
+  l->g = l->h = 0;
+  for (uint32_t i = l->from; i < l->to; i++) l->g += (double)m->slope[m->drawn[i]].g, l->h += (double)m->slope[m->drawn[i]].h;
+}
+
+static bool goes_left(uint8_t bin, const struct grown *n) { return bin ? bin <= n->bin : n->node.missing_left; }
+
+static uint32_t divide(const struct boosting *m, const struct leaf *l, const struct grown *n) {
+  const uint8_t *bin = m->b->bin + (size_t)n->node.feature * m->b->n;
+  uint32_t from = l->from, to = l->to;
+  while (from < to) {
+    if (goes_left(bin[m->drawn[from]], n)) {
+      from++;
+    } else {
+      uint32_t r = m->drawn[--to];
+      m->drawn[to] = m->drawn[from], m->drawn[from] = r;
+    }
+  }
+  return from;
+}
+
+static int tree_room(struct boosting *m, struct error *e) {
+  uint32_t most = 2u << m->s.depth;
+  if (m->nodes + most > m->node_room) {
+    uint32_t room = 2 * (m->node_room + most);
+    struct grown *more = mem_realloc(m->node, room * sizeof *more);
+    if (!more) return error_set(e, E_NOMEM, "no memory for the trees");
+    m->node = more, m->node_room = room;
+  }
+  if (m->trees == m->tree_room) {
+    uint32_t room = 2 * m->tree_room + 64;
+    uint32_t *more = mem_realloc(m->root, room * sizeof *more);
+    if (!more) return error_set(e, E_NOMEM, "no memory for the trees");
+    m->root = more, m->tree_room = room;
+  }
+  return OK;
+}
+
+static void draw(struct boosting *m, uint32_t *rows, uint32_t *columns) {
+  uint32_t n = 0, all = m->b->columns;
+  for (uint32_t k = 0; k < m->n_rows; k++)
+    if ((double)rng_uniformf(&m->rng) < m->s.subsample) m->drawn[n++] = m->rows[k];
+  *rows = n;
+  *columns = m->s.drawn < all ? m->s.drawn : all;
+  for (uint32_t k = 0; k < *columns; k++) {
+    uint32_t other = k + rng_below(&m->rng, all - k), c = m->column[other];
+    m->column[other] = m->column[k], m->column[k] = c;
+  }
+}
+
+/* Breadth first, so that children lie behind their parent and beside each other. */
+static void grow(struct boosting *m, uint32_t rows, uint32_t columns) {
+  uint32_t base = m->nodes, count = 1;
+  m->leaf[0] = (struct leaf){.to = rows};
+  sum_up(m, &m->leaf[0]);
+  m->root[m->trees++] = base;
+  for (uint32_t at = 0; at < count; at++) {
+    struct leaf *l = &m->leaf[at];
+    struct grown *n = &m->node[base + at];
+    struct split best = {.gain = 1e-9, .column = LEAF};
+    if (l->depth < (uint32_t)m->s.depth && l->h >= 2 * m->s.least_weight)
+      for (uint32_t k = 0; k < columns; k++) try_column(m, l, m->column[k], &best);
+    *n = (struct grown){.node = {.feature = best.column, .split = (float)(-m->s.eta * l->g / (l->h + m->s.lambda))}};
+    if (best.column == LEAF) continue;
+    n->node.left = count, n->node.missing_left = best.missing_left, n->bin = best.bin;
+    n->node.split = m->b->cut[(size_t)best.column * BINS + best.bin - 1];
+    uint32_t middle = divide(m, l, n);
+    m->leaf[count] = (struct leaf){.from = l->from, .to = middle, .depth = l->depth + 1};
+    m->leaf[count + 1] = (struct leaf){.from = middle, .to = l->to, .depth = l->depth + 1};
+    sum_up(m, &m->leaf[count]);
+    sum_up(m, &m->leaf[count + 1]);
+    count += 2;
+  }
+  m->nodes += count;
+}
+
+int boost_once(struct boosting *m, struct error *e) {
+  uint32_t rows, columns, n = m->b->n;
+  if (cancel_requested()) return error_set(e, E_CANCELLED, "stopped");
+  TRY(tree_room(m, e));
+  slopes(m);
+  draw(m, &rows, &columns);
+  grow(m, rows, columns);
+  const struct grown *tree = m->node + m->root[m->trees - 1];
+  for (uint32_t i = 0; i < n; i++) {
+    const struct grown *at = tree;
+    while (at->node.feature != LEAF) at = tree + at->node.left + !goes_left(m->b->bin[(size_t)at->node.feature * n + i], at);
+    m->margin[i] += at->node.split;
+  }
+  return OK;
+}
+
+const float *boosting_margin(const struct boosting *m) { return m->margin; }
+uint32_t boosting_nodes(const struct boosting *m) { return m->nodes; }
+uint32_t boosting_trees(const struct boosting *m) { return m->trees; }
+
+void boosting_write(const struct boosting *m, struct tree_node *node, uint32_t at, uint32_t *root) {
+  for (uint32_t t = 0; t < m->trees; t++) {
+    uint32_t from = m->root[t], to = t + 1 < m->trees ? m->root[t + 1] : m->nodes;
+    root[t] = at + from;
+    for (uint32_t i = from; i < to; i++) {
+      node[at + i] = m->node[i].node;
+      node[at + i].left = m->node[i].node.feature == LEAF ? 0 : at + from + m->node[i].node.left;
+    }
+  }
+}
