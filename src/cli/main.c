@@ -24,6 +24,7 @@ const struct command *const cli_commands[] = {
     &command_draft,
     &command_calculate,
     &command_differential,
+    &command_diagnose,
     &command_versions,
     &command_promote,
     &command_serve,

@@ -23,6 +23,12 @@ const struct finding_case *differential_case(const struct differential *d, int i
 
 /* ---- one disease ---- */
 
+bool differential_cites(const struct differential *d, const struct annotation *a, int reference) {
+  for (int i = 0; i < a->cited; i++)
+    if (d->cited[a->reference + i] == reference) return true;
+  return false;
+}
+
 struct slot { /* dense scratch: one per term */
   float annotated, cases;
   bool used;
@@ -32,14 +38,14 @@ static void add_annotations(const struct differential *d, const struct disease *
                             bool *any) {
   for (int i = 0; i < x->annotations; i++) {
     const struct annotation *a = &x->annotation[i];
-    if (a->reference == without) continue;
+    if (differential_cites(d, a, without)) continue;
     *any = true;
     if (a->negated) continue;
     /* the same term from several sources: their counts together */
     float share = 0, weight = 0;
     for (int k = 0; k < x->annotations; k++) {
       const struct annotation *b = &x->annotation[k];
-      if (b->term != a->term || b->negated || b->reference == without) continue;
+      if (b->term != a->term || b->negated || differential_cites(d, b, without)) continue;
       share += b->share * b->weight;
       weight += b->weight;
     }
@@ -262,6 +268,7 @@ void differential_free(struct differential *d) {
   mem_free(d->disease);
   mem_free(d->known);
   mem_free(d->gene_edge);
+  mem_free(d->cited);
   intern_release(&d->ids);
   intern_release(&d->references);
   intern_release(&d->gene_ids);
@@ -327,7 +334,7 @@ static int without_publication(const struct differential *d, const struct query 
   for (int i = 0; i < d->diseases; i++) {
     const struct disease *x = &d->disease[i];
     bool touched = false;
-    for (int k = 0; k < x->annotations && !touched; k++) touched = x->annotation[k].reference == without;
+    for (int k = 0; k < x->annotations && !touched; k++) touched = differential_cites(d, &x->annotation[k], without);
     for (int k = 0; k < x->n_at && !touched; k++) touched = d->known[x->at[k]].publication == without;
     if (!touched) continue;
     struct arena_mark m = arena_mark(a);

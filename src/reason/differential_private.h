@@ -9,8 +9,9 @@ enum { F_EVIDENCE, F_ABSENT, F_NEAREST, F_LOG_CASES, F_LOG_PUBLICATIONS, F_ANNOT
 enum { F_SEEN = F_BASE, FEATURES = F_BASE + 1 + F_LOG_CASES }; /* the first F_LOG_CASES ones again, for diseases with cases */
 
 struct annotation {
-  int term, reference; /* reference: id in d->references */
-  float weight, share; /* frequency as counts: share of weight */
+  int term;
+  int reference, cited; /* `cited` ids of d->references in d->cited, from `reference` */
+  float weight, share;  /* frequency as counts: share of weight */
   bool negated;
 };
 struct entry { /* one term of one disease */
@@ -48,6 +49,8 @@ struct differential {
   struct arena arena;
   struct ontology *o;
   struct intern ids, references;
+  int *cited;
+  int cites, cited_cap;
   struct disease *disease;
   int diseases, disease_cap;
   struct known_case *known;
@@ -65,6 +68,7 @@ struct differential {
   double weight[FEATURES], mean[FEATURES], scale[FEATURES], none, gene_log_ratio;
 };
 int differential_read(struct differential *d, const struct differential_files *f, struct error *e);
+bool differential_cites(const struct differential *d, const struct annotation *a, int reference);
 int differential_vector(const struct differential *d, int disease, int without, struct arena *a, struct vector *out, struct error *e);
 /* Closure of terms: sorted, unique. mark: (terms) zeroed, left zeroed. */
 int differential_closure(const struct differential *d, const int *term, int n, struct arena *a, int **out, struct error *e);

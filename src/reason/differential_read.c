@@ -58,6 +58,22 @@ static void frequency(struct str s, struct annotation *a) {
   }
 }
 
+/* "PMID:1;PMID:2": a row that several publications stand behind */
+static int references_of(struct differential *d, struct str list, struct annotation *a, struct error *e) {
+  a->reference = d->cites;
+  do {
+    uint32_t id;
+    struct str one = str_cut(&list, ';');
+    int *more = grow(d->cited, d->cites, &d->cited_cap, sizeof *more);
+    if (!more) return no_memory(e);
+    d->cited = more;
+    TRY(intern_put(&d->references, one, &id, e));
+    d->cited[d->cites++] = (int)id;
+    a->cited++;
+  } while (list.p);
+  return OK;
+}
+
 static int read_annotation(struct differential *d, struct str line, struct error *e) {
   enum { DISEASE, NAME, QUALIFIER, TERM, REFERENCE, EVIDENCE, ONSET, FREQUENCY, SEX, MODIFIER, ASPECT, COLUMNS };
   struct str v[COLUMNS] = {{0}};
@@ -66,17 +82,15 @@ static int read_annotation(struct differential *d, struct str line, struct error
   if (!str_eqc(v[ASPECT], "P") || !str_starts(v[DISEASE], STR("OMIM:"))) return OK;
   int term = ontology_find(d->o, v[TERM]), at;
   if (term < 0) return OK; /* a term that this release of the ontology has not */
-  uint32_t reference;
   TRY(disease_of(d, v[DISEASE], v[NAME], &at, e));
-  TRY(intern_put(&d->references, v[REFERENCE], &reference, e));
   struct disease *x = &d->disease[at];
   struct annotation *more = grow(x->annotation, x->annotations, &x->annotation_cap, sizeof *more);
   if (!more) return no_memory(e);
   x->annotation = more;
   struct annotation *a = &x->annotation[x->annotations++];
-  *a = (struct annotation){.term = term, .reference = (int)reference, .negated = str_eqc(v[QUALIFIER], "NOT")};
+  *a = (struct annotation){.term = term, .negated = str_eqc(v[QUALIFIER], "NOT")};
   frequency(v[FREQUENCY], a);
-  return OK;
+  return references_of(d, v[REFERENCE], a, e);
 }
 static int read_annotations(struct differential *d, const char *path, bool only_terms, struct error *e) {
   struct stream s;
