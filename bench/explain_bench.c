@@ -1,8 +1,10 @@
 /* Do explanations tell the truth about the predictor that they explain? Deletion: the events that are said to have raised the answer are taken out, most
  * important first, and the predictor is asked again; the area under answer / first answer is small for a faithful order (Petsiuk et al. 2018).
- * Insertion: they are put back into the life without them, in the same order; there the area is large. Model: exact removal and integrated
- * gradients, random order. Baseline: SHAP values of its columns, each shared out over the events of its code, on the baseline's own answer.
- * Usage: explain_bench SITE MODEL_DIR TASK.json PATIENTS   prints a row for each: name deletion insertion n */
+ * Insertion: they are put back into the life without them, in the same order; there the area is large. Orders: the model's reasons (greedy exact removal),
+ * single exact removals, integrated gradients, chance, and the baseline's SHAP values (each column's shared out over the events of its code), each on the
+ * predictor that it explains; and reasons and SHAP on the other one's predictor, where the orders differ and the predictor does not. Patients: the fifth at
+ * highest risk by the mean of both predictors, so that neither starts from its own overestimates.
+ * Usage: explain_bench SITE MODEL_DIR TASK.json PATIENTS   prints a row for each: name deletion:insertion of every patient */
 #include "model/model.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
@@ -18,8 +20,18 @@
 #include "validate/validate.h"
 
 #define STEPS 20 /* events taken out at most */
-enum { REMOVAL, GRADIENT, RANDOM, SHAP, WAYS };
-static const char *const way_name[WAYS] = {"exact-removal", "integrated-gradients", "random", "baseline-SHAP"};
+enum { REASONS, REMOVAL, GRADIENT, RANDOM, SHAP, SHAP_ON_MODEL, REASONS_ON_BASELINE, WAYS };
+static const struct {
+  const char *name;
+  int order;
+  bool baseline; /* is asked */
+} ways[WAYS] = {[REASONS] = {"reasons", REASONS, false},
+                [REMOVAL] = {"exact-removal", REMOVAL, false},
+                [GRADIENT] = {"integrated-gradients", GRADIENT, false},
+                [RANDOM] = {"random", RANDOM, false},
+                [SHAP] = {"baseline-SHAP", SHAP, true},
+                [SHAP_ON_MODEL] = {"SHAP-on-the-model", SHAP, false},
+                [REASONS_ON_BASELINE] = {"reasons-on-baseline", REASONS, true}};
 
 struct ranked {
   uint32_t event;
@@ -119,43 +131,52 @@ static void share_shap(struct bench *b, const struct life *life, const struct ti
   }
 }
 
+/* Events by what an order says raised the answer, most important first; n of them. */
+static int order_of(struct bench *b, int order, const struct life *life, const struct prediction *r, struct ranked *out, uint32_t *n,
+                    struct error *e) {
+  const struct timeline_view *v = life->view;
+  struct rng rng;
+  double unused;
+  int rc = OK;
+  *n = 0;
+  rng_init(&rng, 7, life->index);
+  if (order == REASONS)
+    for (int i = 0; i < r->reasons; i++)
+      for (uint32_t k = r->reason[i].events; k-- > 0;) out[*n] = (struct ranked){r->reason[i].event[k], 1.0 / (1 + *n)}, ++*n;
+  if (order == REMOVAL || order == GRADIENT)
+    for (int i = 0; i < r->contributions; i++) {
+      const struct predict_contribution *c = &r->contribution[i];
+      double w = order == REMOVAL ? c->delta : c->gradient;
+      if (w > 0) out[(*n)++] = (struct ranked){c->event, w};
+    }
+  if (order == RANDOM)
+    for (uint32_t k = 0; k < life->events; k++) out[(*n)++] = (struct ranked){k, rng_uniform(&rng)};
+  if (order == SHAP) {
+    feature_row(b->features, b->store, v, life->events, life->now, b->row);
+    rc = baseline_rows(b->baseline, b->row, 1, &unused, b->contribution, e);
+    share_shap(b, life, v, out);
+    *n = life->events;
+  }
+  qsort(out, *n, sizeof *out, by_weight);
+  while (*n && out[*n - 1].weight <= 0) --*n;
+  return rc;
+}
+
 static int one(struct bench *b, const struct task *task, const struct task_example *x, struct error *e) {
   struct timeline_view v = timeline_view(b->store, x->subject_index);
   struct life life = {.view = &v, .index = x->subject_index, .events = x->events, .now = x->time};
   struct ranked *order = mem_alloc((life.events + 1) * sizeof *order);
   struct prediction r;
   struct arena a;
-  struct rng rng;
-  double unused;
   if (!order) return error_set(e, E_NOMEM, "out of memory");
   arena_init(&a, 0, 0);
-  int rc = predict(b->p, x->subject_index, &(struct predict_options){.task = task, .time = x->time, .explain = 1000000, .outcomes = 1}, &a,
-                   &r, e);
+  struct predict_options o = {.task = task, .time = x->time, .explain = 1000000, .reasons = STEPS, .outcomes = 1};
+  int rc = predict(b->p, x->subject_index, &o, &a, &r, e);
   for (int way = 0; way < WAYS && rc == OK; way++) {
-    uint32_t n = 0;
-    rng_init(&rng, 7, x->subject_index);
-    if (way == REMOVAL || way == GRADIENT)
-      for (int i = 0; i < r.contributions; i++) {
-        const struct predict_contribution *c = &r.contribution[i];
-        double w = way == REMOVAL ? c->delta : c->gradient;
-        for (uint32_t k = 0; k < life.events; k++) /* the contribution names its event by time and code */
-          if (v.time[k] == c->time && timeline_code_name(b->store, v.code[k]).p == c->code.p &&
-              (v.value[k] == c->value || isnan(c->value))) {
-            if (w > 0) order[n++] = (struct ranked){k, w};
-            break;
-          }
-      }
-    if (way == RANDOM)
-      for (uint32_t k = 0; k < life.events; k++) order[n++] = (struct ranked){k, rng_uniform(&rng)};
-    if (way == SHAP) {
-      feature_row(b->features, b->store, &v, life.events, x->time, b->row);
-      rc = baseline_rows(b->baseline, b->row, 1, &unused, b->contribution, e);
-      share_shap(b, &life, &v, order);
-      n = life.events;
-    }
-    qsort(order, n, sizeof *order, by_weight);
-    while (n && order[n - 1].weight <= 0) n--;
-    if (rc == OK) rc = curves(b, way == SHAP, &life, &v, x->time, order, (int)n, &b->deletion[way][b->n], &b->insertion[way][b->n], e);
+    uint32_t n;
+    rc = order_of(b, ways[way].order, &life, &r, order, &n, e);
+    if (rc == OK)
+      rc = curves(b, ways[way].baseline, &life, &v, x->time, order, (int)n, &b->deletion[way][b->n], &b->insertion[way][b->n], e);
   }
   if (rc == OK) b->n++;
   arena_free(&a);
@@ -199,14 +220,20 @@ static int run(const char *store, const char *dir, const char *task_file, uint32
   struct by_risk *order = arena_array(&a, struct by_risk, x.n + 1u);
   if (!b.row || !b.contribution || !p || !order) return error_set(e, E_NOMEM, "out of memory");
   TRY(predict_examples(m, t, task, x.at, x.n, 1, p, NULL, e));
-  for (uint32_t i = 0; i < x.n; i++) order[i] = (struct by_risk){p[i], i};
+  for (uint32_t i = 0; i < x.n; i++) {
+    struct timeline_view v = timeline_view(t, x.at[i].subject_index);
+    double theirs;
+    feature_row(b.features, t, &v, x.at[i].events, x.at[i].time, b.row);
+    TRY(baseline_rows(b.baseline, b.row, 1, &theirs, NULL, e));
+    order[i] = (struct by_risk){(p[i] + theirs) / 2, i};
+  }
   qsort(order, x.n, sizeof *order, by_risk);
   uint32_t tenth = x.n / 5; /* of the fifth at highest risk: explanations are read where the answer is high */
   if (most > 2000) most = 2000;
   for (uint32_t i = 0; i < most && i < tenth; i++)
     TRY(one(&b, task, &x.at[order[(uint64_t)i * tenth / (most < tenth ? most : tenth)].i], e));
   for (int way = 0; way < WAYS; way++) {
-    printf("%s", way_name[way]);
+    printf("%s", ways[way].name);
     for (int i = 0; i < b.n; i++) printf(" %.6f:%.6f", b.deletion[way][i], b.insertion[way][i]);
     printf("\n");
   }

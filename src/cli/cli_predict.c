@@ -41,7 +41,7 @@ static int answer(struct cli *c, const struct model *m, const struct timeline *t
   if (futures < 0 || futures > 100000 || explain < 0 || explain > 1000 || outcomes < 0 || outcomes > 1000 || horizon < 0)
     return error_set(e, E_USAGE, "--futures is 0 to 100000, --explain and --outcomes 0 to 1000, --horizon positive");
   o.change = (int)(cli_integer(c, "change", 0) < 0 ? 0 : cli_integer(c, "change", 0) > 24 ? 24 : cli_integer(c, "change", 0));
-  o.futures = (int)futures, o.explain = (int)explain, o.outcomes = (int)outcomes, o.seed = (uint64_t)cli_integer(c, "seed", 1);
+  o.futures = (int)futures, o.explain = o.reasons = (int)explain, o.outcomes = (int)outcomes, o.seed = (uint64_t)cli_integer(c, "seed", 1);
   int64_t threads = cli_integer(c, "threads", thread_cores());
   if (threads < 1 || threads > 256) return error_set(e, E_USAGE, "--threads is 1 to 256");
   o.threads = (int)threads;

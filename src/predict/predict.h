@@ -29,6 +29,7 @@ struct predict_options {
   int futures;             /* 0 = none */
   double horizon_days;     /* of the futures; 0 = the task's, else 365.25 */
   int explain;             /* number of contributing events; 0 = none */
+  int reasons;             /* number of steps in which what raised the answer is taken out; 0 = none */
   int change;              /* number of values that would have made another answer; 0 = none */
   int outcomes;            /* number of most likely outcomes listed; 0 = 10 */
   uint64_t seed;
@@ -51,6 +52,17 @@ struct predict_contribution {
   float value;
   double delta;    /* log odds with the event minus log odds without it: > 0 raised the risk */
   double gradient; /* its share of the head's deep logit by integrated gradients; NaN where there is no head */
+  uint32_t event;  /* its place in the life */
+};
+/* What raised the answer, taken out step by step: all events of a code, its latest few, or one event; first what lowers the answer most for each event lost. */
+struct predict_reason {
+  struct str code, display, unit;
+  uint32_t events;     /* taken out in this step */
+  int64_t first, last; /* their times */
+  float value;         /* of the last one */
+  double gain;         /* log odds that the answer lost by it, after the steps before */
+  double left;         /* the answer without all listed so far */
+  uint32_t *event;     /* (events) places in the life */
 };
 /* A value that would have made another answer: what the model associates with it, not what would happen if somebody changed it. */
 struct predict_change {
@@ -89,6 +101,8 @@ struct prediction {
   int outcomes;
   struct predict_contribution *contribution;
   int contributions;
+  struct predict_reason *reason;
+  int reasons;
   struct predict_change *change; /* largest lowering first */
   int changes;
   uint32_t unknown_codes; /* events whose code the model has never seen */

@@ -18,7 +18,7 @@
 
 #define BEAM 8
 #define PARTS 8
-#define AT_ONCE 8 /* edited copies in memory */
+#define AT_ONCE EDITED_AT_ONCE
 
 struct stretch { /* events [from, to) */
   uint32_t from, to;
@@ -37,20 +37,11 @@ struct search {
   int singles, cap;
 };
 
-struct edited {
-  struct timeline_view view;
-  int64_t *time;
-  uint32_t *code;
-  float *value;
-};
-
-static bool removable(const struct search *s, uint32_t k) { return !token_map_birth(s->p->map, s->life->view->code[k]); }
-
-static void edit(const struct search *s, const struct stretch *out, struct edited *x, struct life *life) {
-  const struct timeline_view *v = s->life->view;
+void edited_without(const struct life *life, int64_t now, const uint8_t *gone, struct edited *x, struct life *out) {
+  const struct timeline_view *v = life->view;
   uint32_t n = 0, statics = 0;
-  for (uint32_t k = 0; k < s->life->events; k++) {
-    if (k >= out->from && k < out->to && removable(s, k)) continue;
+  for (uint32_t k = 0; k < life->events; k++) {
+    if (gone[k]) continue;
     x->time[n] = v->time[k];
     x->code[n] = v->code[k];
     x->value[n++] = v->value[k];
@@ -62,7 +53,14 @@ static void edit(const struct search *s, const struct stretch *out, struct edite
   x->view.time = x->time;
   x->view.code = x->code;
   x->view.value = x->value;
-  *life = (struct life){.view = &x->view, .index = s->life->index, .events = n, .now = s->now};
+  *out = (struct life){.view = &x->view, .index = life->index, .events = n, .now = now};
+}
+
+static bool removable(const struct search *s, uint32_t k) { return !token_map_birth(s->p->map, s->life->view->code[k]); }
+
+static void edit(const struct search *s, const struct stretch *out, struct edited *x, struct life *life) {
+  for (uint32_t k = 0; k < s->life->events; k++) x->gone[k] = k >= out->from && k < out->to && removable(s, k);
+  edited_without(s->life, s->now, x->gone, x, life);
 }
 
 static int remove_each(struct search *s, struct edited *x, struct error *e) {
@@ -163,17 +161,19 @@ static int fill(const struct search *s, int most, struct arena *a, struct predic
                                                                         .unit = timeline_unit_name(store, v->unit[k]),
                                                                         .value = v->value[k],
                                                                         .delta = s->single[i].delta,
-                                                                        .gradient = s->gradient ? s->gradient[k] : NAN};
+                                                                        .gradient = s->gradient ? s->gradient[k] : NAN,
+                                                                        .event = k};
   }
   return OK;
 }
 
-static int edited_new(uint32_t events, struct edited *x, struct error *e) {
+int edited_new(uint32_t events, struct edited *x, struct error *e) {
   for (int i = 0; i < AT_ONCE; i++) {
     x[i].time = mem_alloc((size_t)events * sizeof *x->time);
     x[i].code = mem_alloc((size_t)events * sizeof *x->code);
     x[i].value = mem_alloc((size_t)events * sizeof *x->value);
-    if (!x[i].time || !x[i].code || !x[i].value) return error_set(e, E_NOMEM, "no memory for the contributions");
+    x[i].gone = mem_alloc((size_t)events + 1);
+    if (!x[i].time || !x[i].code || !x[i].value || !x[i].gone) return error_set(e, E_NOMEM, "no memory for the contributions");
   }
   return OK;
 }
@@ -274,11 +274,12 @@ static int change_all(struct search *s, int most, struct edited *x, struct arena
   return OK;
 }
 
-static void edited_free(struct edited *x) {
+void edited_free(struct edited *x) {
   for (int i = 0; i < AT_ONCE; i++) {
     mem_free(x[i].time);
     mem_free(x[i].code);
     mem_free(x[i].value);
+    mem_free(x[i].gone);
   }
 }
 

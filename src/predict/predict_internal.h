@@ -71,6 +71,21 @@ double predict_incidence(const double *target, const double *rival, double from,
 void predict_death_rates(const struct predictor *p, double *rate);
 void predict_outcome_curve(const struct predictor *p, uint32_t outcome, const double *death, const double *days, int n, double *out);
 
+/* predict_explain.c: edited copies of a life, so many in memory at once. edited_new is followed by edited_free, whatever it returns; x is zeroed before. */
+#define EDITED_AT_ONCE 8
+struct edited {
+  struct timeline_view view;
+  int64_t *time;
+  uint32_t *code;
+  float *value;
+  uint8_t *gone; /* (events) for the caller */
+};
+int edited_new(uint32_t events, struct edited *x, struct error *e) MUST_CHECK;
+void edited_free(struct edited *x);
+void edited_without(const struct life *life, int64_t now, const uint8_t *gone, struct edited *x, struct life *out);
+/* predict_reasons.c: fills r->reason. */
+int predict_reasons(struct predictor *p, const struct question *q, const struct life *life, int most, struct arena *a, struct prediction *r,
+                    struct error *e) MUST_CHECK;
 /* predict_explain.c: fills r->contribution. r->probability is the shipped answer for `life`. */
 int predict_change(struct predictor *p, const struct question *q, const struct life *life, int most, struct arena *a, struct prediction *r,
                    struct error *e) MUST_CHECK;

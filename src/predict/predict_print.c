@@ -114,6 +114,30 @@ static void contributions_json(const struct prediction *r, struct json_out *o) {
   json_kv_c(o, "method", r->method);
 }
 
+static void reasons_json(const struct prediction *r, struct json_out *o) {
+  json_out_key(o, "reasons");
+  json_out_array(o);
+  for (int i = 0; i < r->reasons; i++) {
+    const struct predict_reason *x = &r->reason[i];
+    json_out_object(o);
+    json_kv_str(o, "code", x->code);
+    if (x->display.n) json_kv_str(o, "display", x->display);
+    json_kv_i64(o, "events", x->events);
+    if (x->last != TIME_STATIC) kv_time(o, "last", x->last);
+    if (x->first != TIME_STATIC && x->events > 1) kv_time(o, "first", x->first);
+    if (!isnan(x->value)) {
+      json_out_key(o, "last_value");
+      json_out_f32(o, x->value);
+    }
+    if (x->unit.n) json_kv_str(o, "unit", x->unit);
+    json_kv_f64(o, "gain_log_odds", x->gain);
+    json_kv_f64(o, "left", x->left);
+    json_out_end(o);
+  }
+  json_out_end(o);
+  json_kv_c(o, "reasons_method", "greedy exact removal: `left` is the answer without all that is listed so far");
+}
+
 static void changes_json(const struct prediction *r, struct json_out *o) {
   json_out_key(o, "changes");
   json_out_array(o);
@@ -169,6 +193,7 @@ void prediction_json(const struct prediction *r, struct json_out *o) {
   }
   outcomes_json(r, o);
   if (r->contributions) contributions_json(r, o);
+  if (r->reasons) reasons_json(r, o);
   if (r->changes) changes_json(r, o);
   json_out_end(o);
 }
@@ -287,6 +312,23 @@ static void print_contributions(const struct prediction *r, int width, bool colo
   }
 }
 
+static void print_reasons(const struct prediction *r, int width, bool colour, struct buf *b) {
+  int room = width - 48 > 16 ? width - 48 : 16;
+  heading(b, colour, "What raised it, taken out step by step: the answer without all that is listed so far");
+  for (int i = 0; i < r->reasons; i++) {
+    const struct predict_reason *x = &r->reason[i];
+    char date[16] = "always";
+    if (x->last != TIME_STATIC) time_format_date(x->last, date);
+    percent(b, x->left);
+    buf_printf(b, "  %-10s  ", date);
+    name(b, x->display, x->code, room);
+    if (!isnan(x->value)) buf_printf(b, "  %.6g", (double)x->value);
+    if (!isnan(x->value) && x->unit.n) buf_putc(b, ' '), buf_str(b, x->unit);
+    if (x->events > 1) buf_printf(b, ", the last of %u", x->events);
+    buf_putc(b, '\n');
+  }
+}
+
 static void print_changes(const struct prediction *r, int width, bool colour, struct buf *b) {
   int room = width - 52 > 16 ? width - 52 : 16;
   heading(b, colour, "Other values, other answers (association, not effect: nobody is told what changing them would do)");
@@ -313,6 +355,7 @@ void prediction_print(const struct prediction *r, int width, bool colour, struct
   if (r->cut)
     buf_printf(out, "  %d of %d futures were cut short at their most events: sampled shares are lower bounds\n", r->cut, r->futures);
   if (r->contributions) print_contributions(r, width, colour, out);
+  if (r->reasons) print_reasons(r, width, colour, out);
   if (r->changes) print_changes(r, width, colour, out);
   buf_puts(out, "\nAn estimate from records, to be weighed beside clinical judgement, not instead of it.\n");
 }

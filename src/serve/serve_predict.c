@@ -63,6 +63,7 @@ static int risk(struct call *c, struct error *e) {
   struct predict_options o = {.time = INT64_MAX,
                               .futures = (int)a.futures,
                               .explain = (int)a.explain,
+                              .reasons = (int)a.explain,
                               .outcomes = (int)a.outcomes,
                               .horizon_days = a.horizon_days,
                               .seed = a.seed ? (uint64_t)a.seed : 1,

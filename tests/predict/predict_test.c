@@ -119,6 +119,54 @@ static void test_explanation_is_removal(void **state) {
   fixture_close(&f);
 }
 
+/* What is said to be left is the answer of a life without all that was taken out so far; nothing goes that does not lower it; and the first step takes at
+ * least what the best single event would. */
+static void test_reasons_are_removals(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 60);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  uint32_t s = (uint32_t)fixture_index(&f, 4);
+  struct timeline_view v = timeline_view(f.store, s);
+  struct prediction r, without;
+  run(&f, f.store, s, (struct predict_options){.task = f.task, .time = v.time[v.n - 1] + DAY(1), .explain = 100, .reasons = 6}, &a, &r);
+  assert_true(r.reasons >= 3);
+  uint8_t *gone = arena_array(&a, uint8_t, v.n + 1u);
+  double before = r.probability, single = 0;
+  bool several = false;
+  for (int i = 0; i < r.contributions; i++) single = fmax(single, r.contribution[i].delta);
+  assert_true(r.reason[0].gain / r.reason[0].events > single - 1e-6);
+  for (int i = 0; i < r.reasons; i++) {
+    const struct predict_reason *x = &r.reason[i];
+    struct timeline *t;
+    MUST(timeline_memory_new(&t, &f.e));
+    assert_true(x->events > 0);
+    several |= x->events > 1;
+    for (uint32_t j = 0; j < x->events; j++) {
+      assert_true(x->event[j] < v.n && !gone[x->event[j]]);
+      assert_true(str_eq(timeline_code_name(f.store, v.code[x->event[j]]), x->code));
+      gone[x->event[j]] = 1;
+    }
+    for (uint32_t k = 0; k < v.n; k++) {
+      struct event ev = {.subject = v.subject, .time = v.time[k], .code = timeline_code_name(f.store, v.code[k]), .value = v.value[k]};
+      if (!gone[k]) MUST(timeline_memory_append(t, &ev, &f.e));
+    }
+    MUST(timeline_memory_seal(t, &f.e));
+    run(&f, t, 0, (struct predict_options){.task = f.task, .time = r.time}, &a, &without);
+    assert_true(fabs(x->left - without.probability) < 1e-5);
+    assert_true(x->left < before);
+    assert_float_equal(log(before / (1 - before)) - log(x->left / (1 - x->left)), x->gain, 1e-4);
+    before = x->left;
+    timeline_close(t);
+  }
+  assert_true(several); /* a code went with its readings */
+  arena_free(&a);
+  fixture_close(&f);
+}
+
 /* A long life is searched; what is listed is still exact, and one planted event that matters is found. */
 static void test_long_explanation(void **state) {
   (void)state;
@@ -389,6 +437,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_task_may_not_apply),
                                      cmocka_unit_test(test_nothing_after_the_moment),
                                      cmocka_unit_test(test_explanation_is_removal),
+                                     cmocka_unit_test(test_reasons_are_removals),
                                      cmocka_unit_test(test_long_explanation),
                                      cmocka_unit_test(test_hazards),
                                      cmocka_unit_test(test_examples),
