@@ -34,6 +34,7 @@ static const struct cli_option options[] = {
      "positions at once; their gradients are accumulated (default 512, for large models 1024, at least the model's context)"},
     {"recompute", CLI_FLAG, NULL, "activations are computed again in the backward pass, not kept: less memory, the same bits"},
     {"lr", CLI_NUMBER, "X", "peak learning rate for a width up to 96, scaled by 96/width beyond (default 0.002)"},
+    {"hazard-weight", CLI_NUMBER, "X", "of the hazard head in the loss, beside the next codes (default 1)"},
     {"dropout", CLI_NUMBER, "X", "share of activations dropped in training (default: the size's)"},
     {"name", CLI_TEXT, "NAME", "run directory under models/runs, new unless --resume or --force (default: run-1, run-2, ...)"},
     {"force", CLI_FLAG, NULL, "train anew where a run of this name stands; its checkpoint is lost"},
@@ -246,6 +247,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   o.epochs = cli_number(c, "epochs", o.epochs);
   o.seconds = cli_number(c, "seconds", 0);
   o.lr = (float)cli_number(c, "lr", (double)o.lr);
+  o.weight_hazard = (float)cli_number(c, "hazard-weight", (double)o.weight_hazard);
   o.dropout = (float)cli_number(c, "dropout", (double)o.dropout);
   o.save_every = cli_number(c, "save-every", o.save_every);
   o.column = cli_text(c, "column", NULL);
@@ -254,6 +256,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   if (canaries < 0 || canaries > 240) return error_set(e, E_USAGE, "--canaries is 0 to 240");
   o.canaries = (int)canaries;
   if (cli_text(c, "init", NULL)) snprintf(init, sizeof init, "%s", cli_text(c, "init", NULL)), o.init = init;
+  if (!(o.weight_hazard >= 0)) return error_set(e, E_USAGE, "--hazard-weight is not negative");
   if (o.epochs <= 0 || o.threads < 0 || o.lr <= 0) return error_set(e, E_USAGE, "--epochs and --lr are above 0, --threads is not negative");
   TRY_OUT(choose_tasks(c, s, t, a, &tasks, &n, e));
   o.tasks = (const struct task *const *)tasks;
