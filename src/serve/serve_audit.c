@@ -384,6 +384,36 @@ static int event_row(void *ctx, const struct db_value *v, int n, struct error *e
   return buf_check(g->lines, e);
 }
 
+struct entries {
+  struct audit_events *list;
+  struct json_out *o;
+};
+static int entry_row(void *ctx, const struct db_value *v, int n, struct error *e) {
+  struct entries *g = ctx;
+  struct audit_entry r;
+  struct texts t;
+  char url[400];
+  (void)n, (void)e;
+  (void)read_row(v, &r, &t);
+  g->list->n++, g->list->last = r.row;
+  if (g->list->alone) return audit_event_json(&r, g->o), OK;
+  json_out_object(g->o);
+  snprintf(url, sizeof url, "%s/AuditEvent/row-%lld", g->list->base, (long long)r.row);
+  if (g->list->base[0]) json_kv_c(g->o, "fullUrl", url);
+  json_out_key(g->o, "resource");
+  audit_event_json(&r, g->o);
+  json_out_key(g->o, "search");
+  json_out_raw(g->o, STR("{\"mode\":\"match\"}"));
+  json_out_end(g->o);
+  return OK;
+}
+
+int audit_event_entries(struct audit *a, int64_t before, int64_t limit, struct audit_events *list, struct json_out *o, struct error *e) {
+  struct entries g = {list, o};
+  struct db_value v[] = {DB_I(before > 0 ? before : INT64_MAX), DB_I(limit)};
+  return db_each(a->db, SELECT_ROWS "WHERE seq < ? ORDER BY seq DESC LIMIT ?", v, 2, entry_row, &g, e);
+}
+
 int audit_export(const char *site, const char *database, int64_t from, struct buf *out, struct error *e) {
   struct db *db;
   struct reading g = {.lines = out};

@@ -32,6 +32,14 @@ int audit_append(struct audit *a, struct audit_entry *rows, int n, struct error 
 int audit_latest(struct audit *a, const struct audit_search *q, struct json_out *o, struct error *e) MUST_CHECK;
 /* Sums by key since a time; tenant "" = all. */
 int audit_usage(struct db *db, const char *tenant, int64_t since, struct json_out *o, struct error *e) MUST_CHECK;
+/* FHIR searchset entries of the rows before `before` (0: all), newest first; or, `alone`, the resource by itself. */
+struct audit_events {
+  const char *base; /* "https://HOST/fhir", "" = not known */
+  bool alone;
+  int64_t n, last; /* out: how many; the smallest row told */
+};
+int audit_event_entries(struct audit *a, int64_t before, int64_t limit, struct audit_events *list, struct json_out *o,
+                        struct error *e) MUST_CHECK;
 void audit_event_json(const struct audit_entry *r, struct json_out *o);
 
 #endif

@@ -18,7 +18,7 @@ void call_fail(struct call *c, int status, const char *code, const char *field, 
   buf_clear(&c->out);
   json_out_init(&o, &c->out, false);
   c->status = status;
-  c->type = "application/json";
+  c->type = call_dialect(c) == DIALECT_FHIR ? "application/fhir+json; charset=utf-8" : "application/json";
   c->csp = NULL;
   if ((status == 429 || status == 503) && c->retry_after == 0) c->retry_after = 1;
   error_envelope(c, call_dialect(c), status, code, field && field[0] ? field : NULL, message, &o);

@@ -39,6 +39,9 @@ static void parameters(const struct route *r, struct json_out *o) {
                {"/v1/subjects/{id}", {"limit"}},
                {"/v1/subjects/{id}/risk", {"task", "futures", "explain", "outcomes", "horizon_days", "seed"}},
                {"/v1/predict", {"task", "futures", "explain", "outcomes", "horizon_days", "seed"}},
+               {"/fhir/$predict", {"task", "explain", "outcomes", "seed"}},
+               {"/fhir/RiskAssessment", {"patient", "task", "explain", "outcomes", "seed"}},
+               {"/fhir/AuditEvent", {"_count", "before"}},
                {"/v1/reports/{name}", {"format"}},
                {"/v1/terms", {"find", "limit"}},
                {"/v1/audit", {"limit", "before", "key", "tenant", "request", "status"}}};

@@ -264,6 +264,8 @@ typedef int body_function(struct call *c, struct json root, struct arena *a, str
 void answer_json_body(struct call *c, body_function *f);
 int server_asker(struct server *s, struct asker **out, struct error *e) MUST_CHECK; /* of the store; made at its first use */
 void *errand_main(void *server);
+answer_function answer_fhir_metadata, answer_fhir_operation, answer_fhir_predict, answer_fhir_assess, answer_fhir_devices,
+    answer_fhir_device, answer_fhir_events, answer_fhir_event;
 void *desk_main(void *server);
 void *worker_main(void *server);
 void *talker_main(void *server);

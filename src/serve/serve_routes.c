@@ -67,6 +67,9 @@ static const char score_schema[] =
     "\"type\":\"array\"}}},"
     "\"params\":{\"type\":[\"object\",\"null\"]}}}";
 
+static const char fhir_schema[] =
+    "{\"type\":\"object\",\"description\":\"A FHIR R4 Bundle or resource of one patient, or Parameters with patient, task, explain, "
+    "outcomes\",\"required\":[\"resourceType\"]}";
 static const char cds_schema[] =
     "{\"type\":\"object\",\"required\":[\"hook\",\"hookInstance\",\"context\"],\"properties\":{\"hook\":{\"enum\":[\"patient-view\","
     "\"order-select\",\"order-sign\"]},\"hookInstance\":{\"type\":\"string\",\"format\":\"uuid\"},\"context\":{\"type\":\"object\","
@@ -149,6 +152,26 @@ static const struct route_entry table[] = {
     {{"GET", "/v1/deployments", PLANE_HOSPITAL, SCOPE_ADMIN, DIALECT_OWN, QUOTA_NONE, "Versions in use, by the names that clients call",
       NULL},
      A(answer_deployments, AT_DESK)},
+    {{"GET", "/fhir/metadata", PLANE_HOSPITAL, SCOPE_OPEN, DIALECT_FHIR, QUOTA_NONE, "FHIR R4: what this server can", NULL},
+     A(answer_fhir_metadata, AT_ONCE)},
+    {{"GET", "/fhir/OperationDefinition/predict", PLANE_HOSPITAL, SCOPE_OPEN, DIALECT_FHIR, QUOTA_NONE, "FHIR R4: what $predict takes",
+      NULL},
+     A(answer_fhir_operation, AT_ONCE)},
+    {{"POST", "/fhir/$predict", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_FHIR, QUOTA_NONE,
+      "FHIR R4: RiskAssessment, GuidanceResponse, Device and Provenance for the patient of a Bundle; nothing is stored", fhir_schema},
+     A(answer_fhir_predict, BY_MODEL)},
+    {{"GET", "/fhir/RiskAssessment", PLANE_HOSPITAL, SCOPE_PATIENT, DIALECT_FHIR, QUOTA_NONE,
+      "FHIR R4: risks of a subject of the store: patient (a pseudonym), task, explain, outcomes", NULL},
+     A(answer_fhir_assess, BY_MODEL)},
+    {{"GET", "/fhir/Device", PLANE_HOSPITAL, SCOPE_READ, DIALECT_FHIR, QUOTA_NONE, "FHIR R4: the version in use, as a Device", NULL},
+     A(answer_fhir_devices, LIGHT)},
+    {{"GET", "/fhir/Device/{device}", PLANE_HOSPITAL, SCOPE_READ, DIALECT_FHIR, QUOTA_NONE, "FHIR R4: one version", NULL},
+     A(answer_fhir_device, LIGHT)},
+    {{"GET", "/fhir/AuditEvent", PLANE_HOSPITAL, SCOPE_ADMIN, DIALECT_FHIR, QUOTA_NONE, "FHIR R4: the latest audit rows: _count, before",
+      NULL},
+     A(answer_fhir_events, AT_DESK)},
+    {{"GET", "/fhir/AuditEvent/{event}", PLANE_HOSPITAL, SCOPE_ADMIN, DIALECT_FHIR, QUOTA_NONE, "FHIR R4: one audit row", NULL},
+     A(answer_fhir_event, AT_DESK)},
     {{"GET", "/cds-services", PLANE_HOSPITAL, SCOPE_CDS, DIALECT_CDS, QUOTA_NONE, "CDS Hooks: the services that there are", NULL},
      A(answer_cds_services, LIGHT)},
     {{"POST", "/cds-services/{id}", PLANE_HOSPITAL, SCOPE_CDS, DIALECT_CDS, QUOTA_NONE, "CDS Hooks: a hook fired; cards", cds_schema},

@@ -84,6 +84,11 @@ static int teardown(void **state) {
   "\"messages\":[{\"role\":\"user\",\"content\":\"{\\\"events\\\":[{\\\"time\\\":\\\"2020-01-01T08:00:00\\\",\\\"code\\\":\\\"LOINC//" \
   "2160-0\\\"}]}\"}]"
 #define PATIENT_TEXT "\"{\\\"events\\\":[{\\\"time\\\":\\\"2020-01-01T08:00:00\\\",\\\"code\\\":\\\"LOINC//2160-0\\\"}]}\""
+#define FHIR_PATIENT                                                                                                           \
+  "{\"resourceType\":\"Bundle\",\"type\":\"collection\",\"entry\":[{\"resource\":{\"resourceType\":\"Patient\",\"id\":\"p1\"," \
+  "\"gender\":\"male\",\"birthDate\":\"1950-03-04\"}},{\"resource\":{\"resourceType\":\"Observation\",\"status\":\"final\","   \
+  "\"subject\":{\"reference\":\"Patient/p1\"},\"code\":{\"coding\":[{\"system\":\"http://loinc.org\",\"code\":\"2160-0\"}]},"  \
+  "\"effectiveDateTime\":\"2020-01-01T08:00:00Z\",\"valueQuantity\":{\"value\":1.2,\"unit\":\"mg/dL\"}}}]}"
 static const char *concrete(const struct route *r, const char *model, char target[256], char body[1024]) {
   const char *at = strchr(r->path, '{'), *p = r->path;
   const char *version = r->dialect == DIALECT_AZURE       ? "?api-version=2024-10-21"
@@ -91,6 +96,8 @@ static const char *concrete(const struct route *r, const char *model, char targe
                                                           : "";
   bool cds = r->dialect == DIALECT_CDS;
   const char *value = cds                                          ? "vitae-risk"
+                      : at && strncmp(at, "{device}", 8) == 0      ? site.version
+                      : at && strncmp(at, "{event}", 7) == 0       ? "row-1"
                       : at && strncmp(at, "{id}", 4) == 0          ? subject
                       : at && strncmp(at, "{calculator}", 12) == 0 ? "bmi"
                       : at && strncmp(at, "{name}", 6) == 0        ? "death-1y"
@@ -99,10 +106,13 @@ static const char *concrete(const struct route *r, const char *model, char targe
     snprintf(target, 256, "%.*s%s%s%s", (int)(at - p), p, value, strchr(at, '}') + 1, version);
   else
     snprintf(target, 256, "%s%s", p, version);
+  if (strcmp(p, "/fhir/RiskAssessment") == 0) snprintf(target + strlen(target), 64, "?patient=%s", subject);
   if (strstr(p, "/info")) snprintf(target + strlen(target), 64, "&model=%s", model);
   if (strcmp(r->method, "POST") != 0) return NULL;
   if (cds)
     snprintf(body, 1024, "%s", strstr(p, "feedback") ? CDS_FEEDBACK : CDS_REQUEST);
+  else if (strcmp(p, "/fhir/$predict") == 0)
+    snprintf(body, 1024, "%s", FHIR_PATIENT);
   else if (strcmp(p, "/v1/ask") == 0)
     snprintf(body, 1024, "{\"subject\":\"%s\",\"question\":\"How old is this patient?\"}", subject);
   else if (str_ends(str_c(p), STR("/draft")))
