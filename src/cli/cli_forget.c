@@ -51,6 +51,14 @@ static int remember(struct forgetting *f, int64_t subject, struct error *e) {
   return forgotten_write(&f->site, l, e);
 }
 
+/* What clinicians wrote about the person: a folder of the inbox (serve_draft.c). */
+static int forget_drafts(const struct forgetting *f, int64_t subject, struct error *e) {
+  char dir[4096], name[32];
+  snprintf(name, sizeof name, "%lld", (long long)subject);
+  TRY(site_path(&f->site, dir, "inbox", "drafts", name, NULL));
+  return file_is_dir(dir) ? file_remove_tree(dir, e) : OK;
+}
+
 /* Everything that forgotten.json says is still to do. */
 static int finish(struct forgetting *f, struct error *e) {
   struct error none = {0};
@@ -62,6 +70,7 @@ static int finish(struct forgetting *f, struct error *e) {
     if (rc < 0 && rc != E_NOTFOUND) return *e = none, rc;
     changed |= rc == OK;
     f->persons++;
+    TRY(forget_drafts(f, f->list.subject[i], e));
   }
   f->in_vault |= changed;
   if (changed) TRY(vault_commit(f->vault, e));

@@ -84,8 +84,10 @@ static int keep(struct call *c, const struct draft_review *r, char name[128], st
   char dir[4096], path[4096], now[32];
   struct buf b = {0};
   struct json_out o;
-  snprintf(name, 128, "draft-%lld-%.8s-%s.json", (long long)time_now(), r->draft.p, c->request);
-  TRY(file_join(dir, sizeof dir, fleet_site(c->server->fleet), "inbox/drafts", e));
+  char below[64];
+  snprintf(name, 128, "%lld-%.8s-%s.json", (long long)time_now(), r->draft.p, c->request);
+  snprintf(below, sizeof below, "inbox/drafts/%lld", (long long)r->subject); /* a folder each: `vitae forget` removes it */
+  TRY(file_join(dir, sizeof dir, fleet_site(c->server->fleet), below, e));
   TRY(file_mkdirs(dir, 0700, e));
   TRY(file_join(path, sizeof path, dir, name, e));
   time_format(time_now(), now);

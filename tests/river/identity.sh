@@ -151,6 +151,7 @@ a_person_is_forgotten_everywhere() {
   local s=$work/forget q other
   site_of_three "$s" fhir omop meds
   q=$(subject_of "$s" fhir p1); other=$(subject_of "$s" fhir p2)
+  mkdir -p "$s/inbox/drafts/$q" && printf '{"subject": "%s", "final": "Mr Quetzalcoatl1"}' "$q" > "$s/inbox/drafts/$q/1.json"
   run "$vitae" forget "$s"; status_is 64
   run "$vitae" forget "$s" --source fhir --person nobody; status_is 66
   run "$vitae" forget "$s" --subject 77; status_is 66

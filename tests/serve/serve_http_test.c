@@ -279,7 +279,7 @@ static void drafts_are_written_and_come_back(void **state) {
   expect("POST", back, body, 200, "\"changed\":1");
   memcpy(strstr(body, "male"), "fema", 4);
   expect("POST", back, body, 409, "draft");
-  snprintf(path, sizeof path, "%s/inbox/drafts", site.path);
+  snprintf(path, sizeof path, "%s/inbox/drafts/%s", site.path, subject);
   arena_init(&a, 16 << 20, 0);
   assert_int_equal(file_list(&a, path, &file, &n, NULL), OK);
   size_t found = 0;

@@ -196,7 +196,7 @@ def consult(b, prefix):
         said = b.evaluate("document.querySelector('#review').textContent")
         expect("changed 1, deleted 1, added 2" in said, f"the review is wrong: {said}")
         picture("draft"), narrow()
-        kept = [json.load(open(f)) for f in glob.glob(f"{site}/inbox/drafts/*.json")]
+        kept = [json.load(open(f)) for f in glob.glob(f"{site}/inbox/drafts/{alive[0]}/*.json")]
         mine = [k for k in kept if any(s["final"] == f"Please see {prefix}." for s in k["sentences"])]
         expect(len(mine) == 1 and mine[0]["subject"] == alive[0] and mine[0]["changed"] == 1, "the inbox does not hold the review")
         expect([s for s in mine[0]["sentences"] if s["outcome"] == "changed"][0]["final"] == "An old acquaintance.", "not the clinician's words")
