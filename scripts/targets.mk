@@ -22,6 +22,35 @@ $(BUILD)/vitae-mpi.so: src/model/mpi/mesh_mpi.c src/model/mesh_plugin.h
 	$(say) MPI $<
 	$(Q)$(MPICC) -std=c11 -O2 -g -fPIC -shared -D_GNU_SOURCE -Wall -Wextra -Werror -Isrc $< -o $@
 
+# The GPU's kernels: a plug-in, where nvcc and cuBLASLt are there to build it (`make cuda` fetches both). Code for compute capability 8.0 and 9.0, and
+# PTX for what comes later.
+CUDA_HOME ?= $(firstword $(wildcard $(BUILD)/cuda/nvidia/cu13 /usr/local/cuda /usr/lib/cuda))
+NVCC := $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
+CUDA_SRC := $(sort $(wildcard src/kernel/cuda/*.cu))
+CUDA_HEADERS := src/kernel/cuda/cuda.h src/kernel/kernel.h src/kernel/kernel_plugin.h src/base/error.h
+ifneq ($(NVCC),)
+all: $(BUILD)/vitae-cuda.so
+endif
+$(BUILD)/obj/kernel/cuda/%.o: src/kernel/cuda/%.cu $(CUDA_HEADERS)
+	@mkdir -p $(@D)
+	$(say) CUDA $<
+	$(Q)$(NVCC) -std=c++17 -O3 -Isrc -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra --default-stream per-thread -Werror all-warnings \
+	  -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90] -c $< -o $@
+# the run time is linked in; cuBLASLt is the machine's own, found where it was built or by the loader
+$(BUILD)/vitae-cuda.so: $(CUDA_SRC:src/%.cu=$(BUILD)/obj/%.o)
+	$(say) CUDA $@
+	$(Q)$(NVCC) -shared $^ -o $@ $(patsubst %,-L%,$(wildcard $(CUDA_HOME)/lib $(CUDA_HOME)/lib64)) $(firstword $(addprefix -Xlinker=,$(wildcard $(CUDA_HOME)/lib*/libcublasLt.so*)) -lcublasLt) \
+	  -Xlinker -rpath='$$ORIGIN/cuda/nvidia/cu13/lib:/usr/local/cuda/lib64'
+cuda: ## fetch NVIDIA's compiler into build/cuda where none is installed, and build the GPU's kernels
+	@scripts/fetch-cuda $(BUILD) $(NVCC)
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) $(BUILD)/vitae-cuda.so
+# the same sources by the host's compiler, for the tests
+$(BUILD)/tests/vitae-cuda-emulated.so: $(CUDA_SRC) $(CUDA_HEADERS) tests/kernel/cuda_emulated.h
+	@mkdir -p $(@D)
+	$(say) TEST $@
+	$(Q)$(CXX) -std=c++17 -O2 -g -fPIC -shared -fvisibility=hidden -D_GNU_SOURCE -DCUDA_EMULATED -Wall -Wextra -Wno-clobbered -Isrc -Itests -x c++ $(CUDA_SRC) -o $@
+$(foreach t,$(filter tests/kernel/% tests/model/model_gradient_test.c,$(TESTS)),$(call testbin,$(t))): $(BUILD)/tests/vitae-cuda-emulated.so
+
 packages-build:
 	@scripts/install-packages build
 packages-test:
@@ -88,11 +117,12 @@ install: all ## install under PREFIX (/usr/local)
 	install -m 755 $(BUILD)/vitae $(DESTDIR)$(PREFIX)/bin/vitae
 	install -m 644 include/vitae.h $(DESTDIR)$(PREFIX)/include/vitae.h
 	@if [ -f $(BUILD)/vitae-mpi.so ]; then install -d $(DESTDIR)$(PREFIX)/lib/vitae && install -m 755 $(BUILD)/vitae-mpi.so $(DESTDIR)$(PREFIX)/lib/vitae/; fi
+	@if [ -f $(BUILD)/vitae-cuda.so ]; then install -d $(DESTDIR)$(PREFIX)/lib/vitae && install -m 755 $(BUILD)/vitae-cuda.so $(DESTDIR)$(PREFIX)/lib/vitae/; fi
 	cp -r mapping tasks policy calculators knowledge scenarios $(DESTDIR)$(PREFIX)/share/vitae/
 	@if [ -f $(BUILD)/duckdb/libduckdb.so ]; then install -d $(DESTDIR)$(PREFIX)/lib/vitae && install -m 644 $(BUILD)/duckdb/libduckdb.so $(DESTDIR)$(PREFIX)/lib/vitae/; fi
 help: ## this page
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile scripts/targets.mk
-.PHONY: web scaling packages-build packages-test duckdb demo test tests coverage san tsan clang lint fuzz bench bench-programs install help $(addprefix bench-,$(BENCHES)) $(addprefix test-,$(MODULES))
+.PHONY: cuda web scaling packages-build packages-test duckdb demo test tests coverage san tsan clang lint fuzz bench bench-programs install help $(addprefix bench-,$(BENCHES)) $(addprefix test-,$(MODULES))
 # clang 14 takes minutes over the vector columns under a sanitizer; gcc's sanitizers (make san) check them, and no fuzz target reaches them
 ifneq ($(and $(SAN),$(findstring clang,$(CC))),)
 $(BUILD)/obj/kernel/%.o: CFLAGS_ += -fno-sanitize=all

@@ -223,6 +223,10 @@ void mem_wipe(void *p, size_t size) {
 enum { HUGE_PAGE = 2 << 20, HUGE_FROM = 4 << 20 };
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) & ~(to - 1); }
 
+static void *(*aligned_get)(size_t size);
+static bool (*aligned_put)(void *p);
+void mem_aligned_from(void *(*get)(size_t size), bool (*put)(void *p)) { aligned_get = get, aligned_put = put; }
+
 void *mem_alloc_aligned(size_t size) {
   if (must_fail() || size > SIZE_MAX / 2) return NULL;
   if (size < HUGE_FROM) {
@@ -232,6 +236,7 @@ void *mem_alloc_aligned(size_t size) {
     return p;
   }
   size = round_up(size, HUGE_PAGE);
+  if (aligned_get) return aligned_get(size);
   uint8_t *p = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) return NULL;
   uint8_t *aligned = (uint8_t *)round_up((uintptr_t)p, HUGE_PAGE);
@@ -246,7 +251,7 @@ void mem_free_aligned(void *p, size_t size) {
   if (!p) return;
   if (size < HUGE_FROM)
     free(p);
-  else
+  else if (!aligned_put || !aligned_put(p))
     munmap(p, round_up(size, HUGE_PAGE));
 }
 

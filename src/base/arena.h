@@ -56,6 +56,9 @@ void mem_free(void *p);
 /* zeroed, aligned to 64 (or 2 MiB with huge pages advised, when >= 4 MiB) */
 void *mem_alloc_aligned(size_t size);
 void mem_free_aligned(void *p, size_t size);
+/* From now on aligned memory of >= 4 MiB comes from get (zeroed; NULL: none left), so that an accelerator reaches it too. put gives it back, or says
+ * false of memory that is not its own. Set once, before threads. */
+void mem_aligned_from(void *(*get)(size_t size), bool (*put)(void *p));
 void mem_wipe(void *p, size_t size);
 /* Bytes that this process can still take without swapping or being killed: what the machine has free, and what its control group
  * leaves. 0 = not known. */

@@ -9,7 +9,7 @@
 #include "cli/cli_site.h"
 #include "govern/govern.h"
 #include "govern/site.h"
-#include "kernel/kernel.h"
+#include "kernel/kernel_plugin.h"
 #include "model/model.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
@@ -129,11 +129,14 @@ static int run_export(struct cli *c, struct error *e) {
 
 static int run_about(struct cli *c, struct error *e) {
   struct error none = {0};
+  const struct kernel *gpu;
+  struct error no_gpu = {0};
+  bool has_gpu = kernel_plugin_open(NULL, false, &gpu, &no_gpu) == OK;
   const char *duck = duck_available(&none) == OK ? "found" : "not found: Parquet is off (MEDS can be read as CSV); see docs/operations.md";
   if (!c->json) {
     printf("vitae %s (%s)\n", VITAE_VERSION, cli_commit());
-    printf("kernels   %s\nthreads   %d\nGPU       none used: this build computes on the CPU\nParquet   DuckDB library %s\ndata      %s\n",
-           kernel_describe(), thread_cores(), duck, file_data_dir());
+    printf("kernels   %s\nthreads   %d\nGPU       %s\nParquet   DuckDB library %s\ndata      %s\n", kernel_describe(), thread_cores(),
+           has_gpu ? kernel_plugin_device() : no_gpu.message, duck, file_data_dir());
     return OK;
   }
   struct buf b = {0};
@@ -144,6 +147,7 @@ static int run_about(struct cli *c, struct error *e) {
   json_kv_c(&o, "commit", cli_commit());
   json_kv_c(&o, "kernels", kernel_describe());
   json_kv_i64(&o, "threads", thread_cores());
+  json_kv_bool(&o, "gpu", has_gpu);
   json_kv_bool(&o, "parquet", duck_available(&none) == OK);
   json_out_end(&o);
   int rc = cli_print_json(&b, e);

@@ -130,9 +130,11 @@ struct adamw {
 };
 
 struct kernel {
-  const char *name; /* "ref", "avx2", "avx512", "avx512bf16", "amx" */
+  const char *name; /* "ref", "avx2", "avx512", "avx512bf16", "amx", "cuda", "cudabf16" */
   bool bf16;
-  size_t gemm_scratch; /* floats */
+  bool device;                 /* of a plug-in (kernel_plugin.h): slow for small work, and every thread's operations meet on one device */
+  const char *(*failed)(void); /* NULL: cannot fail; else NULL, or why the device failed: results since then are undefined */
+  size_t gemm_scratch;         /* floats */
 
   void (*gemm)(const struct gemm *g);
   /* Weights that serve many products are laid out once: floats that op(B) of (k, n) takes (0: this column has no such layout, packed
@@ -168,7 +170,14 @@ struct kernel {
   void (*adamw)(const struct adamw *a);
 };
 
-enum kernel_column { KERNEL_AUTO, KERNEL_REF, KERNEL_AVX2, KERNEL_AVX512, KERNEL_AVX512BF16, KERNEL_AMX };
+enum kernel_column {
+  KERNEL_AUTO,
+  KERNEL_REF,
+  KERNEL_AVX2,
+  KERNEL_AVX512,
+  KERNEL_AVX512BF16,
+  KERNEL_AMX
+}; /* a plug-in's: kernel_plugin_open */
 enum kernel_precision { KERNEL_F32, KERNEL_BF16 };
 /* The best column for this machine (CPUID feature bits, XCR0, and for AMX the kernel's permission), or the one named;
  * NULL if the named one cannot run here. KERNEL_BF16 falls back to the best f32 column where no bf16 unit exists. */

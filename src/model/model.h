@@ -201,7 +201,7 @@ struct train_options {
   double task_epochs; /* they are trained, trunk included, in the last so many epochs only: labels are few and soon learned by heart */
   double save_every;  /* seconds between checkpoints; default 30 */
   const char *init;   /* checkpoint to start from (fine-tuning) */
-  const char *column; /* kernel column by name, NULL = auto */
+  const char *column; /* kernel column by name, NULL = auto, which never takes a GPU */
   bool bf16;
   float weight_time, weight_value, weight_hazard; /* of the parts of the loss, beside the codes' cross-entropy */
   float dropout;                                  /* < 0: the configuration's */

@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "base/thread.h"
 #include "base/time.h"
+#include "kernel/kernel_plugin.h"
 #include "model/train_internal.h"
 
 void (*train_step_hook)(struct train_run *r);
@@ -222,6 +223,11 @@ static void pack_job(void *ctx, int worker, int workers) {
   for (int i; (i = atomic_fetch_add(&r->next_lane, 1)) < r->m->packs;) model_pack_one(r->m, i);
 }
 
+static int device_check(const struct train_run *r, struct error *e) {
+  const char *why = r->m->kernel->failed ? r->m->kernel->failed() : NULL;
+  return why ? error_set(e, E_UNAVAILABLE, "step %lld: %s; the last checkpoint is kept", (long long)r->step, why) : OK;
+}
+
 static int one_step(struct train_run *r, struct train_items *batch, struct loss_sums *sums, double *norm, struct error *e) {
   TRY(next_items(r, batch, e));
   TRY(share_out(r, batch, e));
@@ -236,6 +242,7 @@ static int one_step(struct train_run *r, struct train_items *batch, struct loss_
   pool_run(r->pool, reduce_job, r);
   if (r->o.mesh) TRY(reduce_ranks(r, e));
   for (int k = 0; k < r->o.lanes; k++) loss_sums_add(sums, &r->lane[k].sums);
+  TRY(device_check(r, e));
   double square = 0;
   for (size_t b = 0; b < blocks(r); b++) square += r->square[b];
   *norm = sqrt(square);
@@ -247,6 +254,7 @@ static int one_step(struct train_run *r, struct train_items *batch, struct loss_
   pool_run(r->pool, adamw_job, r);
   atomic_store(&r->next_lane, 0);
   if (r->m->packs) pool_run(r->pool, pack_job, r);
+  TRY(device_check(r, e)); /* else a checkpoint could keep weights of a failed step */
   for (size_t i = 0; i < batch->n; i++) r->positions += batch->at[i].positions;
   r->recent[r->step % 50] = *sums;
   r->step++;
@@ -333,6 +341,8 @@ static int choose_kernel(const struct train_options *o, const struct kernel **ou
       {"amx", KERNEL_AMX}};
   const char *want = o->column ? o->column : "auto";
   *out = NULL;
+  if (strcmp(want, "cuda") == 0) return kernel_plugin_open(NULL, o->bf16, out, e);
+  if (strcmp(want, "cudabf16") == 0) return kernel_plugin_open(NULL, true, out, e);
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     if (strcmp(want, names[i].name) != 0) continue;
     bool bf16 = o->bf16 || names[i].column == KERNEL_AVX512BF16 || names[i].column == KERNEL_AMX;
@@ -364,7 +374,7 @@ static int settle(struct train_run *r, const struct model_config *c, const struc
   char bill[256], there[32];
   uint64_t available = mem_available();
   TRY(model_config_check(c, e));
-  if (o->threads == 0) o->threads = thread_cores();
+  if (o->threads == 0) o->threads = k->device ? 1 : thread_cores();
   TRY(share_lanes(r, o->threads, e));
   model_plan(c, &shape, &plan);
   if (o->micro_positions == 0) o->micro_positions = plan.packed ? TRAIN_ROWS / 2 : TRAIN_ROWS;

@@ -16,7 +16,7 @@
 #include "base/arena.h"
 #include "base/random.h"
 #include "base/thread.h"
-#include "kernel/kernel.h"
+#include "columns_here.h"
 
 static struct rng test_rng;
 
@@ -67,9 +67,9 @@ static UNUSED void close_to(const char *what, const char *column, size_t n, cons
   }
 }
 
-#define EACH_COLUMN(k)             \
-  const struct kernel *all_[8];    \
-  int columns_ = kernel_all(all_); \
+#define EACH_COLUMN(k)               \
+  const struct kernel *all_[12];     \
+  int columns_ = columns_here(all_); \
   for (const struct kernel *k = NULL, **at_ = all_; at_ < all_ + columns_ && (k = *at_) != NULL; at_++)
 
 static UNUSED int setup(void **state) {

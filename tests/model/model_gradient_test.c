@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "columns_here.h"
 #include "model_fixture.h"
 
 static const char tasks[][MODEL_TASK_NAME] = {"death", "stay"};
@@ -253,8 +254,8 @@ static void test_columns_agree(void **state) {
   struct setup s;
   struct loss_sums l;
   struct error e = {0};
-  const struct kernel *all[8];
-  int n = kernel_all(all);
+  const struct kernel *all[12];
+  int n = columns_here(all);
   struct model_config c = fixture_config();
   c.position = POSITION_ROPE_INDEX;
   open_setup(&s, c);
@@ -271,6 +272,7 @@ static void test_columns_agree(void **state) {
     for (size_t i = 0; i < s.m->floats; i++) difference += pow((double)s.gradient[i] - (double)want[i], 2);
     if (!(sqrt(difference) < bound * sqrt(size) && fabs(l.objective - loss) < bound * fabs(loss)))
       fail_msg("column %s: gradient differs by %.2e, loss %.6f instead of %.6f", all[k]->name, sqrt(difference / size), l.objective, loss);
+    if (all[k]->device) continue; /* lays nothing out */
     float *packed = calloc(s.m->floats, sizeof *packed);
     assert_int_equal(model_pack_new(s.m, true, &e), OK); /* weights laid out for the column: the same bits */
     assert_true(s.m->packs > 0);
