@@ -7,5 +7,5 @@ extern const struct command command_init, command_ingest, command_show, command_
     command_completion, command_deid, command_tagger, command_vault, command_forget, command_simulate, command_calculate, command_ask,
     command_draft, command_differential, command_diagnose;
 extern const struct command command_deploy, command_auditlog;
-extern const struct command command_import, command_generate;
+extern const struct command command_import, command_generate, command_knowledge;
 #endif

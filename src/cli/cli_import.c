@@ -17,6 +17,10 @@ static const struct cli_option options[] = {
     {"site", CLI_TEXT, "SITE", "put the model into this site, under models/language/NAME"},
     {"name", CLI_TEXT, "NAME", "what it is called there (default: from the file's name)"},
     {"link", CLI_FLAG, NULL, "link to the files instead of copying them; they must stay where they are, unchanged"},
+    {"served-model", CLI_TEXT, "MODEL", "with an address: what the other server calls the model"},
+    {"key-file", CLI_TEXT, "FILE", "with an address: the file that holds the other server's key; read at each request, never copied"},
+    {"ca", CLI_TEXT, "FILE", "with an address: PEM authority of its certificate, instead of the system's"},
+    {"context", CLI_INTEGER, "TOKENS", "with an address: what the model takes, prompt and answer together (8192)"},
     {0}};
 
 /* The files of a model that is a directory; whichever are there are taken. */
@@ -166,9 +170,59 @@ static int into_site(struct cli *c, const struct lm_facts *f, char to[4096], str
   return rc;
 }
 
+static int full_path(struct json_out *o, const char *key, const char *path, struct error *e) {
+  char full[4096];
+  if (!path) return OK;
+  if (!realpath(path, full)) return error_set(e, E_NOTFOUND, "%s is not there", path);
+  json_kv_c(o, key, full);
+  return OK;
+}
+
+/* A model that another server runs: its address instead of files. */
+static int upstream(struct cli *c, struct error *e) {
+  struct site s;
+  struct json_out o;
+  struct buf b = {0};
+  char name[128], path[4096], file[4200];
+  const char *model = cli_text(c, "served-model", NULL);
+  if (!cli_text(c, "site", NULL) || !cli_text(c, "name", NULL) || !model || cli_flag(c, "link"))
+    return error_set(e, E_USAGE, "an address wants --site, --name and --served-model");
+  TRY(site_open(cli_text(c, "site", NULL), &s, e));
+  TRY(name_of("", cli_text(c, "name", NULL), name, e));
+  TRY(site_path(&s, path, "models", "language", name, NULL));
+  if (file_exists(path)) return error_set(e, E_USAGE, "the site has a language model of that name already");
+  json_out_init(&o, &b, true);
+  json_out_object(&o);
+  json_kv_i64(&o, "version", 1);
+  json_kv_c(&o, "name", name);
+  json_kv_c(&o, "family", "upstream");
+  json_out_key(&o, "files");
+  json_out_raw(&o, STR("[]"));
+  json_out_key(&o, "upstream");
+  json_out_object(&o);
+  json_kv_c(&o, "url", c->arg[0]);
+  json_kv_c(&o, "model", model);
+  int rc = full_path(&o, "key_file", cli_text(c, "key-file", NULL), e);
+  if (rc == OK) rc = full_path(&o, "ca", cli_text(c, "ca", NULL), e);
+  json_kv_i64(&o, "context", cli_integer(c, "context", 8192));
+  json_out_end(&o);
+  json_out_end(&o);
+  if (rc == OK) rc = buf_check(&b, e);
+  if (rc == OK) rc = file_mkdirs(path, 0755, e);
+  snprintf(file, sizeof file, "%s/description.json", path);
+  if (rc == OK) rc = file_write_atomic(file, b.p, b.n, 0644, e);
+  buf_release(&b);
+  if (rc == OK) printf(c->json ? "{\"wrote\":\"%s\"}\n" : "Wrote %s\n", path);
+  return rc;
+}
+
 static int run(struct cli *c, struct error *e) {
   struct lm_facts f;
   char text[2000], to[4096] = "";
+  struct str from = str_c(c->arg[0]);
+  if (str_starts(from, STR("https://")) || str_starts(from, STR("http://"))) return upstream(c, e);
+  if (cli_text(c, "served-model", NULL) || cli_text(c, "key-file", NULL) || cli_text(c, "ca", NULL))
+    return error_set(e, E_USAGE, "--served-model, --key-file and --ca go with the address of another server");
   TRY(lm_inspect(c->arg[0], &f, e));
   TRY(lm_verify(c->arg[0], e));
   if (cli_text(c, "site", NULL))
@@ -193,6 +247,10 @@ static int run(struct cli *c, struct error *e) {
   return OK;
 }
 
-const struct command command_import = {
-    "import", "MODEL.gguf|DIRECTORY [--site SITE]", "look at an open-weight language model, and put it into a site as it is", options, 1, 1,
-    run};
+const struct command command_import = {"import",
+                                       "MODEL.gguf|DIRECTORY|https://… [--site SITE]",
+                                       "look at an open-weight language model, and put it into a site as it is",
+                                       options,
+                                       1,
+                                       1,
+                                       run};

@@ -115,6 +115,21 @@ static int verify_versions(const struct site *s, struct findings *f, struct erro
   return OK;
 }
 
+/* Another server's model has no files here. */
+static int is_upstream(const char *dir, bool *out, struct error *e) {
+  char path[4200];
+  struct arena a;
+  struct json root;
+  *out = false;
+  snprintf(path, sizeof path, "%s/description.json", dir);
+  if (!file_exists(path)) return OK;
+  arena_init(&a, 1 << 20, 0);
+  int rc = json_load(&a, path, &root, e);
+  if (rc == OK) *out = str_eqc(json_str(json_get(root, "family")), "upstream");
+  arena_free(&a);
+  return rc;
+}
+
 static int verify_language(const struct site *s, struct findings *f, struct error *e) {
   char dir[4096], at[4096];
   struct dirent *d;
@@ -129,7 +144,9 @@ static int verify_language(const struct site *s, struct findings *f, struct erro
     uint64_t one = f->n;
     n++;
     rc = file_join(at, sizeof at, dir, d->d_name, e);
-    if (rc == OK) rc = part(f, lm_verify(at, e), one, e);
+    bool elsewhere = false;
+    if (rc == OK) rc = is_upstream(at, &elsewhere, e);
+    if (rc == OK && !elsewhere) rc = part(f, lm_verify(at, e), one, e);
   }
   closedir(list);
   if (n) line(f, "language", before, "%d models, with their hashes", n);

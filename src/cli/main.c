@@ -34,6 +34,7 @@ const struct command *const cli_commands[] = {
     &command_tasks,
     &command_import,
     &command_generate,
+    &command_knowledge,
     &command_export,
     &command_verify,
     &command_audit,

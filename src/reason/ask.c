@@ -87,7 +87,7 @@ bool ask_in_limits(const struct ask_question *q, int64_t time, float value) {
   return !(q->below < INFINITY) || (double)value < q->below;
 }
 
-static int more_sentences(struct chart *c) {
+int ask_more_sentences(struct chart *c) {
   enum { STEP = 16 };
   struct ask_answer *r = c->r;
   if (r->sentences % STEP) return OK;
@@ -101,7 +101,7 @@ static int more_sentences(struct chart *c) {
 int ask_say(struct chart *c, const uint32_t *event, uint32_t events, const char *fmt, ...) {
   struct buf b = {0};
   va_list ap;
-  TRY(more_sentences(c));
+  TRY(ask_more_sentences(c));
   struct ask_sentence *s = &c->r->sentence[c->r->sentences++];
   va_start(ap, fmt);
   buf_vprintf(&b, fmt, ap);
@@ -273,7 +273,7 @@ static int say_trend(struct chart *c, const struct events *v) {
 }
 
 static int about_meant(struct chart *c, const struct meant *m);
-static int about_events(struct chart *c) {
+int ask_about_events(struct chart *c) {
   struct meant m;
   if (c->q->words.n == 0) return abstain(c, "the question names nothing to look for");
   TRY(meant(c, &m));
@@ -350,7 +350,7 @@ int ask(const struct asker *k, uint32_t index, struct str question, struct arena
     case ASK_SUMMARY: return ask_summary(&c);
     case ASK_LIST: return ask_list(&c, q.kind);
     case ASK_CALCULATE: return ask_calculate(&c, calc);
-    default: return about_events(&c);
+    default: return ask_about_events(&c);
   }
 }
 
@@ -436,6 +436,21 @@ void ask_json(const struct asker *k, uint32_t index, const struct ask_answer *r,
   if (r->abstained) json_kv_c(o, "why", r->why);
   if (!isnan(r->value)) json_kv_f64(o, "value", r->value);
   if (r->unit.n) json_kv_str(o, "unit", r->unit);
+  if (r->model) {
+    json_kv_c(o, "model", r->model);
+    json_kv_i64(o, "proposed", r->proposed);
+    json_kv_i64(o, "unsupported", r->refused);
+    json_out_key(o, "quotes");
+    json_out_array(o);
+    for (int i = 0; i < r->quotes; i++) {
+      json_out_object(o);
+      json_kv_str(o, "source", r->quote[i].source);
+      json_kv_str(o, "text", r->quote[i].text);
+      json_kv_bool(o, "untrusted", true);
+      json_out_end(o);
+    }
+    json_out_end(o);
+  }
   json_out_key(o, "sentences");
   json_out_array(o);
   for (int i = 0; i < r->sentences; i++) {
@@ -456,6 +471,14 @@ void ask_json(const struct asker *k, uint32_t index, const struct ask_answer *r,
 }
 
 void ask_print(const struct ask_answer *r, struct buf *out) {
-  for (int i = 0; i < r->sentences; i++) buf_printf(out, "%.*s\n", STR_ARG(r->sentence[i].text));
+  for (int i = 0; i < r->sentences; i++) {
+    const struct ask_sentence *x = &r->sentence[i];
+    buf_printf(out, "%s%.*s", x->unsupported ? "UNSUPPORTED: " : "", STR_ARG(x->text));
+    if (x->source) buf_printf(out, "  (%s%s%s)", x->source, x->finding ? "; " : "", x->finding ? x->finding : "");
+    buf_putc(out, '\n');
+  }
+  for (int i = 0; i < r->quotes; i++)
+    buf_printf(out, "\nQuoted from %.*s, not checked:\n%.*s\n", STR_ARG(r->quote[i].source), STR_ARG(r->quote[i].text));
+  if (r->refused) buf_printf(out, "%d of %d sentences of %s are not supported by the record.\n", r->refused, r->proposed, r->model);
   if (r->abstained) buf_printf(out, "No answer: %s.\n", r->why);
 }

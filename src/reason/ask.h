@@ -32,6 +32,9 @@ struct ask_sentence {
   const char *finding;   /* of the checker, NULL: stands */
   const char *source;    /* NULL: read from the chart; otherwise the language model's name */
 };
+struct ask_quote { /* what somebody else wrote: a note, a document; data, never an instruction */
+  struct str source, text;
+};
 struct ask_answer {
   int64_t subject; /* 0: the cohort */
   struct ask_sentence *sentence;
@@ -39,8 +42,12 @@ struct ask_answer {
   double value; /* the number asked for; NaN if the answer is none */
   struct str unit;
   bool abstained;
-  const char *why;    /* of an abstention */
-  const char *intent; /* what the question was taken for: "latest", "count", … */
+  const char *why;       /* of an abstention */
+  const char *intent;    /* what the question was taken for: "latest", "count", … */
+  const char *model;     /* the language model that helped (ask_model.h), NULL: none */
+  int proposed, refused; /* its sentences, and those of them that do not stand */
+  struct ask_quote *quote;
+  int quotes;
 };
 int asker_new(const struct timeline *t, struct asker **out, struct error *e) MUST_CHECK;
 void asker_free(struct asker *k);

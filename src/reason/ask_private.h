@@ -71,6 +71,11 @@ struct ask_entry {
 };
 int ask_entries(struct chart *c, int kind, struct ask_entry **out, uint32_t *n);
 int ask_say(struct chart *c, const uint32_t *event, uint32_t events, const char *fmt, ...) PRINTF(4, 5);
+int ask_more_sentences(struct chart *c); /* room for one more */
+int ask_about_events(struct chart *c);   /* what c->q asks of the events that its words mean */
+/* Text of others for a prompt: no angle brackets, no line ends */
+void ask_plain(struct buf *b, struct str s);
+#define ASK_LED 8.0F /* weight of an event that a tool or the chart's own answer led to */
 int ask_calculate(struct chart *c, const struct calculator *calc);
 int ask_summary(struct chart *c);
 int ask_list(struct chart *c, int kind);

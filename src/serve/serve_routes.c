@@ -15,7 +15,10 @@ static const char predict_schema[] =
 
 static const char ask_schema[] =
     "{\"type\":\"object\",\"required\":[\"question\"],\"properties\":{\"question\":{\"type\":\"string\",\"maxLength\":2000},\"subject\":{"
-    "\"type\":\"string\",\"description\":\"A pseudonym; without it the question is about the whole store\"}}}";
+    "\"type\":\"string\",\"description\":\"A pseudonym; without it the question is about the whole "
+    "store\"},\"model\":{\"type\":\"string\",\"description\":\"A language model of the site that may add "
+    "sentences\"},\"encoder\":{\"type\":\"string\"},\"rounds\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":8},\"unsupported\":{"
+    "\"type\":\"boolean\"}}}";
 static const char draft_schema[] =
     "{\"type\":\"object\",\"required\":[\"kind\"],\"properties\":{\"kind\":{\"type\":\"string\",\"description\":\"visit, referral, "
     "discharge, or a "

@@ -16,6 +16,7 @@
 #include "base/thread.h"
 #include "base/time.h"
 #include "model/lm_schema.h"
+#include "serve/serve_upstream.h"
 #include "token/subword.h"
 
 enum { VOICES_MOST = 16, STREAMS = 8, STREAMS_MOST = 64, NAME_BYTES = 64, LOOK_MS = 40 };
@@ -48,6 +49,7 @@ struct job { /* on the asker's stack until `done` */
 struct voice {
   char name[NAME_BYTES], id[NAME_BYTES + 16], path[4096];
   bool encoder;
+  struct upstream *upstream; /* NULL: a model of our own */
   int64_t created;
   int streams, threads;
   pthread_t thread;
@@ -184,6 +186,7 @@ static void *voice_main(void *arg) {
 /* ---- asking ---- */
 
 int voice_wake(struct voice *v, struct error *e) {
+  if (v->upstream) return OK;
   pthread_mutex_lock(&v->mutex);
   int rc = OK;
   if (!v->hired && !v->closed) {
@@ -288,6 +291,7 @@ int voice_say(struct voice *v, const struct voice_request *r, struct voice_resul
   struct lm_schema *schema = NULL;
   *out = (struct voice_result){0};
   if (v->encoder) return error_set(e, E_USAGE, "this model gives embeddings; it does not speak");
+  if (v->upstream) return upstream_say(v->upstream, r, out, e);
   TRY(voice_wake(v, e));
   int rc = lm_chat_tokens(v->m, r->message, r->messages, &ids, e);
   if (rc == OK && r->schema.n) rc = lm_schema_new(r->schema.p, r->schema.n, &schema, e);
@@ -350,8 +354,12 @@ static int read_description(struct voice *v, struct arena *a, struct error *e) {
     buf_str(&all, json_str(json_get(file, "sha256")));
     buf_putc(&all, '\n');
   }
+  struct json up = json_get(root, "upstream");
+  buf_str(&all, json_str(json_get(up, "url")));
+  buf_str(&all, json_str(json_get(up, "model")));
   struct str family = json_str(json_get(root, "family"));
   v->encoder = str_eqc(family, "bert");
+  if (str_eqc(family, "upstream")) TRY(upstream_open(json_get(root, "upstream"), &v->upstream, e));
   sha256_of(all.p ? all.p : "", all.n, digest);
   hash_hex(digest, 6, hex);
   snprintf(v->id, sizeof v->id, "%s@%s", v->name, hex);
@@ -423,6 +431,7 @@ void voices_close(struct voices *all) {
     struct voice *v = all->voice[i];
     if (v->hired) pthread_join(v->thread, NULL);
     lm_close(v->m);
+    upstream_close(v->upstream);
     pthread_mutex_destroy(&v->mutex);
     pthread_cond_destroy(&v->wake), pthread_cond_destroy(&v->woken);
     mem_free(v);
@@ -442,6 +451,7 @@ struct voice *voice_find(const struct voices *all, struct str name) {
 const char *voice_name(const struct voice *v) { return v->name; }
 const char *voice_id(const struct voice *v) { return v->id; }
 bool voice_encoder(const struct voice *v) { return v->encoder; }
+bool voice_upstream(const struct voice *v) { return v->upstream != NULL; }
 int64_t voice_created(const struct voice *v) { return v->created; }
-int voice_context(const struct voice *v) { return lm_context(v->m); }
+int voice_context(const struct voice *v) { return v->upstream ? upstream_context(v->upstream) : lm_context(v->m); }
 int voice_width(const struct voice *v) { return lm_width(v->m); }

@@ -31,6 +31,7 @@ struct voice *voice_find(const struct voices *v, struct str name);
 const char *voice_name(const struct voice *v);
 const char *voice_id(const struct voice *v); /* name and the beginning of its files' SHA-256: what the audit says */
 bool voice_encoder(const struct voice *v);
+bool voice_upstream(const struct voice *v);   /* another server speaks (serve_upstream.h) */
 int64_t voice_created(const struct voice *v); /* us since 1970 */
 int voice_wake(struct voice *v, struct error *e) MUST_CHECK;
 int voice_context(const struct voice *v); /* tokens of prompt and answer together; awake */
@@ -52,6 +53,9 @@ struct voice_request {
   const struct str *stop;
   int stops;
   int logprobs; /* alternatives, -1: none */
+  /* of an upstream only: the conversation as its dialect writes it (instead of `message`), functions that it may call, which it must */
+  struct str raw_messages, tools, tool_choice;
+  int (*tool)(void *ctx, const char *name, struct str arguments, struct error *e);
   int (*text)(void *ctx, struct str piece, struct error *e);
   int (*token)(void *ctx, const struct voice_token *t, struct error *e); /* before the text that it belongs to; or NULL */
   bool (*left)(void *ctx);                                               /* NULL: nobody can leave */

@@ -20,7 +20,7 @@ struct words {
   int messages;
   struct buf text; /* all that was said; with tools, what may still be a call is not handed on */
   size_t handed;
-  bool tools;
+  bool tools, called;
 };
 
 static bool takes(const struct chat_request *q) { return q->call->voice != NULL; }
@@ -255,17 +255,75 @@ static uint64_t tenant_of(const struct call *c) {
   return hash64(c->who.tenant, strlen(c->who.tenant), c->plane == PLANE_DEVELOPER ? 13 : 17);
 }
 
+/* ---- another server's model: the conversation as it came ---- */
+
+static int put_raw(const struct words *w, struct buf *b, struct error *e) {
+  static const char *const roles[] = {"system", "user", "assistant", "tool"};
+  struct json_out o;
+  json_out_init(&o, b, false);
+  json_out_array(&o);
+  for (int i = 0; i < w->q->messages; i++) {
+    const struct chat_message *m = &w->q->message[i];
+    json_out_object(&o);
+    json_kv_c(&o, "role", roles[m->role]);
+    json_kv_str(&o, "content", m->text);
+    if (m->role == CHAT_TOOL) json_kv_str(&o, "tool_call_id", m->tool_call_id);
+    if (json_kind(m->tool_calls) == JSON_ARRAY) {
+      json_out_key(&o, "tool_calls");
+      TRY(json_again(m->tool_calls, 3, &o, e));
+    }
+    json_out_end(&o);
+  }
+  json_out_end(&o);
+  return buf_check(b, e);
+}
+
+static int put_json(struct json v, struct buf *b, struct error *e) {
+  struct json_out o;
+  if (none(v)) return OK;
+  json_out_init(&o, b, false);
+  TRY(json_again(v, 0, &o, e));
+  return buf_check(b, e);
+}
+
+static int hear_call(void *ctx, const char *name, struct str arguments, struct error *e) {
+  struct words *w = ctx;
+  w->called = true;
+  if (!offered(w, str_c(name))) return error_set(e, E_UNAVAILABLE, "the upstream calls a function that was not offered");
+  return w->to->tool(w->to->ctx, name, arguments, e);
+}
+
+static int relay(struct words *w, struct voice_request *v, struct voice_result *said, struct buf *schema, struct error *e) {
+  struct buf messages = {0}, tools = {0}, choice = {0};
+  if (w->q->format == CHAT_SCHEMA && json_kind(w->q->schema) == JSON_OBJECT) TRY(put_json(w->q->schema, schema, e));
+  if (w->q->format != CHAT_TEXT && !schema->n) buf_puts(schema, "{\"type\":\"object\"}");
+  int rc = put_raw(w, &messages, e);
+  if (rc == OK && w->tools) rc = put_json(w->q->tools, &tools, e);
+  if (rc == OK && w->tools) rc = put_json(w->q->tool_choice, &choice, e);
+  w->tools = false; /* text leaves as it comes: calls come apart from it */
+  v->raw_messages = (struct str){messages.p, messages.n};
+  v->schema = (struct str){schema->p, schema->n};
+  v->tools = (struct str){tools.p, tools.n}, v->tool_choice = (struct str){choice.p, choice.n};
+  v->tool = hear_call;
+  if (rc == OK) rc = voice_say(w->q->call->voice, v, said, e);
+  if (messages.p) mem_wipe(messages.p, messages.cap);
+  buf_release(&messages), buf_release(&tools), buf_release(&choice);
+  return rc;
+}
+
 static int say(struct words *w, struct chat_result *r, struct buf *schema, struct error *e) {
   const struct chat_request *q = w->q;
   struct str stop[STOPS];
   struct voice_result said = {0};
-  bool call = false;
+  bool call = false, elsewhere = voice_upstream(q->call->voice);
   int stops;
   TRY(refuse(q, e));
   TRY(take_stops(q, stop, &stops, e));
-  TRY(take_system(w, e));
-  for (int i = 0; i < q->messages; i++) TRY(take_message(w, &q->message[i], e));
-  TRY(form(w, schema, &call, e));
+  if (!elsewhere) {
+    TRY(take_system(w, e));
+    for (int i = 0; i < q->messages; i++) TRY(take_message(w, &q->message[i], e));
+    TRY(form(w, schema, &call, e));
+  }
   struct voice_request v = {.message = w->message,
                             .messages = w->messages,
                             .schema = {schema->p, schema->n},
@@ -281,12 +339,12 @@ static int say(struct words *w, struct chat_result *r, struct buf *schema, struc
                             .token = hear_token,
                             .left = has_left,
                             .ctx = w};
-  int rc = voice_say(q->call->voice, &v, &said, e);
+  int rc = elsewhere ? relay(w, &v, &said, schema, e) : voice_say(q->call->voice, &v, &said, e);
   r->prompt_tokens = said.prompt, r->completion_tokens = said.generated, r->cached_tokens = said.cached;
   if (rc == E_INPUT && schema->n && strstr(e->message, "schema"))
     return foundry_bad(e, E_USAGE, call ? "tools" : "response_format", e->message);
   TRY(rc);
-  r->finish = said.cut ? "length" : "stop";
+  r->finish = said.cut ? "length" : w->called ? "tool_calls" : "stop";
   return w->tools ? hand_calls(w, r, e) : OK;
 }
 

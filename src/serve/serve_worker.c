@@ -92,6 +92,7 @@ void *talker_main(void *server) {
     }
     call_finish(c);
   }
+  forget_own();
   return NULL;
 }
 

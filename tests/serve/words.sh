@@ -17,8 +17,49 @@ status() { curl -s -o "$work/answer" -w '%{http_code}' -H "api-key: $1" -H 'Cont
 node tests/client/words.mjs "$built/clients" "$dev" "$devkey" "$other" smol mini "$url" "$admin" || failures=$((failures + 1))
 "$built/clients/python/bin/python" tests/client/words.py "$dev" "$devkey" smol mini || failures=$((failures + 1))
 
+# a question about a patient: what the record says comes first, what the model adds stands or is away, its prompt is nobody else's beginning
+subject=$(curl -s -H "api-key: $key" "$url/v1/cohort?limit=1" | sed -E 's/.*"subject":"([0-9]+)".*/\1/')
+"$vitae" knowledge add "$site" docs/clinical-limits.md --encoder mini >"$work/log" 2>&1 && ok documents_are_added || { cat "$work/log"; bad documents_are_added; }
+ask() { curl -s -H "api-key: $key" -H 'Content-Type: application/json' "$url/v1/ask" -d "{\"subject\":\"$subject\",\"model\":\"smol\",$1}" >"$work/answer"; }
+ask '"question":"How old is this patient?","encoder":"mini"'
+python3 - "$work/answer" <<'PY' && ok ask_with_a_language_model || { cat "$work/answer"; bad ask_with_a_language_model; }
+import json, sys
+a = json.load(open(sys.argv[1]))
+assert a["model"] == "smol" and a["status"] == "answered" and a["sentences"][0]["source"] == "chart" and a["proposed"] >= a["unsupported"] >= 0
+assert all(s["status"] == "supported" and (s["source"] == "chart" or s["events"]) for s in a["sentences"])
+PY
+ask '"question":"What should be known about small language models?","unsupported":true'
+python3 - "$work/answer" <<'PY' && ok ask_quotes_documents_as_untrusted || { cat "$work/answer"; bad ask_quotes_documents_as_untrusted; }
+import json, sys
+a = json.load(open(sys.argv[1]))
+assert a["quotes"] and all(q["untrusted"] and q["source"] == "clinical-limits.md" for q in a["quotes"])
+assert sum(s["status"] == "unsupported" for s in a["sentences"]) == a["unsupported"]
+PY
+ask '"question":"age","rounds":9'; grep -q '"field":"rounds"' "$work/answer" && ok ask_refuses_by_name || bad ask_refuses_by_name
+curl -s -H "api-key: $admin" "$url/v1/audit?limit=5" | grep -q '"route":"/v1/ask","version":"smol@' && ok ask_is_in_the_audit || bad ask_is_in_the_audit
+[ -x "$built/tests/reason/ask_model_test" ] || make -s BUILD="$BUILD" "$BUILD/tests/reason/ask_model_test" >"$work/log" 2>&1
+LM=$built/lm/smollm2-135m.gguf CASES=3 "$built/tests/reason/ask_model_test" >"$work/answer" 2>&1 && ok injections_with_real_weights || { tail -5 "$work/answer"; bad injections_with_real_weights; }
+
 hello='{"model":"smol","max_tokens":2,"messages":[{"role":"user","content":"Hello"}]}'
 [ "$(status "$narrow" "$hello")" = 404 ] && grep -q DeploymentNotFound "$work/answer" && ok a_key_for_other_models_sees_none || bad a_key_for_other_models_sees_none
+# this server's model behind another Vitae: the same words, functions, schemas and checks, over the wire and with a key from a file
+first=$server first_url=$url first_site=$site
+cp -r "$site" "$work/second" && rm -rf "$work/second/models/language" && printf '%s\n' "$devkey" >"$work/upstream.key" && chmod 600 "$work/upstream.key"
+"$vitae" import "$dev/v1" --site "$work/second" --name big --served-model smol --context 2048 --key-file "$work/upstream.key" >"$work/log" 2>&1 || { cat "$work/log"; bad an_upstream_is_registered; }
+cp "$work/out" "$work/out1"; cp "$work/err" "$work/err1"; site=$work/second
+start_server --developer-listen 127.0.0.1:0 || bad second_server_starts
+second=$(dev_url)
+"$built/clients/python/bin/python" tests/client/upstream.py "$dev" "$second" "$devkey" smol big || failures=$((failures + 1))
+curl -s -H "api-key: $key" -H 'Content-Type: application/json' "$url/v1/ask" -d "{\"subject\":\"$subject\",\"model\":\"big\",\"question\":\"Any trouble?\",\"unsupported\":true}" >"$work/answer"
+grep -q '"model":"big"' "$work/answer" && ! grep -q '"proposed":0' "$work/answer" && ok ask_with_an_upstream || { cat "$work/answer"; bad ask_with_an_upstream; }
+echo wrong >"$work/upstream.key"
+curl -s -o "$work/answer" -w '%{http_code}' -H "api-key: $devkey" -H 'Content-Type: application/json' "$second/v1/chat/completions" -d '{"model":"big","messages":[{"role":"user","content":"Hello"}]}' >"$work/status"
+[ "$(cat "$work/status")" = 503 ] && ! grep -q 127.0.0.1 "$work/answer" && ok an_upstream_that_refuses_is_503 || { cat "$work/status" "$work/answer"; bad an_upstream_that_refuses_is_503; }
+"$vitae" verify "$site" >"$work/answer" 2>&1 && ok a_site_with_an_upstream_verifies || { tail -5 "$work/answer"; bad a_site_with_an_upstream_verifies; }
+stop_server && ok second_server_ends_well || bad second_server_ends_well
+server=$first url=$first_url site=$first_site
+cp "$work/err1" "$work/err"
+
 grep -qi 'capital\|river\|weather' "$work/err" && bad what_was_said_is_not_logged || ok what_was_said_is_not_logged
 stop_server && ok words_server_ends_well || bad words_server_ends_well
 
