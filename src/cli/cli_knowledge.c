@@ -7,7 +7,7 @@
 #include "cli/cli_commands.h"
 #include "govern/site.h"
 #include "model/lm.h"
-#include "reason/knowledge.h"
+#include "reason/library.h"
 
 static const struct cli_option options[] = {
     {"encoder", CLI_TEXT, "MODEL", "an encoder of the site or a path: find by meaning as well as by words"},
@@ -32,13 +32,13 @@ static int open_encoder(struct cli *c, const struct site *s, struct own_encoder 
   return OK;
 }
 
-static int add_file(struct knowledge *k, const char *path, const char *name, const struct encoder *enc, struct error *e) {
+static int add_file(struct library *k, const char *path, const char *name, const struct encoder *enc, struct error *e) {
   struct arena a;
   struct str text;
   int passages = 0;
   arena_init(&a, DOCUMENT_BYTES + (1 << 20), 0);
   int rc = file_read(&a, path, DOCUMENT_BYTES, &text, e);
-  if (rc == OK) rc = knowledge_add(k, str_c(name), text, enc, &passages, e);
+  if (rc == OK) rc = library_add(k, str_c(name), text, enc, &passages, e);
   arena_free(&a);
   if (rc < 0) return error_where(e, path, 0, NULL), rc;
   printf("%s: %d passages\n", name, passages);
@@ -46,7 +46,7 @@ static int add_file(struct knowledge *k, const char *path, const char *name, con
 }
 
 /* A file, or every .md and .txt of a directory. */
-static int add(struct cli *c, struct knowledge *k, const struct encoder *enc, struct error *e) {
+static int add(struct cli *c, struct library *k, const struct encoder *enc, struct error *e) {
   if (c->args < 3) return error_set(e, E_USAGE, "knowledge add SITE PATH");
   const char *path = c->arg[2], *slash = strrchr(path, '/');
   if (!file_is_dir(path)) return add_file(k, path, slash ? slash + 1 : path, enc, e);
@@ -62,17 +62,17 @@ static int add(struct cli *c, struct knowledge *k, const struct encoder *enc, st
   return rc;
 }
 
-static int list(struct cli *c, struct knowledge *k, struct error *e) {
+static int list(struct cli *c, struct library *k, struct error *e) {
   struct buf b = {0};
   struct json_out o;
   json_out_init(&o, &b, !c->json);
-  int rc = knowledge_list(k, &o, e);
+  int rc = library_list(k, &o, e);
   if (rc == OK) rc = cli_print_json(&b, e);
   buf_release(&b);
   return rc;
 }
 
-static int find(struct cli *c, struct knowledge *k, const struct encoder *enc, struct error *e) {
+static int find(struct cli *c, struct library *k, const struct encoder *enc, struct error *e) {
   enum { MOST = 50 };
   struct passage p[MOST];
   struct arena a;
@@ -82,7 +82,7 @@ static int find(struct cli *c, struct knowledge *k, const struct encoder *enc, s
   if (c->args < 3) return error_set(e, E_USAGE, "knowledge find SITE \"WORDS\"");
   if (most < 1 || most > MOST) return error_set(e, E_USAGE, "--limit is 1 to %d", MOST);
   arena_init(&a, 64 << 20, 0);
-  int rc = knowledge_find(k, str_c(c->arg[2]), enc, &a, p, most, &n, e);
+  int rc = library_find(k, str_c(c->arg[2]), enc, &a, p, most, &n, e);
   json_out_init(&o, &b, false);
   json_out_array(&o);
   for (int i = 0; rc == OK && i < n; i++) {
@@ -104,18 +104,18 @@ static int run(struct cli *c, struct error *e) {
   bool adds = strcmp(what, "add") == 0, removes = strcmp(what, "remove") == 0, finds = strcmp(what, "find") == 0;
   char path[4096];
   struct site s;
-  struct knowledge *k = NULL;
+  struct library *k = NULL;
   struct own_encoder x = {0};
   if (!adds && !removes && !finds && strcmp(what, "list") != 0) return error_set(e, E_USAGE, "knowledge add, list, find or remove");
   if (removes && c->args < 3) return error_set(e, E_USAGE, "knowledge remove SITE DOCUMENT");
   TRY(site_open(c->arg[1], &s, e));
   TRY(site_path(&s, path, "knowledge.db", NULL));
   TRY(open_encoder(c, &s, &x, e));
-  int rc = knowledge_open(path, adds || removes, &k, e);
+  int rc = library_open(path, adds || removes, &k, e);
   const struct encoder *enc = x.m ? &x.face : NULL;
   if (rc == OK)
-    rc = adds ? add(c, k, enc, e) : removes ? knowledge_remove(k, str_c(c->arg[2]), e) : finds ? find(c, k, enc, e) : list(c, k, e);
-  knowledge_close(k);
+    rc = adds ? add(c, k, enc, e) : removes ? library_remove(k, str_c(c->arg[2]), e) : finds ? find(c, k, enc, e) : list(c, k, e);
+  library_close(k);
   lm_close(x.m);
   return rc;
 }

@@ -84,11 +84,11 @@ int cli_scope_open(const struct site *s, const struct timeline *t, const struct 
   *x = (struct cli_scope){.scope = {.k = k, .index = index, .encoder = enc && enc->width ? enc : NULL, .ctx = x}};
   TRY(timeline_model(s, t, x, e));
   TRY(site_path(s, path, "knowledge.db", NULL));
-  return file_exists(path) ? knowledge_open(path, false, &x->scope.knowledge, e) : OK;
+  return file_exists(path) ? library_open(path, false, &x->scope.knowledge, e) : OK;
 }
 void cli_scope_close(struct cli_scope *x) {
   if (x->predictor) predictor_free(x->predictor);
   if (x->task) task_free(x->task);
   if (x->model) model_free(x->model);
-  knowledge_close(x->scope.knowledge);
+  library_close(x->scope.knowledge);
 }

@@ -19,11 +19,11 @@ static int retrieve(const struct ask_scope *s, struct str question, float *weigh
   const struct timeline *t = s->k->t;
   struct timeline_view v = timeline_view(t, s->index);
   uint8_t *seen = arena_array(a, uint8_t, timeline_codes(t) + 1);
-  struct knowledge *names;
+  struct library *names;
   struct passage hit[HITS];
   int n = 0, passages, encoded = 0;
   if (!seen) return error_set(e, E_NOMEM, "no memory for retrieval");
-  TRY(knowledge_open(":memory:", true, &names, e));
+  TRY(library_open(":memory:", true, &names, e));
   int rc = OK;
   for (uint32_t k = v.n; rc == OK && k-- > 0;) {
     char id[16];
@@ -31,15 +31,15 @@ static int retrieve(const struct ask_scope *s, struct str question, float *weigh
     if (text.n) {
       snprintf(id, sizeof id, "e%u", k);
       if (text.n > PASSAGE_BYTES) text.n = PASSAGE_BYTES;
-      if (str_utf8_valid(text)) rc = knowledge_add(names, str_c(id), text, NULL, &passages, e);
+      if (str_utf8_valid(text)) rc = library_add(names, str_c(id), text, NULL, &passages, e);
     }
     if (seen[v.code[k]] || rc < 0) continue;
     seen[v.code[k]] = 1;
     snprintf(id, sizeof id, "c%u", v.code[k]);
     if (str_utf8_valid(ask_name(t, v.code[k])))
-      rc = knowledge_add(names, str_c(id), ask_name(t, v.code[k]), encoded++ < NAMES_ENCODED ? s->encoder : NULL, &passages, e);
+      rc = library_add(names, str_c(id), ask_name(t, v.code[k]), encoded++ < NAMES_ENCODED ? s->encoder : NULL, &passages, e);
   }
-  if (rc == OK) rc = knowledge_find(names, question, s->encoder, a, hit, HITS, &n, e);
+  if (rc == OK) rc = library_find(names, question, s->encoder, a, hit, HITS, &n, e);
   for (int i = 0; rc == OK && i < n; i++) {
     int64_t id;
     float w = BY_RETRIEVAL * (float)(hit[i].score / hit[0].score);
@@ -47,7 +47,7 @@ static int retrieve(const struct ask_scope *s, struct str question, float *weigh
     for (uint32_t k = 0; k < v.n; k++)
       if (hit[i].document.p[0] == 'e' ? k == (uint32_t)id : v.code[k] == (uint32_t)id) weight[k] += w;
   }
-  knowledge_close(names);
+  library_close(names);
   return rc;
 }
 

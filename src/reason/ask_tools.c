@@ -152,7 +152,7 @@ static int read_documents(const struct ask_scope *s, struct chart *c, struct str
   struct passage p[PASSAGES];
   int n = 0;
   if (!s->knowledge) return error_set(c->e, E_UNAVAILABLE, "this site has no documents");
-  TRY(knowledge_find(s->knowledge, about, s->encoder, c->a, p, PASSAGES, &n, c->e));
+  TRY(library_find(s->knowledge, about, s->encoder, c->a, p, PASSAGES, &n, c->e));
   for (int i = 0; i < n; i++) TRY(add_quote(f, c->a, p[i].document, p[i].text, c->e));
   return OK;
 }

@@ -13,14 +13,14 @@
 #ifndef REASON_ASK_TOOLS_H
 #define REASON_ASK_TOOLS_H
 #include "reason/ask.h"
-#include "reason/knowledge.h"
+#include "reason/library.h"
 
 struct predictor;
 struct task;
 struct ask_scope {
   const struct asker *k;
   uint32_t index;
-  struct knowledge *knowledge;                            /* or NULL */
+  struct library *knowledge;                              /* or NULL */
   const struct encoder *encoder;                          /* or NULL: found by words alone */
   struct predictor *(*predictor)(void *, struct error *); /* the timeline model on this store, or NULL */
   const struct task *task;                                /* that salience is about; or NULL */

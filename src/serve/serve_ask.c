@@ -143,9 +143,9 @@ static int speak(struct call *c, struct asker *k, const struct question *q, stru
                         .cancelled = has_left,
                         .ctx = &x};
   TRY(site_path(engine_site(en), path, "knowledge.db", NULL));
-  if (file_exists(path)) TRY(knowledge_open(path, false, &s.knowledge, e));
+  if (file_exists(path)) TRY(library_open(path, false, &s.knowledge, e));
   int rc = ask_speak(&s, &v, q->text, &(struct ask_speak_options){.rounds = (int)q->rounds, .unsupported = q->unsupported}, a, r, e);
-  knowledge_close(s.knowledge);
+  library_close(s.knowledge);
   return rc;
 }
 

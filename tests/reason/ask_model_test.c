@@ -14,7 +14,7 @@
 struct ward { /* two patients; 7 is asked about, 8 is nobody's business */
   struct timeline *store;
   struct asker *asker;
-  struct knowledge *knowledge;
+  struct library *knowledge;
   struct arena arena;
   char dir[64];
   uint32_t index;
@@ -50,14 +50,14 @@ static void ward_open(struct ward *w, struct str note, struct str document) {
   OKAY(timeline_memory_seal(w->store, e));
   OKAY(timeline_find(w->store, 7, &w->index, e));
   OKAY(asker_new(w->store, &w->asker, e));
-  OKAY(knowledge_open(":memory:", true, &w->knowledge, e));
-  OKAY(knowledge_add(w->knowledge, STR("kidney.md"), STR("Creatinine is measured before contrast. Kidney trouble needs a second sample."),
-                     NULL, &passages, e));
-  if (document.n) OKAY(knowledge_add(w->knowledge, STR("policy.md"), document, NULL, &passages, e));
+  OKAY(library_open(":memory:", true, &w->knowledge, e));
+  OKAY(library_add(w->knowledge, STR("kidney.md"), STR("Creatinine is measured before contrast. Kidney trouble needs a second sample."),
+                   NULL, &passages, e));
+  if (document.n) OKAY(library_add(w->knowledge, STR("policy.md"), document, NULL, &passages, e));
   w->scope = (struct ask_scope){.k = w->asker, .index = w->index, .knowledge = w->knowledge};
 }
 static void ward_close(struct ward *w) {
-  knowledge_close(w->knowledge);
+  library_close(w->knowledge);
   asker_free(w->asker);
   timeline_close(w->store);
   arena_free(&w->arena);
@@ -423,36 +423,36 @@ static void injections_with_weights(void **state) {
 
 static void documents(void **state) {
   (void)state;
-  struct knowledge *k;
+  struct library *k;
   struct arena a;
   struct passage p[10];
   int n, passages;
   arena_init(&a, 0, 0);
-  OKAY(knowledge_open(":memory:", true, &k, e));
+  OKAY(library_open(":memory:", true, &k, e));
   struct buf b = {0};
   for (int i = 0; i < 200; i++) buf_printf(&b, "Paragraph %d speaks of nothing much, again and again.%s", i, i % 7 ? " " : "\n\n");
-  OKAY(knowledge_add(k, STR("long.txt"), (struct str){b.p, b.n}, NULL, &passages, e));
+  OKAY(library_add(k, STR("long.txt"), (struct str){b.p, b.n}, NULL, &passages, e));
   assert_true(passages > 5);
-  OKAY(knowledge_add(k, STR("sepsis.md"), STR("Lactate is measured in sepsis.\n\nAntibiotics within an hour."), NULL, &passages, e));
-  OKAY(knowledge_find(k, STR("When to measure lactates?"), NULL, &a, p, 10, &n, e));
+  OKAY(library_add(k, STR("sepsis.md"), STR("Lactate is measured in sepsis.\n\nAntibiotics within an hour."), NULL, &passages, e));
+  OKAY(library_find(k, STR("When to measure lactates?"), NULL, &a, p, 10, &n, e));
   assert_true(n >= 1 && str_eqc(p[0].document, "sepsis.md") && p[0].text.n <= PASSAGE_BYTES);
-  OKAY(knowledge_add(k, STR("sepsis.md"), STR("Replaced."), NULL, &passages, e));
-  OKAY(knowledge_find(k, STR("lactate"), NULL, &a, p, 10, &n, e));
+  OKAY(library_add(k, STR("sepsis.md"), STR("Replaced."), NULL, &passages, e));
+  OKAY(library_find(k, STR("lactate"), NULL, &a, p, 10, &n, e));
   assert_int_equal(n, 0);
   static const char *const odd[] = {"", "\"", "*", "a OR b", "NEAR(x y)", "text:lactate", "'; DROP TABLE passages; --", "\xe2\x82\xac"};
-  for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) OKAY(knowledge_find(k, str_c(odd[i]), NULL, &a, p, 10, &n, e));
-  OKAY(knowledge_remove(k, STR("sepsis.md"), e));
-  assert_int_equal(knowledge_remove(k, STR("sepsis.md"), NULL), E_NOTFOUND);
-  assert_int_equal(knowledge_add(k, STR("x"), STR("\xff"), NULL, &passages, NULL), E_INPUT);
-  assert_int_equal(knowledge_add(k, STR(""), STR("x"), NULL, &passages, NULL), E_INPUT);
-  assert_int_equal(knowledge_open("/nowhere/knowledge.db", false, &(struct knowledge *){NULL}, NULL), E_NOTFOUND);
+  for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) OKAY(library_find(k, str_c(odd[i]), NULL, &a, p, 10, &n, e));
+  OKAY(library_remove(k, STR("sepsis.md"), e));
+  assert_int_equal(library_remove(k, STR("sepsis.md"), NULL), E_NOTFOUND);
+  assert_int_equal(library_add(k, STR("x"), STR("\xff"), NULL, &passages, NULL), E_INPUT);
+  assert_int_equal(library_add(k, STR(""), STR("x"), NULL, &passages, NULL), E_INPUT);
+  assert_int_equal(library_open("/nowhere/knowledge.db", false, &(struct library *){NULL}, NULL), E_NOTFOUND);
   buf_clear(&b);
   struct json_out o;
   json_out_init(&o, &b, false);
-  OKAY(knowledge_list(k, &o, e));
+  OKAY(library_list(k, &o, e));
   assert_true(holds((struct str){b.p, b.n}, "long.txt") && !holds((struct str){b.p, b.n}, "sepsis.md"));
   buf_release(&b);
-  knowledge_close(k);
+  library_close(k);
   arena_free(&a);
 }
 

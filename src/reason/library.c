@@ -1,4 +1,4 @@
-#include "reason/knowledge.h"
+#include "reason/library.h"
 
 #include <sqlite3.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 enum { CANDIDATES = 40, TERMS = 32, ENCODED_AT_ONCE = 16 };
 #define RANK_CONSTANT 60.0 /* Cormack et al. 2009 */
 
-struct knowledge {
+struct library {
   sqlite3 *db;
 };
 
@@ -18,15 +18,15 @@ static const char schema[] =
     "CREATE INDEX IF NOT EXISTS passages_document ON passages(document);"
     "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(text, content='passages', content_rowid='id', tokenize='porter unicode61');";
 
-static int broken(struct knowledge *k, struct error *e) {
+static int broken(struct library *k, struct error *e) {
   int rc = sqlite3_errcode(k->db);
   return rc == SQLITE_BUSY ? error_set(e, E_BUSY, "the knowledge base is in use")
                            : error_set(e, E_IO, "the knowledge base: %s", sqlite3_errstr(rc));
 }
-static int run(struct knowledge *k, const char *sql, struct error *e) {
+static int run(struct library *k, const char *sql, struct error *e) {
   return sqlite3_exec(k->db, sql, NULL, NULL, NULL) == SQLITE_OK ? OK : broken(k, e);
 }
-static int prepare(struct knowledge *k, const char *sql, sqlite3_stmt **s, struct error *e) {
+static int prepare(struct library *k, const char *sql, sqlite3_stmt **s, struct error *e) {
   return sqlite3_prepare_v2(k->db, sql, -1, s, NULL) == SQLITE_OK ? OK : broken(k, e);
 }
 static void bind(sqlite3_stmt *s, int i, struct str t) { sqlite3_bind_text(s, i, t.p ? t.p : "", (int)t.n, SQLITE_STATIC); }
@@ -34,23 +34,23 @@ static struct str column(sqlite3_stmt *s, int i) {
   return (struct str){(const char *)sqlite3_column_text(s, i), (size_t)sqlite3_column_bytes(s, i)};
 }
 
-int knowledge_open(const char *path, bool write, struct knowledge **out, struct error *e) {
+int library_open(const char *path, bool write, struct library **out, struct error *e) {
   if (!write && !file_exists(path)) return error_set(e, E_NOTFOUND, "this site has no knowledge base");
-  struct knowledge *k = mem_alloc(sizeof *k);
+  struct library *k = mem_alloc(sizeof *k);
   if (!k) return error_set(e, E_NOMEM, "no memory for a knowledge base");
-  *k = (struct knowledge){0};
+  *k = (struct library){0};
   int flags = (write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY) | SQLITE_OPEN_NOMUTEX;
   int rc = sqlite3_open_v2(path, &k->db, flags, NULL) == SQLITE_OK ? OK : broken(k, e);
   if (rc == OK) sqlite3_busy_timeout(k->db, 5000);
   if (rc == OK && write) rc = run(k, schema, e);
   if (rc < 0) {
-    knowledge_close(k);
+    library_close(k);
     return rc;
   }
   *out = k;
   return OK;
 }
-void knowledge_close(struct knowledge *k) {
+void library_close(struct library *k) {
   if (!k) return;
   sqlite3_close(k->db);
   mem_free(k);
@@ -76,7 +76,7 @@ static struct str next_passage(struct str *rest) {
   return out;
 }
 
-static int put(struct knowledge *k, struct str document, const struct str *text, int n, const struct encoder *enc, const float *vector,
+static int put(struct library *k, struct str document, const struct str *text, int n, const struct encoder *enc, const float *vector,
                struct error *e) {
   sqlite3_stmt *row, *words;
   TRY(prepare(k, "INSERT INTO passages(document, text, encoder, vector) VALUES(?,?,?,?)", &row, e));
@@ -97,7 +97,7 @@ static int put(struct knowledge *k, struct str document, const struct str *text,
   return rc;
 }
 
-static int drop(struct knowledge *k, struct str document, int *changed, struct error *e) {
+static int drop(struct library *k, struct str document, int *changed, struct error *e) {
   static const char *const sql[] = {"INSERT INTO words(words, rowid, text) SELECT 'delete', id, text FROM passages WHERE document = ?",
                                     "DELETE FROM passages WHERE document = ?"};
   for (int i = 0; i < 2; i++) {
@@ -112,7 +112,7 @@ static int drop(struct knowledge *k, struct str document, int *changed, struct e
   return OK;
 }
 
-static int add_passages(struct knowledge *k, struct str document, struct str text, const struct encoder *enc, int *passages,
+static int add_passages(struct library *k, struct str document, struct str text, const struct encoder *enc, int *passages,
                         struct error *e) {
   struct str batch[ENCODED_AT_ONCE];
   float *vector = enc ? mem_alloc(ENCODED_AT_ONCE * (size_t)enc->width * sizeof *vector) : NULL;
@@ -132,7 +132,7 @@ static int add_passages(struct knowledge *k, struct str document, struct str tex
   return rc;
 }
 
-int knowledge_add(struct knowledge *k, struct str document, struct str text, const struct encoder *enc, int *passages, struct error *e) {
+int library_add(struct library *k, struct str document, struct str text, const struct encoder *enc, int *passages, struct error *e) {
   int changed;
   if (!document.n || document.n > 250 || memchr(document.p, 0, document.n))
     return error_set(e, E_INPUT, "a document's name has 1 to 250 bytes");
@@ -146,7 +146,7 @@ int knowledge_add(struct knowledge *k, struct str document, struct str text, con
   return rc;
 }
 
-int knowledge_remove(struct knowledge *k, struct str document, struct error *e) {
+int library_remove(struct library *k, struct str document, struct error *e) {
   int changed = 0;
   TRY(run(k, "BEGIN IMMEDIATE", e));
   int rc = drop(k, document, &changed, e);
@@ -155,7 +155,7 @@ int knowledge_remove(struct knowledge *k, struct str document, struct error *e) 
   return rc == OK && !changed ? error_set(e, E_NOTFOUND, "the knowledge base has no such document") : rc;
 }
 
-int knowledge_list(struct knowledge *k, struct json_out *o, struct error *e) {
+int library_list(struct library *k, struct json_out *o, struct error *e) {
   sqlite3_stmt *s;
   TRY(prepare(k,
               "SELECT document, count(*), sum(length(CAST(text AS BLOB))), coalesce(min(encoder), '') FROM passages GROUP BY document "
@@ -208,7 +208,7 @@ static void fts_query(struct str q, struct buf *b) {
   }
 }
 
-static int by_words(struct knowledge *k, struct str query, struct ranks *r, struct error *e) {
+static int by_words(struct library *k, struct str query, struct ranks *r, struct error *e) {
   struct buf b = {0};
   sqlite3_stmt *s;
   fts_query(query, &b);
@@ -228,7 +228,7 @@ struct near {
   int64_t id;
   float cosine;
 };
-static int by_meaning(struct knowledge *k, struct str query, const struct encoder *enc, struct ranks *r, struct error *e) {
+static int by_meaning(struct library *k, struct str query, const struct encoder *enc, struct ranks *r, struct error *e) {
   struct near best[CANDIDATES];
   int n = 0;
   sqlite3_stmt *s;
@@ -254,8 +254,8 @@ static int by_meaning(struct knowledge *k, struct str query, const struct encode
   return OK;
 }
 
-int knowledge_find(struct knowledge *k, struct str query, const struct encoder *enc, struct arena *a, struct passage *out, int most, int *n,
-                   struct error *e) {
+int library_find(struct library *k, struct str query, const struct encoder *enc, struct arena *a, struct passage *out, int most, int *n,
+                 struct error *e) {
   struct ranks r = {.n = 0};
   sqlite3_stmt *s;
   *n = 0;
