@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "cli/cli_site.h"
 #include "govern/site.h"
+#include "model/lm.h"
 #include "model/lm_schema.h"
 #include "model/model.h"
 #include "predict/predict.h"

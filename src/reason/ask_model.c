@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
+#include "model/lm.h"
 #include "reason/ask_private.h"
 #include "timeline/timeline.h"
 

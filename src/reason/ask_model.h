@@ -17,9 +17,9 @@
  */
 #ifndef REASON_ASK_MODEL_H
 #define REASON_ASK_MODEL_H
-#include "model/lm.h"
 #include "reason/ask_tools.h"
 
+struct lm_message; /* model/lm.h */
 struct speaker {
   const char *name;
   int context; /* tokens of prompt and answer */

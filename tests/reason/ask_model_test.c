@@ -3,6 +3,7 @@
 #include "../timeline/store_help.h"
 
 #include "base/time.h"
+#include "model/lm.h"
 #include "model/lm_schema.h"
 #include "reason/ask_model.h"
 #include "token/subword.h"
