@@ -33,8 +33,10 @@ struct session_query {
 /* The answer as it is; what it points to lives in `a`. */
 struct arena;
 struct prediction;
+struct timeline;
 int session_predict(struct vitae_session *s, const struct session_query *q, struct arena *a, struct prediction *out,
                     struct error *e) MUST_CHECK;
+const struct timeline *session_timeline(const struct vitae_session *s); /* what came through the wall, after an answer */
 bool session_empty(const struct vitae_session *s); /* after a failed answer: nothing of the records came through the wall */
 /* Writes the members "prediction" and "wall" into the open object. */
 int session_answer(struct vitae_session *s, const struct session_query *q, struct json_out *o, struct session_summary *sum,

@@ -76,27 +76,31 @@ void answer_model(struct call *c) {
   engine_describe(call_engine(c), &o);
 }
 
-void answer_tasks(struct call *c) {
+void tasks_json(struct call *c, struct json_out *o) {
   const struct vitae_engine *en = call_engine(c);
-  struct json_out o;
-  begin(c, &o);
-  json_out_key(&o, "tasks");
-  json_out_array(&o);
+  json_out_key(o, "tasks");
+  json_out_array(o);
   for (int i = 0; i < engine_tasks(en); i++) {
     const struct task *t = engine_task_at(en, i);
     int64_t horizon = task_horizon(t);
-    json_out_object(&o);
-    json_kv_c(&o, "name", task_name(t));
-    json_kv_c(&o, "title", task_title(t));
-    json_kv_c(&o, "hash", task_hash(t));
-    json_out_key(&o, "horizon_days");
+    json_out_object(o);
+    json_kv_c(o, "name", task_name(t));
+    json_kv_c(o, "title", task_title(t));
+    json_kv_c(o, "hash", task_hash(t));
+    json_out_key(o, "horizon_days");
     if (horizon == INT64_MAX)
-      json_out_null(&o);
+      json_out_null(o);
     else
-      json_out_f64(&o, (double)horizon / (double)TIME_DAY);
-    json_out_end(&o);
+      json_out_f64(o, (double)horizon / (double)TIME_DAY);
+    json_out_end(o);
   }
-  json_out_end(&o);
+  json_out_end(o);
+}
+
+void answer_tasks(struct call *c) {
+  struct json_out o;
+  begin(c, &o);
+  tasks_json(c, &o);
   json_out_end(&o);
 }
 

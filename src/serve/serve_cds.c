@@ -119,7 +119,7 @@ static bool orders_wanted(const struct cds_service *s, struct json context) {
 
 /* ---- the errand: what the model will need ---- */
 
-static void free_job(void *p) {
+void cds_job_free(void *p) {
   struct cds_job *job = p;
   if (job->document.p) mem_wipe(job->document.p, job->document.cap);
   buf_release(&job->document);
@@ -158,7 +158,7 @@ bool errand_cds(struct call *c) {
   }
   struct cds_job *job = mem_alloc(sizeof *job);
   int rc = job ? json_parser_new(&jp, &e) : error_set(&e, E_NOMEM, "out of memory");
-  if (job) memset(job, 0, sizeof *job), c->job = job, c->free_job = free_job;
+  if (job) memset(job, 0, sizeof *job), c->job = job, c->free_job = cds_job_free;
   if (rc == OK) rc = read_request(c, jp, job, &e);
   json_parser_free(jp);
   if (rc == OK && job->wanted && !cds_late(c)) return true;

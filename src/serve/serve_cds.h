@@ -58,6 +58,7 @@ struct cds_job {
   bool cut;            /* a list had more pages than were read */
   bool wanted;         /* false: no order that this service speaks of */
 };
+void cds_job_free(void *job);
 /* ---- patients by prefetch (serve_cds_fetch.c) ---- */
 struct cds_gather {
   struct server *server;

@@ -79,11 +79,9 @@ static int identify(struct call *c, struct str credential, struct error *e) {
   return keys_check(c->server->keys, credential, c->address, &c->who, &c->server->n.hash, e);
 }
 
-static bool admitted(struct call *c) {
+bool admit_by_key(struct call *c) {
   struct error e = {0};
   const struct route_entry *r = route_at(c->route);
-  if (r->admit) return r->admit(c);
-  if (r->route.scope == SCOPE_OPEN) return true;
   struct str key = call_credential(c);
   if (key.n == 0 && r->route.dialect == DIALECT_CDS && ehr_cds_open(c->server->ehr)) {
     c->who = (struct identity){
@@ -104,6 +102,12 @@ static bool admitted(struct call *c) {
   }
   if (c->status == 401) atomic_fetch_add(&c->server->n.refused_keys, 1);
   return false;
+}
+
+static bool admitted(struct call *c) {
+  const struct route_entry *r = route_at(c->route);
+  if (r->admit) return r->admit(c);
+  return r->route.scope == SCOPE_OPEN || admit_by_key(c);
 }
 
 enum admission admit_at_once(struct call *c) {

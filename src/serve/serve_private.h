@@ -40,6 +40,7 @@ struct stream;
 struct knowledge;
 struct ehr;
 struct cds;
+struct smart;
 
 enum { KEY_SECRET = 32, KEY_LENGTH = 6 + KEY_ID + 1 + KEY_SECRET };
 enum { ROUTES_MAX = 96, MODELS_MOST = 255, NAME_MOST = 63 };
@@ -208,6 +209,7 @@ struct server {
   struct audit *desk_audit; /* for reading at the desk, under desk_mutex */
   struct ehr *ehr;          /* the hospital's systems; NULL: none are told */
   struct cds *cds;
+  struct smart *smart; /* logins and sessions of the app that an EHR opens */
   struct call_queue desk, errand, work, talk, audited;
   struct voices *voices;
   struct counters n;
@@ -257,8 +259,11 @@ answer_function answer_page, answer_live, answer_ready, answer_metrics, answer_o
     answer_subject, answer_risk, answer_tasks, answer_reports, answer_report, answer_wall, answer_session, answer_audit, answer_generate,
     answer_keys, answer_usage, answer_live_requests, answer_deployments, answer_models, answer_one_model, answer_embeddings, answer_chat,
     answer_responses, answer_score, answer_model_info, answer_root, answer_ask, answer_draft, answer_draft_feedback, answer_knowledge,
-    answer_differential, answer_terms, answer_calculators, answer_calculate, answer_cds_services, answer_cds, answer_cds_feedback;
-errand_function errand_cds;
+    answer_differential, answer_terms, answer_calculators, answer_calculate, answer_cds_services, answer_cds, answer_cds_feedback,
+    answer_smart, answer_launch, answer_launch_patient;
+errand_function errand_cds, errand_smart_launch, errand_smart_callback, errand_launch;
+admit_function admit_by_key, admit_smart, admit_launch;
+void tasks_json(struct call *c, struct json_out *o); /* the member "tasks" of an open object */
 /* A JSON object in the body goes to `f`, with memory that is wiped afterwards; a failure becomes the answer. */
 typedef int body_function(struct call *c, struct json root, struct arena *a, struct error *e);
 void answer_json_body(struct call *c, body_function *f);

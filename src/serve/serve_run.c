@@ -18,6 +18,7 @@
 #include "serve/serve_ehr.h"
 #include "serve/serve_mllp.h"
 #include "serve/serve_private.h"
+#include "serve/serve_smart.h"
 #include "serve/serve_token.h"
 #include "serve/serve_voice.h"
 #include "timeline/timeline.h"
@@ -53,6 +54,7 @@ static int open_parts(struct server *s, struct error *e) {
   TRY(voices_open(s->o.site, &(struct voice_options){s->o.streams, s->o.language_threads}, &s->voices, e));
   TRY(ehr_open(s->o.site, &s->ehr, e));
   TRY(cds_open(s->o.site, &s->cds, e));
+  TRY(smart_open(&s->smart, e));
   TRY(keys_open(s->o.site, s->o.database, s->o.guesses, &s->keys, e));
   TRY(knowledge_open(s->o.site, &s->knowledge, e));
   TRY(quotas_open(s->o.site, s->o.database, &s->quotas, e));
@@ -69,6 +71,7 @@ static void close_parts(struct server *s) {
   tokens_close(s->tokens);
   knowledge_close(s->knowledge); /* before what it borrows */
   asker_free(s->asker);
+  smart_close(s->smart);
   cds_close(s->cds);
   ehr_close(s->ehr);
   if (s->store) timeline_close(s->store);

@@ -27,6 +27,9 @@ export interface Prediction {
   futures?: {count: number; horizon_days: number; cut_short: number};
   outcomes: Outcome[]; contributions?: Contribution[]; method?: string;
 }
+// What the app was opened with from an EHR: a cookie that scripts cannot see stands in for the key.
+export interface Launch { site: string; task?: string; seconds: number; tasks: Task[] }
+export interface LaunchedLife { version: string; prediction: Prediction; life: Life; absent?: string; cut: boolean }
 export interface Interval { at: number | null; lo: number | null; hi: number | null }
 export interface Metrics { n: number; events: number; prevalence: number; auroc: Interval; auprc: Interval; brier: Interval; slope: Interval; intercept: Interval; ece: Interval }
 export interface Curve { x: number[]; y: number[] }
@@ -51,7 +54,7 @@ export class Failure extends Error { constructor(readonly status: number, messag
 
 async function request(path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
   let r: Response;
-  const headers: Record<string, string> = {Authorization: `Bearer ${storedKey() ?? ''}`};
+  const headers: Record<string, string> = storedKey() ? {Authorization: `Bearer ${storedKey()}`} : {};
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   try {
     r = await fetch(path, {method: body === undefined ? 'GET' : 'POST', headers, body: body === undefined ? undefined : JSON.stringify(body), signal, cache: 'no-store'});

@@ -5,7 +5,7 @@ import {type Cohort, type Model, type Session, getJson, storeKey, storedKey} fro
 import {age, date, n} from './format';
 import {Calculators} from './calculators';
 import {DifferentialPage} from './differential';
-import {Patient} from './patient';
+import {Launched, Patient} from './patient';
 import {AuditPage, KeysPage, LivePage, TryPage, VersionsPage} from './operate';
 import {Problem, Waiting, useLoad} from './parts';
 import {ReportPage, Reports, WallPage} from './reports';
@@ -98,6 +98,7 @@ function App() {
     if (storedKey()) getJson<Session>('/v1/session').then(setSession, (e) => { storeKey(null); setWhy(e.message); }).finally(() => setChecked(true));
     return () => { removeEventListener('hashchange', moved); removeEventListener('vitae-signed-out', out); };
   }, []);
+  if (hash === '#/launch') return <Launched />;
   if (!checked) return <Waiting what="Signing in" />;
   if (!session) return <SignIn why={why} done={(s) => { setWhy(''); setSession(s); }} />;
   const page = hash.split('/')[1] || 'cohort', here = page === 'subject' ? 'cohort' : page;

@@ -1,5 +1,5 @@
 import {useEffect, useMemo, useState} from 'preact/hooks';
-import {type Life, type Outcome, type Prediction, type Task, getJson} from './api';
+import {type Launch, type LaunchedLife, type Life, type Outcome, type Prediction, type Task, getJson} from './api';
 import {Chart} from './chart';
 import {age, date, n, name, percent, spanDays, spanWords, spans, value} from './format';
 import {AskPanel} from './ask';
@@ -93,11 +93,13 @@ function Why({p}: {p: Prediction}) {
   );
 }
 
-function Risk({subject, tasks}: {subject: string; tasks: Task[]}) {
-  const [task, setTask] = useState(tasks[0]?.name ?? '');
+type Answer = {version: string; prediction: Prediction};
+function Risk<T extends Answer>({base, tasks, first, seen}: {base: string; tasks: Task[]; first?: string; seen?: (v: T) => void}) {
+  const [task, setTask] = useState((tasks.find((t) => t.name === first) ?? tasks[0])?.name ?? '');
   const [futures, setFutures] = useState(100);
-  const path = `/v1/subjects/${subject}/risk?explain=8&outcomes=12&futures=${futures}${task ? `&task=${encodeURIComponent(task)}` : ''}`;
-  const load = useLoad<{version: string; prediction: Prediction}>(path, (signal) => getJson(path, signal));
+  const path = `${base}?explain=8&outcomes=12&futures=${futures}${task ? `&task=${encodeURIComponent(task)}` : ''}`;
+  const load = useLoad<T>(path, (signal) => getJson(path, signal));
+  useEffect(() => { if (load.value) seen?.(load.value); }, [load.value]);
   return (
     <section class="card" aria-label="Risk">
       <div class="bar spread"><h2>Risk</h2>
@@ -135,6 +137,18 @@ function Side({life, light}: {life: Life; light: (l: Lit) => void}) {
   );
 }
 
+function LifeCard({l, title, lit}: {l: Life; title: string; lit: Lit}) {
+  const timed = l.events.filter((e) => e.t != null && e.code !== 'MEDS_BIRTH'), statics = l.events.filter((e) => e.t == null), last = timed[timed.length - 1]?.t ?? null;
+  return (
+    <section class="card life" aria-label="Timeline">
+      <h1 class="mono">{title}</h1>
+      <p class="facts"><span>Age <b>{age(l.birth, last)}</b></span>{l.sex && <span>Sex <b>{l.sex}</b></span>}<span>Events <b>{n(l.n)}</b></span><span>Until <b>{date(last)}</b></span>{l.split && <span>Split <b>{l.split.replace('_', ' ')}</b></span>}
+        {statics.filter((e) => !/^(GENDER|SEX|Gender|MEDS_GENDER)\/\//.test(e.code)).slice(0, 8).map((e) => <span key={e.code} title={e.code}>{name(e)}{e.value != null && <> <b>{value(e.value)}</b> {e.unit}</>}</span>)}</p>
+      <Timeline life={l} lit={lit} />
+    </section>
+  );
+}
+
 export function Patient({subject}: {subject: string}) {
   const [lit, setLit] = useState<Lit>({places: [], go: false});
   const life = useLoad<Life>(subject, (signal) => getJson(`/v1/subjects/${encodeURIComponent(subject)}?limit=20000`, signal));
@@ -142,18 +156,33 @@ export function Patient({subject}: {subject: string}) {
   useEffect(() => { document.title = `Vitae: ${subject}`; }, [subject]);
   if (life.failure) return <Problem of={life.failure} />;
   if (!life.value) return <Waiting what="Reading the timeline" />;
-  const l = life.value, timed = l.events.filter((e) => e.t != null && e.code !== 'MEDS_BIRTH'), statics = l.events.filter((e) => e.t == null), last = timed[timed.length - 1]?.t ?? null;
+  const l = life.value;
   return (
     <div class="patient">
       <p class="crumbs"><a href="#/cohort">Cohort</a> / <span class="mono">{subject}</span></p>
-      <section class="card life" aria-label="Timeline">
-        <h1 class="mono">{subject}</h1>
-        <p class="facts"><span>Age <b>{age(l.birth, last)}</b></span>{l.sex && <span>Sex <b>{l.sex}</b></span>}<span>Events <b>{n(l.n)}</b></span><span>Until <b>{date(last)}</b></span><span>Split <b>{l.split.replace('_', ' ')}</b></span>
-          {statics.filter((e) => !/^(GENDER|SEX|Gender|MEDS_GENDER)\/\//.test(e.code)).slice(0, 8).map((e) => <span key={e.code} title={e.code}>{name(e)}{e.value != null && <> <b>{value(e.value)}</b> {e.unit}</>}</span>)}</p>
-        <Timeline life={l} lit={lit} />
-      </section>
+      <LifeCard l={l} title={subject} lit={lit} />
       <Side key={subject} life={l} light={setLit} />
-      <div class="risk">{tasks.value ? <Risk key={subject} subject={subject} tasks={tasks.value.tasks} /> : tasks.failure ? <Problem of={tasks.failure} /> : <Waiting what="Asking for the questions" />}</div>
+      <div class="risk">{tasks.value ? <Risk key={subject} base={`/v1/subjects/${subject}/risk`} tasks={tasks.value.tasks} /> : tasks.failure ? <Problem of={tasks.failure} /> : <Waiting what="Asking for the questions" />}</div>
     </div>
+  );
+}
+
+// The patient that an EHR opened the app on: read from the EHR at every question, gone with the answer.
+const dark: Lit = {places: [], go: false};
+export function Launched() {
+  const launch = useLoad<Launch>('launch', (signal) => getJson('/v1/launch', signal));
+  const [seen, setSeen] = useState<LaunchedLife | null>(null);
+  useEffect(() => { document.title = 'Vitae: the patient in the EHR'; }, []);
+  if (launch.failure) return <main><Problem of={launch.failure} /></main>;
+  if (!launch.value) return <Waiting what="Reading what the EHR said" />;
+  return (
+    <>
+      <header><b class="brand">Vitae</b><span class="muted site">{launch.value.site}</span><span class="who muted">opened from the EHR</span></header>
+      <main id="main" tabIndex={-1}>
+        <p class="muted small">Read from the EHR just now and kept nowhere. Dates are shifted by one amount; distances are right.{seen?.absent && ` Not to be had from the EHR: ${seen.absent}.`}{seen?.cut && ' The record has more entries than were read.'}</p>
+        {seen && <LifeCard l={{...seen.life, split: ''}} title="The patient in the EHR" lit={dark} />}
+        <Risk<LaunchedLife> base="/v1/launch/patient" tasks={launch.value.tasks} first={launch.value.task} seen={setSeen} />
+      </main>
+    </>
   );
 }
