@@ -172,7 +172,8 @@ static int answer_one(struct predictor *p, const struct question *q, const struc
   size_t d = (size_t)model_config(p->m)->d;
   int from = b->seq_start[sequence], n = b->seq_start[sequence + 1] - from;
   const float *h = model_hidden(p->w) + (size_t)from * d;
-  *out = (struct answer){.score = {NAN, NAN, NAN}, .hazard = NAN};
+  *out = (struct answer){.score = {NAN, NAN, NAN}, .hazard = NAN, .unusual = NAN};
+  if (p->sure) out->unusual = uncertainty_unusual(p->sure, h + (size_t)(n - 1) * d, (int)d);
   if (q->outcomes && !target_before(p, q, life)) {
     model_hazard(p->m, p->w, h + (size_t)(n - 1) * d, p->log_hazard);
     out->hazard = question_hazard(p, q);
@@ -399,8 +400,8 @@ struct job {
   const struct task *task;
   const struct task_example *at;
   uint32_t n;
-  double *probability, *hazard;
-  int *rc; /* (workers) */
+  double *probability, *hazard, *unusual; /* the last two: or NULL */
+  int *rc;                                /* (workers) */
   struct error *error;
 };
 
@@ -418,6 +419,7 @@ static int run_chunk(struct predictor *p, const struct question *q, const struct
   for (uint32_t i = 0; i < n; i++) {
     j->probability[from + i] = out[i].shipped;
     if (j->hazard) j->hazard[from + i] = out[i].hazard;
+    if (j->unusual) j->unusual[from + i] = out[i].unusual;
   }
   return OK;
 }
@@ -469,9 +471,14 @@ double predict_threshold(const struct model *m, const struct task *task, const c
   return t ? model_task_threshold(t, score) : NAN;
 }
 
+int predict_examples_unusual(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
+                             uint32_t n, int threads, double *probability, double *hazard, double *unusual, struct error *e) {
+  if (!n) return OK;
+  struct job j = {m, store, task, at, n, probability, hazard, unusual, NULL, NULL};
+  return predict_workers(threads, run_worker, &j, &j.rc, &j.error, e);
+}
+
 int predict_examples(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
                      uint32_t n, int threads, double *probability, double *hazard, struct error *e) {
-  if (!n) return OK;
-  struct job j = {m, store, task, at, n, probability, hazard, NULL, NULL};
-  return predict_workers(threads, run_worker, &j, &j.rc, &j.error, e);
+  return predict_examples_unusual(m, store, task, at, n, threads, probability, hazard, NULL, e);
 }

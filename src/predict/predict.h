@@ -125,6 +125,9 @@ void prediction_print(const struct prediction *r, int width, bool colour, struct
 struct task_example;
 int predict_examples(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
                      uint32_t n, int threads, double *probability, double *hazard, struct error *e) MUST_CHECK;
+/* The same, and the percentile of each life's distance (uncertainty.h) from the same pass. */
+int predict_examples_unusual(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
+                             uint32_t n, int threads, double *probability, double *hazard, double *unusual, struct error *e) MUST_CHECK;
 bool predict_has_head(const struct model *m, const struct task *task);
 /* Of a score that the task asks for (docs/task.md), kept with the head: NaN if there is none. */
 double predict_threshold(const struct model *m, const struct task *task, const char *score);
@@ -135,7 +138,6 @@ struct predict_curves_request {
   int codes;
   const double *days;
   int n_days;
-  double *unusual; /* (n) or NULL: percentile of each timeline's distance (uncertainty.h) */
 };
 int predict_curves(const struct model *m, const struct timeline *store, const struct task_example *at, uint32_t n,
                    const struct predict_curves_request *want, int threads, double *out, struct error *e) MUST_CHECK;

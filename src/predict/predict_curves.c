@@ -68,8 +68,6 @@ static int curves_of(struct predictor *p, const struct job *j, uint32_t i, struc
   TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
   size_t d = (size_t)model_config(p->m)->d;
   const float *last = model_hidden(p->w) + (size_t)(p->batch.positions - 1) * d;
-  if (w->unusual) w->unusual[i] = uncertainty_unusual(p->sure, last, (int)d);
-  if (!w->codes) return OK;
   model_hazard(p->m, p->w, last, p->log_hazard);
   predict_death_rates(p, death);
   for (int k = 0; k < w->codes; k++, out += w->n_days) {

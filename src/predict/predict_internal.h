@@ -58,6 +58,7 @@ struct answer {
   struct model_task_score score; /* NaN where there is no head */
   double hazard;
   double shipped; /* the head's probability, else the hazard's */
+  double unusual; /* percentile of the life's distance (uncertainty.h); NaN: not known */
 };
 /* Packs as many lives as fit into each forward pass. out[n]. */
 int predict_lives(struct predictor *p, const struct question *q, const struct life *life, uint32_t n, struct answer *out,

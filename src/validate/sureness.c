@@ -64,14 +64,12 @@ static int intervals(const struct uncertainty_task *t, struct arena *a, struct v
   return OK;
 }
 
-static int warnings(const struct validate_options *o, const struct uncertainty *u, const struct task_example *at, struct arena *a,
+static int warnings(const struct uncertainty *u, const struct task_example *at, const double *unusual, struct arena *a,
                     struct validation *v, struct error *e) {
   struct sureness *s = &v->sureness;
-  double *unusual = arena_array(a, double, v->n), *p = arena_array(a, double, v->n);
+  double *p = arena_array(a, double, v->n);
   uint8_t *y = arena_array(a, uint8_t, v->n);
-  if (!unusual || !p || !y) return error_set(e, E_NOMEM, "out of memory");
-  struct predict_curves_request want = {.unusual = unusual};
-  TRY(predict_curves(o->model, o->store, at, v->n, &want, o->threads, NULL, e));
+  if (!p || !y) return error_set(e, E_NOMEM, "out of memory");
   const struct uncertainty_rules *rules = uncertainty_rules(u);
   for (int kind = 0; kind < 2; kind++) {
     uint32_t n = 0, yes = 0;
@@ -86,8 +84,8 @@ static int warnings(const struct validate_options *o, const struct uncertainty *
   return OK;
 }
 
-int sureness_measure(const struct validate_options *o, const struct task_example *at, struct arena *a, struct validation *v,
-                     struct error *e) {
+int sureness_measure(const struct validate_options *o, const struct task_example *at, const double *unusual, struct arena *a,
+                     struct validation *v, struct error *e) {
   struct uncertainty *u;
   struct sureness *s = &v->sureness;
   *s = (struct sureness){.brier_unusual = NAN, .brier_usual = NAN, .auroc_unusual = NAN, .auroc_usual = NAN};
@@ -101,7 +99,7 @@ int sureness_measure(const struct validate_options *o, const struct task_example
     if (!s->row) rc = error_set(e, E_NOMEM, "out of memory");
     if (rc == OK) cover(t, "everybody", NULL, v);
     if (rc == OK) rc = intervals(t, a, v, e);
-    if (rc == OK) rc = warnings(o, u, at, a, v, e);
+    if (rc == OK) rc = warnings(u, at, unusual, a, v, e);
   }
   uncertainty_free(u);
   return rc;

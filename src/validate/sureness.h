@@ -5,9 +5,10 @@
 #include "validate/validate.h"
 
 struct task_example;
-/* Fills v->sureness for everybody; labels and probabilities stand in v. Without a record in the model: measured = false. */
-int sureness_measure(const struct validate_options *o, const struct task_example *at, struct arena *a, struct validation *v,
-                     struct error *e) MUST_CHECK;
+/* Fills v->sureness for everybody; labels and probabilities stand in v, unusual (n) is predict_examples_unusual's. Without a record in the model:
+ * measured = false. */
+int sureness_measure(const struct validate_options *o, const struct task_example *at, const double *unusual, struct arena *a,
+                     struct validation *v, struct error *e) MUST_CHECK;
 int sureness_group(const struct validate_options *o, const char *name, const uint8_t *in, struct validation *v, struct error *e) MUST_CHECK;
 void sureness_json(const struct sureness *s, struct json_out *o);
 void sureness_html(const struct sureness *s, struct buf *b);

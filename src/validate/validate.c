@@ -28,6 +28,7 @@ struct run {
   struct task_binding *binding;
   struct baseline *baseline;
   struct task_example *at; /* (n) uncensored */
+  double *unusual;         /* (n) */
   uint32_t *cluster;       /* (n) subjects numbered from 0 */
   uint32_t clusters;
   struct progress bar;
@@ -88,8 +89,9 @@ static int score(struct run *r, struct error *e) {
   double *h = arena_array(r->a, double, v->n);
   v->model.probability = arena_array(r->a, double, v->n);
   v->baseline.probability = arena_array(r->a, double, v->n);
-  if (!h || !v->model.probability || !v->baseline.probability) return error_set(e, E_NOMEM, "out of memory");
-  TRY(predict_examples(r->o->model, r->o->store, r->o->task, r->at, v->n, r->o->threads, v->model.probability, h, e));
+  r->unusual = arena_array(r->a, double, v->n);
+  if (!h || !r->unusual || !v->model.probability || !v->baseline.probability) return error_set(e, E_NOMEM, "out of memory");
+  TRY(predict_examples_unusual(r->o->model, r->o->store, r->o->task, r->at, v->n, r->o->threads, v->model.probability, h, r->unusual, e));
   progress_update(&r->bar, 2, "the model has answered");
   TRY(baseline_train(r->o->store, r->o->task, pool_size(r->pool), r->o->seed, &r->baseline, e));
   TRY(baseline_predict(r->baseline, r->o->store, r->at, v->n, v->baseline.probability, e));
@@ -262,6 +264,31 @@ static int subgroups(struct run *r, struct error *e) {
 
 /* ---- gaps: the same predictors where the outcome is at least so far away ---- */
 
+static bool same_moment(const struct task_example *a, const struct task_example *b) {
+  return a->subject_index == b->subject_index && a->time == b->time && a->events == b->events;
+}
+
+/* An answer hangs on the moment, not on the gap: most of these moments have been asked about. Both lists are in the store's order. */
+static int answers_again(struct run *r, const struct task_examples *x, double *p, struct error *e) {
+  struct task_example *new_ones = arena_array(r->a, struct task_example, (size_t)x->n + 1);
+  double *q = arena_array(r->a, double, (size_t)x->n + 1);
+  uint32_t n = 0, k = 0;
+  if (!new_ones || !q) return error_set(e, E_NOMEM, "out of memory");
+  for (uint32_t i = 0; i < x->n; i++) {
+    const struct task_example *want = &x->at[i];
+    while (k < r->v->n &&
+           (r->at[k].subject_index < want->subject_index || (r->at[k].subject_index == want->subject_index && r->at[k].time < want->time)))
+      k++;
+    bool known = k < r->v->n && same_moment(&r->at[k], want);
+    p[i] = known ? r->v->model.probability[k] : NAN;
+    if (!known) new_ones[n++] = *want;
+  }
+  TRY(predict_examples(r->o->model, r->o->store, r->o->task, new_ones, n, r->o->threads, q, NULL, e));
+  for (uint32_t i = 0, taken = 0; i < x->n && taken < n; i++)
+    if (same_moment(&x->at[i], &new_ones[taken])) p[i] = q[taken++];
+  return OK;
+}
+
 static int one_gap(struct run *r, int gap, struct gap_row *row, struct error *e) {
   struct task_examples x;
   struct ranked ranked;
@@ -271,16 +298,16 @@ static int one_gap(struct run *r, int gap, struct gap_row *row, struct error *e)
   row->n = x.n, row->events = x.yes;
   row->model_auroc = row->baseline_auroc = (struct interval){NAN, NAN, NAN};
   if (x.yes < 5 || x.n - x.yes < 5) return OK;
-  double *p = arena_array(r->a, double, x.n), *h = arena_array(r->a, double, x.n);
+  double *p = arena_array(r->a, double, x.n);
   uint8_t *y = arena_array(r->a, uint8_t, x.n);
   uint32_t *c = arena_array(r->a, uint32_t, x.n), clusters = 0;
-  if (!p || !h || !y || !c) return error_set(e, E_NOMEM, "out of memory");
+  if (!p || !y || !c) return error_set(e, E_NOMEM, "out of memory");
   for (uint32_t i = 0; i < x.n; i++) {
     y[i] = x.at[i].label == LABEL_YES;
     if (i == 0 || x.at[i].subject_index != x.at[i - 1].subject_index) clusters++;
     c[i] = clusters - 1;
   }
-  TRY(predict_examples(r->o->model, r->o->store, r->o->task, x.at, x.n, r->o->threads, p, h, e));
+  TRY(answers_again(r, &x, p, e));
   TRY(ranked_init(&ranked, p, y, x.n, r->a, e));
   TRY(metrics_bootstrap(&ranked, c, clusters, r->v->bootstrap, r->v->seed, r->pool, r->a, &m, e));
   row->model_auroc = m.auroc;
@@ -327,7 +354,7 @@ int validate_run(const struct validate_options *o, struct arena *a, struct valid
   TRY_OUT(score(&r, e));
   TRY_OUT(against(&r, e));
   TRY_OUT(recalibrate(&r, e));
-  TRY_OUT(sureness_measure(o, r.at, a, out, e));
+  TRY_OUT(sureness_measure(o, r.at, r.unusual, a, out, e));
   TRY_OUT(scores_run(&(struct scores_input){o, r.binding, r.baseline, r.at}, a, out, e));
   progress_update(&r.bar, 4, "subgroups");
   TRY_OUT(subgroups(&r, e));

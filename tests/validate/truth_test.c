@@ -323,6 +323,44 @@ static void sets_cover_what_they_promise(void **state) {
   arena_free(&a);
 }
 
+/* Answers are taken over from gap 0; the figure is that of asking about each of the gap's moments. */
+static void a_gap_is_asked_as_if_alone(void **state) {
+  (void)state;
+  struct buf json = {0};
+  struct task *task;
+  struct task_binding *b;
+  struct task_examples found;
+  struct validation v;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  scenario_task(x.s, 0, 2, &json);
+  char *gap = strstr((char *)(uintptr_t)buf_cstr(&json), "[\"0d\"]");
+  assert_non_null(gap);
+  char text[1024];
+  snprintf(text, sizeof text, "%.*s[\"0d\", \"60d\"]%s", (int)(gap - buf_cstr(&json)), buf_cstr(&json), gap + strlen("[\"0d\"]"));
+  OKAY(task_parse(text, strlen(text), &task, e));
+  OKAY(validate_run(
+      &(struct validate_options){.model = x.m, .store = x.t, .task = task, .bootstrap = 20, .seed = 1, .threads = 1, .min_subgroup = 50},
+      &a, &v, e));
+  OKAY(task_bind(task, x.t, &b, e));
+  OKAY(task_label_all(b, x.t, SPLIT_HELD_OUT, 1, &a, &found, e));
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < found.n; i++)
+    if (found.at[i].label != LABEL_CENSORED) found.at[n++] = found.at[i];
+  double *p = arena_array(&a, double, n);
+  uint8_t *y = arena_array(&a, uint8_t, n);
+  OKAY(predict_examples(x.m, x.t, task, found.at, n, 1, p, NULL, e));
+  for (uint32_t i = 0; i < n; i++) y[i] = found.at[i].label == LABEL_YES;
+  assert_int_equal(v.n_gaps, 2);
+  assert_int_equal(v.gaps[1].n, n);
+  assert_true(v.gaps[1].n < v.gaps[0].n && v.gaps[1].events < v.gaps[0].events);
+  assert_true(fabs(v.gaps[1].model_auroc.at - metric_auroc(p, y, n)) < 1e-12);
+  task_binding_free(b);
+  task_free(task);
+  buf_release(&json);
+  arena_free(&a);
+}
+
 static struct prediction ask_about(const struct timeline *t, int64_t subject, struct arena *a) {
   struct predictor *p;
   struct prediction r;
@@ -455,6 +493,7 @@ int main(void) {
                                      cmocka_unit_test(damaged_records_are_refused),
                                      cmocka_unit_test(hazards_are_recovered),
                                      cmocka_unit_test(sets_cover_what_they_promise),
+                                     cmocka_unit_test(a_gap_is_asked_as_if_alone),
                                      cmocka_unit_test(strange_timelines_are_told)};
   return cmocka_run_group_tests(tests, learn, forget);
 }
