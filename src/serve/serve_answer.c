@@ -8,6 +8,7 @@
 #include "model/model.h"
 #include "serve/engine.h"
 #include "serve/serve_private.h"
+#include "serve/serve_voice.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 #include "vitae.h"
@@ -47,6 +48,14 @@ void answer_openapi(struct call *c) {
   c->status = 200;
 }
 
+static void voices_json(const struct voices *v, bool encoders, const char *key, struct json_out *o) {
+  json_out_key(o, key);
+  json_out_array(o);
+  for (int i = 0; i < voices_count(v); i++)
+    if (voice_encoder(voice_at(v, i)) == encoders) json_out_c(o, voice_name(voice_at(v, i)));
+  json_out_end(o);
+}
+
 void answer_session(struct call *c) {
   struct json_out o;
   int n;
@@ -55,6 +64,8 @@ void answer_session(struct call *c) {
   json_kv_c(&o, "key", c->who.key);
   json_kv_c(&o, "role", role_name[c->who.role]);
   json_kv_c(&o, "site", engine_site(call_engine(c))->name);
+  voices_json(c->server->voices, false, "language_models", &o); /* what POST /v1/ask takes as model and encoder */
+  voices_json(c->server->voices, true, "encoders", &o);
   json_out_key(&o, "routes");
   json_out_array(&o);
   for (int i = 0; i < n; i++) {

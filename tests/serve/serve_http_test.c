@@ -230,6 +230,10 @@ static void expect(const char *method, const char *target, const char *body, int
     fail_msg("%s %s: %d, not %d with %s: %s", method, target, r.status, status, text, r.body);
   reply_free(&r);
 }
+static void a_session_names_what_may_help(void **state) {
+  (void)state;
+  expect("GET", "/v1/session", NULL, 200, "\"language_models\":[],\"encoders\":[],\"routes\":[");
+}
 static void findings_are_ranked(void **state) {
   (void)state;
   expect("GET", "/v1/differential/knowledge", NULL, 200,
@@ -563,6 +567,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(permissions_follow_the_table),
                                      cmocka_unit_test(keys_of_other_shapes_are_refused),
                                      cmocka_unit_test(questions_are_answered_with_events),
+                                     cmocka_unit_test(a_session_names_what_may_help),
                                      cmocka_unit_test(findings_are_ranked),
                                      cmocka_unit_test(calculators_compute_and_refuse),
                                      cmocka_unit_test(drafts_are_written_and_come_back),

@@ -148,6 +148,7 @@ def consult(b, prefix):
         expect("Born on" in said, "no age")
         expect("[e" not in said, "citations stand as text too")
         expect(b.evaluate("document.querySelectorAll('.answer li .cite').length") == 2, "not the two events of an age")
+        expect(not b.evaluate("!!document.querySelector('#by')"), "a language model is offered where there is none")
     def cite():
         before = b.evaluate(timeline)
         b.evaluate("document.querySelectorAll('.answer li .cite')[1].focus()")  # [0] is the birth, which is no point of the picture

@@ -1,11 +1,11 @@
 // The server's answers. The key lives in this tab only (sessionStorage) and travels in a header.
-export interface Session { key: string; role: string; site: string; routes: {method: string; path: string; summary: string}[] }
+export interface Session { key: string; role: string; site: string; language_models: string[]; encoders: string[]; routes: {method: string; path: string; summary: string}[] }
 export interface Row { subject: string; split: string; events: number; sex?: string; died: boolean; birth: number | null; first: number | null; last: number | null }
 export interface Cohort { subjects: number; events: number; generation: string; splits: Record<string, number>; offset: number; limit: number; rows: Row[]; total: number }
 export interface Event_ { t: number | null; code: string; display?: string; value?: number; unit?: string }
 export interface Cited { id: string; time?: string; code: string; display?: string; value?: number; unit?: string }
 export interface Sentence { text: string; status: 'supported' | 'unsupported'; finding?: string; source: string; events: Cited[] }
-export interface Answer { abstained: boolean; status: string; why?: string; intent?: string; sentences: Sentence[] }
+export interface Answer { abstained: boolean; status: string; why?: string; intent?: string; sentences: Sentence[]; model?: string; proposed?: number; unsupported?: number; quotes?: {source: string; text: string; untrusted: boolean}[] }
 export interface DraftSentence { id: string; rule: string; basis: 'record' | 'absence' | 'model' | 'blank'; text: string; events: Cited[] }
 export interface Draft { draft?: string; kind: string; title: string; generation: string; version: string; abstained: boolean; why?: string; withheld: number; sections: {title: string; sentences: DraftSentence[]}[] }
 export interface Review { kept: number; changed: number; deleted: number; added: number; distance: number; characters: number; sentences: {id?: string; after?: string; outcome: string; distance: number}[]; file: string }

@@ -74,7 +74,7 @@ function Page({hash, session}: {hash: string; session: Session}) {
   const [, page, arg] = hash.split('/');
   const allowed = menu.filter(([, , path]) => session.routes.some((r) => r.path === path));
   const at = page || allowed[0]?.[0];
-  if (at === 'subject' && arg) return <Patient subject={arg} />;
+  if (at === 'subject' && arg) return <Patient subject={arg} session={session} />;
   if (at === 'reports') return arg ? <ReportPage name={decodeURIComponent(arg)} /> : <Reports />;
   if (at === 'differential') return <DifferentialPage />;
   if (at === 'calculators') return <Calculators name={decodeURIComponent(arg ?? '')} />;

@@ -119,7 +119,7 @@ function Risk<T extends Answer>({base, tasks, first, seen}: {base: string; tasks
 }
 
 // Beside the timeline: questions, and documents. Both stay as they are while the other is shown.
-function Side({life, light}: {life: Life; light: (l: Lit) => void}) {
+function Side({life, session, light}: {life: Life; session: Session; light: (l: Lit) => void}) {
   const [page, setPage] = useState<'ask' | 'draft'>('ask');
   const tabs: ['ask' | 'draft', string][] = [['ask', 'Ask'], ['draft', 'Draft']];
   const key = (e: KeyboardEvent) => {
@@ -131,7 +131,7 @@ function Side({life, light}: {life: Life; light: (l: Lit) => void}) {
   return (
     <aside class={`card side on-${page}`} aria-label="Ask and draft">
       <div class="tabs" role="tablist" onKeyDown={key}>{tabs.map(([id, title]) => <button key={id} id={`tab-${id}`} role="tab" aria-selected={page === id} aria-controls={`panel-${id}`} tabIndex={page === id ? 0 : -1} onClick={() => setPage(id)}>{title}</button>)}</div>
-      <div id="panel-ask" role="tabpanel" aria-labelledby="tab-ask" hidden={page !== 'ask'}><AskPanel life={life} light={light} /></div>
+      <div id="panel-ask" role="tabpanel" aria-labelledby="tab-ask" hidden={page !== 'ask'}><AskPanel life={life} session={session} light={light} /></div>
       <div id="panel-draft" role="tabpanel" aria-labelledby="tab-draft" hidden={page !== 'draft'}><DraftPanel subject={life.subject} light={light} /></div>
     </aside>
   );
@@ -149,7 +149,7 @@ function LifeCard({l, title, lit}: {l: Life; title: string; lit: Lit}) {
   );
 }
 
-export function Patient({subject}: {subject: string}) {
+export function Patient({subject, session}: {subject: string; session: Session}) {
   const [lit, setLit] = useState<Lit>({places: [], go: false});
   const life = useLoad<Life>(subject, (signal) => getJson(`/v1/subjects/${encodeURIComponent(subject)}?limit=20000`, signal));
   const tasks = useLoad<{tasks: Task[]}>('tasks', (signal) => getJson('/v1/tasks', signal));
@@ -161,7 +161,7 @@ export function Patient({subject}: {subject: string}) {
     <div class="patient">
       <p class="crumbs"><a href="#/cohort">Cohort</a> / <span class="mono">{subject}</span></p>
       <LifeCard l={l} title={subject} lit={lit} />
-      <Side key={subject} life={l} light={setLit} />
+      <Side key={subject} life={l} session={session} light={setLit} />
       <div class="risk">{tasks.value ? <Risk key={subject} base={`/v1/subjects/${subject}/risk`} tasks={tasks.value.tasks} /> : tasks.failure ? <Problem of={tasks.failure} /> : <Waiting what="Asking for the questions" />}</div>
     </div>
   );
