@@ -5,14 +5,28 @@
 
 struct paths { /* of names, telecoms and addresses in the element that holds them */
   const char *name, *telecom, *line, *city, *district, *postal_code, *text, *address, *state;
+  bool lives_there; /* the patient does: only then is the postcode also where the patient is */
 };
-static const struct paths own = {"Patient.name",         "Patient.telecom",          "Patient.address.line",
-                                 "Patient.address.city", "Patient.address.district", "Patient.address.postalCode",
-                                 "Patient.address.text", "Patient.address",          "Patient.address.state"};
-static const struct paths relative = {
-    "Patient.contact.name",         "Patient.contact.telecom",          "Patient.contact.address.line",
-    "Patient.contact.address.city", "Patient.contact.address.district", "Patient.contact.address.postalCode",
-    "Patient.contact.address.text", "Patient.contact.address",          "Patient.contact.address.state"};
+static const struct paths own = {"Patient.name",
+                                 "Patient.telecom",
+                                 "Patient.address.line",
+                                 "Patient.address.city",
+                                 "Patient.address.district",
+                                 "Patient.address.postalCode",
+                                 "Patient.address.text",
+                                 "Patient.address",
+                                 "Patient.address.state",
+                                 true};
+static const struct paths relative = {"Patient.contact.name",
+                                      "Patient.contact.telecom",
+                                      "Patient.contact.address.line",
+                                      "Patient.contact.address.city",
+                                      "Patient.contact.address.district",
+                                      "Patient.contact.address.postalCode",
+                                      "Patient.contact.address.text",
+                                      "Patient.contact.address",
+                                      "Patient.contact.address.state",
+                                      false};
 
 /* A string, or each string of a list. */
 static int identify_all(struct fhir *f, enum identifier_kind kind, struct json v, const char *path) {
@@ -68,9 +82,12 @@ static int take_address(struct fhir *f, struct json v, const struct paths *p) {
     TRY(fhir_emit(f, &r));
   }
   if (!has(&t, SLOT_CODE)) return OK;
-  r.text = r.postcode = json_str(t.v[SLOT_CODE]);
+  r.text = json_str(t.v[SLOT_CODE]);
   if (!r.text.p) return fhir_reject(f, p->postal_code, "not a string");
-  r.country = has(&t, SLOT_D) ? json_str(t.v[SLOT_D]) : STR_NONE;
+  if (p->lives_there) {
+    r.postcode = r.text;
+    r.country = has(&t, SLOT_D) ? json_str(t.v[SLOT_D]) : STR_NONE;
+  }
   r.path = p->postal_code;
   return fhir_emit(f, &r);
 }
@@ -209,9 +226,16 @@ int fhir_take_patient(struct fhir *f, const struct taken *t) {
 
 /* A relative: what names them identifies the patient whose relative they are (45 CFR 164.514(b)(2)(i)). */
 int fhir_take_related(struct fhir *f, const struct taken *t) {
-  static const struct paths paths = {"RelatedPerson.name",         "RelatedPerson.telecom",          "RelatedPerson.address.line",
-                                     "RelatedPerson.address.city", "RelatedPerson.address.district", "RelatedPerson.address.postalCode",
-                                     "RelatedPerson.address.text", "RelatedPerson.address",          "RelatedPerson.address.state"};
+  static const struct paths paths = {"RelatedPerson.name",
+                                     "RelatedPerson.telecom",
+                                     "RelatedPerson.address.line",
+                                     "RelatedPerson.address.city",
+                                     "RelatedPerson.address.district",
+                                     "RelatedPerson.address.postalCode",
+                                     "RelatedPerson.address.text",
+                                     "RelatedPerson.address",
+                                     "RelatedPerson.address.state",
+                                     false};
   struct record photo = {
       .kind = RECORD_IDENTIFIER, .identifier = IDENTIFIER_PHOTO, .value = NAN, .time.us = TIME_STATIC, .path = "RelatedPerson.photo"};
   if (has(t, SLOT_A)) TRY(each(f, t->v[SLOT_A], &paths, paths.name, take_name));

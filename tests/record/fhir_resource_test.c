@@ -392,6 +392,25 @@ TEST(patient_identifiers) {
   catcher_close(&c);
 }
 
+TEST(an_address_of_a_relative_is_no_place_of_the_patient) {
+  static const char contact[] =
+      "{\"resourceType\":\"Patient\",\"id\":\"a\",\"contact\":[{\"address\":{\"postalCode\":\"02139\",\"country\":\"US\"}}]}";
+  static const char related[] =
+      "{\"resourceType\":\"RelatedPerson\",\"id\":\"r\",\"patient\":{\"reference\":\"Patient/a\"},"
+      "\"address\":[{\"postalCode\":\"02139\",\"country\":\"US\"}]}";
+  static const char *const sources[] = {contact, related};
+  for (int i = 0; i < 2; i++) {
+    struct catcher c;
+    accept_json(&c, sources[i], 0);
+    const struct record *r = identifier_of(&c, "02139");
+    assert_non_null(r);
+    assert_int_equal(r->identifier, IDENTIFIER_GEOGRAPHY);
+    assert_int_equal(r->postcode.n, 0);
+    assert_int_equal(r->country.n, 0);
+    catcher_close(&c);
+  }
+}
+
 TEST(patient_death_without_a_date) {
   struct catcher c;
   accept_json(&c, "{\"resourceType\":\"Patient\",\"id\":\"a\",\"deceasedBoolean\":true}", 0);
@@ -495,6 +514,7 @@ int main(void) {
       cmocka_unit_test(imaging_and_device),
       cmocka_unit_test(patient_facts),
       cmocka_unit_test(patient_identifiers),
+      cmocka_unit_test(an_address_of_a_relative_is_no_place_of_the_patient),
       cmocka_unit_test(patient_death_without_a_date),
       cmocka_unit_test(bundle_person_is_one),
       cmocka_unit_test(bundle_medication_by_reference),
