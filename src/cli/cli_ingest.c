@@ -204,8 +204,11 @@ static int run_through(struct cli *c, const struct site *s, const struct source 
   if (rc < 0) return rc;
   struct buf manifest = {0};
   bool finished = false;
-  struct event_sink out = {
-      .ctx = in.writer, .event = timeline_append, .blob = timeline_writer_blob, .blob_dir = timeline_writer_blob_dir(in.writer)};
+  struct event_sink out = {.ctx = in.writer,
+                           .event = timeline_append,
+                           .take_back = timeline_take_back,
+                           .blob = timeline_writer_blob,
+                           .blob_dir = timeline_writer_blob_dir(in.writer)};
   TRY_OUT(deid_open(policy, vault, source, &out, &in.wall, e));
   char stamp[32];
   snprintf(stamp, sizeof stamp, "%lld.jsonl", (long long)(time_now() / 1000));
@@ -230,7 +233,7 @@ static int run_through(struct cli *c, const struct site *s, const struct source 
                    policy->name);
     goto out;
   }
-  if (sum->counts.events == 0) {
+  if (sum->counts.events == 0 && sum->counts.taken_back == 0) {
     rc = error_set(e, E_INPUT, "nothing in that path became an event (%llu records rejected, see the quarantine list); nothing was stored",
                    (unsigned long long)in.rejected);
     goto out;

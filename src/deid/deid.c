@@ -377,6 +377,20 @@ static int take_event(struct deid *w, const struct record *r, struct error *e) {
   return emit(w, &ev, e);
 }
 
+/* Only where times are exact: of a year's visits that became one event, one that was wrong does not make the others wrong. */
+static int take_back(struct deid *w, const struct record *r, struct error *e) {
+  struct code_entry *c;
+  bool passes;
+  if (!w->out.take_back || w->policy.dates == DEID_DATES_YEAR || r->time.us == TIME_STATIC) return drop(w, r, DROP_TAKING_BACK, e);
+  enum drop why = code_check(w, r->code, &c);
+  if (why != DROPS) return drop(w, r, why, e);
+  struct event ev = event_of(w, r, r->code);
+  TRY(take_time(w, r, &ev, &passes, e));
+  if (!passes) return OK;
+  w->counts.taken_back++;
+  return w->out.take_back(w->out.ctx, &ev, e);
+}
+
 static int take_birth(struct deid *w, const struct record *r, struct error *e) {
   int32_t day;
   if (r->time.us == TIME_STATIC) return drop(w, r, DROP_TIMELESS, e);
@@ -452,6 +466,7 @@ int deid_take(void *wall, const struct record *r, struct error *e) {
   /* a birth that comes as an ordinary event must not go round the age rule */
   if (r->kind == RECORD_BIRTH || str_eqc(r->code, "MEDS_BIRTH")) return take_birth(w, r, e);
   if (r->kind == RECORD_DEATH) return take_death(w, r, e);
+  if (r->kind == RECORD_TAKEN_BACK) return take_back(w, r, e);
   return take_event(w, r, e);
 }
 

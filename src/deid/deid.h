@@ -158,6 +158,7 @@ struct deid_counts {
   uint64_t objects, genomes;       /* images and genomes that became blobs; genomes among them */
   uint64_t objects_refused;        /* by the policy */
   uint64_t linked, link_conflicts; /* keys that became one person's; persons who share a trusted identifier and stay two */
+  uint64_t taken_back;             /* corrections handed to the sink: events of a code and time that are not to stay */
   uint64_t codes_dropped, units_dropped, displays_held, times_dropped,
       own_identifiers; /* parts of elements_dropped, but for units and displays */
 };

@@ -18,6 +18,7 @@ static const char *const drop_names[DROPS] = {"unknown-element",
                                               "date-outside-calendar",
                                               "age-span",
                                               "no-time",
+                                              "correction-without-effect",
                                               "no-person",
                                               "forgotten-person",
                                               "object-without-a-place",
@@ -143,6 +144,7 @@ void deid_manifest(const struct deid *w, struct json_out *o) {
   policy(w, o);
   count(o, "records", w->counts.records);
   count(o, "events", w->counts.events);
+  if (w->counts.taken_back) count(o, "taken_back", w->counts.taken_back);
   count(o, "persons", w->counts.persons);
   count(o, "births", w->births);
   json_out_key(o, "removed");

@@ -26,6 +26,8 @@ struct event_sink {
   /* Takes over a finished, de-identified temporary file and says its SHA-256 in hexadecimal (hex[64] = 0). NULL: this sink has no place for
    * blobs, so images and genomes are dropped and counted. Called before the event that names the blob. */
   int (*blob)(void *ctx, const char *temporary, char hex[65], struct error *e);
+  /* Takes back the events of this subject, code and time that came before, in this run or an earlier one. NULL: this sink cannot; counted. */
+  int (*take_back)(void *ctx, const struct event *ev, struct error *e);
   const char *blob_dir; /* where such temporary files are to be made: the same file system as the blobs */
 };
 #endif

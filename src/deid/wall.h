@@ -21,6 +21,7 @@ enum drop {
   DROP_CALENDAR,       /* date outside the years 1..9999 */
   DROP_SPAN,           /* so long before the person's last event that it would show an age over the cap */
   DROP_TIMELESS,       /* a death without a time */
+  DROP_TAKING_BACK,    /* a correction that has no effect here: no exact times, or a sink that holds nothing from before */
   DROP_PERSON,         /* no usable person key */
   DROP_FORGOTTEN,      /* a person who was forgotten: vitae forget */
   DROP_OBJECT,         /* image or genome where nothing can take blobs */

@@ -25,6 +25,14 @@ int hl7v2_take_evn(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) {
   return OK;
 }
 
+/* What `take` makes events of was wrong: they are taken back. */
+static int take_back(struct hl7v2 *h, int (*take)(struct hl7v2 *)) {
+  h->takes_back = true;
+  int rc = take(h);
+  h->takes_back = false;
+  return rc;
+}
+
 /* ---- visits ---- */
 
 uint64_t hl7v2_visit_of(struct hl7v2 *h) {
@@ -35,7 +43,7 @@ uint64_t hl7v2_visit_of(struct hl7v2 *h) {
 
 static int begin(struct hl7v2 *h, struct str class, struct record_time start, bool timed) {
   struct hl7v2_coded c;
-  if (!timed || hl7v2_taken_back(h->o->cancelled, HL7V2_UNDO_START, h->visit, h->sequence)) return OK;
+  if (!timed || (!h->takes_back && hl7v2_taken_back(h->o->cancelled, HL7V2_UNDO_START, h->visit, h->sequence))) return OK;
   if (with(&c, "ENCOUNTER//", class)) TRY(happened(h, &c, start, 44));
   if (with(&c, "ADMIT_SOURCE//V20023//", field1(h, 14))) TRY(happened(h, &c, start, 14));
   return OK;
@@ -45,10 +53,23 @@ static int end(struct hl7v2 *h, struct str class, struct record_time stop, bool 
   struct hl7v2_coded c;
   bool back = hl7v2_taken_back(h->o->cancelled, HL7V2_UNDO_START, h->visit, h->sequence) ||
               hl7v2_taken_back(h->o->cancelled, HL7V2_UNDO_END, h->visit, h->sequence);
-  if (!timed || back) return OK;
+  if (!timed || (back && !h->takes_back)) return OK;
   if (with(&c, "ENCOUNTER_END//", class)) TRY(happened(h, &c, stop, 45));
   if (with(&c, "DISCHARGE//V20112//", field1(h, 36))) TRY(happened(h, &c, stop, 36));
   return OK;
+}
+
+/* Events know nothing of visit numbers: without the time that they had, an earlier run's cannot be found. */
+static int undo_visit(struct hl7v2 *h, struct str class, enum hl7v2_undo undo, const struct record_time *start,
+                      const struct record_time *stop) {
+  const struct record_time *when = undo == HL7V2_UNDO_START ? start : stop;
+  if (!when || !class.n) return hl7v2_drop(h, undo == HL7V2_UNDO_START ? 44 : 45);
+  hl7v2_found(h->o->cancelled, undo, h->visit);
+  h->takes_back = true;
+  int rc = undo == HL7V2_UNDO_START ? begin(h, class, *start, true) : OK;
+  if (rc == OK && stop) rc = end(h, class, *stop, true);
+  h->takes_back = false;
+  return rc;
 }
 
 int hl7v2_take_pv1(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) {
@@ -63,7 +84,8 @@ int hl7v2_take_pv1(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) {
     if (number.n) TRY(hl7v2_emit(h, &r, accounts[i]));
   }
   bool began = hl7v2_when(h, 44, &start), ended = hl7v2_when(h, 45, &stop);
-  if (undo == HL7V2_UNDO_START) return hl7v2_drop(h, 44);
+  if (undo != HL7V2_UNDO_NONE) TRY(undo_visit(h, class, undo, began ? &start : NULL, ended ? &stop : NULL));
+  if (undo == HL7V2_UNDO_START) return OK;
   if (!class.n) return h->at->field[2].n ? hl7v2_drop(h, 2) : OK; /* planned, or of a class that is none */
   if (!began && (str_eqc(h->trigger, "A01") || str_eqc(h->trigger, "A04"))) start = h->when, began = start.us != TIME_STATIC;
   if (!ended && str_eqc(h->trigger, "A03")) stop = h->when, ended = stop.us != TIME_STATIC;
@@ -81,13 +103,14 @@ static int coded(struct hl7v2 *h, int code, int time, const char *state) {
   int rc = hl7v2_code(h, h->at->field[code], &c);
   TRY(rc);
   if (!rc) return hl7v2_reject(h, code, "no code", 101);
-  if (!hl7v2_when(h, time, &when)) when = h->when;
-  if (when.us == TIME_STATIC) return hl7v2_reject(h, time, "no time", 101);
+  if (!hl7v2_when(h, time, &when) && !h->takes_back) when = h->when;
+  if (when.us == TIME_STATIC) return h->takes_back ? hl7v2_drop(h, code) : hl7v2_reject(h, time, "no time", 101);
   return hl7v2_append(&c, str_c(state)) ? happened(h, &c, when, code) : hl7v2_reject(h, code, "a code that is too long", 102);
 }
 
+static int diagnosis(struct hl7v2 *h) { return coded(h, 3, 5, ""); }
 int hl7v2_take_dg1(struct hl7v2 *h, const struct hl7v2_row *row) {
-  return str_eqc(row->field[21], "D") ? hl7v2_drop(h, 3) : coded(h, 3, 5, "");
+  return str_eqc(row->field[21], "D") ? take_back(h, diagnosis) : diagnosis(h);
 }
 int hl7v2_take_pr1(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) { return coded(h, 3, 5, ""); }
 int hl7v2_take_al1(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) { return coded(h, 3, 6, "//ALLERGY"); }
@@ -103,15 +126,16 @@ int hl7v2_take_orc(struct hl7v2 *h, const struct hl7v2_row *row) {
   struct record_time t;
   h->order = hl7v2_order_of(h);
   h->order_off = hl7v2_cancels_order(h->tables, row->field[1]);
+  h->report_off = false;
   if (hl7v2_when(h, 15, &t) || hl7v2_when(h, 9, &t)) h->when = t;
   return OK;
 }
 
 int hl7v2_take_obr(struct hl7v2 *h, const struct hl7v2_row *row) {
   struct record_time t = {.us = TIME_STATIC};
-  h->order_off = str_eqc(row->field[25], "X");
   if (!hl7v2_when(h, 7, &t)) hl7v2_when(h, 22, &t);
   h->observed = t;
+  h->report_off = hl7v2_takes_back(h->tables, row->field[25]);
   return OK;
 }
 
@@ -225,10 +249,27 @@ static int value(struct hl7v2 *h, const struct hl7v2_coded *c, struct record_tim
   return str_eqc(type, "ED") ? document(h, c, when) : hl7v2_drop(h, 5); /* dates, names, addresses, pointers … */
 }
 
+/* Whatever its value was: a number, a text, and of coded answers those that are named. */
+static int result_back(struct hl7v2 *h) {
+  struct hl7v2_coded c;
+  struct record_time when;
+  int rc = hl7v2_code(h, h->at->field[3], &c);
+  TRY(rc);
+  if (!rc) return hl7v2_reject(h, 3, "no code", 101);
+  if (!hl7v2_when(h, 14, &when)) when = h->observed;
+  if (when.us == TIME_STATIC) return hl7v2_drop(h, 11);
+  if (h->order_off) hl7v2_found(h->o->cancelled, HL7V2_UNDO_ORDER, h->order);
+  TRY(hl7v2_text_end(h));
+  TRY(happened(h, &c, when, 3));
+  return str_starts(h->at->field[2], STR("C")) && h->at->field[5].n ? answers(h, &c, when) : OK;
+}
+
 int hl7v2_take_obx(struct hl7v2 *h, const struct hl7v2_row *row) {
   struct hl7v2_coded c;
   struct record_time when;
-  if (h->order_off || (row->field[11].n && hl7v2_not_done(h->tables, row->field[11]))) return hl7v2_drop(h, 11);
+  bool back = hl7v2_takes_back(h->tables, row->field[11]);
+  if (back || h->order_off || h->report_off) return take_back(h, result_back);
+  if (row->field[11].n && hl7v2_not_done(h->tables, row->field[11])) return hl7v2_drop(h, 11);
   int rc = hl7v2_code(h, row->field[3], &c);
   TRY(rc);
   if (!rc) return hl7v2_reject(h, 3, "no code", 101);
@@ -240,17 +281,21 @@ int hl7v2_take_obx(struct hl7v2 *h, const struct hl7v2_row *row) {
 
 /* ---- medication ---- */
 
-int hl7v2_take_rxe(struct hl7v2 *h, const struct hl7v2_row *row) {
+static int ordered(struct hl7v2 *h) {
   struct hl7v2_coded c;
-  struct record_time when;
-  if (h->order_off || hl7v2_taken_back(h->o->cancelled, HL7V2_UNDO_ORDER, h->order, h->sequence)) return hl7v2_drop(h, 2);
-  int rc = hl7v2_code(h, row->field[2], &c);
+  struct record_time when = {.us = TIME_STATIC};
+  if (!h->takes_back && hl7v2_taken_back(h->o->cancelled, HL7V2_UNDO_ORDER, h->order, h->sequence)) return hl7v2_drop(h, 2);
+  int rc = hl7v2_code(h, h->at->field[2], &c);
   TRY(rc);
   if (!rc) return hl7v2_reject(h, 2, "no code", 101);
-  struct str start = hl7v2_part(&h->m, row->field[1], 4, 1);
-  if (!start.n || !hl7v2_time(start, &when)) when = h->when;
-  return when.us == TIME_STATIC ? hl7v2_reject(h, 1, "no time", 101) : happened(h, &c, when, 2);
+  struct str start = hl7v2_part(&h->m, h->at->field[1], 4, 1);
+  if (!start.n || !hl7v2_time(start, &when)) when = h->takes_back ? (struct record_time){.us = TIME_STATIC} : h->when;
+  if (when.us == TIME_STATIC) return h->takes_back ? hl7v2_drop(h, 2) : hl7v2_reject(h, 1, "no time", 101);
+  if (h->takes_back) hl7v2_found(h->o->cancelled, HL7V2_UNDO_ORDER, h->order);
+  return happened(h, &c, when, 2);
 }
+
+int hl7v2_take_rxe(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) { return h->order_off ? take_back(h, ordered) : ordered(h); }
 
 static int given(struct hl7v2 *h, int code, int time, int amount, int unit, const char *state) {
   struct hl7v2_coded c;
@@ -269,9 +314,12 @@ static int given(struct hl7v2 *h, int code, int time, int amount, int unit, cons
   return hl7v2_emit(h, &r, code);
 }
 
+static int administered(struct hl7v2 *h) { return given(h, 5, 3, 6, 7, "//ADMINISTERED"); }
 int hl7v2_take_rxa(struct hl7v2 *h, const struct hl7v2_row *row) {
-  bool not_given = str_eqc(row->field[20], "RE") || str_eqc(row->field[20], "NA") || str_eqc(row->field[21], "D");
-  return not_given ? hl7v2_drop(h, 20) : given(h, 5, 3, 6, 7, "//ADMINISTERED");
+  if (str_eqc(row->field[21], "D")) return take_back(h, administered);
+  bool not_given = str_eqc(row->field[20], "RE") || str_eqc(row->field[20], "NA");
+  return not_given ? hl7v2_drop(h, 20) : administered(h);
 }
 
-int hl7v2_take_rxd(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) { return given(h, 2, 3, 4, 5, "//DISPENSED"); }
+static int dispensed(struct hl7v2 *h) { return given(h, 2, 3, 4, 5, "//DISPENSED"); }
+int hl7v2_take_rxd(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) { return h->order_off ? take_back(h, dispensed) : dispensed(h); }

@@ -27,7 +27,7 @@ static const struct hl7v2_segment_kind kinds[] = {
     {"DG1", hl7v2_take_dg1, B(3) | B(5) | B(21), B(1) | B(2) | B(4) | B(6) | B(15) | B(17) | B(18) | B(20)},
     {"PR1", hl7v2_take_pr1, B(3) | B(5), B(1) | B(2) | B(4) | B(6)},
     {"AL1", hl7v2_take_al1, B(3) | B(6), B(1) | B(2) | B(4)},
-    {"ORC", hl7v2_take_orc, B(9) | B(15), B(1) | B(2) | B(3) | B(4) | B(5)},
+    {"ORC", hl7v2_take_orc, B(1) | B(9) | B(15), B(2) | B(3) | B(4) | B(5)},
     {"OBR", hl7v2_take_obr, B(7) | B(22) | B(25), B(1) | B(2) | B(3) | B(4) | B(24) | B(27)},
     {"OBX", hl7v2_take_obx, B(2) | B(3) | B(5) | B(6) | B(11) | B(14), B(1) | B(4) | B(7) | B(8) | B(9) | B(10) | B(12)},
     {"TXA", hl7v2_take_txa, B(4) | B(6), B(1) | B(2) | B(3) | B(17)},
@@ -74,6 +74,7 @@ const char *hl7v2_path(const char *segment, int field) {
 int hl7v2_emit(struct hl7v2 *h, struct record *r, int field) {
   bool who = r->kind == RECORD_IDENTIFIER || r->kind == RECORD_BIRTH || r->kind == RECORD_SAME;
   if (h->o->identities && !who) return OK;
+  if (h->takes_back && r->kind == RECORD_EVENT) r->kind = RECORD_TAKEN_BACK, r->value = NAN, r->text = r->unit = r->display = STR_NONE;
   r->path = hl7v2_path(h->at->name, field);
   r->person = h->person;
   r->file = h->file;

@@ -51,6 +51,7 @@ struct str hl7v2_country(const struct hl7v2_tables *t);                    /* of
 int hl7v2_person_rank(const struct hl7v2_tables *t, struct str type, struct str authority); /* smaller names the person; INT_MAX = never */
 bool hl7v2_merges(const struct hl7v2_tables *t, struct str trigger);                        /* MRG names the same person as PID */
 bool hl7v2_not_done(const struct hl7v2_tables *t, struct str status);                       /* OBX-11 */
+bool hl7v2_takes_back(const struct hl7v2_tables *t, struct str status);                     /* OBX-11, OBR-25: what came before was wrong */
 
 bool hl7v2_cancels_order(const struct hl7v2_tables *t, struct str control); /* ORC-1 */
 
@@ -60,6 +61,8 @@ enum hl7v2_undo { HL7V2_UNDO_NONE, HL7V2_UNDO_START, HL7V2_UNDO_END, HL7V2_UNDO_
 enum { HL7V2_UNDOS = HL7V2_UNDO_ORDER + 1 };
 enum hl7v2_undo hl7v2_undoes(const struct hl7v2_tables *t, struct str trigger);
 bool hl7v2_taken_back(struct hl7v2_cancelled *c, enum hl7v2_undo what, uint64_t which, uint64_t sequence);
+void hl7v2_found(struct hl7v2_cancelled *c, enum hl7v2_undo what,
+                 uint64_t which); /* it has its effect, in this run or an earlier one's events */
 
 struct hl7v2 {
   const struct hl7v2_options *o;
@@ -80,8 +83,9 @@ struct hl7v2 {
   struct buf text;                          /* lines of a report that go on over OBX segments */
   struct str text_code;
   struct record_time text_time;
-  uint64_t visit, order; /* hash of the visit's number, of the order's; 0 = none yet */
-  bool order_off;        /* the order is cancelled: by this ORC, or by OBR-25 */
+  uint64_t visit, order;      /* hash of the visit's number, of the order's; 0 = none yet */
+  bool takes_back;            /* what would be an event is taken back */
+  bool order_off, report_off; /* so are the segments of an ORC that cancels, of an OBR without results */
 };
 /* hl7v2_emit.c; < 0 always stops the run */
 int hl7v2_emit(struct hl7v2 *h, struct record *r, int field) MUST_CHECK;

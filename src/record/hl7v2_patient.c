@@ -169,7 +169,7 @@ static int life(struct hl7v2 *h) {
 int hl7v2_take_pid(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) {
   h->person = person_key(h);
   h->visit = h->order = 0;
-  h->order_off = false;
+  h->order_off = h->report_off = false;
   h->observed = (struct record_time){.us = TIME_STATIC};
   if (!h->person.n) return hl7v2_reject(h, 3, "no identifier that names the person", 101);
   TRY(numbers(h, 3, IDENTIFIER_MRN, true));

@@ -148,11 +148,15 @@ static void cancelled_release(struct hl7v2_cancelled *c) {
   for (int i = 0; i < HL7V2_UNDOS; i++) map64_release(&c->last[i]), map64_release(&c->met[i]);
 }
 
+void hl7v2_found(struct hl7v2_cancelled *c, enum hl7v2_undo what, uint64_t which) {
+  uint64_t *met = c && which ? map64_put(&c->met[what], (int64_t)which, NULL) : NULL;
+  if (met) *met = 1;
+}
+
 bool hl7v2_taken_back(struct hl7v2_cancelled *c, enum hl7v2_undo what, uint64_t which, uint64_t sequence) {
   uint64_t at;
   if (!c || !which || !map64_get(&c->last[what], (int64_t)which, &at) || at <= sequence) return false;
-  uint64_t *met = map64_put(&c->met[what], (int64_t)which, NULL); /* no memory: one more is reported, nothing is lost */
-  if (met) *met = 1;
+  hl7v2_found(c, what, which); /* no memory: one more is reported, nothing is lost */
   return true;
 }
 
@@ -378,7 +382,8 @@ static void unmet(struct feed *f, const struct hl7v2_cancelled *c) {
   static const char *const field[HL7V2_UNDOS] = {"", "PV1.19", "PV1.19", "ORC.1"};
   for (int i = HL7V2_UNDO_START; i < HL7V2_UNDOS; i++)
     for (size_t k = c->met[i].count; k < c->last[i].count; k++)
-      refuse_file(f, field[i], "takes back what is not in this run: what an earlier ingest stored stays until the store is made anew");
+      refuse_file(f, field[i],
+                  "takes back what is not in this run and names no time: what an earlier ingest stored stays until the store is made anew");
 }
 
 int hl7v2_read(const struct hl7v2_options *o, const char *path, const struct record_sink *sink, struct record_stats *stats,

@@ -16,7 +16,7 @@ struct pairs {
 };
 struct hl7v2_tables {
   struct arena a;
-  struct list processing, cancels_admission, cancels_discharge, cancels_order, person, authorities, not_done, merges;
+  struct list processing, cancels_admission, cancels_discharge, cancels_order, person, authorities, not_done, takes_back, merges;
   struct pairs classes, ethnicity, systems;
   struct str type[LIST];
   struct list trigger[LIST];
@@ -85,6 +85,7 @@ static int one(struct hl7v2_tables *t, struct str key, struct json v, struct err
                {"cancels_order", &t->cancels_order},
                {"authorities", &t->authorities},
                {"not_done", &t->not_done},
+               {"takes_back", &t->takes_back},
                {"merges", &t->merges}};
   const struct {
     const char *name;
@@ -165,6 +166,7 @@ bool hl7v2_processing_ok(const struct hl7v2_tables *t, struct str id) { return i
 bool hl7v2_merges(const struct hl7v2_tables *t, struct str trigger) { return in(&t->merges, trigger); }
 bool hl7v2_cancels_order(const struct hl7v2_tables *t, struct str control) { return in(&t->cancels_order, control); }
 bool hl7v2_not_done(const struct hl7v2_tables *t, struct str status) { return in(&t->not_done, status); }
+bool hl7v2_takes_back(const struct hl7v2_tables *t, struct str status) { return in(&t->takes_back, status); }
 struct str hl7v2_class(const struct hl7v2_tables *t, struct str code) {
   return look(&t->classes, code);
 }

@@ -77,7 +77,8 @@ struct timeline_options {
   struct str source; /* what this run's records come from: "fhir", a mapping's name; no path, no file name */
 };
 int timeline_writer_open(const char *dir, const struct timeline_options *o, struct timeline_writer **out, struct error *e) MUST_CHECK;
-int timeline_append(void *writer, const struct event *ev, struct error *e); /* fits event_sink.event */
+int timeline_append(void *writer, const struct event *ev, struct error *e);    /* fits event_sink.event */
+int timeline_take_back(void *writer, const struct event *ev, struct error *e); /* fits event_sink.take_back: see deid/event.h */
 /* The pair for event_sink.blob and event_sink.blob_dir. What is left in that directory goes when the writer does. */
 int timeline_writer_blob(void *writer, const char *temporary, char hex[65], struct error *e);
 const char *timeline_writer_blob_dir(const struct timeline_writer *w);

@@ -42,19 +42,8 @@ int forget_dictionaries(struct timeline_writer *w, struct merged *m, struct erro
                    .unit = arena_array(&m->arena, bool, d->units + 1),
                    .file = arena_array(&m->arena, bool, w->manifest.sources + 1),
                    .was_file = arena_array(&m->arena, bool, w->manifest.sources + 1)};
-  m->code_new = arena_array(&m->arena, uint32_t, 1);
-  m->code_old = arena_array(&m->arena, uint32_t, d->codes + 1);
-  m->unit_new = arena_array(&m->arena, uint32_t, 1);
-  m->unit_old = arena_array(&m->arena, uint32_t, d->units + 1);
-  m->file_new = arena_array(&m->arena, uint32_t, 1);
-  m->added = arena_array(&m->arena, struct source, 1);
-  m->name = arena_array(&m->arena, struct str, d->codes + 1);
-  m->display = arena_array(&m->arena, struct str, d->codes + 1);
-  m->unit = arena_array(&m->arena, struct str, d->units + 1);
-  m->count = arena_array(&m->arena, uint64_t, d->codes + 1);
-  if (!u.code || !u.unit || !u.file || !u.was_file || !m->code_new || !m->code_old || !m->unit_new || !m->unit_old || !m->file_new ||
-      !m->added || !m->name || !m->display || !m->unit || !m->count)
-    return error_set(e, E_NOMEM, "no memory for the dictionary");
+  TRY(merged_reserve(m, d, d->codes, e));
+  if (!u.code || !u.unit || !u.file || !u.was_file) return error_set(e, E_NOMEM, "no memory for the dictionary");
   mark(w, &u);
   for (uint32_t i = 0; i < d->codes; i++) {
     if (!u.code[i]) continue;
@@ -62,12 +51,7 @@ int forget_dictionaries(struct timeline_writer *w, struct merged *m, struct erro
     m->display[m->codes] = dictionary_display(d, i);
     m->code_old[i] = m->codes++;
   }
-  m->units = 1;
-  for (uint32_t i = 1; i < d->units; i++) {
-    if (!u.unit[i]) continue;
-    m->unit[m->units] = dictionary_unit(d, i);
-    m->unit_old[i] = m->units++;
-  }
+  merged_units(m, d, u.unit);
   for (uint32_t i = 0; i < w->manifest.sources; i++) /* the hashes of a file that held nobody else */
     if (u.was_file[i] && !u.file[i]) w->manifest.source_sha[i] = w->manifest.source_name[i] = STR("");
   return timeline_damaged(w->previous) ? error_set(e, E_CORRUPT, "the previous generation is damaged: run vitae verify") : OK;

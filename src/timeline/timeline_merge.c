@@ -92,6 +92,31 @@ static int merge_sources(struct timeline_writer *w, struct merged *m, struct err
   return rc;
 }
 
+int merged_reserve(struct merged *m, const struct dictionary *d, uint32_t names, struct error *e) {
+  m->code_new = arena_array(&m->arena, uint32_t, 1);
+  m->code_old = arena_array(&m->arena, uint32_t, d->codes + 1);
+  m->unit_new = arena_array(&m->arena, uint32_t, 1);
+  m->unit_old = arena_array(&m->arena, uint32_t, d->units + 1);
+  m->file_new = arena_array(&m->arena, uint32_t, 1);
+  m->added = arena_array(&m->arena, struct source, 1);
+  m->name = arena_array(&m->arena, struct str, names + 1);
+  m->display = arena_array(&m->arena, struct str, names + 1);
+  m->unit = arena_array(&m->arena, struct str, d->units + 1);
+  m->count = arena_array(&m->arena, uint64_t, names + 1);
+  bool room = m->code_new && m->code_old && m->unit_new && m->unit_old && m->file_new && m->added && m->name && m->display && m->unit;
+  return room && m->count ? OK : error_set(e, E_NOMEM, "no memory for the dictionary");
+}
+
+/* The units of `d` that are marked, in their order behind "none". */
+void merged_units(struct merged *m, const struct dictionary *d, const bool *kept) {
+  m->units = 1;
+  for (uint32_t i = 1; i < d->units; i++) {
+    if (!kept[i]) continue;
+    m->unit[m->units] = dictionary_unit(d, i);
+    m->unit_old[i] = m->units++;
+  }
+}
+
 int merge_dictionaries(struct timeline_writer *w, struct merged *m, struct error *e) {
   uint32_t most = w->codes.count > w->units.count ? w->codes.count : w->units.count;
   struct named *sorted = mem_alloc((size_t)most * sizeof *sorted);
@@ -437,10 +462,12 @@ static int merge_subject(struct merger *g, const struct spilled *events, const u
                                        .row = s->row,
                                        .text_n = s->text_n,
                                        .blob = s->blob,
+                                       .back = s->back,
                                        .text = s->text_n || s->blob ? (const char *)g->text.p + s->text_at : NULL,
                                        .seq = have + i};
   }
   uint32_t kept = items_order(g->items, have + n, g->items + g->item_cap, g->birth);
+  if (!kept) return OK; /* all of it was taken back */
   return put_items(g, subject, split, g->items, kept, e);
 }
 

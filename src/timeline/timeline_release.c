@@ -44,19 +44,8 @@ int release_dictionaries(struct timeline_writer *w, struct merged *m, struct err
   bool *name = arena_array(&m->arena, bool, s->names + 1), *unit = arena_array(&m->arena, bool, d->units + 1);
   uint32_t *rank = arena_array(&m->arena, uint32_t, s->names + 1);
   struct renamed *sorted = arena_array(&m->arena, struct renamed, s->names + 1);
-  m->code_new = arena_array(&m->arena, uint32_t, 1);
-  m->code_old = arena_array(&m->arena, uint32_t, d->codes + 1);
-  m->unit_new = arena_array(&m->arena, uint32_t, 1);
-  m->unit_old = arena_array(&m->arena, uint32_t, d->units + 1);
-  m->file_new = arena_array(&m->arena, uint32_t, 1);
-  m->added = arena_array(&m->arena, struct source, 1);
-  m->name = arena_array(&m->arena, struct str, s->names + 1);
-  m->display = arena_array(&m->arena, struct str, s->names + 1);
-  m->unit = arena_array(&m->arena, struct str, d->units + 1);
-  m->count = arena_array(&m->arena, uint64_t, s->names + 1);
-  if (!name || !unit || !rank || !sorted || !m->code_new || !m->code_old || !m->unit_new || !m->unit_old || !m->file_new || !m->added ||
-      !m->name || !m->display || !m->unit || !m->count)
-    return error_set(e, E_NOMEM, "no memory for the dictionary");
+  TRY(merged_reserve(m, d, s->names, e));
+  if (!name || !unit || !rank || !sorted) return error_set(e, E_NOMEM, "no memory for the dictionary");
   mark(w, name, unit);
   for (uint32_t i = 0; i < s->names; i++) sorted[i] = (struct renamed){s->name[i], i};
   if (s->names) qsort(sorted, s->names, sizeof *sorted, by_name);
@@ -68,12 +57,7 @@ int release_dictionaries(struct timeline_writer *w, struct merged *m, struct err
   }
   for (uint32_t c = 0; c < d->codes; c++)
     if (s->to[c] != TIMELINE_SUPPRESSED) m->code_old[c] = rank[s->to[c]];
-  m->units = 1;
-  for (uint32_t i = 1; i < d->units; i++) {
-    if (!unit[i]) continue;
-    m->unit[m->units] = dictionary_unit(d, i);
-    m->unit_old[i] = m->units++;
-  }
+  merged_units(m, d, unit);
   return timeline_damaged(w->previous) ? error_set(e, E_CORRUPT, "the base store is damaged: run vitae verify") : OK;
 }
 

@@ -1,4 +1,6 @@
 /* The order of events inside a life, and who belongs to which split. */
+#include <stdlib.h>
+
 #include "timeline/timeline_store.h"
 
 uint32_t value_key(float v) {
@@ -76,8 +78,42 @@ static void sort(struct item *v, uint32_t n, struct item *scratch) {
   if (from != v) memcpy(v, from, n * sizeof *v);
 }
 
+static int compare_slot(const struct item *a, const struct item *b) {
+  if (a->time != b->time) return a->time < b->time ? -1 : 1;
+  return (a->code > b->code) - (a->code < b->code);
+}
+
+static int by_slot(const void *a, const void *b) {
+  const struct item *x = a, *y = b;
+  int c = compare_slot(x, y);
+  return c ? c : (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+/* Leaves out the items that take something back, and what of their time and code came before the last of them. */
+static uint32_t take_back(struct item *items, uint32_t n, struct item *backs) {
+  uint32_t found = 0, kept = 0;
+  for (uint32_t i = 0; i < n; i++)
+    if (items[i].back) backs[found++] = items[i];
+  if (!found) return n;
+  qsort(backs, found, sizeof *backs, by_slot);
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t low = 0, high = found; /* the last one of this slot stands before `low` */
+    while (low < high) {
+      uint32_t mid = low + (high - low) / 2;
+      if (compare_slot(&backs[mid], &items[i]) <= 0)
+        low = mid + 1;
+      else
+        high = mid;
+    }
+    bool gone = low && compare_slot(&backs[low - 1], &items[i]) == 0 && backs[low - 1].seq > items[i].seq;
+    if (!gone && !items[i].back) items[kept++] = items[i];
+  }
+  return kept;
+}
+
 uint32_t items_order(struct item *items, uint32_t n, struct item *scratch, uint32_t birth) {
   uint32_t last = UINT32_MAX, kept = 0;
+  n = take_back(items, n, scratch);
   for (uint32_t i = 0; i < n; i++)
     if (items[i].code == birth && (last == UINT32_MAX || items[i].seq > items[last].seq)) last = i;
   if (last != UINT32_MAX) {

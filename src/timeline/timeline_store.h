@@ -167,15 +167,15 @@ struct item {
   int64_t time;
   uint32_t code, value_key; /* value_key: the float's bits mapped so that unsigned order is numeric order, NaN = 0 */
   uint32_t unit, file, row, text_n : 31, blob : 1;
-  const char *text; /* text_n bytes and then, if `blob`, the BLOB_BYTES of its digest */
-  uint32_t seq;     /* order of arrival: decides which birth was emitted last */
+  const char *text;            /* text_n bytes and then, if `blob`, the BLOB_BYTES of its digest */
+  uint32_t seq : 31, back : 1; /* order of arrival: decides which birth was emitted last, and what a `back` takes back */
 };
 static inline const uint8_t *item_blob(const struct item *x) { return x->blob ? (const uint8_t *)x->text + x->text_n : NULL; }
 uint32_t value_key(float v);
 float value_of(uint32_t key);
 /* Subjects stand in the store in the order of this number: a bijection, so there are no ties; its top 8 bits are the partition. */
 static inline uint64_t subject_hash(int64_t subject) { return hash64_u64((uint64_t)subject); }
-/* Sorts, drops exact duplicates (lowest origin stays) and all births but the one emitted last. Returns how many remain.
+/* Takes back what is taken back, sorts, drops exact duplicates (lowest origin stays) and all births but the one emitted last. Returns how many remain.
  * scratch has room for n items. birth = rank of MEDS_BIRTH or UINT32_MAX. */
 uint32_t items_order(struct item *items, uint32_t n, struct item *scratch, uint32_t birth);
 int item_compare(const struct item *a, const struct item *b); /* without seq */

@@ -276,8 +276,7 @@ static int put_source(struct timeline_writer *w, uint32_t index, struct error *e
   return OK;
 }
 
-int timeline_append(void *writer, const struct event *ev, struct error *e) {
-  struct timeline_writer *w = writer;
+static int append(struct timeline_writer *w, const struct event *ev, bool back, struct error *e) {
   struct str code = event_code(ev), unit = event_unit(ev), text = event_text(ev), display = event_display(ev), blob = event_blob(ev);
   struct spilled s = {.subject = event_subject(ev), .time = event_time(ev), .value = event_value(ev), .file = event_origin_file(ev)};
   uint64_t row = event_origin_row(ev);
@@ -288,11 +287,13 @@ int timeline_append(void *writer, const struct event *ev, struct error *e) {
   uint8_t digest[BLOB_BYTES];
   if (blob.n && hash_unhex(blob, digest, BLOB_BYTES, NULL) < 0) return error_set(e, E_INPUT, "name of a blob is no SHA-256");
   s.row = row < UINT32_MAX ? (uint32_t)row : UINT32_MAX;
+  s.back = back;
   TRY(intern_put(&w->codes, code, &s.code, e));
   if (display.n) TRY(put_display(w, s.code, display, e));
   if (unit.n) {
-    TRY(intern_put(&w->units, unit, &s.unit, e));
-    if (++s.unit > UINT16_MAX) return error_set(e, E_LIMIT, "more than %d units", UINT16_MAX);
+    uint32_t id;
+    TRY(intern_put(&w->units, unit, &id, e));
+    if ((s.unit = id + 1) > UINT16_MAX) return error_set(e, E_LIMIT, "more than %d units", UINT16_MAX);
   }
   TRY(put_source(w, s.file, e));
   if (text.n || blob.n) TRY(put_text(w, text, &s.text_at, e));
@@ -306,6 +307,9 @@ int timeline_append(void *writer, const struct event *ev, struct error *e) {
   w->events++;
   return OK;
 }
+
+int timeline_append(void *writer, const struct event *ev, struct error *e) { return append(writer, ev, false, e); }
+int timeline_take_back(void *writer, const struct event *ev, struct error *e) { return append(writer, ev, true, e); }
 
 int timeline_writer_blob(void *writer, const char *temporary, char hex[65], struct error *e) {
   struct timeline_writer *w = writer;

@@ -13,7 +13,7 @@ struct spilled { /* one event on its way to a partition; process-private, never 
   uint64_t text_at;                                /* in the text spill */
   uint32_t code, file, row, text_n : 31, blob : 1; /* blob: the digest lies behind the text */
   float value;
-  uint32_t unit; /* 0 = none, else interned id + 1 */
+  uint32_t unit : 31, back : 1; /* unit: 0 = none, else interned id + 1; back: it takes back what came before it */
 };
 struct partition {
   struct spilled *buffer;
@@ -66,6 +66,9 @@ struct merged {
   struct manifest_file file[SHARDS_MAX + 1];
   struct arena arena;
 };
+/* Room for the dictionary of a generation that holds a part of `d`'s codes and units, and `names` names at most; nothing is added to sources. */
+int merged_reserve(struct merged *m, const struct dictionary *d, uint32_t names, struct error *e) MUST_CHECK;
+void merged_units(struct merged *m, const struct dictionary *d, const bool *kept);
 int merge_dictionaries(struct timeline_writer *w, struct merged *m, struct error *e) MUST_CHECK;
 /* In place of merge_dictionaries when subjects are left out: codes, units and sources that only they had go too. */
 int forget_dictionaries(struct timeline_writer *w, struct merged *m, struct error *e) MUST_CHECK;

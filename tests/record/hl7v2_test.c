@@ -442,13 +442,19 @@ TEST(a_cancelled_order_is_none) {
 
 TEST(a_cancellation_of_an_earlier_run_is_named) {
   struct catcher c;
-  read_text(&c, VISIT("A11", ""));
+  read_text(&c, ADT("A11") PID "PV1|1|I|||||||||||||||||V1\r");
   assert_true(c.rejects_n == 1 && refused(&c, "PV1.19", "not in this run"));
+  catcher_close(&c);
+  read_text(&c, VISIT("A11", "")); /* with its time it can be found */
+  assert_true(c.rejects_n == 0 && count_kind(&c, RECORD_TAKEN_BACK) == 1);
   catcher_close(&c);
   read_text(&c, VISIT("A01", "") VISIT("A11", ""));
   assert_int_equal(c.rejects_n, 0);
   catcher_close(&c);
   read_text(&c, RDE("CA", "11"));
+  assert_true(c.rejects_n == 0 && count_kind(&c, RECORD_TAKEN_BACK) == 1);
+  catcher_close(&c);
+  read_text(&c, MSH "RDE^O11^RDE_O11|M|P|2.5.1\r" PID "ORC|CA|11^HIS\rRXE||6809^Metformin^RXNORM|500||mg\r");
   assert_true(c.rejects_n == 1 && refused(&c, "ORC.1", "not in this run"));
   catcher_close(&c);
 }
@@ -477,6 +483,56 @@ TEST(fields_as_they_came) {
   assert_true(str_eqc(hl7v2_raw(m, "PID", 5), "X^\\T\\Y") && !hl7v2_raw(m, "PID", 6).p && !hl7v2_raw(m, "PID", 60).p);
   assert_true(str_eqc(hl7v2_raw(m, "PV1", 1), "1") && !hl7v2_raw(m, "PV1", 19).p && !hl7v2_raw(m, "OBX", 1).p);
   assert_true(!hl7v2_raw(STR(""), "PID", 3).p && !hl7v2_raw(STR("PI"), "PID", 3).p);
+}
+
+static const struct record *taken_back(const struct catcher *c, const char *code, const char *time) {
+  char at[32];
+  for (size_t i = 0; i < c->n; i++) {
+    const struct record *r = &c->records[i].r;
+    time_format(r->time.us, at);
+    if (r->kind == RECORD_TAKEN_BACK && str_eqc(r->code, code) && strcmp(at, time) == 0) return r;
+  }
+  return NULL;
+}
+
+TEST(what_a_message_takes_back_is_named) {
+  static const char first[] = "2019-03-04T01:00:00";
+  struct catcher c = {0};
+  take(&c, VISIT("A11", ""));
+  assert_non_null(taken_back(&c, "ENCOUNTER//IMP", first));
+  assert_null(event_of(&c, "ENCOUNTER//IMP"));
+  catcher_close(&c), c = (struct catcher){0};
+  take(&c, VISIT("A13", "|201903050100"));
+  assert_non_null(taken_back(&c, "ENCOUNTER_END//IMP", "2019-03-05T01:00:00"));
+  assert_non_null(event_of(&c, "ENCOUNTER//IMP")); /* the stay goes on */
+  catcher_close(&c), c = (struct catcher){0};
+  take(&c, ADT("A11") PID "PV1|1|I|||||||||||||||||V1\r"); /* of a time that nobody says nothing can be taken back */
+  assert_int_equal(count_kind(&c, RECORD_TAKEN_BACK), 0);
+  catcher_close(&c), c = (struct catcher){0};
+  take(&c, ORU
+       "OBX|1|NM|2160-0^C^LN||1.2|mg/dL|||||D\rOBX|2|NM|718-7^H^LN||13|g/dL|||||F\rOBX|3|CWE|5778-6^U^LN||LA1^Y^L||||||W|||201903060000\r");
+  const struct record *r = taken_back(&c, "LOINC//2160-0", "2019-03-05T07:08:00");
+  assert_non_null(r);
+  assert_true(r->value != r->value && r->unit.n == 0 && r->text.n == 0);
+  assert_non_null(taken_back(&c, "LOINC//5778-6//LOCAL//LA1", "2019-03-06T00:00:00"));
+  assert_int_equal(count_kind(&c, RECORD_TAKEN_BACK), 3);
+  assert_true(count_code(&c, "LOINC//718-7") == 1 && count_code(&c, "LOINC//2160-0") == 0);
+  catcher_close(&c), c = (struct catcher){0};
+  take(&c, MSH "ORU^R01|MSG2|P|2.5.1\r" PID
+               "ORC|OC\rOBR|1|||24323-8^CMP^LN|||201903050708\rOBX|1|NM|2160-0^C^LN||1.2|mg/dL|||||F\r"
+               "ORC|RE\rOBR|2|||24323-8^CMP^LN|||201903050709||||||||||||||||||X\rOBX|1|NM|2160-0^C^LN||1.2|mg/dL|||||F\r"
+               "OBR|3|||24323-8^CMP^LN|||201903050710\rOBX|1|NM|2160-0^C^LN||1.2|mg/dL|||||F\r");
+  assert_non_null(taken_back(&c, "LOINC//2160-0", "2019-03-05T07:08:00"));
+  assert_non_null(taken_back(&c, "LOINC//2160-0", "2019-03-05T07:09:00"));
+  assert_int_equal(count_code(&c, "LOINC//2160-0"), 1);
+  catcher_close(&c), c = (struct catcher){0};
+  take(&c, ADT("A08") PID "DG1|1||I50.9^HF^I10C||20190302|W|||||||||||||||D\rDG1|2||I10^^I10C|||W|||||||||||||||D\r");
+  assert_non_null(taken_back(&c, "ICD10CM//I50.9", "2019-03-02T00:00:00"));
+  assert_true(count_kind(&c, RECORD_TAKEN_BACK) == 1 && c.rejects_n == 0); /* the other one has no time: counted */
+  catcher_close(&c), c = (struct catcher){0};
+  take(&c, MSH "VXU^V04|M|P|2.5.1\r" PID "ORC|RE\rRXA|0|1|20190304||141^flu^CVX|0.5|mL||||||||||||||D\r");
+  assert_non_null(taken_back(&c, "CVX//141", "2019-03-04T00:00:00"));
+  catcher_close(&c);
 }
 
 TEST(the_pass_before_knows_persons_only) {
@@ -577,6 +633,7 @@ int main(void) {
                                      cmocka_unit_test(a_cancellation_of_an_earlier_run_is_named),
                                      cmocka_unit_test(a_run_from_memory),
                                      cmocka_unit_test(fields_as_they_came),
+                                     cmocka_unit_test(what_a_message_takes_back_is_named),
                                      cmocka_unit_test(the_pass_before_knows_persons_only),
                                      cmocka_unit_test(frames_come_in_any_pieces),
                                      cmocka_unit_test(a_table_that_is_wrong_is_named),

@@ -135,4 +135,32 @@ P
   json_is "j['wall']['linking']['conflicts'] > 0" True
   run "$vitae" show "$s" --json; json_is "j['subjects']" 2
 }
-run_cases one_life_from_seven_sources a_text_by_itself_moves_with_the_person untrusted_authorities_link_nobody a_merge_makes_one_life_of_two_numbers
+# An admission, a discharge and two results of one ingest; a later one takes the discharge and one result back and corrects the result.
+a_later_ingest_takes_back() {
+  local s=$work/back policy
+  mkdir -p "$work/b1" "$work/b2"
+  $py - "$work" <<'P'
+import sys
+head = lambda t, n: f"MSH|^~\\&|ADT|H|EHR|H|20100111070900||{t}|M{n}|P|2.5.1"
+pid = "PID|1||A17^^^HOSP^MR||DOE^JO||19500101"
+visit = lambda t, n, end: [head("ADT^" + t, n), f"EVN|{t}|20100111", pid, "PV1|1|I" + "|" * 17 + "V1" + "|" * 25 + "201001110100" + end, ""]
+def oru(n, *results):
+    return [head("ORU^R01", n), pid, "OBR|1|||24323-8^CMP^LN"] + [f"OBX|{k}|NM|{code}^x^LN||{v}|mg/dL|||||{status}|||20100111070801" for k, (code, v, status) in enumerate(results)] + [""]
+write = lambda name, m: open(f"{sys.argv[1]}/{name}/x.hl7", "w", newline="").write("\r".join(m))
+write("b1", visit("A01", 1, "") + visit("A03", 2, "|201001120100") + oru(3, ("2160-0", 1.5, "F"), ("718-7", 13, "F")))
+write("b2", visit("A13", 4, "|201001120100") + oru(5, ("718-7", "", "W")) + oru(6, ("2160-0", "", "D")) + oru(7, ("2160-0", 2.5, "C")))
+P
+  for policy in expert limited; do
+    rm -rf "$s"; run "$vitae" init "$s"
+    for k in b1 b2 b2; do run "$vitae" ingest "$s" "$work/$k" --from hl7v2 --policy $policy --json; status_is 0; done
+    json_is "j['wall']['taken_back']" 3
+    run "$vitae" show "$s" "$(subject_of "$s" hl7v2 HOSP/A17)" --json; status_is 0
+    json_is "sorted((e['code'], e.get('value')) for e in j['events'] if '//' in e['code'])" "[('ENCOUNTER//IMP', None), ('LOINC//2160-0', 2.5)]"
+    run "$vitae" verify "$s"; status_is 0
+  done
+  # a year's events that are one are not all wrong because one was
+  rm -rf "$s"; run "$vitae" init "$s"
+  for k in b1 b2; do run "$vitae" ingest "$s" "$work/$k" --from hl7v2 --policy safe-harbor --json; status_is 0; done
+  json_is "j['wall']['dropped']['correction-without-effect']" 3
+}
+run_cases one_life_from_seven_sources a_text_by_itself_moves_with_the_person untrusted_authorities_link_nobody a_merge_makes_one_life_of_two_numbers a_later_ingest_takes_back

@@ -461,6 +461,42 @@ static void empty_run_and_bad_events(void **state) {
   temp_remove(dir);
 }
 
+/* What is taken back is gone: of an earlier generation and of this run before it; what comes behind it stays, and other codes and times. */
+static void corrections_take_back(void **state) {
+  (void)state;
+  char dir[64];
+  temp_dir(dir);
+  struct event before[] = {event_of(1, 100, "A", 1), event_of(1, 100, "A", 2), event_of(1, 200, "A", 1),
+                           event_of(1, 100, "B", 1), event_of(2, 100, "A", 1), event_of(3, 100, "A", 1)};
+  OKAY(write_events(dir, NULL, before, 6, e));
+  struct timeline_writer *w;
+  OKAY(timeline_writer_open(dir, NULL, &w, e));
+  struct event early = event_of(1, 100, "A", 3), back = event_of(1, 100, "A", NAN), late = event_of(1, 100, "A", 4);
+  struct event whole = event_of(3, 100, "A", NAN), nothing = event_of(4, 100, "never seen", NAN);
+  OKAY(timeline_append(w, &early, e));
+  OKAY(timeline_take_back(w, &back, e));
+  OKAY(timeline_take_back(w, &whole, e));
+  OKAY(timeline_take_back(w, &nothing, e));
+  OKAY(timeline_append(w, &late, e));
+  OKAY(timeline_writer_finish(w, STR("{}"), NULL, NULL, e));
+  OKAY(timeline_verify(dir, print_finding, NULL, e));
+  struct timeline *t;
+  uint32_t at;
+  struct error none = {0};
+  OKAY(timeline_open(dir, &t, e));
+  assert_int_equal(timeline_subjects(t), 2); /* all that subject 3 had was wrong */
+  assert_int_equal(timeline_find(t, 3, &at, &none), E_NOTFOUND);
+  OKAY(timeline_find(t, 1, &at, e));
+  struct timeline_view v = timeline_view(t, at);
+  assert_int_equal(v.n, 3);
+  assert_true(v.time[0] == 100 && v.value[0] == 4); /* the corrected one */
+  assert_true(str_eqc(timeline_code_name(t, v.code[1]), "B") && v.time[2] == 200 && v.value[2] == 1);
+  OKAY(timeline_find(t, 2, &at, e));
+  assert_int_equal(timeline_view(t, at).n, 1);
+  timeline_close(t);
+  temp_remove(dir);
+}
+
 static void long_texts(void **state) {
   (void)state;
   char dir[64];
@@ -500,6 +536,7 @@ int main(void) {
       cmocka_unit_test(seed_is_inherited),        cmocka_unit_test(dictionary_reads_back),
       cmocka_unit_test(manifest_tells),           cmocka_unit_test(old_generations_go),
       cmocka_unit_test(empty_run_and_bad_events), cmocka_unit_test(long_texts),
+      cmocka_unit_test(corrections_take_back),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
