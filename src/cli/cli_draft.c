@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "base/progress.h"
 #include "cli/cli_commands.h"
+#include "cli/cli_draft.h"
 #include "cli/cli_site.h"
 #include "govern/site.h"
 #include "model/model.h"
@@ -18,6 +19,7 @@ static const struct cli_option options[] = {
     {"documents", CLI_TEXT, "FILE", "documents of the site's own (default: the shipped knowledge/drafts.json)"},
     {"task", CLI_TEXT, "TASK", "a question to the model, answered in the document; may be given several times, separated by commas"},
     {"model", CLI_TEXT, "VERSION", "whose answers they are (default: the newest); only with --task"},
+    {"reviews", CLI_FLAG, NULL, "instead: what clinicians made of drafts, by pattern, from the inbox; counts, no words"},
     {0}};
 
 struct risks {
@@ -93,6 +95,7 @@ static int run(struct cli *c, struct error *e) {
   struct site s;
   struct timeline *t;
   TRY(site_open(c->arg[0], &s, e));
+  if (cli_flag(c, "reviews")) return cli_draft_reviews(c, &s, e);
   TRY(cli_store(&s, &t, e));
   int rc = write_draft(c, &s, t, e);
   timeline_close(t);
