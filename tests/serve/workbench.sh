@@ -140,6 +140,13 @@ def consult(b, prefix):
         b.wait("document.activeElement && document.activeElement.type === 'password'")
         b.type(key), b.key("Enter")
         b.wait("document.querySelectorAll('#cohort tbody tr').length === 50")
+    def ask_all():
+        b.evaluate("document.querySelector('summary').focus()")
+        b.key("Enter")
+        b.wait("document.querySelector('details').open")
+        put('How many patients have "LOINC//2160-0"?')
+        expect("160 of 160 patients" in b.evaluate("document.querySelector('.answer li').textContent"), "not everybody has it")
+        narrow()
         b.evaluate(f"location.hash = '#/subject/' + {json.dumps(alive[0])}")
         b.wait("document.querySelector('#question') && document.querySelector('.timeline canvas').width > 100")
     def ask():
@@ -232,7 +239,7 @@ def consult(b, prefix):
         narrow()
     def quiet():  # a wrong unit is a 409, which the browser itself reports
         expect(not [c for c in b.complaints() if "409" not in c], f"complaints: {b.complaints()}")
-    for f in (sign_in, ask, cite, abstain, thin_draft, draft, edit, differential, calculate, quiet):
+    for f in (sign_in, ask_all, ask, cite, abstain, thin_draft, draft, edit, differential, calculate, quiet):
         check(f"{prefix}_{f.__name__}", f)
 
 def operate(b, prefix):

@@ -3,6 +3,7 @@ import {render} from 'preact';
 import {useEffect, useRef, useState} from 'preact/hooks';
 import {type Cohort, type Model, type Session, getJson, storeKey, storedKey} from './api';
 import {age, date, n} from './format';
+import {AskPanel} from './ask';
 import {Calculators} from './calculators';
 import {DifferentialPage} from './differential';
 import {Launched, Patient} from './patient';
@@ -12,7 +13,7 @@ import {ReportPage, Reports, WallPage} from './reports';
 
 const PAGE = 50;
 
-function CohortPage() {
+function CohortPage({session}: {session: Session}) {
   const [find, setFind] = useState(''), [split, setSplit] = useState(''), [offset, setOffset] = useState(0);
   const query = new URLSearchParams({offset: String(offset), limit: String(PAGE), ...(find ? {find} : {}), ...(split ? {split} : {})}).toString();
   const load = useLoad<Cohort>(query, (s) => getJson(`/v1/cohort?${query}`, s));
@@ -21,6 +22,7 @@ function CohortPage() {
     <section class="card">
       <h1>Cohort</h1>
       {c && <p class="facts"><span>Subjects <b>{n(c.subjects)}</b></span><span>Events <b>{n(c.events)}</b></span>{Object.entries(c.splits).map(([k, v]) => <span key={k}>{k.replace('_', ' ')} <b>{n(v)}</b></span>)}<span>Store <b>{c.generation}</b></span></p>}
+      <details><summary>Ask about all patients</summary><AskPanel session={session} /></details>
       <form class="bar" onSubmit={(e) => { e.preventDefault(); if (c?.rows.length) location.hash = `#/subject/${c.rows[0].subject}`; }}>
         <label>Pseudonym <input type="search" inputMode="numeric" value={find} placeholder="first digits" onInput={(e) => { setFind(e.currentTarget.value.replace(/\D/g, '').slice(0, 20)); setOffset(0); }} /></label>
         <label>Split <select value={split} onChange={(e) => { setSplit(e.currentTarget.value); setOffset(0); }}><option value="">any</option><option value="train">train</option><option value="tuning">tuning</option><option value="held_out">held out</option></select></label>
@@ -85,7 +87,7 @@ function Page({hash, session}: {hash: string; session: Session}) {
   if (at === 'live') return <LivePage />;
   if (at === 'audit') return <AuditPage />;
   if (at === 'versions') return <VersionsPage />;
-  return <CohortPage />;
+  return <CohortPage session={session} />;
 }
 
 function App() {
