@@ -50,11 +50,19 @@ static bool climbs(const char *path) {
   return strstr(path, "/..") || strcasestr(path, "%2e") || strcasestr(path, "%2f") || strchr(path, '\\');
 }
 
+/* The library would take "https:/host" and "https:///host" too: one spelling is enough. */
+static bool spelled(const char *url) {
+  size_t n = strncasecmp(url, "https://", 8) == 0 ? 8 : strncasecmp(url, "http://", 7) == 0 ? 7 : 0;
+  for (const char *p = url; *p; p++)
+    if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 127) return false;
+  return n && url[n] && url[n] != '/';
+}
+
 static bool place_of(const char *url, struct place *p) {
   CURLU *u = curl_url();
   char port[8];
-  bool ok = u && !climbs(url) && curl_url_set(u, CURLUPART_URL, url, CURLU_PATH_AS_IS) == CURLUE_OK && absent(u, CURLUPART_USER) &&
-            absent(u, CURLUPART_PASSWORD) && part(u, CURLUPART_SCHEME, 0, p->scheme, sizeof p->scheme) &&
+  bool ok = u && spelled(url) && !climbs(url) && curl_url_set(u, CURLUPART_URL, url, CURLU_PATH_AS_IS) == CURLUE_OK &&
+            absent(u, CURLUPART_USER) && absent(u, CURLUPART_PASSWORD) && part(u, CURLUPART_SCHEME, 0, p->scheme, sizeof p->scheme) &&
             part(u, CURLUPART_HOST, 0, p->host, sizeof p->host) && part(u, CURLUPART_PATH, 0, p->path, sizeof p->path) &&
             part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, port, sizeof port);
   curl_url_cleanup(u);

@@ -144,16 +144,18 @@ static void look(struct server *s, int *last) {
   served_release(live);
 }
 
-/* CDS requests whose time is over while they wait for the model: a clinician's screen waits for them. */
+/* CDS requests whose time is over while they wait for a thread or the model: a clinician's screen waits for them. */
 static bool overdue(const struct call *c) { return call_dialect(c) == DIALECT_CDS && cds_late(c); }
 static void let_go(struct server *s) {
+  struct call_queue *at[2] = {&s->errand, &s->work};
   struct call *next;
-  for (struct call *c = queue_take_if(&s->work, overdue); c; c = next) {
-    next = c->next;
-    atomic_fetch_sub(&s->n.waiting, 1);
-    cds_miss(c);
-    call_finish(c);
-  }
+  for (int i = 0; i < 2; i++)
+    for (struct call *c = queue_take_if(at[i], overdue); c; c = next) {
+      next = c->next;
+      if (i) atomic_fetch_sub(&s->n.waiting, 1);
+      cds_miss(c);
+      call_finish(c);
+    }
 }
 
 static void drain(struct server *s, struct listener *face[2]) {

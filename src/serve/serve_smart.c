@@ -176,6 +176,7 @@ static int begin(struct call *c, struct error *e) {
   struct endpoints at = {0};
   char state[HEX], browser[HEX], challenge[64];
   uint8_t raw[SECRET], digest[32];
+  struct str aud = iss; /* to the letter */
   while (iss.n && iss.p[iss.n - 1] == '/') iss.n--;
   if (!iss.n || iss.n >= sizeof p.iss || !ehr_fhir(c->server->ehr, iss))
     return say(e, E_DENIED, "iss", "this FHIR server is not among those of ehr.json");
@@ -202,7 +203,7 @@ static int begin(struct call *c, struct error *e) {
   fetch_form(&b, "scope", (struct str){scope.p, scope.n});
   fetch_form(&b, "state", str_c(state));
   fetch_form(&b, "nonce", str_c(p.nonce));
-  fetch_form(&b, "aud", str_c(p.iss));
+  fetch_form(&b, "aud", aud);
   fetch_form(&b, "code_challenge", str_c(challenge));
   fetch_form(&b, "code_challenge_method", STR("S256"));
   if (launch.n) fetch_form(&b, "launch", launch);

@@ -75,6 +75,9 @@ static void only_what_is_allowed(void **state) {
                                    "https://evil.example/https://fhir.example.org/r4/x",
                                    "file:///etc/passwd",
                                    "//fhir.example.org/r4/x",
+                                   "https:/fhir.example.org/r4/x",
+                                   "https:///fhir.example.org/r4/x",
+                                   "https://fhir.example.org/r4/x y",
                                    "https://fhir.example.org\\@evil.example/r4/x",
                                    ""};
   assert_true(fetch_allowed(f, str_c(yes[0])) && fetch_allowed(f, str_c(yes[1])));
