@@ -46,7 +46,7 @@ double trees_logit(const struct trees *t, const float *row) {
 static struct boost_settings settings(const struct trees_data *d) {
   bool many = d->n > MANY;
   return (struct boost_settings){.depth = many ? 4 : 3,
-                                 .eta = many ? 0.08 : 0.03,
+                                 .eta = many ? 0.08 : 0.04,
                                  .subsample = 0.5,
                                  .lambda = 2,
                                  .least_weight = 1,
@@ -70,16 +70,38 @@ struct job {
 
 static double log_loss(double x, bool y) { return fmax(x, 0) - (y ? x : 0) + log1p(exp(-fabs(x))); }
 
-/* Of the held-out rows of a fold, from margins by row. */
-static double fold_loss(const struct job *j, int fold, const float *margins, double *z, uint32_t *order) {
-  const struct trees_data *d = j->d;
-  double loss = 0;
-  for (uint32_t i = 0; i < d->n; i++)
-    if (d->fold[i] == fold) {
-      z[i] = (double)margins[i];
-      if (!d->time) loss += log_loss(z[i], d->y[i]);
+/* Log loss after the best slope and bias (Newton): the table sets these itself later (table_fit), and the rounds that rank best come after those
+ * whose raw margins are calibrated best. z: (n) margins of the rows at `row`. */
+static double calibrated_loss(const double *z, const uint8_t *y, const uint32_t *row, uint32_t n) {
+  double slope = 1, bias = 0, loss = 0;
+  for (int it = 0; it < 12; it++) {
+    double g[2] = {0}, h[3] = {1e-6, 0, 1e-6};
+    for (uint32_t i = 0; i < n; i++) {
+      double p = 1 / (1 + exp(-(slope * z[i] + bias))), r = p - y[row[i]], w = p * (1 - p);
+      g[0] += r * z[i], g[1] += r;
+      h[0] += w * z[i] * z[i], h[1] += w * z[i], h[2] += w;
     }
-  if (!d->time) return loss;
+    double det = h[0] * h[2] - h[1] * h[1];
+    if (!(det > 1e-9 * h[0] * h[2])) break;
+    double by[2] = {(h[2] * g[0] - h[1] * g[1]) / det, (h[0] * g[1] - h[1] * g[0]) / det};
+    slope -= fmax(-0.5, fmin(0.5, by[0])), bias -= fmax(-0.5, fmin(0.5, by[1]));
+    if (fabs(by[0]) + fabs(by[1]) < 1e-7) break;
+  }
+  for (uint32_t i = 0; i < n; i++) loss += log_loss(slope * z[i] + bias, y[row[i]]);
+  return loss;
+}
+
+/* Of held-out rows (fold < 0: all of them, each from a booster that has not seen it), from margins by row. */
+static double look_loss(const struct job *j, int fold, const float *margins, double *z, uint32_t *order) {
+  const struct trees_data *d = j->d;
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < d->n; i++) {
+    if (fold >= 0 && d->fold[i] != fold) continue;
+    if (!d->time) order[n] = i;
+    z[d->time ? i : n] = (double)margins[i];
+    n++;
+  }
+  if (!d->time) return calibrated_loss(z, d->y, order, n);
   return cox_loss(z, d->time, d->y, order, cox_order(d->time, d->fold, fold, true, d->n, order), NULL, NULL);
 }
 
@@ -120,7 +142,7 @@ static int fold_boost(struct job *j, int fold, struct fold *f, struct error *e) 
       for (int k = 0; k < FOLD_SEEDS; k++) sum += boosting_margin(f->m[k])[i];
       seen[i] = sum / FOLD_SEEDS;
     }
-    double loss = j->loss[fold][look] = rest ? j->loss[fold][look - 1] : fold_loss(j, fold, seen, f->z, f->order);
+    double loss = j->loss[fold][look] = rest ? j->loss[fold][look - 1] : look_loss(j, fold, seen, f->z, f->order);
     if (loss < least) least = loss, best = look;
   }
   return OK;
@@ -185,15 +207,27 @@ static int keep(const struct job *j, struct trees **out, struct error *e) {
   return OK;
 }
 
+/* Times are compared within a fold only: hazards of different boosters have no common scale. */
+static double loss_at(const struct job *j, int look, double *z, uint32_t *order) {
+  double loss = 0;
+  if (!j->d->time) return look_loss(j, -1, j->seen + (size_t)look * j->d->n, z, order);
+  for (int f = 0; f < j->d->folds; f++) loss += j->loss[f][look];
+  return loss;
+}
+
 static int choose_rounds(struct job *j, struct pool *pool, double *oof, struct error *e) {
   TRY(together(j, pool, folds_run, e));
-  double least = INFINITY;
+  double least = INFINITY, *z = mem_alloc(((size_t)j->d->n + 1) * sizeof *z);
+  uint32_t *order = mem_alloc(((size_t)j->d->n + 1) * sizeof *order);
   int best = 0;
-  for (int look = 0; look < LOOKS; look++) {
-    double loss = 0;
-    for (int f = 0; f < j->d->folds; f++) loss += j->loss[f][look];
+  for (int look = 0; look < LOOKS && z && order; look++) {
+    double loss = loss_at(j, look, z, order);
     if (loss < least) least = loss, best = look;
   }
+  bool room = z && order;
+  mem_free(z);
+  mem_free(order);
+  if (!room) return error_set(e, E_NOMEM, "no memory for the trees");
   j->rounds = (best + 1) * STEP;
   for (uint32_t i = 0; i < j->d->n; i++) oof[i] = (double)j->seen[(size_t)best * j->d->n + i];
   return OK;
