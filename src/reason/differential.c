@@ -98,8 +98,11 @@ int differential_vector(const struct differential *d, int disease, int without, 
     float b = d->background[t];
     float p = (slot[t].cases + weight * ((1 - share) * slot[t].annotated + share * b)) / (out->cases + weight);
     if (p > 1) p = 1;
-    out->entry[i] = (struct entry){.term = t, .annotated = slot[t].annotated, .cases = slot[t].cases, .u = logf(p / b) - out->floor};
+    out->entry[i] =
+        (struct entry){.term = t, .annotated = slot[t].annotated, .cases = slot[t].cases, .u = logf(p / b) - out->floor, .p = p};
     out->entry[i].absent = log1pf(-fminf(p, 0.97F)) - log1pf(-fminf(b, 0.97F));
+    out->entry[i].from_annotation = out->annotated ? logf((0.8F * slot[t].annotated + 0.2F * b) / (0.2F * b)) : 0;
+    out->entry[i].from_cases = out->cases > 0 ? logf((slot[t].cases + b) / b) : 0;
   }
   out->n = n;
   return OK;
@@ -149,50 +152,34 @@ static int background(struct differential *d, struct arena *a, struct error *e) 
 static int postings(struct differential *d, struct arena *a, struct error *e) {
   int terms = ontology_terms(d->o);
   size_t all = 0, case_all = 0;
-  struct vector *v = mem_alloc(((size_t)d->diseases + 1) * sizeof *v);
-  int rc = v ? OK : no_memory(e);
+  d->vector = arena_array(&d->arena, struct vector, (size_t)d->diseases + 1);
   d->posting_start = arena_array(&d->arena, int, (size_t)terms + 2);
   d->case_start = arena_array(&d->arena, int, (size_t)terms + 2);
-  if (!d->posting_start || !d->case_start) rc = no_memory(e);
-  for (int i = 0; rc == OK && i < d->diseases; i++) {
+  if (!d->vector || !d->posting_start || !d->case_start) return no_memory(e);
+  for (int i = 0; i < d->diseases; i++) {
     struct arena_mark m = arena_mark(a);
-    struct vector one;
-    rc = differential_vector(d, i, -1, a, &one, e);
-    if (rc < 0) break;
-    v[i] = one;
-    v[i].entry = mem_alloc(((size_t)one.n + 1) * sizeof *one.entry);
-    if (!v[i].entry) rc = no_memory(e);
-    if (rc < 0) {
-      v[i].n = 0;
-      for (int k = 0; k < i; k++) mem_free(v[k].entry);
-      mem_free(v);
-      return rc;
-    }
-    memcpy(v[i].entry, one.entry, (size_t)one.n * sizeof *one.entry);
+    struct vector *v = &d->vector[i];
+    TRY(differential_vector(d, i, -1, a, v, e));
+    struct entry *kept = arena_array(&d->arena, struct entry, (size_t)v->n + 1);
+    if (!kept) return no_memory(e);
+    memcpy(kept, v->entry, (size_t)v->n * sizeof *kept);
+    v->entry = kept;
     arena_rewind(a, m);
-    d->disease[i].cases = one.cases;
-    d->disease[i].publications = one.publications;
-    all += (size_t)one.n;
-    for (int k = 0; k < one.n; k++) d->posting_start[v[i].entry[k].term + 1]++;
+    d->disease[i].cases = v->cases;
+    d->disease[i].publications = v->publications;
+    all += (size_t)v->n;
+    for (int k = 0; k < v->n; k++) d->posting_start[kept[k].term + 1]++;
   }
-  if (rc == OK) {
-    for (int t = 0; t < terms; t++) d->posting_start[t + 1] += d->posting_start[t];
-    d->posting = arena_array(&d->arena, struct posting, all + 1);
-    int *fill = mem_alloc(((size_t)terms + 1) * sizeof(int));
-    if (!d->posting || !fill) rc = no_memory(e);
-    if (rc == OK) {
-      memcpy(fill, d->posting_start, ((size_t)terms + 1) * sizeof(int));
-      for (int i = 0; i < d->diseases; i++)
-        for (int k = 0; k < v[i].n; k++) {
-          const struct entry *x = &v[i].entry[k];
-          d->posting[fill[x->term]++] = (struct posting){i, x->u, x->absent};
-        }
+  for (int t = 0; t < terms; t++) d->posting_start[t + 1] += d->posting_start[t];
+  d->posting = arena_array(&d->arena, struct posting, all + 1);
+  int *at = arena_array(a, int, (size_t)terms + 1);
+  if (!d->posting || !at) return no_memory(e);
+  memcpy(at, d->posting_start, ((size_t)terms + 1) * sizeof(int));
+  for (int i = 0; i < d->diseases; i++)
+    for (int k = 0; k < d->vector[i].n; k++) {
+      const struct entry *x = &d->vector[i].entry[k];
+      d->posting[at[x->term]++] = (struct posting){i, x->u, x->absent, x->p > 2 * d->background[x->term]};
     }
-    mem_free(fill);
-    for (int i = 0; i < d->diseases; i++) mem_free(v[i].entry);
-  }
-  mem_free(v);
-  if (rc < 0) return rc;
   for (int i = 0; i < d->cases; i++) {
     case_all += (size_t)d->known[i].n_closure;
     for (int k = 0; k < d->known[i].n_closure; k++) d->case_start[d->known[i].closure[k] + 1]++;
@@ -212,18 +199,48 @@ int differential_use(struct differential *d, const char *json, size_t n, struct 
   struct json root;
   TRY(json_parser_new(&jp, e));
   int rc = json_parse(jp, json, n, n, &root, e);
-  static const char *const names[] = {"weight", "mean", "scale"};
-  double *to[] = {d->weight, d->mean, d->scale};
-  for (int k = 0; k < 3 && rc == OK; k++) {
-    struct json list = json_get(root, names[k]);
-    if (json_count(list) != FEATURES) rc = error_set(e, E_INPUT, "weights: expected %d numbers in each list", FEATURES);
-    for (int i = 0; i < FEATURES && rc == OK; i++)
-      if (!json_f64(json_at(list, (size_t)i), &to[k][i])) rc = error_set(e, E_INPUT, "weights: expected numbers");
-  }
-  if (rc == OK && (!json_f64(json_get(root, "none"), &d->none) || !json_f64(json_get(root, "gene_log_ratio"), &d->gene_log_ratio)))
-    rc = error_set(e, E_INPUT, "weights: expected none and gene_log_ratio");
+  struct json list = json_get(root, "networks"), one;
+  struct json_iter it = json_items(list);
+  if (rc == OK && (json_count(list) < 1 || json_count(list) > NETWORKS_MOST))
+    rc = error_set(e, E_INPUT, "weights: expected 1 to %d networks", NETWORKS_MOST);
+  for (d->nets = 0; rc == OK && json_next(&it, &one); d->nets++) rc = network_read(one, &d->net[d->nets], e);
+  if (rc == OK && !json_f64(json_get(root, "gene_log_ratio"), &d->gene_log_ratio))
+    rc = error_set(e, E_INPUT, "weights: expected gene_log_ratio");
   json_parser_free(jp);
   return rc;
+}
+
+/* Each disease once for every reference that speaks of it; `last`: scratch. With `fill` NULL they are counted into touched_start. */
+static void touch(struct differential *d, int *last, int *fill) {
+  for (uint32_t r = 0; r < d->references.count; r++) last[r] = -1;
+  for (int i = 0; i < d->diseases; i++) {
+    const struct disease *x = &d->disease[i];
+    int cited = 0;
+    for (int k = 0; k < x->annotations; k++) cited += x->annotation[k].cited;
+    for (int k = 0, row = 0, of = 0; k < cited + x->n_at; k++) {
+      if (k < cited && of == x->annotation[row].cited) row++, of = 0;
+      int r = k < cited ? d->cited[x->annotation[row].reference + of++] : d->known[x->at[k - cited]].publication;
+      if (last[r] == i) continue;
+      last[r] = i;
+      if (fill)
+        d->touched[fill[r]++] = i;
+      else
+        d->touched_start[r + 1]++;
+    }
+  }
+}
+static int touched(struct differential *d, struct arena *a, struct error *e) {
+  size_t n = d->references.count;
+  int *last = arena_array(a, int, n + 1), *fill = arena_array(a, int, n + 1);
+  d->touched_start = arena_array(&d->arena, int, n + 2);
+  if (!last || !fill || !d->touched_start) return no_memory(e);
+  touch(d, last, NULL);
+  for (size_t r = 0; r < n; r++) d->touched_start[r + 1] += d->touched_start[r];
+  d->touched = arena_array(&d->arena, int, (size_t)d->touched_start[n] + 1);
+  if (!d->touched) return no_memory(e);
+  memcpy(fill, d->touched_start, n * sizeof *fill);
+  touch(d, last, fill);
+  return OK;
 }
 
 int differential_open(const struct differential_files *f, struct differential **out, struct error *e) {
@@ -242,6 +259,7 @@ int differential_open(const struct differential_files *f, struct differential **
   int rc = differential_read(d, f, e);
   if (rc == OK) rc = background(d, &a, e);
   if (rc == OK) rc = postings(d, &a, e);
+  if (rc == OK) rc = touched(d, &a, e);
   if (rc == OK && !weights) {
     rc = file_join(shipped, sizeof shipped, file_data_dir(), "knowledge/differential.json", e);
     weights = shipped;
@@ -277,142 +295,22 @@ void differential_free(struct differential *d) {
   mem_free(d);
 }
 
-/* ---- a question ---- */
+/* ---- odds ---- */
 
-struct query {
-  int *closure;
-  int n;
-  float *weight; /* (n): 1 - how many of the closure are counted under this term */
-  int *absent;
-  int n_absent;
-  float information;
-};
-
-static int find_int(const int *v, int n, int x) {
-  int lo = 0, hi = n;
-  while (lo < hi) {
-    int mid = (lo + hi) / 2;
-    if (v[mid] < x)
-      lo = mid + 1;
-    else
-      hi = mid;
-  }
-  return lo < n && v[lo] == x ? lo : -1;
-}
-
-static int query_of(const struct differential *d, const struct finding_case *c, struct arena *a, struct query *q, struct error *e) {
-  *q = (struct query){0};
-  TRY(differential_closure(d, c->observed, c->n_observed, a, &q->closure, e));
-  while (q->closure[q->n] >= 0) q->n++;
-  q->weight = arena_array(a, float, (size_t)q->n + 1);
-  q->absent = arena_array(a, int, (size_t)c->n_excluded + 1);
-  if (!q->weight || !q->absent) return no_memory(e);
-  for (int i = 0; i < q->n; i++) {
-    q->weight[i] += 1;
-    q->information += d->information[q->closure[i]];
-    int p = d->tree[q->closure[i]] >= 0 ? find_int(q->closure, q->n, d->tree[q->closure[i]]) : -1;
-    if (p >= 0) q->weight[p] -= 1;
-  }
-  for (int i = 0; i < c->n_excluded; i++) { /* each once; not what is also observed */
-    int t = c->excluded[i];
-    bool had = find_int(q->closure, q->n, t) >= 0;
-    for (int k = 0; k < q->n_absent; k++) had |= q->absent[k] == t;
-    if (!had) q->absent[q->n_absent++] = t;
-  }
-  return OK;
-}
-
-static void fixed_features(float f[F_BASE], float cases, float publications, bool annotated) {
-  f[F_LOG_CASES] = logf(cases + 0.03F);
-  f[F_LOG_PUBLICATIONS] = logf(publications + 0.1F);
-  f[F_ANNOTATED] = annotated;
-}
-
-/* The diseases that a publication has taught something about, seen without it */
-static int without_publication(const struct differential *d, const struct query *q, int without, struct arena *a, struct scores *s,
-                               struct error *e) {
-  for (int i = 0; i < d->diseases; i++) {
-    const struct disease *x = &d->disease[i];
-    bool touched = false;
-    for (int k = 0; k < x->annotations && !touched; k++) touched = differential_cites(d, &x->annotation[k], without);
-    for (int k = 0; k < x->n_at && !touched; k++) touched = d->known[x->at[k]].publication == without;
-    if (!touched) continue;
-    struct arena_mark m = arena_mark(a);
-    struct vector v;
-    TRY(differential_vector(d, i, without, a, &v, e));
-    float evidence = 0, absent = 0;
-    for (int k = 0; k < v.n; k++) {
-      int at = find_int(q->closure, q->n, v.entry[k].term);
-      if (at >= 0) evidence += q->weight[at] * v.entry[k].u;
-      for (int j = 0; j < q->n_absent; j++)
-        if (q->absent[j] == v.entry[k].term) absent += v.entry[k].absent;
-    }
-    s->feature[i][F_EVIDENCE] = evidence;
-    s->feature[i][F_ABSENT] = absent;
-    fixed_features(s->feature[i], v.cases, v.publications, v.annotated);
-    s->candidate[i] = v.annotated || v.cases > 0;
-    arena_rewind(a, m);
-  }
-  return OK;
-}
-
-int differential_features(const struct differential *d, const struct finding_case *c, int without, struct arena *a, struct scores *out,
-                          struct error *e) {
-  struct query q;
-  TRY(query_of(d, c, a, &q, e));
-  out->feature = arena_alloc_array(a, sizeof *out->feature, (size_t)d->diseases + 1, _Alignof(float));
-  out->candidate = arena_array(a, uint8_t, (size_t)d->diseases + 1);
-  float *shared = arena_array(a, float, (size_t)d->cases + 1);
-  if (!out->feature || !out->candidate || !shared) return no_memory(e);
-  out->n = d->diseases;
-  for (int i = 0; i < d->diseases; i++) {
-    fixed_features(out->feature[i], d->disease[i].cases, d->disease[i].publications, d->disease[i].annotated);
-    out->candidate[i] = d->disease[i].annotated || d->disease[i].cases > 0;
-  }
-  for (int i = 0; i < q.n; i++) {
-    int t = q.closure[i];
-    if (q.weight[i] != 0)
-      for (int k = d->posting_start[t]; k < d->posting_start[t + 1]; k++)
-        out->feature[d->posting[k].disease][F_EVIDENCE] += q.weight[i] * d->posting[k].u;
-    for (int k = d->case_start[t]; k < d->case_start[t + 1]; k++) shared[d->case_at[k]] += d->information[t];
-  }
-  for (int i = 0; i < q.n_absent; i++)
-    for (int k = d->posting_start[q.absent[i]]; k < d->posting_start[q.absent[i] + 1]; k++)
-      out->feature[d->posting[k].disease][F_ABSENT] += d->posting[k].absent;
-  if (without >= 0) TRY(without_publication(d, &q, without, a, out, e));
-  for (int i = 0; i < d->cases; i++) {
-    const struct known_case *k = &d->known[i];
-    if (k->publication == without) continue;
-    float alike = shared[i] / (q.information + k->information - shared[i] + 1e-6F), *best = &out->feature[k->disease][F_NEAREST];
-    if (alike > *best) *best = alike;
-  }
-  return OK;
-}
-
-void differential_expand(const float base[F_BASE], double out[FEATURES]) {
-  double seen = base[F_LOG_CASES] > logf(0.04F);
-  for (int i = 0; i < F_BASE; i++) out[i] = (double)base[i];
-  out[F_SEEN] = seen;
-  for (int i = 0; i < F_LOG_CASES; i++) out[F_SEEN + 1 + i] = (double)base[i] * seen;
-}
-double differential_score(const struct differential *d, const float base[F_BASE]) {
-  double x[FEATURES], s = -d->none;
-  differential_expand(base, x);
-  for (int i = 0; i < FEATURES; i++) s += d->weight[i] * (x[i] - d->mean[i]) / d->scale[i];
-  return s;
-}
+#define BEYOND -300.0 /* what is not looked at closely has next to no probability */
 
 /* Scores against "none of these"; -INFINITY for what is no candidate */
 static int score_all(const struct differential *d, const struct finding_case *c, const struct str *without, struct arena *a, double **out,
                      struct error *e) {
-  struct scores s = {0};
+  struct shortlist s = {0};
   uint32_t at;
   int skip = -1;
   if (without && intern_find(&d->references, *without, &at)) skip = (int)at;
-  TRY(differential_features(d, c, skip, a, &s, e));
+  TRY(differential_shortlist(d, c, skip, a, &s, e));
   double *score = arena_array(a, double, (size_t)d->diseases + 1);
   if (!score) return no_memory(e);
-  for (int i = 0; i < d->diseases; i++) score[i] = s.candidate[i] ? differential_score(d, s.feature[i]) : -INFINITY;
+  for (int i = 0; i < d->diseases; i++) score[i] = s.candidate[i] ? BEYOND + (double)s.best[i] : -INFINITY;
+  for (int i = 0; i < s.n; i++) score[s.disease[i]] = (double)differential_score(d, s.x[i]);
   for (int g = 0; g < c->genes; g++)
     if (intern_find(&d->gene_ids, c->gene[g], &at))
       for (int k = 0; k < d->gene_edges; k++)

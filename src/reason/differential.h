@@ -6,10 +6,13 @@
  *     struct differential_answer r;  TRY(differential_rank(d, &c, 10, NULL, &arena, &r, e));    // r.disease[0].probability …
  *
  * Each disease has a frequency for every term and everything broader: counts of its published cases over annotated frequencies as a prior, over a
- * background. The evidence of a set of findings is the sum of log p(term | disease) / p(term | anybody) along a tree of the ontology: a term
- * counts given its broader term, so that related findings are not counted twice; absent findings count log (1 - p)/(1 - background). Beside it:
- * likeness to the nearest known case, how many cases and publications there are, whether there are annotations. A conditional logit over these (weights in a data file, learned leaving out the publication of the case at hand) gives odds among all
- * candidates and "none of these". After LIRICAL (Robinson et al. 2020) in aim, not in formula. Genes, where given, multiply the odds: see differential_files.genes.
+ * background. From these and the findings come some thirty numbers a candidate (differential_private.h names them): evidence as sums of
+ * log p(term | disease) / p(term | anybody), along a tree of the ontology so that related findings are not counted twice and term by term; how special
+ * the terms are that findings and disease share; what is typical and was not said; likeness to the nearest known cases; how much is known of the disease.
+ * A network of one hidden layer makes a score of them, learned leaving out the publication of the case at hand; exp(score) among the candidates and
+ * "none of these" are the odds, sharpened on publications kept back from learning. Five orders pick the candidates that are looked at so closely; the others
+ * follow with next to no probability. Absent findings can only speak against a disease. After LIRICAL (Robinson et al. 2020) in aim, not in formula.
+ * Genes, where given, multiply the odds: see differential_files.genes.
  * A differential is immutable and may be shared by threads.
  */
 #ifndef REASON_DIFFERENTIAL_H
@@ -27,7 +30,8 @@ struct differential_files { /* NULL = not there */
   const char *annotations;  /* phenotype.hpoa */
   const char *cases;        /* JSON lines: phenopackets (v2), or the flat form of docs/differential.md */
   const char *genes;        /* tab-separated, with columns symbol and disease_id */
-  const char *weights;      /* of the logit; NULL = the shipped ones */
+  const char *weights;      /* of the network; NULL = the shipped ones */
+  bool rows_stay;           /* leaving out a publication leaves the annotations that cite it */
 };
 struct finding_case {
   const int *observed, *excluded; /* terms of the ontology */
@@ -85,9 +89,13 @@ struct differential_place {
 };
 int differential_place(const struct differential *d, const struct finding_case *c, struct str disease, const struct str *without,
                        struct arena *a, struct differential_place *out, struct error *e) MUST_CHECK;
-/* Learns the weights from the cases, each without its own publication, leaving out those of fold `out_fold` of `folds` (by publication; -1 = none).
- * Writes JSON. */
-int differential_fit(struct differential *d, int folds, int out_fold, struct buf *json, struct error *e) MUST_CHECK;
+/* Learning the weights: a lesson holds what is known of every case without its own publication (160 MB for 6,000 cases); a fit leaves out the
+ * publications of fold `out_fold` of `folds` (-1 = none), uses the weights from then on and writes them as JSON. */
+struct differential_lesson;
+int differential_lesson_new(const struct differential *d, struct differential_lesson **out, struct error *e) MUST_CHECK;
+void differential_lesson_free(struct differential_lesson *l);
+int differential_fit(struct differential *d, const struct differential_lesson *l, int folds, int out_fold, struct buf *json,
+                     struct error *e) MUST_CHECK;
 int differential_fold(const struct finding_case *c, int folds);                                       /* by the publication's name */
 int differential_use(struct differential *d, const char *json, size_t n, struct error *e) MUST_CHECK; /* such weights from now on */
 #endif

@@ -1,12 +1,46 @@
 /* Shared by differential*.c only. */
 #ifndef REASON_DIFFERENTIAL_PRIVATE_H
 #define REASON_DIFFERENTIAL_PRIVATE_H
+#include "base/json.h"
 #include "base/map.h"
 #include "reason/differential.h"
 #include "reason/ontology.h"
 
-enum { F_EVIDENCE, F_ABSENT, F_NEAREST, F_LOG_CASES, F_LOG_PUBLICATIONS, F_ANNOTATED, F_BASE };
-enum { F_SEEN = F_BASE, FEATURES = F_BASE + 1 + F_LOG_CASES }; /* the first F_LOG_CASES ones again, for diseases with cases */
+/* What is known of a candidate and a set of findings. Sums over terms count a term given its broader one (see `tree`) where it says so. */
+enum {
+  F_EVIDENCE, /* log ratios of the findings, along the tree */
+  F_ABSENT,   /* log ratios of the absent findings */
+  F_NEAREST,  /* likeness (shared information over all) to the nearest case, the second, the third */
+  F_NEAREST_2,
+  F_NEAREST_3,
+  F_CUBES,     /* mean of the cubes of all likenesses */
+  F_CONTAINED, /* share of the findings' information that one case has */
+  F_LOG_CASES,
+  F_LOG_PUBLICATIONS,
+  F_ANNOTATED,
+  F_TERMS,              /* log of how many terms are annotated */
+  F_ANNOTATED_EVIDENCE, /* along the tree, of the annotations and of the cases alone */
+  F_CASE_EVIDENCE,
+  F_FLAT,          /* log ratios of the findings themselves, each on its own */
+  F_COVERED,       /* share of the findings' information that the disease has at all */
+  F_PROFILE_SHARE, /* share of what is typical of the disease that the findings have, and how much is typical */
+  F_PROFILE,
+  F_UNMENTIONED, /* log ratios of typical terms that nobody spoke of */
+  F_BEST,        /* information of the most special term that a finding and the disease share, mean; as a share of the finding's own */
+  F_BEST_SHARE,
+  F_HITS,            /* share of the findings that are typical of the disease */
+  F_BEST_WEIGHTED,   /* like F_BEST, by the frequency of what is shared */
+  F_MISMATCH,        /* typical terms that were not said where a broader one was */
+  F_EVIDENCE_MARGIN, /* less the best candidate's */
+  F_NEAREST_MARGIN,
+  F_BEST_MARGIN,
+  F_FINDINGS, /* of the case: log of their number and information */
+  F_INFORMATION,
+  FEATURES
+};
+#define HIDDEN 16 /* units of the network */
+#define NETWORKS_MOST 8
+#define NONE 3 /* weights of "none of these": constant, F_FINDINGS, F_INFORMATION */
 
 struct annotation {
   int term;
@@ -16,8 +50,9 @@ struct annotation {
 };
 struct entry { /* one term of one disease */
   int term;
-  float annotated, cases; /* frequency, weighed count */
-  float u, absent;        /* log ratios: above the floor of the disease; of the term's absence */
+  float annotated, cases;               /* frequency, weighed count */
+  float u, absent;                      /* log ratios: above the floor of the disease; of the term's absence */
+  float p, from_annotation, from_cases; /* frequency; log ratios of the two alone */
 };
 struct disease {
   struct str id, name;
@@ -37,6 +72,7 @@ struct vector { /* a disease as seen without one publication */
 struct posting {
   int disease;
   float u, absent;
+  bool typical; /* at least twice as frequent as in anybody */
 };
 struct known_case {
   struct finding_case c;
@@ -45,12 +81,19 @@ struct known_case {
   int n_closure;
   float information;
 };
+struct
+    network { /* score = direct x + second relu(first x + bias), x standardised; F_ABSENT only in direct, where it counts for something */
+  float mean[FEATURES], scale[FEATURES], inverse[FEATURES]; /* of scale */
+  float direct[FEATURES], first[FEATURES][HIDDEN], bias[HIDDEN], second[HIDDEN], none[NONE];
+};
 struct differential {
   struct arena arena;
   struct ontology *o;
   struct intern ids, references;
   int *cited;
   int cites, cited_cap;
+  bool rows_stay;
+  int *touched_start, *touched; /* reference -> diseases that it says something of */
   struct disease *disease;
   int diseases, disease_cap;
   struct known_case *known;
@@ -65,7 +108,10 @@ struct differential {
     int gene, disease;
   } * gene_edge;
   int gene_edges, gene_edge_cap;
-  double weight[FEATURES], mean[FEATURES], scale[FEATURES], none, gene_log_ratio;
+  struct vector *vector;             /* (diseases) with all publications; entries by term */
+  struct network net[NETWORKS_MOST]; /* the score is their mean */
+  int nets;
+  double gene_log_ratio;
 };
 int differential_read(struct differential *d, const struct differential_files *f, struct error *e);
 bool differential_cites(const struct differential *d, const struct annotation *a, int reference);
@@ -73,13 +119,18 @@ int differential_vector(const struct differential *d, int disease, int without, 
 /* Closure of terms: sorted, unique. mark: (terms) zeroed, left zeroed. */
 int differential_closure(const struct differential *d, const int *term, int n, struct arena *a, int **out, struct error *e);
 
-struct scores {
-  float (*feature)[F_BASE]; /* (diseases) */
-  uint8_t *candidate;       /* (diseases) */
-  int n;
+struct shortlist { /* the candidates that are looked at closely */
+  int n, *disease;
+  float (*x)[FEATURES];
+  uint8_t *candidate; /* (diseases) */
+  float *best;        /* (diseases) F_BEST, for the order of all others */
 };
-int differential_features(const struct differential *d, const struct finding_case *c, int without, struct arena *a, struct scores *out,
-                          struct error *e);
-void differential_expand(const float base[F_BASE], double out[FEATURES]);
-double differential_score(const struct differential *d, const float base[F_BASE]);
+int differential_shortlist(const struct differential *d, const struct finding_case *c, int without, struct arena *a, struct shortlist *out,
+                           struct error *e);
+/* The mean score of the networks less the mean of "none of these" */
+float differential_score(const struct differential *d, const float x[FEATURES]);
+float network_score(const struct network *net, const float x[FEATURES], float hidden[HIDDEN]);
+float network_none(const struct network *net, const float x[FEATURES]);
+int network_read(struct json j, struct network *net, struct error *e);
+void network_write(const struct network *net, struct json_out *o);
 #endif

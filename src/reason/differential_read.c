@@ -61,6 +61,7 @@ static void frequency(struct str s, struct annotation *a) {
 /* "PMID:1;PMID:2": a row that several publications stand behind */
 static int references_of(struct differential *d, struct str list, struct annotation *a, struct error *e) {
   a->reference = d->cites;
+  if (d->rows_stay) return OK;
   do {
     uint32_t id;
     struct str one = str_cut(&list, ';');
@@ -299,6 +300,7 @@ int differential_closure(const struct differential *d, const int *term, int n, s
 }
 
 int differential_read(struct differential *d, const struct differential_files *f, struct error *e) {
+  d->rows_stay = f->rows_stay;
   if (f->ontology) {
     TRY(ontology_load(f->ontology, &d->o, e));
   } else {

@@ -182,6 +182,7 @@ static int compare_ints(const void *a, const void *b) {
 }
 static int sort_unique(int *v, int n) {
   int m = 0;
+  if (n == 0) return 0;
   qsort(v, (size_t)n, sizeof *v, compare_ints);
   for (int i = 0; i < n; i++)
     if (m == 0 || v[m - 1] != v[i]) v[m++] = v[i];

@@ -21,14 +21,31 @@ static const char hpoa[] =
     "OMIM:2\tFits alone\t\tHP:0000007\tOMIM:2\tTAS\t\tHP:0040280\t\t\tP\tx\nOMIM:2\tFits "
     "alone\tNOT\tHP:0000003\tOMIM:2\tTAS\t\t\t\t\tP\tx\n"
     "OMIM:3\tFingers\t\tHP:0000006\tPMID:30\tPCS\t\t\t\t\tP\tx\nOMIM:3\tFingers\t\tHP:0000100\tPMID:30\tPCS\t\t\t\t\tI\tx\n"
+    "OMIM:5\tTold twice\t\tHP:0000007\tPMID:60;PMID:61\tPCS\t\t2/2\t\t\tP\tx\n"
     "ORPHA:9\tNot asked\t\tHP:0000003\tORPHA:9\tTAS\t\t\t\t\tP\tx\n";
 static const char cases[] =
     "{\"id\":\"a\",\"pmid\":\"PMID:50\",\"hpo\":[\"HP:0000006\",\"HP:0000007\"],\"disease\":{\"id\":\"OMIM:4\",\"label\":\"Newly told\"}}\n"
     "{\"id\":\"b\",\"pmid\":\"PMID:50\",\"hpo\":[\"HP:0000006\",\"HP:0000007\"],\"disease\":{\"id\":\"OMIM:4\",\"label\":\"Newly told\"}}\n"
     "{\"id\":\"c\",\"pmid\":\"PMID:51\",\"hpo\":[\"HP:0009003\",\"HP:0000005\"],\"hpo_excluded\":[\"HP:0000007\"],\"disease\":{\"id\":"
     "\"OMIM:1\",\"label\":\"Heart and hand\"}}\n";
-static const char weights[] =
-    "{\"weight\":[1,1,1,0,0,0,0,0,0,0],\"mean\":[0,0,0,0,0,0,0,0,0,0],\"scale\":[1,1,1,1,1,1,1,1,1,1],\"none\":1,\"gene_log_ratio\":5}";
+/* Weights as a file has them: evidence, absence and likeness count 1 each, the network's units nothing */
+static const char *weights(void) {
+  enum { FEATURES = 28, HIDDEN = 16 };
+  static const struct {
+    const char *name;
+    int n, ones;
+  } part[] = {{"mean", FEATURES, 0}, {"scale", FEATURES, FEATURES}, {"direct", FEATURES, 3}, {"first", FEATURES * HIDDEN, 0},
+              {"bias", HIDDEN, 0},   {"second", HIDDEN, 0},         {"none", 3, 1}};
+  static char text[8192];
+  int n = snprintf(text, sizeof text, "{\"networks\":[{");
+  for (size_t k = 0; k < sizeof part / sizeof *part; k++) {
+    n += snprintf(text + n, sizeof text - (size_t)n, "\"%s\":[", part[k].name);
+    for (int i = 0; i < part[k].n; i++) n += snprintf(text + n, sizeof text - (size_t)n, "%s%d", i ? "," : "", i < part[k].ones);
+    n += snprintf(text + n, sizeof text - (size_t)n, "]%s", k + 1 < sizeof part / sizeof *part ? "," : "}],");
+  }
+  snprintf(text + n, sizeof text - (size_t)n, "\"gene_log_ratio\":5}");
+  return text;
+}
 
 static struct differential *d;
 static struct arena arena;
@@ -38,10 +55,10 @@ static struct differential_files files(void) {
   snprintf(path[0], 256, "%s", temp_file("hp.obo", obo, sizeof obo - 1));
   snprintf(path[1], 256, "%s", temp_file("hpoa", hpoa, sizeof hpoa - 1));
   snprintf(path[2], 256, "%s", temp_file("cases", cases, sizeof cases - 1));
-  snprintf(path[3], 256, "%s", temp_file("weights", weights, sizeof weights - 1));
+  snprintf(path[3], 256, "%s", temp_file("weights", weights(), strlen(weights())));
   static const char genes[] = "entrez\tsymbol\tdisease_id\n1\tGENE3\tOMIM:3\n";
   snprintf(path[4], 256, "%s", temp_file("genes", genes, sizeof genes - 1));
-  return (struct differential_files){path[0], path[1], path[2], path[4], path[3]};
+  return (struct differential_files){path[0], path[1], path[2], path[4], path[3], false};
 }
 static int make(void **state) {
   struct error e = {0};
@@ -88,14 +105,14 @@ TEST(the_ontology_is_read) {
   assert_int_equal(ontology_find(o, STR("HP:7")), -1);
   assert_int_equal(ontology_ancestors(o, hole, &up), 3);
   assert_text(ontology_name(o, hole), "Hole in the heart");
-  assert_int_equal(differential_diseases(d), 4); /* ORPHA is not asked about */
+  assert_int_equal(differential_diseases(d), 5); /* ORPHA is not asked about */
   assert_int_equal(differential_cases(d), 3);
 }
 
 TEST(what_fits_ranks_first) {
   struct differential_answer r = rank("{\"hpo\":[\"HP:0000003\",\"HP:0000005\"]}", NULL);
   double sum = r.none;
-  assert_int_equal(r.diseases, 4);
+  assert_int_equal(r.diseases, 5);
   assert_text(r.disease[0].id, "OMIM:1");
   assert_text(r.disease[0].name, "Heart and hand");
   assert_true(r.disease[0].probability > 0.5);
@@ -109,7 +126,7 @@ TEST(what_fits_ranks_first) {
   struct differential_answer with = rank("{\"hpo\":[\"HP:0000004\"],\"hpo_excluded\":[\"HP:0000005\"]}", NULL),
                              so = rank("{\"hpo\":[\"HP:0000004\"]}", NULL);
   double p = 0, q = 0;
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < 5; i++) {
     if (str_eqc(with.disease[i].id, "OMIM:1")) p = with.disease[i].log_odds;
     if (str_eqc(so.disease[i].id, "OMIM:1")) q = so.disease[i].log_odds;
   }
@@ -120,7 +137,7 @@ TEST(a_publication_can_be_left_out) {
   struct differential_answer r = rank("{\"hpo\":[\"HP:0000006\",\"HP:0000007\"]}", NULL);
   assert_text(r.disease[0].id, "OMIM:4");
   r = rank("{\"hpo\":[\"HP:0000006\",\"HP:0000007\"]}", "PMID:50"); /* the only one that told of it */
-  assert_int_equal(r.diseases, 3);
+  assert_int_equal(r.diseases, 4);
   for (int i = 0; i < r.diseases; i++) assert_false(str_eqc(r.disease[i].id, "OMIM:4"));
   struct differential_place p;
   struct finding_case c = parse("{\"hpo\":[\"HP:0000006\",\"HP:0000007\"]}");
@@ -138,6 +155,14 @@ TEST(a_publication_can_be_left_out) {
   assert_true(there);
 }
 
+TEST(a_row_of_several_publications_goes_with_each) {
+  struct differential_answer r = rank("{\"hpo\":[\"HP:0000007\"]}", NULL), without = rank("{\"hpo\":[\"HP:0000007\"]}", "PMID:61");
+  bool before = false, after = false;
+  for (int i = 0; i < r.diseases; i++) before |= str_eqc(r.disease[i].id, "OMIM:5");
+  for (int i = 0; i < without.diseases; i++) after |= str_eqc(without.disease[i].id, "OMIM:5");
+  assert_true(before && !after);
+}
+
 TEST(genes_count) {
   struct differential_answer r = rank("{\"hpo\":[\"HP:0000006\"]}", NULL),
                              g = rank("{\"hpo\":[\"HP:0000006\"],\"genes\":[\"GENE3\"]}", NULL);
@@ -147,6 +172,41 @@ TEST(genes_count) {
   for (int i = 0; i < g.diseases; i++)
     if (str_eqc(g.disease[i].id, "OMIM:3")) q = g.disease[i].log_odds, assert_true(g.disease[i].gene);
   assert_true(fabs(q - p - 5) < 1e-9);
+}
+
+/* Cases of three diseases, each told of by its own finding and, at random, others': what is learned puts the right one first, sharper than before */
+TEST(weights_are_learned_from_cases) {
+  static const char *const own[] = {"HP:0000003", "HP:0000006", "HP:0000007"};
+  struct buf text = {0}, json = {0};
+  struct differential *other;
+  struct differential_lesson *lesson;
+  struct error e = {0};
+  struct differential_files f = files();
+  for (int i = 0; i < 120; i++)
+    buf_printf(&text, "{\"id\":\"c%d\",\"pmid\":\"PMID:%d\",\"hpo\":[\"%s\"%s%s%s],\"disease\":{\"id\":\"OMIM:%d\",\"label\":\"D\"}}\n", i,
+               100 + i / 2, own[i % 3], i % 5 == 0 ? ",\"" : "", i % 5 == 0 ? own[(i + 1) % 3] : "", i % 5 == 0 ? "\"" : "", 10 + i % 3);
+  f.annotations = NULL;
+  f.cases = temp_file("many", text.p, text.n);
+  assert_int_equal(differential_open(&f, &other, &e), OK);
+  assert_int_equal(differential_lesson_new(other, &lesson, &e), OK);
+  double p[2] = {0, 0};
+  int first[2] = {0, 0};
+  for (int after = 0; after < 2; after++) {
+    if (after) assert_int_equal(differential_fit(other, lesson, 5, -1, &json, &e), OK);
+    for (int i = 0; i < differential_cases(other); i++) {
+      const struct finding_case *c = differential_case(other, i);
+      struct differential_place at;
+      assert_int_equal(differential_place(other, c, c->disease, &c->publication, &arena, &at, &e), OK);
+      p[after] += at.probability;
+      first[after] += at.rank == 1;
+    }
+  }
+  assert_true(p[1] > p[0] && first[1] >= first[0] && first[1] >= 96); /* four in five have their own finding alone */
+  assert_int_equal(differential_use(other, json.p, json.n, &e), OK);
+  differential_lesson_free(lesson);
+  differential_free(other);
+  buf_release(&text);
+  buf_release(&json);
 }
 
 TEST(phenopackets_are_read) {
@@ -189,8 +249,13 @@ TEST(bad_input_is_refused) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(the_ontology_is_read),          cmocka_unit_test(what_fits_ranks_first),
-                                     cmocka_unit_test(a_publication_can_be_left_out), cmocka_unit_test(genes_count),
-                                     cmocka_unit_test(phenopackets_are_read),         cmocka_unit_test(bad_input_is_refused)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(the_ontology_is_read),
+                                     cmocka_unit_test(what_fits_ranks_first),
+                                     cmocka_unit_test(a_publication_can_be_left_out),
+                                     cmocka_unit_test(a_row_of_several_publications_goes_with_each),
+                                     cmocka_unit_test(genes_count),
+                                     cmocka_unit_test(weights_are_learned_from_cases),
+                                     cmocka_unit_test(phenopackets_are_read),
+                                     cmocka_unit_test(bad_input_is_refused)};
   return cmocka_run_group_tests_name("differential", tests, make, unmake);
 }
