@@ -517,6 +517,7 @@ static int segment(const struct tagger *t, struct str text, uint32_t offset, boo
                    .best = memory + tokens + scratch + (size_t)n * t->padded};
   BUG_IF(tagger_tokens(text, w.tokens) != n);
   tagger_context(w.tokens, n, t->list, t->lists, w.scratch);
+  if (tagger_asks_kinds(t->templates)) tagger_kinds(w.tokens, n);
   decode(t, &w, n, all);
   int rc = spans_of(t, &w, n, offset, own, out, e);
   mem_free(memory);

@@ -18,6 +18,7 @@ static inline uint32_t mix(uint32_t number, uint32_t a, uint32_t b, uint32_t c) 
 #define S(i) t[i].shape
 #define W(i) t[i].word
 #define G(i) (uint32_t) t[i].lists
+#define K(i) t[i].kind
 
 /* The numbers are part of the file format: a new template takes a new number. */
 uint32_t tagger_features(const struct tagger_token *t, const uint64_t templates[2], uint32_t out[TAGGER_FEATURES]) {
@@ -95,5 +96,30 @@ uint32_t tagger_features(const struct tagger_token *t, const uint64_t templates[
   F3(69, W(-1), S(0), W(1));
   F3(70, G(-1), W(0), G(1));
   F3(71, t->suffix3, W(-1), S(1));
+  if (!tagger_asks_kinds(templates)) return n;
+  F2(72, K(-1), S(0));
+  F2(73, S(0), K(1));
+  F3(74, K(-2), K(-1), S(0));
+  F3(75, S(0), K(1), K(2));
+  F3(76, K(-1), K(0), K(1));
+  F3(77, K(-2), K(-1), K(0));
+  F3(78, K(0), K(1), K(2));
+  F3(79, K(-3), K(-2), K(-1));
+  F3(80, K(1), K(2), K(3));
+  F3(81, t[-1].kind * 31 + t[-2].kind, S(0), t[1].kind * 31 + t[2].kind);
+  F1(82, K(0));
+  F3(83, t->left, S(0), t->run);
+  F3(84, t->right, S(0), t->run);
+  F3(85, t->left, t->right, S(0));
+  F2(86, t->left, G(0));
+  F2(87, t->right, G(0));
+  F3(88, t->left, t->right, G(0));
+  F2(89, t->left2, S(0));
+  F2(90, t->right2, S(0));
+  F3(91, t->left2, t->right, S(0));
+  F3(92, t->left, t->right2, S(0));
+  F3(93, W(-1), S(0), K(1));
+  F3(94, K(-1), S(0), W(1));
+  F2(95, t->run, G(0));
   return n;
 }

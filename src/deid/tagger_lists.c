@@ -108,6 +108,12 @@ static int list_read(struct arena *a, const char *path, struct tagger_list *l, s
   return rc;
 }
 
+uint32_t tagger_lists_plain(const struct tagger_list *l, uint32_t n) {
+  uint32_t k = 0;
+  while (k < n && strncmp(l[k].name, "kind-", 5) != 0) k++;
+  return k < TAGGER_LISTS_PLAIN ? k : TAGGER_LISTS_PLAIN;
+}
+
 int tagger_lists_read(struct arena *a, const char *path, struct tagger_list *out, uint32_t *n, struct error *e) {
   struct str *file;
   size_t files;

@@ -32,20 +32,27 @@ struct tagger_token {
   uint32_t pattern;             /* what the chunk may be: enum pattern, and above it the lists of its first token */
   uint32_t trail;               /* lists that had a word of this sentence before it, and the last such word's: its lists, how far back */
   uint32_t memory;              /* where the word stood first in the document: field or word before it; 0 = nowhere else */
-  uint16_t lists;               /* bit per word list */
+  uint32_t kind;                /* of a word in small letters: its list of kinds, else itself; of others: shape and lists */
+  uint32_t left, left2;         /* kind of the token, of the two tokens, before the run of capitals that this one is in */
+  uint32_t right, right2;       /* and behind it */
+  uint16_t lists;               /* bit per word list, lists of kinds apart */
   uint8_t space, since, place;  /* place: index in the line, since: tokens since the field's colon; both capped */
   uint8_t at, again, inside;    /* place in the chunk; how the word comes again in the document; place in the clause */
+  uint8_t sort, run;            /* which list of kinds + 1; place in its run of capitals, and above 2 bits, the run's length */
 };
 #define TAGGER_EDGE 4 /* sentinels before and after the tokens, so that windows need no test */
 
-/* ---- word lists: one blocked Bloom filter a list */
-#define TAGGER_LISTS 16
+/* ---- word lists: one blocked Bloom filter a list. Lists called "kind-..." hold each word once: they sort the words of a language, so that
+ * what was learned beside "said" holds beside "asked"; they come behind the others, of which there are at most 16. */
+#define TAGGER_LISTS 28
+#define TAGGER_LISTS_PLAIN 16
 struct tagger_list {
   char name[24];
   uint32_t blocks; /* of 32 bytes; a power of two is not needed */
   uint8_t *bits;   /* blocks * 32, in an arena */
 };
-bool tagger_list_has(const struct tagger_list *l, uint64_t spread); /* spread: hash64_u64 of the word's hash */
+uint32_t tagger_lists_plain(const struct tagger_list *l, uint32_t n); /* how many stand before the first list of kinds */
+bool tagger_list_has(const struct tagger_list *l, uint64_t spread);   /* spread: hash64_u64 of the word's hash */
 /* Adds one list (a word or phrase a line, *.txt or *.txt.zst; or *.json, an object whose keys are the words); or each of a directory. */
 int tagger_lists_read(struct arena *a, const char *path, struct tagger_list *out, uint32_t *n, struct error *e) MUST_CHECK;
 int tagger_text_read(struct arena *a, const char *path, struct str *out, struct error *e) MUST_CHECK; /* *.zst is unpacked */
@@ -58,6 +65,10 @@ uint32_t tagger_tokens(struct str text, struct tagger_token *tokens);
 /* The attributes that need the whole document; `scratch` holds tagger_scratch(n) words. */
 uint32_t tagger_scratch(uint32_t n);
 void tagger_context(struct tagger_token *tokens, uint32_t n, const struct tagger_list *lists, uint32_t lists_n, uint32_t *scratch);
+/* What the templates from TAGGER_KINDS on need beside that. */
+void tagger_kinds(struct tagger_token *tokens, uint32_t n);
+#define TAGGER_KINDS 72
+static inline bool tagger_asks_kinds(const uint64_t templates[2]) { return templates[1] >> (TAGGER_KINDS - 64) != 0; }
 
 /* ---- features */
 #define TAGGER_FEATURES 128

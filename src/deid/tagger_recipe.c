@@ -139,15 +139,21 @@ static int add_examples(struct kitchen *k, struct json item, struct error *e) {
   return rc;
 }
 
+static int read_templates(struct kitchen *k, struct str name, struct error *e) {
+  struct str text;
+  char path[4096];
+  TRY(own_path(k, name, false, path, sizeof path, e));
+  TRY(tagger_text_read(&k->memory, path, &text, e));
+  return tagger_grammar_read(k->grammar, text, e) < 0 ? error_where(e, path, 0, NULL) : OK;
+}
+
 static int read_grammar(struct kitchen *k, struct error *e) {
-  struct str name, key, text;
-  struct json value;
+  struct str key;
+  struct json value, templates = json_get(k->root, "templates");
   char path[4096];
   TRY(tagger_grammar_new(&k->grammar, e));
-  TRY(json_want_str(k->root, "templates", &name, e));
-  TRY(own_path(k, name, false, path, sizeof path, e));
-  TRY(file_read(&k->memory, path, 16u << 20, &text, e));
-  if (tagger_grammar_read(k->grammar, text, e) < 0) return error_where(e, path, 0, NULL);
+  if (json_str(templates).p) TRY(read_templates(k, json_str(templates), e));
+  for (struct json_iter i = json_items(templates); json_next(&i, &value);) TRY(read_templates(k, json_str(value), e));
   struct json_iter it = json_members(json_get(k->root, "words"));
   while (json_next_member(&it, &key, &value)) {
     char symbol[64];
@@ -177,7 +183,7 @@ static int options_of(struct kitchen *k, struct tagger_options *o, struct error 
   *o = (struct tagger_options){.epochs = (int)real(j, "epochs", 10), .seed = (uint64_t)real(j, "seed", 1), .merge = true};
   o->scheme = (uint32_t)real(j, "scheme", 2), o->min_count = (uint32_t)real(j, "min_count", 2);
   o->decay = real(j, "decay", 0), o->rate = real(j, "rate", 0), o->least = real(j, "least", 0), o->dropout = real(j, "dropout", 0),
-  o->lean = real(j, "lean", 0);
+  o->lean = real(j, "lean", 0), o->runs = (uint32_t)real(j, "runs", 1);
   if (hex.n) {
     char text[40];
     snprintf(text, sizeof text, "%.*s", STR_ARG(hex));

@@ -288,10 +288,19 @@ static uint16_t in_lists(const struct tagger_list *lists, uint32_t lists_n, uint
   return (uint16_t)in;
 }
 
-static void lists_of(struct tagger_token *t, uint32_t n, const struct tagger_list *lists, uint32_t lists_n) {
-  for (uint32_t i = 0; i < n && lists_n; i++) {
+static uint8_t sort_of(const struct tagger_list *lists, uint32_t from, uint32_t lists_n, uint32_t word) {
+  uint64_t spread = hash64_u64(word);
+  for (uint32_t l = from; l < lists_n; l++)
+    if (tagger_list_has(&lists[l], spread)) return (uint8_t)(l - from + 1);
+  return 0;
+}
+
+static void lists_of(struct tagger_token *t, uint32_t n, const struct tagger_list *lists, uint32_t all) {
+  uint32_t lists_n = tagger_lists_plain(lists, all);
+  for (uint32_t i = 0; i < n && all; i++) {
     if (!is_word(&t[i]) || t[i].shape == SHAPE_LETTER) continue;
     t[i].lists |= in_lists(lists, lists_n, t[i].plain);
+    if (lists_n < all) t[i].sort = sort_of(lists, lists_n, all, t[i].plain);
     if (t[i].shape == SHAPE_LOWER || t[i + 1].shape == SHAPE_LOWER || !is_word(&t[i + 1])) continue;
     uint16_t both = in_lists(lists, lists_n, tagger_phrase_hash(t[i].plain, t[i + 1].plain));
     t[i].lists |= both, t[i + 1].lists |= both;
@@ -376,4 +385,45 @@ void tagger_context(struct tagger_token *tokens, uint32_t n, const struct tagger
   trails(t, n);
   chunks(t, n);
   memories(t, n, scratch);
+}
+
+/* ---- kinds */
+static uint32_t kind_of(const struct tagger_token *t) {
+  enum { SMALL = 1, CAPITAL, FIRST };
+  if (is_number(t)) return t->form;
+  if (!is_word(t)) return t->word;
+  if (t->shape == SHAPE_LOWER || t->shape == SHAPE_CASELESS) return t->sort ? SMALL << 8 | t->sort : t->word;
+  uint32_t kind = tagger_phrase_hash(CAPITAL << 8 | t->shape, t->lists);
+  return t->inside == 0 ? tagger_phrase_hash(FIRST, tagger_phrase_hash(kind, t->sort)) : kind;
+}
+
+static bool capital(const struct tagger_token *t) { return t->shape > SHAPE_LOWER && t->shape < SHAPE_CASELESS; }
+
+/* Where the run of capitals that begins at `from` ends: over the point of an initial, over hyphens and apostrophes that touch. */
+static uint32_t run_end(const struct tagger_token *t, uint32_t from, uint32_t n) {
+  uint32_t to = from + 1;
+  while (to < n && t[to].space != SPACE_LINE) {
+    uint32_t mark = t[to].shape - SHAPE_OTHER;
+    bool joint = to + 1 < n && capital(&t[to + 1]) && t[to + 1].space != SPACE_LINE && t[to].space == SPACE_NONE &&
+                 ((mark == '.' && t[to].start - t[to - 1].start <= 2) || ((mark == '-' || mark == '\'') && t[to + 1].space == SPACE_NONE));
+    if (!capital(&t[to]) && !joint) break;
+    to++;
+  }
+  return to;
+}
+
+void tagger_kinds(struct tagger_token *tokens, uint32_t n) {
+  enum { MOST = 7 };
+  struct tagger_token *t = tokens + TAGGER_EDGE;
+  for (uint32_t i = 0; i < n + 2 * TAGGER_EDGE; i++) tokens[i].kind = kind_of(&tokens[i]);
+  for (uint32_t i = 0, to; i < n; i = to) {
+    to = capital(&t[i]) ? run_end(t, i, n) : i + 1;
+    const struct tagger_token *before = &t[(int64_t)i - 1], *behind = &t[to];
+    uint32_t length = to - i < MOST ? to - i : MOST;
+    for (uint32_t k = i; k < to; k++) {
+      t[k].left = before->kind, t[k].left2 = tagger_phrase_hash(before[-1].kind, before->kind);
+      t[k].right = behind->kind, t[k].right2 = tagger_phrase_hash(behind->kind, behind[1].kind);
+      t[k].run = (uint8_t)((k - i < 3 ? k - i : 3) | length << 2);
+    }
+  }
 }

@@ -72,6 +72,43 @@ static void bytes_that_are_no_text_are_tokens_too(void **state) {
   assert_int_equal(k.n, 0);
 }
 
+/* What stands beside a run of capitals is known by its kind: "said" and "asked" are one, whichever name is between. */
+static void kinds_of_neighbours(void **state) {
+  (void)state;
+  struct tagger_list lists[3];
+  struct arena a;
+  struct error e = {0};
+  uint32_t n = 0;
+  FILE *f = fopen(in_folder("plain.txt"), "w");
+  fputs("mary\n", f), fclose(f);
+  f = fopen(in_folder("kind-saying.txt"), "w");
+  fputs("said\nasked\n", f), fclose(f);
+  arena_init(&a, 1 << 20, 0);
+  assert_int_equal(tagger_lists_read(&a, in_folder("plain.txt"), lists, &n, &e), OK);
+  assert_int_equal(tagger_lists_read(&a, in_folder("kind-saying.txt"), lists, &n, &e), OK);
+  assert_int_equal(tagger_lists_plain(lists, n), 1);
+  static const char *const texts[] = {"so Mary-Ann J. Roe asked them", "so O'Neil said them"};
+  uint32_t left[2], right[2], right2[2];
+  for (int i = 0; i < 2; i++) {
+    struct tokens k;
+    k.n = tagger_tokens(str_c(texts[i]), k.t);
+    tagger_context(k.t, k.n, lists, n, k.scratch);
+    tagger_kinds(k.t, k.n);
+    const struct tagger_token *first = &k.t[TAGGER_EDGE + 1], *last = &k.t[TAGGER_EDGE + k.n - 3];
+    assert_int_equal(first->left, last->left); /* one run, over hyphen, initial and apostrophe */
+    assert_int_equal(first->right, last->right);
+    left[i] = last->left, right[i] = last->right, right2[i] = last->right2;
+  }
+  assert_true(left[0] == left[1] && right[0] == right[1] && right2[0] == right2[1]);
+  struct tokens other;
+  other.n = tagger_tokens(STR("so Mary ran them"), other.t);
+  tagger_context(other.t, other.n, lists, n, other.scratch);
+  tagger_kinds(other.t, other.n);
+  assert_int_equal(other.t[TAGGER_EDGE + 1].lists, 1); /* a list of kinds is no list of names */
+  assert_true(other.t[TAGGER_EDGE + 1].right != right[0] && other.t[TAGGER_EDGE + 1].left == left[0]);
+  arena_free(&a);
+}
+
 static void tags_that_may_follow(void **state) {
   (void)state;
   assert_true(tagger_follows(2, 0, 1) && !tagger_follows(2, 0, 2) && tagger_follows(2, 1, 2) && tagger_follows(2, 2, 2));
@@ -390,6 +427,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(tokens_keep_bytes),
       cmocka_unit_test(bytes_that_are_no_text_are_tokens_too),
+      cmocka_unit_test(kinds_of_neighbours),
       cmocka_unit_test(tags_that_may_follow),
       cmocka_unit_test(same_seed_same_bytes),
       cmocka_unit_test(finds_what_it_learned),
