@@ -13,6 +13,8 @@
 const struct command *const cli_commands[] = {
     &command_init,
     &command_ingest,
+    &command_pull,
+    &command_smartkey,
     &command_deid,
     &command_tagger,
     &command_show,

@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/time.h"
 
-enum { IDLE_MOST = 8, URL_MOST = 4096, TIMEOUT_MS = 10000, HOST_MOST = 256, PATH_MOST = 1024 };
+enum { IDLE_MOST = 8, URL_MOST = 4096, TIMEOUT_MS = 10000, STILL_SECONDS = 60, HOST_MOST = 256, PATH_MOST = 1024 };
 #define BODY_MOST (8u << 20)
 
 struct place { /* what of an address decides whether it may be asked */
@@ -46,7 +46,9 @@ static bool loopback(const char *host) {
 }
 
 /* Dots that climb, encoded ones too, have no business in an address that a base's path is to fence. */
-static bool climbs(const char *path) {
+static bool climbs(const char *url) {
+  char path[URL_MOST]; /* what comes after it is a query's business */
+  snprintf(path, sizeof path, "%.*s", (int)strcspn(url, "?#"), url);
   return strstr(path, "/..") || strcasestr(path, "%2e") || strcasestr(path, "%2f") || strchr(path, '\\');
 }
 
@@ -156,6 +158,7 @@ static size_t take_bytes(char *p, size_t size, size_t n, void *ctx) {
   n *= size;
   if ((t->got += n) > t->most) return t->stopped = E_LIMIT, (size_t)0;
   if (t->r->take) (void)curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+  t->a->status = (int)status; /* `take` may want to know whether this is a part or the whole */
   if (status / 100 == 2) {
     if (t->r->take(t->r->ctx, p, n) < 0) return t->stopped = E_CANCELLED, (size_t)0;
     return n;
@@ -262,6 +265,10 @@ static void set_up(CURL *c, const struct fetcher *f, const char *url, struct tra
     curl_easy_setopt(c, CURLOPT_POSTFIELDS, r->body.p);
   }
   if (r->method) curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, r->method);
+  if (r->take) { /* a long transfer may take its time, but not stand still */
+    curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, STILL_SECONDS);
+  }
 }
 
 static int judge(CURLcode rc, const struct transfer *t, struct error *e) {

@@ -40,7 +40,8 @@ struct fetch_request {
   const char *header[4];                           /* further lines: "Prefer: respond-async" */
   int timeout_ms;                                  /* of the whole; 0 = 10 s */
   size_t most;                                     /* bytes of the answer; 0 = 8 MiB */
-  int (*take)(void *ctx, const char *p, size_t n); /* the body of a 2xx as it comes, instead of into `body`: negative ends it; or NULL */
+  int (*take)(void *ctx, const char *p, size_t n); /* the body of a 2xx as it comes, instead of into `body`: negative ends it; or NULL. The
+                                                      answer's status is set by then; a minute without a byte ends it (E_UNAVAILABLE) */
   void *ctx;
 };
 struct fetch_answer {

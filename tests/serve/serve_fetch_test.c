@@ -62,7 +62,7 @@ static void only_what_is_allowed(void **state) {
   (void)state;
   struct fetcher *f = open_for("https://fhir.example.org/r4/");
   static const char *const yes[] = {"https://fhir.example.org/r4/Patient/1", "https://fhir.example.org/r4",
-                                    "https://FHIR.example.org:443/r4/x?y=../z#a"};
+                                    "https://FHIR.example.org:443/r4/x?y=../z#a", "https://fhir.example.org/r4/x?subject=Patient%2F1"};
   static const char *const no[] = {"http://fhir.example.org/r4/Patient/1",
                                    "https://fhir.example.org/r4evil",
                                    "https://fhir.example.org/r4/../admin",
