@@ -260,7 +260,7 @@ static int session_open(const vitae_engine *en, vitae_session *s, struct error *
 /* FHIR and HL7 v2 pass the wall as open sources (codes must fit their system's shape), an event list as a declared one; a session is one of
  * them. */
 static int open_wall(vitae_session *s, const char *source, struct error *e) {
-  struct event_sink out = {.ctx = s->timeline, .event = timeline_memory_append};
+  struct event_sink out = {.ctx = s->timeline, .event = timeline_memory_append, .take_back = timeline_memory_take_back};
   if (s->sealed) return error_set(e, E_USAGE, "records can only be added before the first answer");
   if (s->wall && strcmp(s->source, source) != 0) return error_set(e, E_USAGE, "a session takes records of one kind");
   if (s->wall) return OK;

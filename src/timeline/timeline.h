@@ -92,7 +92,8 @@ void timeline_writer_abort(struct timeline_writer *w); /* removes what was spill
 
 /* A timeline in memory, for one request: same view, same order, no files. Codes are interned in `t`'s own dictionary. */
 int timeline_memory_new(struct timeline **out, struct error *e) MUST_CHECK;
-int timeline_memory_append(void *timeline, const struct event *ev, struct error *e); /* fits event_sink.event */
+int timeline_memory_append(void *timeline, const struct event *ev, struct error *e);    /* fits event_sink.event */
+int timeline_memory_take_back(void *timeline, const struct event *ev, struct error *e); /* fits event_sink.take_back */
 int timeline_memory_seal(struct timeline *t,
                          struct error *e) MUST_CHECK; /* sorts; then timeline_view works. Append and seal again: earlier views end */
 

@@ -130,7 +130,10 @@ int timeline_memory_append(void *timeline, const struct event *ev, struct error 
   struct arrival *a = grow(m);
   if (!a) return error_set(e, E_NOMEM, "no memory for events");
   *a = (struct arrival){event_subject(ev),
-                        {.time = event_time(ev), .value_key = value_key(event_value(ev)), .file = event_origin_file(ev), .seq = m->n}};
+                        {.time = event_time(ev),
+                         .value_key = value_key(event_value(ev)),
+                         .file = event_origin_file(ev),
+                         .seq = m->n ? m->arrival[m->n - 1].item.seq + 1 : 0}};
   a->item.row = row < UINT32_MAX ? (uint32_t)row : UINT32_MAX;
   TRY(intern_put(&m->codes, code, &a->item.code, e));
   if (unit.n) {
@@ -140,6 +143,20 @@ int timeline_memory_append(void *timeline, const struct event *ev, struct error 
   if (display.n) TRY(put_display(m, a->item.code, display, e));
   if (text.n || blob.n) TRY(put_text(m, &a->item, text, blob, e));
   m->n++;
+  return OK;
+}
+
+int timeline_memory_take_back(void *timeline, const struct event *ev, struct error *e) {
+  struct memory *m = ((struct timeline *)timeline)->memory;
+  uint32_t code, kept = 0;
+  BUG_IF(!m);
+  (void)e;
+  if (!intern_find(&m->codes, event_code(ev), &code)) return OK; /* never came */
+  for (uint32_t i = 0; i < m->n; i++) {
+    const struct arrival *a = &m->arrival[i];
+    if (a->subject != event_subject(ev) || a->item.time != event_time(ev) || a->item.code != code) m->arrival[kept++] = *a;
+  }
+  m->n = kept;
   return OK;
 }
 

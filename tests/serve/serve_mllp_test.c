@@ -48,6 +48,10 @@ static void start(struct running *r, const char *settings) {
   MSH("ORU^R01", id)   \
   PID "PV1|1|I|||||||||||||||||V1\rOBR|1|||24323-8^CMP^LN|||201903050708\rOBX|1|NM|2160-0^Crea^LN||" value "|mg/dL|||||F\r"
 
+#define WRONG(id)    \
+  MSH("ORU^R01", id) \
+  PID "PV1|1|I|||||||||||||||||V1\rOBR|1|||24323-8^CMP^LN|||201903050708\rOBX|1|NM|2160-0^Crea^LN|||mg/dL|||||W\r"
+
 struct talk {
   int fd;
   struct buf in;
@@ -238,7 +242,7 @@ static int look(void *ctx, const struct record *r, struct error *e) {
   struct seen *s = ctx;
   (void)e;
   s->results += str_eqc(r->code, "LOINC//2160-0");
-  s->visits += str_eqc(r->code, "ENCOUNTER//IMP");
+  s->visits += r->kind == RECORD_EVENT && str_eqc(r->code, "ENCOUNTER//IMP");
   return OK;
 }
 
@@ -469,6 +473,12 @@ static void memory_holds_the_patients_messages(void **state) {
   snprintf(after, sizeof after, "%.*s", STR_ARG(hl7v2_raw(str_c(oru), "OBX", 5)));
   acknowledge(&t, "AA", oru);
   assert_true(before[0] && strcmp(before, after) != 0);
+  exchange(WRONG("memory-4"), "AA", "memory-4"); /* that value was wrong: the answer is as if it had never come */
+  exchange(ADT("A08", "memory-5"), "AA", "memory-5");
+  oru = hear(&t);
+  snprintf(after, sizeof after, "%.*s", STR_ARG(hl7v2_raw(str_c(oru), "OBX", 5)));
+  acknowledge(&t, "AA", oru);
+  assert_string_equal(before, after);
   talk_close(&t);
   close(p.fd);
   assert_int_equal(server_stop(&r), 0);
