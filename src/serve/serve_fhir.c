@@ -8,6 +8,7 @@
 #include "base/time.h"
 #include "predict/predict.h"
 #include "serve/engine.h"
+#include "serve/serve_mllp.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 #include "vitae.h"
@@ -334,18 +335,64 @@ static int ask_store(void *ctx, const struct task *task, struct arena *a, struct
   return predict(s->predictor, s->index, &o, a, out, e);
 }
 
+/* The assessments as a search's answer. `what`: the search, without what it would tell of a patient. */
+static int searched(struct call *c, const struct task *task, const struct fhirout_subject *who, fhirout_ask *f, void *ctx, const char *what,
+                    struct error *e) {
+  struct json_out o, inner;
+  struct buf entries = {0};
+  struct fhirout_telling t = {.call = c, .engine = call_engine(c), .subject = who, .now = time_now()};
+  begin(c, &o);
+  begin_bundle(&o, "searchset");
+  json_out_init(&inner, &entries, false);
+  json_out_array(&inner);
+  int rc = fhirout_risks(&t, task, f, ctx, &inner, e);
+  json_out_end(&inner);
+  json_kv_i64(&o, "total", t.risks);
+  self_link(c, what, &o);
+  put_entries(&entries, t.risks > 0, &o);
+  json_out_end(&o);
+  buf_release(&t.remarks);
+  return rc;
+}
+
+/* Whom the HL7 v2 feed has spoken of since `memory` began: AUTHORITY|NUMBER of PID-3. */
+static int assess_fed(struct call *c, const struct ask *a, const struct task *task, struct str identifier, struct error *e) {
+  struct mllp *m = c->server->mllp;
+  struct fhirout_subject who = {{0}, {0}};
+  struct vitae_session *s = NULL;
+  struct vitae_error ve = {0};
+  struct buf key = {0};
+  struct arena arena;
+  struct str *message = NULL, number = identifier, authority = str_cut(&number, '|');
+  size_t n = 0;
+  if (!m) return bad(e, "patient.identifier", "this server takes no HL7 v2 messages");
+  if (!authority.n || !number.n) return bad(e, "patient.identifier", "expected AUTHORITY|NUMBER, as in PID-3");
+  buf_str(&key, authority), buf_putc(&key, '/'), buf_str(&key, number);
+  arena_init(&arena, 64u << 20, ARENA_WIPE);
+  int rc = hl7_recall(m, hl7_person(m, (struct str){key.p, key.n}), &arena, &message, &n, e);
+  if (rc == OK && n == 0) rc = error_set(e, E_NOTFOUND, "no message in memory speaks of this patient");
+  if (rc == OK && vitae_session_open(call_engine(c), &s, &ve) < 0) rc = error_set(e, ve.code, "a session cannot be opened");
+  if (rc == OK) session_cancel(s, call_left, c);
+  if (rc == OK) rc = session_hl7v2(s, &m->options, message, n, e);
+  if (rc == OK) rc = searched(c, task, &who, ask_session, &(struct session_asking){s, a}, "RiskAssessment?patient.identifier=", e);
+  vitae_session_close(s);
+  arena_free(&arena);
+  if (key.p) mem_wipe(key.p, key.cap);
+  buf_release(&key);
+  return rc;
+}
+
 static int assess(struct call *c, struct error *e) {
   struct ask a = {0};
   struct store_asking ctx = {.call = c, .ask = &a};
   struct fhirout_subject who = {{0}, {0}};
-  struct json_out o, inner;
-  struct buf entries = {0};
   char what[64];
   const struct task *task;
-  struct str patient = call_query(c, "patient");
+  struct str patient = call_query(c, "patient"), identifier = call_query(c, "patient.identifier");
   int64_t subject;
   TRY(ask_query(c, &a, e));
   TRY(task_of(c, &a, &task, e));
+  if (identifier.p) return assess_fed(c, &a, task, identifier, e);
   if (str_starts(patient, STR("Patient/"))) patient = (struct str){patient.p + 8, patient.n - 8};
   if (!patient.n || str_to_i64(patient, &subject) < 0) return bad(e, "patient", "expected a subject's pseudonym: a whole number");
   if (!c->server->store || timeline_find(c->server->store, subject, &ctx.index, NULL) < 0)
@@ -353,20 +400,8 @@ static int assess(struct call *c, struct error *e) {
   ctx.predictor = worker_predictor(c, e);
   if (!ctx.predictor) return e->code;
   snprintf(who.pseudonym, sizeof who.pseudonym, "%lld", (long long)subject);
-  struct fhirout_telling t = {.call = c, .engine = call_engine(c), .subject = &who, .now = time_now()};
-  begin(c, &o);
-  begin_bundle(&o, "searchset");
-  json_out_init(&inner, &entries, false);
-  json_out_array(&inner);
-  int rc = fhirout_risks(&t, task, ask_store, &ctx, &inner, e);
-  json_out_end(&inner);
-  json_kv_i64(&o, "total", t.risks);
   snprintf(what, sizeof what, "RiskAssessment?patient=%lld", (long long)subject);
-  self_link(c, what, &o);
-  put_entries(&entries, t.risks > 0, &o);
-  json_out_end(&o);
-  buf_release(&t.remarks);
-  return rc;
+  return searched(c, task, &who, ask_store, &ctx, what, e);
 }
 
 void answer_fhir_assess(struct call *c) {

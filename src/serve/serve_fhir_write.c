@@ -556,7 +556,8 @@ static void resources(struct json_out *o) {
   json_kv_c(o, "type", "RiskAssessment");
   interactions(o, false, true);
   open_list(o, "searchParam");
-  parameter_of(o, "patient", "reference", "A subject's pseudonym in the store; needed. The assessment is made when it is asked for");
+  parameter_of(o, "patient", "reference", "A subject's pseudonym in the store. The assessment is made when it is asked for");
+  parameter_of(o, "patient.identifier", "token", "AUTHORITY|NUMBER: a patient of whom the HL7 v2 feed has spoken lately");
   json_out_end(o);
   json_out_end(o);
   json_out_object(o);

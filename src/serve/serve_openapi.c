@@ -43,7 +43,7 @@ static void parameters(const struct route *r, struct json_out *o) {
                {"/v1/launch/patient", {"task", "futures", "explain", "outcomes", "horizon_days", "seed"}},
                {"/v1/predict", {"task", "futures", "explain", "outcomes", "horizon_days", "seed"}},
                {"/fhir/$predict", {"task", "explain", "outcomes", "seed"}},
-               {"/fhir/RiskAssessment", {"patient", "task", "explain", "outcomes", "seed"}},
+               {"/fhir/RiskAssessment", {"patient", "patient.identifier", "task", "explain", "outcomes", "seed"}},
                {"/fhir/AuditEvent", {"_count", "before"}},
                {"/v1/reports/{name}", {"format"}},
                {"/v1/terms", {"find", "limit"}},

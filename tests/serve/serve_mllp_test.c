@@ -451,6 +451,32 @@ static void results_are_told_and_delivered(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
+/* Without a destination: whoever asks for the patient by number gets the risks of what the feed has said. */
+static void risks_can_be_asked_for(void **state) {
+  (void)state;
+  struct running r;
+  start(&r, NULL);
+  const char *target = "/fhir/RiskAssessment?patient.identifier=HOSP%7C70001&outcomes=1";
+  struct reply a = ask(&r, "GET", target, key[ROLE_CLINICIAN], NULL);
+  assert_int_equal(a.status, 404);
+  reply_free(&a);
+  exchange(ADT("A01", "asked-1"), "AA", "asked-1");
+  exchange(ORU("asked-2", "2.5"), "AA", "asked-2");
+  a = ask(&r, "GET", target, key[ROLE_CLINICIAN], NULL);
+  assert_int_equal(a.status, 200);
+  assert_non_null(strstr(a.body, "\"probabilityDecimal\":0."));
+  assert_null(strstr(a.body, "70001"));
+  assert_null(strstr(a.body, SITE_CANARY_NAME));
+  reply_free(&a);
+  a = ask(&r, "GET", "/fhir/RiskAssessment?patient.identifier=70001", key[ROLE_CLINICIAN], NULL);
+  assert_int_equal(a.status, 400);
+  reply_free(&a);
+  a = ask(&r, "GET", target, key[ROLE_VIEWER], NULL);
+  assert_int_equal(a.status, 403);
+  reply_free(&a);
+  assert_int_equal(server_stop(&r), 0);
+}
+
 /* The message that makes the difference is only in memory: the same patient with and without it. */
 static void memory_holds_the_patients_messages(void **state) {
   (void)state;
@@ -517,6 +543,7 @@ int main(void) {
                                      cmocka_unit_test(what_cannot_be_recorded_is_not_taken),
                                      cmocka_unit_test(many_connections_at_once),
                                      cmocka_unit_test(results_are_told_and_delivered),
+                                     cmocka_unit_test(risks_can_be_asked_for),
                                      cmocka_unit_test(memory_holds_the_patients_messages),
                                      cmocka_unit_test(wrong_settings_are_named),
                                      cmocka_unit_test(nothing_is_kept_unless_configured)};
