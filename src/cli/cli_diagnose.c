@@ -303,7 +303,8 @@ static const struct {
 } plans[] = {{SEQUENTIAL_FIXED, 1, 0},         BUDGETS(SEQUENTIAL_FIXED, 0),      BUDGETS(SEQUENTIAL_INFORMED, NO_STOP),
              {SEQUENTIAL_INFORMED, 0, 100},    {SEQUENTIAL_INFORMED, 0, 300},     {SEQUENTIAL_INFORMED, 0, 1000},
              {SEQUENTIAL_INFORMED, 0, 3000},   {SEQUENTIAL_INFORMED, 0, 10000},   {SEQUENTIAL_INFORMED, 0, 30000},
-             {SEQUENTIAL_INFORMED, 0, 100000}, {SEQUENTIAL_INFORMED, 0, 1000000}, {SEQUENTIAL_EVERYTHING, 0, 0}};
+             {SEQUENTIAL_INFORMED, 0, 100000}, {SEQUENTIAL_INFORMED, 0, 1000000}, {SEQUENTIAL_INFORMED, 0, 100000000},
+             {SEQUENTIAL_EVERYTHING, 0, 0}};
 enum { PLANS = sizeof plans / sizeof *plans };
 
 static int evaluate(struct cli *c, struct sequential *k, const char *path, struct error *e) {

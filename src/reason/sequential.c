@@ -7,6 +7,7 @@
 #include "reason/sequential_private.h"
 
 #define CONTRADICTION 0.5 /* what a denied word takes off, as a share of what the word would have given */
+#define UNFORESEEN 1e-5   /* gain of any answer at least: it may hold what nobody imagined; only a boundless worth pays for that */
 #define WORTH 5000.0      /* of the currency, where nobody says */
 #define AMONG 25          /* diseases whose answers are imagined */
 
@@ -239,7 +240,7 @@ static double gain_of(const struct sequential_session *s, const struct likely *l
       silent += share;
   }
   if (silent < 1) drop += silent * s->o.other[kind] * (now - imagined(s, NULL, w->missed, w->score, w->p));
-  return fmax(drop, 0) / log2(k->diseases);
+  return fmax(drop / log2(k->diseases), UNFORESEEN);
 }
 
 static int choose_informed(struct sequential_session *s, struct sequential_choice *out, struct error *e) {
