@@ -263,20 +263,34 @@ static int forget(void **state) {
   return 0;
 }
 
-static void hazards_are_recovered(void **state) {
-  (void)state;
+static void score(int futures, struct truth_result *r, struct arena *a) {
   struct truth_set set = {0};
-  struct truth_result r;
-  struct arena a;
   struct simulated_life life = {0};
   for (int i = LEARN + 1; i <= LEARN + HELD; i++) {
     OKAY(simulate_life(x.s, 7, (uint64_t)i, &life, e));
     OKAY(truth_add(&set, x.t, i, &life.truth, e));
   }
   assert_int_equal(set.n, HELD);
+  struct truth_options ask = {.model = x.m,
+                              .store = x.t,
+                              .scenario = x.s,
+                              .set = &set,
+                              .threads = 1,
+                              .futures = futures,
+                              .sampled = 60,
+                              .sampled_days = 365,
+                              .seed = 5};
+  OKAY(truth_compare(&ask, a, r, e));
+  simulated_life_release(&life);
+  truth_release(&set);
+}
+
+static void hazards_are_recovered(void **state) {
+  (void)state;
+  struct truth_result r;
+  struct arena a;
   arena_init(&a, 0, 0);
-  struct truth_options ask = {.model = x.m, .store = x.t, .scenario = x.s, .set = &set, .threads = 1};
-  OKAY(truth_compare(&ask, &a, &r, e));
+  score(0, &r, &a);
   for (int k = 0; k < 2; k++) {
     const struct truth_outcome *o = &r.outcome[k];
     const struct truth_horizon *year = &o->at[2];
@@ -284,12 +298,30 @@ static void hazards_are_recovered(void **state) {
     print_message("%s: curve off by %.1f %%, AUROC %.4f of %.4f, slope %.3f\n", o->code, 100 * o->curve_error, year->auroc_model,
                   year->auroc_ceiling, year->slope);
     assert_true(o->curve_error < 0.15);
-    assert_true(year->auroc_model > year->auroc_ceiling - 0.03);
+    assert_true(year->auroc_model > year->auroc_ceiling - 0.02);
     assert_true(year->auroc_model < year->auroc_ceiling + 1e-9); /* nobody beats the truth */
     assert_true(year->slope > 0.75 && year->slope < 1.3);
   }
-  simulated_life_release(&life);
-  truth_release(&set);
+  arena_free(&a);
+}
+
+/* Of their own law nothing but chance keeps the futures away (95 % of pairs are within 1.96 errors; of 120, fewer than 105 in one run of a thousand). The hazard
+ * head is learned apart and 3,000 persons teach it little: its bar is looser here than in bench-simulator. */
+static void futures_agree_with_the_closed_form(void **state) {
+  (void)state;
+  struct truth_result r;
+  struct arena a;
+  arena_init(&a, 0, 0);
+  score(100, &r, &a);
+  const struct truth_pairs *each[] = {&r.against_law, &r.against_head, &r.against_truth};
+  static const char *const name[] = {"own law", "closed form", "truth"};
+  static const uint32_t least[] = {105, 80, 70};
+  for (int k = 0; k < 3; k++) {
+    print_message("%s: %u of %u pairs, bias %+.4f\n", name[k], each[k]->agree, each[k]->n, each[k]->bias);
+    assert_int_equal(each[k]->n, 120);
+    assert_true(each[k]->agree >= least[k]);
+  }
+  assert_true(fabs(r.against_law.bias) < 0.02);
   arena_free(&a);
 }
 
@@ -492,6 +524,7 @@ int main(void) {
                                      cmocka_unit_test(venn_abers_is_isotonic_twice),
                                      cmocka_unit_test(damaged_records_are_refused),
                                      cmocka_unit_test(hazards_are_recovered),
+                                     cmocka_unit_test(futures_agree_with_the_closed_form),
                                      cmocka_unit_test(sets_cover_what_they_promise),
                                      cmocka_unit_test(a_gap_is_asked_as_if_alone),
                                      cmocka_unit_test(strange_timelines_are_told)};
