@@ -34,6 +34,7 @@ static const struct cli_option options[] = {
      "positions at once; their gradients are accumulated (default 512, for large models 1024, at least the model's context)"},
     {"recompute", CLI_FLAG, NULL, "activations are computed again in the backward pass, not kept: less memory, the same bits"},
     {"lr", CLI_NUMBER, "X", "peak learning rate for a width up to 96, scaled by 96/width beyond (default 0.002)"},
+    {"decay", CLI_NUMBER, "X", "weight decay of the trunk (default 0.05; 0 where cases are rare and data plenty: docs/simulator.md)"},
     {"hazard-weight", CLI_NUMBER, "X", "of the hazard head in the loss, beside the next codes (default 1)"},
     {"dropout", CLI_NUMBER, "X", "share of activations dropped in training (default: the size's)"},
     {"name", CLI_TEXT, "NAME", "run directory under models/runs, new unless --resume or --force (default: run-1, run-2, ...)"},
@@ -247,6 +248,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   o.epochs = cli_number(c, "epochs", o.epochs);
   o.seconds = cli_number(c, "seconds", 0);
   o.lr = (float)cli_number(c, "lr", (double)o.lr);
+  o.decay = (float)cli_number(c, "decay", (double)o.decay);
   o.weight_hazard = (float)cli_number(c, "hazard-weight", (double)o.weight_hazard);
   o.dropout = (float)cli_number(c, "dropout", (double)o.dropout);
   o.save_every = cli_number(c, "save-every", o.save_every);
@@ -256,7 +258,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   if (canaries < 0 || canaries > 240) return error_set(e, E_USAGE, "--canaries is 0 to 240");
   o.canaries = (int)canaries;
   if (cli_text(c, "init", NULL)) snprintf(init, sizeof init, "%s", cli_text(c, "init", NULL)), o.init = init;
-  if (!(o.weight_hazard >= 0)) return error_set(e, E_USAGE, "--hazard-weight is not negative");
+  if (!(o.weight_hazard >= 0) || !(o.decay >= 0)) return error_set(e, E_USAGE, "--hazard-weight and --decay are not negative");
   if (o.epochs <= 0 || o.threads < 0 || o.lr <= 0) return error_set(e, E_USAGE, "--epochs and --lr are above 0, --threads is not negative");
   TRY_OUT(choose_tasks(c, s, t, a, &tasks, &n, e));
   o.tasks = (const struct task *const *)tasks;

@@ -287,6 +287,12 @@ struct hazard_pick {
   int sequence, position;
 };
 
+/* Positions of a sequence that it looks at: more where there are few outcomes, so that the cost stays the same. */
+static int hazard_samples(const struct model_config *c) {
+  int n = c->outcomes ? HAZARD_CELLS / (int)c->outcomes : HAZARD_LEAST;
+  return n < HAZARD_LEAST ? HAZARD_LEAST : n > HAZARD_MOST ? HAZARD_MOST : n;
+}
+
 static void hazard_chunk(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o,
                          const struct hazard_pick *pick, int n, float *gradient, struct loss_sums *sum) {
   const struct model_config *c = &m->config;
@@ -296,7 +302,7 @@ static void hazard_chunk(const struct model *m, struct model_workspace *w, const
   hazard_rows(m, w->gemm_scratch, n, w->sample, w->z, w->hz);
   for (int i = 0; i < n; i++) {
     int s = pick[i].sequence, length = b->seq_start[s + 1] - b->seq_start[s], at_risk;
-    double weight = o->w_hazard * o->scale * length / (length < HAZARD_SAMPLES ? length : HAZARD_SAMPLES);
+    double weight = o->w_hazard * o->scale * length / (length < hazard_samples(c) ? length : hazard_samples(c));
     double loss = hazard_position(m, w, b, s, pick[i].position, i, weight, gradient != NULL, &at_risk);
     sum->hazard += loss;
     sum->n_hazard += at_risk > 0;
@@ -310,16 +316,16 @@ static void hazard_chunk(const struct model *m, struct model_workspace *w, const
   for (int i = 0; i < n; i++) m->kernel->add(d, w->dsample + (size_t)i * d, w->dhidden + (size_t)pick[i].position * d);
 }
 
-/* At most HAZARD_SAMPLES positions of each sequence, one in each equal part of it, the same ones for the same seed and stream. */
+/* Some positions of each sequence, one in each equal part of it, the same ones for the same seed and stream. */
 static void hazard_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o,
                         float *gradient, struct loss_sums *sum) {
   struct hazard_pick pick[HAZARD_ROWS];
-  int n = 0;
+  int n = 0, most = hazard_samples(&m->config);
   if (m->config.outcomes == 0 || o->w_hazard == 0) return;
   struct rng r;
   rng_init(&r, o->seed ^ 0x68617a617264u, o->stream);
   for (int s = 0; s < b->sequences; s++) {
-    int length = b->seq_start[s + 1] - b->seq_start[s], samples = length < HAZARD_SAMPLES ? length : HAZARD_SAMPLES;
+    int length = b->seq_start[s + 1] - b->seq_start[s], samples = length < most ? length : most;
     for (int i = 0; i < samples; i++) {
       int at = (int)((i + rng_uniform(&r)) * length / samples);
       pick[n++] = (struct hazard_pick){s, b->seq_start[s] + (at < length ? at : length - 1)};

@@ -114,7 +114,9 @@ struct model_workspace {
   const struct model *laid_out; /* whose packed matrices products take (model_workspace_decode), or NULL: the model's own */
 };
 #define HAZARD_ROWS 64
-#define HAZARD_SAMPLES 4
+#define HAZARD_CELLS 2048 /* outcomes times positions of a sequence */
+#define HAZARD_LEAST 4
+#define HAZARD_MOST 16
 
 struct model_decoder {
   struct model model; /* the model again, everything but the layout of its matrices borrowed */

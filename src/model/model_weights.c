@@ -59,7 +59,7 @@ static int add_block(struct model *m, int l, struct error *e) {
 static int add_embedder(struct model *m, struct error *e) {
   const struct model_config *c = &m->config;
   m->position = ABSENT;
-  TRY(add(m, &m->table, "embed.table", (int)c->rows, c->d, false, INIT_TABLE, c->tied ? 0.03 : 0.1, e));
+  TRY(add(m, &m->table, "embed.table", (int)c->rows, c->d, false, INIT_TABLE, c->tied ? 0.03 : 0.3, e));
   TRY(add(m, &m->time, "embed.time.weight", c->d, TOKEN_TIME_FEATURES, true, INIT_NORMAL, 0.1, e));
   TRY(add(m, &m->moment, "embed.moment", 1, c->d, false, INIT_NORMAL, 0.1, e));
   if (c->position == POSITION_LEARNED) TRY(add(m, &m->position, "embed.position", c->context, c->d, false, INIT_NORMAL, 0.02, e));
