@@ -12,6 +12,7 @@
 #include "govern/wall_chain.h"
 #include "model/lm.h"
 #include "model/model.h"
+#include "reason/library.h"
 #include "serve/serve.h"
 #include "timeline/blob.h"
 #include "timeline/timeline.h"
@@ -153,6 +154,17 @@ static int verify_language(const struct site *s, struct findings *f, struct erro
   return rc;
 }
 
+static int verify_library(const struct site *s, struct findings *f, struct error *e) {
+  char at[4096];
+  int64_t passages = 0;
+  uint64_t before = f->n;
+  TRY(site_path(s, at, "knowledge.db", NULL));
+  if (!file_exists(at)) return OK;
+  TRY(part(f, library_verify(at, &passages, e), before, e));
+  line(f, "knowledge", before, "%lld passages and their words", (long long)passages);
+  return OK;
+}
+
 static int verify_audit(const struct site *s, struct findings *f, struct error *e) {
   char at[4096];
   uint64_t rows = 0, before = f->n;
@@ -177,6 +189,7 @@ static int verify_site(const char *path, struct findings *f, struct error *e) {
   TRY(verify_statements(&s, f, e));
   TRY(verify_versions(&s, f, e));
   TRY(verify_language(&s, f, e));
+  TRY(verify_library(&s, f, e));
   return verify_audit(&s, f, e);
 }
 

@@ -6,6 +6,7 @@
  *     timelines/      the store, by generation           models/    runs/, versions/, states.json
  *     reports/        validation and wall reports        inbox/     feedback files waiting for ingest
  *     tasks/          this site's own task files         vitae.db   keys, audit (SQLite)
+ *     knowledge.db    the site's own documents (reason/library.h)
  */
 #ifndef GOVERN_SITE_H
 #define GOVERN_SITE_H

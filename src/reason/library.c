@@ -56,6 +56,25 @@ void library_close(struct library *k) {
   mem_free(k);
 }
 
+int library_verify(const char *path, int64_t *passages, struct error *e) {
+  struct library *k;
+  sqlite3_stmt *s = NULL;
+  *passages = 0;
+  TRY(library_open(path, true, &k, e)); /* the word index checks itself by a write that writes nothing */
+  int rc = prepare(k, "PRAGMA integrity_check(1)", &s, e);
+  if (rc == OK && (sqlite3_step(s) != SQLITE_ROW || !str_eqc(column(s, 0), "ok")))
+    rc = error_set(e, E_CORRUPT, "the knowledge base is damaged");
+  sqlite3_finalize(s);
+  if (rc == OK && sqlite3_exec(k->db, "INSERT INTO words(words, rank) VALUES('integrity-check', 1)", NULL, NULL, NULL) != SQLITE_OK)
+    rc = error_set(e, E_CORRUPT, "the knowledge base's index of words does not fit its passages");
+  s = NULL;
+  if (rc == OK) rc = prepare(k, "SELECT count(*) FROM passages", &s, e);
+  if (rc == OK && sqlite3_step(s) == SQLITE_ROW) *passages = sqlite3_column_int64(s, 0);
+  sqlite3_finalize(s);
+  library_close(k);
+  return rc;
+}
+
 /* ---- adding ---- */
 
 /* The next passage: whole paragraphs up to PASSAGE_BYTES; a longer one is cut after a line, a sentence or a blank. */

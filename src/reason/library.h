@@ -28,6 +28,7 @@ enum { PASSAGE_BYTES = 900, DOCUMENT_BYTES = 16 << 20 };
 struct library;
 int library_open(const char *path, bool write, struct library **out, struct error *e) MUST_CHECK;
 void library_close(struct library *k);
+int library_verify(const char *path, int64_t *passages, struct error *e) MUST_CHECK; /* E_CORRUPT: pages or word index are damaged */
 int library_add(struct library *k, struct str document, struct str text, const struct encoder *enc, int *passages,
                 struct error *e) MUST_CHECK;
 int library_remove(struct library *k, struct str document, struct error *e) MUST_CHECK; /* E_NOTFOUND */

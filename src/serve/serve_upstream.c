@@ -193,11 +193,29 @@ static int judge(const struct fetch_answer *a, struct error *e) {
 static int hand_calls(struct hearing *h) {
   for (int i = 0; i < CALLS; i++) {
     if (!h->call[i].name.n) continue;
+    if (memchr(h->call[i].name.p, 0, h->call[i].name.n)) return error_set(h->e, E_UNAVAILABLE, "the upstream calls a function by no name");
     struct str arguments = h->call[i].arguments.n ? (struct str){h->call[i].arguments.p, h->call[i].arguments.n} : STR("{}");
     if (!h->r->tool) return error_set(h->e, E_UNAVAILABLE, "the upstream calls a function that was not offered");
     TRY(h->r->tool(h->r->ctx, buf_cstr(&h->call[i].name), arguments, h->e));
   }
   return OK;
+}
+
+static void release(struct hearing *h) {
+  json_parser_free(h->parser);
+  for (int i = 0; i < CALLS; i++) buf_release(&h->call[i].name), buf_release(&h->call[i].arguments);
+  if (h->line.p) mem_wipe(h->line.p, h->line.cap);
+  buf_release(&h->line);
+}
+
+int upstream_hear(const struct voice_request *r, const char *bytes, size_t n, struct voice_result *out, struct error *e) {
+  struct hearing h = {.r = r, .out = out, .e = e};
+  TRY(json_parser_new(&h.parser, e));
+  int rc = on_bytes(&h, bytes, n);
+  if (rc == OK && !h.ended) rc = error_set(e, E_UNAVAILABLE, "the upstream broke off");
+  if (rc == OK) rc = hand_calls(&h);
+  release(&h);
+  return rc;
 }
 
 static int ask_it(struct upstream *u, struct hearing *h, struct str body, struct str key, struct error *e) {
@@ -235,11 +253,9 @@ int upstream_say(struct upstream *u, const struct voice_request *r, struct voice
   if (rc == OK && u->key_file) rc = file_read(&a, u->key_file, 4096, &key, e);
   if (rc == OK) rc = json_parser_new(&h.parser, e);
   if (rc == OK) rc = ask_it(u, &h, (struct str){body.p, body.n}, str_trim(key), e);
-  json_parser_free(h.parser);
-  for (int i = 0; i < CALLS; i++) buf_release(&h.call[i].name), buf_release(&h.call[i].arguments);
-  if (h.line.p) mem_wipe(h.line.p, h.line.cap);
+  release(&h);
   if (body.p) mem_wipe(body.p, body.cap);
-  buf_release(&h.line), buf_release(&body);
+  buf_release(&body);
   arena_free(&a);
   return rc;
 }

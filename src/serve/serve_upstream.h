@@ -17,5 +17,7 @@ struct upstream;
 int upstream_open(struct json config, struct upstream **out, struct error *e) MUST_CHECK; /* the object "upstream" */
 void upstream_close(struct upstream *u);
 int upstream_context(const struct upstream *u);
+/* What an upstream's stream says, for its fuzz target: pure. `r->text` and `r->tool` are called as upstream_say calls them. */
+int upstream_hear(const struct voice_request *r, const char *bytes, size_t n, struct voice_result *out, struct error *e) MUST_CHECK;
 int upstream_say(struct upstream *u, const struct voice_request *r, struct voice_result *out, struct error *e) MUST_CHECK;
 #endif

@@ -388,6 +388,15 @@ static int add_voice(struct voices *all, const char *dir, const char *name, cons
   return rc;
 }
 
+static void voice_free(struct voice *v) {
+  if (v->hired) pthread_join(v->thread, NULL);
+  lm_close(v->m);
+  upstream_close(v->upstream);
+  pthread_mutex_destroy(&v->mutex);
+  pthread_cond_destroy(&v->wake), pthread_cond_destroy(&v->woken);
+  mem_free(v);
+}
+
 static int by_name(const void *a, const void *b) { return strcmp((*(struct voice *const *)a)->name, (*(struct voice *const *)b)->name); }
 
 int voices_open(const char *site, const struct voice_options *o, struct voices **out, struct error *e) {
@@ -398,18 +407,18 @@ int voices_open(const char *site, const struct voice_options *o, struct voices *
   memset(all, 0, sizeof *all);
   snprintf(dir, sizeof dir, "%s/models/language", site);
   DIR *list = opendir(dir);
-  int rc = OK;
-  while (rc == OK && list && (d = readdir(list))) {
+  while (list && (d = readdir(list))) {
     char path[4300];
     snprintf(path, sizeof path, "%s/%s/description.json", dir, d->d_name);
     if (d->d_name[0] == '.' || strlen(d->d_name) >= NAME_BYTES || !file_exists(path)) continue;
-    rc = add_voice(all, dir, d->d_name, o, e);
+    struct error why = {0}; /* one that is damaged does not take the others away */
+    int before = all->n;
+    if (add_voice(all, dir, d->d_name, o, &why) == OK) continue;
+    (void)error_where(&why, path, 0, NULL);
+    log_failure(LOG_WARN, &why);
+    if (all->n > before) voice_free(all->voice[--all->n]);
   }
   if (list) closedir(list);
-  if (rc < 0) {
-    voices_close(all);
-    return rc;
-  }
   if (all->n > 1) qsort(all->voice, (size_t)all->n, sizeof *all->voice, by_name);
   *out = all;
   return OK;
@@ -427,15 +436,7 @@ void voices_stop(struct voices *all) {
 void voices_close(struct voices *all) {
   if (!all) return;
   voices_stop(all);
-  for (int i = 0; i < all->n; i++) {
-    struct voice *v = all->voice[i];
-    if (v->hired) pthread_join(v->thread, NULL);
-    lm_close(v->m);
-    upstream_close(v->upstream);
-    pthread_mutex_destroy(&v->mutex);
-    pthread_cond_destroy(&v->wake), pthread_cond_destroy(&v->woken);
-    mem_free(v);
-  }
+  for (int i = 0; i < all->n; i++) voice_free(all->voice[i]);
   mem_free(all);
 }
 

@@ -2,6 +2,8 @@
  * (injections.jsonl) with a speaker that does all that it is told, and, where the environment names weights (LM, CASES), with a real model. */
 #include "../timeline/store_help.h"
 
+#include <sqlite3.h>
+
 #include "base/time.h"
 #include "model/lm.h"
 #include "model/lm_schema.h"
@@ -447,6 +449,22 @@ static void documents(void **state) {
   assert_int_equal(library_add(k, STR("x"), STR("\xff"), NULL, &passages, NULL), E_INPUT);
   assert_int_equal(library_add(k, STR(""), STR("x"), NULL, &passages, NULL), E_INPUT);
   assert_int_equal(library_open("/nowhere/knowledge.db", false, &(struct library *){NULL}, NULL), E_NOTFOUND);
+  char dir[64], path[96];
+  int64_t all;
+  temp_dir(dir);
+  snprintf(path, sizeof path, "%s/knowledge.db", dir);
+  struct library *file;
+  OKAY(library_open(path, true, &file, e));
+  OKAY(library_add(file, STR("a.md"), STR("Lactate is measured in sepsis."), NULL, &passages, e));
+  library_close(file);
+  OKAY(library_verify(path, &all, e));
+  assert_true(all == 1);
+  sqlite3 *db;
+  assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+  assert_int_equal(sqlite3_exec(db, "UPDATE passages SET text = 'another'", NULL, NULL, NULL), SQLITE_OK);
+  sqlite3_close(db);
+  assert_int_equal(library_verify(path, &all, NULL), E_CORRUPT);
+  temp_remove(dir);
   buf_clear(&b);
   struct json_out o;
   json_out_init(&o, &b, false);

@@ -63,6 +63,8 @@ cp "$work/err1" "$work/err"
 grep -qi 'capital\|river\|weather' "$work/err" && bad what_was_said_is_not_logged || ok what_was_said_is_not_logged
 stop_server && ok words_server_ends_well || bad words_server_ends_well
 
+# a model whose description is damaged is left out and said in the log; the others answer
+mkdir "$site/models/language/torn" && echo '{' >"$site/models/language/torn/description.json"
 # one stream, one that may wait: of many some are told to come again, and none is lost
 start_server --developer-listen 127.0.0.1:0 --streams 1 --queue 1 || { bad words_start_narrow; exit 1; }
 dev=$(dev_url)
@@ -76,5 +78,7 @@ curl -s -N -o "$work/cut" -H "api-key: $devkey" -H 'Content-Type: application/js
 for _ in $(seq 100); do [ -s "$work/cut" ] && break; sleep 0.05; [ "$(curl -s -H "api-key: $admin" "$url/v1/live" | grep -c chat)" -gt 0 ] && break; done
 stop_server && ok words_server_stops_while_speaking || bad words_server_stops_while_speaking
 wait $curl_
+grep -q 'torn/description.json' "$work/err" && ok a_damaged_description_takes_no_others_away || bad a_damaged_description_takes_no_others_away
+rm -r "$site/models/language/torn"
 "$vitae" verify "$site" >"$work/answer" 2>&1 && ok words_site_verifies || { tail -5 "$work/answer"; bad words_site_verifies; }
 [ $failures -eq 0 ]
