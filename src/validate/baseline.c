@@ -13,7 +13,7 @@
 #include "validate/validate.h"
 
 #define MODELS 4
-#define FEW_ROWS 3000
+#define FEW_ROWS 20000
 #define MOST_ROUNDS 700
 #define PATIENCE 60
 
