@@ -187,9 +187,10 @@ static int run_trial(const struct sequential *k, const struct trial *t, const st
   }
 }
 static double log_share(const double *score, int n, int at, double scale) {
-  double top = score[0], sum = 0;
-  for (int i = 1; i < n; i++) top = fmax(top, score[i]);
-  for (int i = 0; i < n; i++) sum += exp(scale * (score[i] - top));
+  double top = score[at];
+  for (int i = 0; i < n; i++) top = fmax(top, score[i]);
+  double sum = exp(scale * (score[at] - top));
+  for (int i = 0; i < n; i++) sum += i == at ? 0 : exp(scale * (score[i] - top));
   return scale * (score[at] - top) - log(sum);
 }
 /* On record or not, of actions where the case's disease has something on file and where not: counts[on file][kind][on record] */

@@ -361,7 +361,7 @@ int network_read(struct json j, struct network *net, struct error *e) {
   for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
     struct json list = json_get(j, parts[k].name), v;
     struct json_iter it = json_items(list);
-    float *to = (float *)((char *)net + parts[k].at);
+    float *to = (float *)(void *)((char *)net + parts[k].at);
     double x;
     if (json_count(list) != (size_t)parts[k].n)
       return error_set(e, E_INPUT, "weights: expected %d numbers in %s", parts[k].n, parts[k].name);
