@@ -353,8 +353,9 @@ static int evaluate(struct cli *c, struct sequential *k, const char *path, struc
     char cell[5][32];
     table_init(&table, 5, "policy", "budget", "worth", "right", "mean cost");
     for (int p = 0; p < PLANS; p++) {
-      snprintf(cell[1], 32, plans[p].budget > 0 ? "%.0f" : "", plans[p].budget);
-      snprintf(cell[2], 32, plans[p].policy == SEQUENTIAL_INFORMED && plans[p].worth < NO_STOP ? "%.0f" : "", plans[p].worth);
+      cell[1][0] = cell[2][0] = 0;
+      if (plans[p].budget > 0) snprintf(cell[1], 32, "%.0f", plans[p].budget);
+      if (plans[p].policy == SEQUENTIAL_INFORMED && plans[p].worth < NO_STOP) snprintf(cell[2], 32, "%.0f", plans[p].worth);
       snprintf(cell[3], 32, "%.1f %%", 100 * right[p] / n);
       snprintf(cell[4], 32, "%.0f", spent[p] / n);
       table_row(&table, policies[plans[p].policy], cell[1], cell[2], cell[3], cell[4]);
