@@ -323,7 +323,7 @@ static int answer(struct predictor *p, const struct question *q, const struct li
     TRY(list_outcomes(p, list, o->outcomes, a, r, e));
   }
   if (o->futures > 0 && !r->dead) TRY(predict_sampled(p, asked ? q : NULL, life, o, horizon, a, r, e));
-  if (o->explain > 0 && !isnan(r->probability)) TRY(predict_explain(p, q, life, o->explain, a, r, e));
+  if (o->explain > 0 && !isnan(r->probability)) TRY(predict_explain(p, q, life, o->explain, o->quick, a, r, e));
   if (o->reasons > 0 && !isnan(r->probability)) TRY(predict_reasons(p, q, life, o->reasons, a, r, e));
   if (o->change > 0 && !isnan(r->probability)) TRY(predict_change(p, q, life, o->change, a, r, e));
   return OK;

@@ -30,6 +30,7 @@ struct predict_options {
   double horizon_days;     /* of the futures; 0 = the task's, else 365.25 */
   int explain;             /* number of contributing events; 0 = none */
   int reasons;             /* number of steps in which what raised the answer is taken out; 0 = none */
+  bool quick;              /* of these events, ask only about the latest one of each of the eight latest codes: no search, no gradients */
   int change;              /* number of values that would have made another answer; 0 = none */
   int outcomes;            /* number of most likely outcomes listed; 0 = 10 */
   uint64_t seed;

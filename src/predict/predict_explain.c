@@ -68,7 +68,7 @@ static int remove_each(struct search *s, struct edited *x, struct error *e) {
   struct answer out[AT_ONCE];
   for (int from = 0; from < s->n; from += AT_ONCE) {
     int n = s->n - from < AT_ONCE ? s->n - from : AT_ONCE;
-    if (cancel_requested()) return error_set(e, E_CANCELLED, "interrupted");
+    if (cancel_requested() || predict_cancelled(s->p)) return error_set(e, E_CANCELLED, "interrupted");
     for (int i = 0; i < n; i++) edit(s, &s->level[from + i], &x[i], &life[i]);
     TRY(predict_lives(s->p, s->q, life, (uint32_t)n, out, e));
     for (int i = 0; i < n; i++) s->level[from + i].delta = s->base - predict_logit(out[i].shipped);
@@ -142,6 +142,20 @@ static int search_all(struct search *s, struct edited *x, struct error *e) {
     s->n = 0;
     for (int i = 0; i < n && i < BEAM; i++) split(s, &wide[i], PARTS);
   }
+  qsort(s->single, (size_t)s->singles, sizeof *s->single, by_size);
+  return OK;
+}
+
+/* One batch of removals: the latest event of each of the latest codes. For answers that cannot wait for the search. */
+static int latest_codes(struct search *s, struct edited *x, struct error *e) {
+  const struct timeline_view *v = s->life->view;
+  for (uint32_t k = s->life->events; k-- > 0 && s->n < AT_ONCE;) {
+    bool seen = !removable(s, k);
+    for (int i = 0; i < s->n && !seen; i++) seen = v->code[s->level[i].from] == v->code[k];
+    if (!seen) s->level[s->n++] = (struct stretch){k, k + 1, 0};
+  }
+  TRY(remove_each(s, x, e));
+  for (int i = 0; i < s->n; i++) TRY(keep_single(s, s->level[i], e));
   qsort(s->single, (size_t)s->singles, sizeof *s->single, by_size);
   return OK;
 }
@@ -293,13 +307,13 @@ int predict_change(struct predictor *p, const struct question *q, const struct l
   return rc;
 }
 
-int predict_explain(struct predictor *p, const struct question *q, const struct life *life, int most, struct arena *a, struct prediction *r,
-                    struct error *e) {
+int predict_explain(struct predictor *p, const struct question *q, const struct life *life, int most, bool quick, struct arena *a,
+                    struct prediction *r, struct error *e) {
   struct edited x[AT_ONCE] = {0};
   struct search s = {.p = p, .q = q, .life = life, .now = r->time, .base = predict_logit(r->probability)};
   int rc = edited_new(life->events, x, e);
-  if (rc == OK) rc = search_all(&s, x, e);
-  if (rc == OK) rc = gradients(&s, a, e);
+  if (rc == OK) rc = quick ? latest_codes(&s, x, e) : search_all(&s, x, e);
+  if (rc == OK && !quick) rc = gradients(&s, a, e);
   if (rc == OK) rc = fill(&s, most, a, r, e);
   edited_free(x);
   mem_free(s.single);

@@ -90,8 +90,8 @@ int predict_reasons(struct predictor *p, const struct question *q, const struct 
 /* predict_explain.c: fills r->contribution. r->probability is the shipped answer for `life`. */
 int predict_change(struct predictor *p, const struct question *q, const struct life *life, int most, struct arena *a, struct prediction *r,
                    struct error *e) MUST_CHECK;
-int predict_explain(struct predictor *p, const struct question *q, const struct life *life, int most, struct arena *a, struct prediction *r,
-                    struct error *e) MUST_CHECK;
+int predict_explain(struct predictor *p, const struct question *q, const struct life *life, int most, bool quick, struct arena *a,
+                    struct prediction *r, struct error *e) MUST_CHECK;
 /* predict_futures.c: `count` futures of each of many lives. */
 struct sample_options {
   int count, steps, threads; /* threads: 0 = one */

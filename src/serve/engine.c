@@ -361,6 +361,7 @@ int session_predict(vitae_session *s, const struct session_query *q, struct aren
                                     .futures = q->futures,
                                     .horizon_days = q->horizon_days,
                                     .explain = q->explain,
+                                    .quick = q->quick,
                                     .outcomes = q->outcomes,
                                     .seed = q->seed ? q->seed : 1,
                                     .cancelled = s->cancelled,

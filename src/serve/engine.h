@@ -27,6 +27,7 @@ int session_records(struct vitae_session *s, const char *bytes, size_t n, bool f
 struct session_query {
   const struct task *task; /* NULL: hazards only */
   int futures, explain, outcomes;
+  bool quick; /* explain by one batch of removals (predict.h) */
   double horizon_days;
   uint64_t seed;
 };

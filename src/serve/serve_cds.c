@@ -177,7 +177,7 @@ bool errand_cds(struct call *c) {
 
 /* ---- the model's part ---- */
 
-static bool stop_asking(void *call) { return call_left(call) || cds_late(call); }
+bool cds_stop(void *call) { return call_left(call) || cds_late(call); }
 
 static int answer(struct call *c, const struct cds_job *job, struct vitae_session *s, struct error *e) {
   struct json_out o;
@@ -205,7 +205,7 @@ void answer_cds(struct call *c) {
     call_vitae_error(c, &ve);
     return;
   }
-  session_cancel(s, stop_asking, c);
+  session_cancel(s, cds_stop, c);
   int rc = answer(c, c->job, s, &e);
   if (rc == E_CANCELLED && !call_left(c)) {
     cds_miss(c);

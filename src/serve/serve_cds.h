@@ -26,6 +26,7 @@ struct cds_rule {
   const char *title, *summary; /* NULL title: the task's own, up to its first comma */
   double level[CDS_LEVELS];    /* from which probability on info, warning, critical; NaN = never */
   int reasons;
+  bool thorough; /* reasons by the whole search: many times the cost */
 };
 struct cds_service {
   const char *id, *hook, *title, *description, *usage;
@@ -78,4 +79,5 @@ struct vitae_session;
 int cds_cards(struct call *c, const struct cds_job *job, struct vitae_session *s, struct json_out *o, struct error *e) MUST_CHECK;
 void cds_miss(struct call *c); /* an empty list, counted */
 bool cds_late(const struct call *c);
+bool cds_stop(void *call); /* its client has left, or its time is over */
 #endif

@@ -146,7 +146,7 @@ static void put_detail(struct call *c, const struct card *k, const struct predic
   }
   if (k->task && !isnan(r->agreement) && r->agreement > 0.5)
     buf_puts(&b, "\nTwo ways of computing it differ by more than half a unit of log odds.\n");
-  if (r->contributions) buf_puts(&b, "\n| weighs most | when | odds |\n|---|---|---|\n");
+  if (r->contributions) buf_printf(&b, "\n| weighs most%s | when | odds |\n|---|---|---|\n", k->rule->thorough ? "" : " among the latest");
   for (int i = 0; i < r->contributions; i++) put_reason(r, &r->contribution[i], &b);
   for (int i = 0; i < r->warnings; i++) buf_printf(&b, "%s- %s\n", i ? "" : "\n", r->warning[i]);
   if (job->absent[0]) buf_printf(&b, "\nNot to be had from the EHR: %s.\n", job->absent);
@@ -244,6 +244,12 @@ struct making {
   int cards;
 };
 
+#define REASONS_SHARE 0.7 /* of the budget: what is not explained by then goes unexplained */
+static bool no_more_reasons(void *call) {
+  const struct call *c = call;
+  return call_left(call) || time_monotonic() - c->began > REASONS_SHARE * c->server->cds->budget;
+}
+
 /* Reasons are asked for only where there is a card to put them on: most views show none. */
 static int of_task(struct making *m, const struct cds_rule *rule, const struct task *t, struct error *e) {
   struct session_query q = {.task = t, .outcomes = 1};
@@ -256,8 +262,13 @@ static int of_task(struct making *m, const struct cds_rule *rule, const struct t
   struct card k = {.rule = rule, .task = t, .title = rule->title ? str_c(rule->title) : str_cut(&whole, ',')};
   k.level = answered ? level_of(rule, r.probability) : -1;
   if (k.level >= 0 && rule->reasons) {
-    q.explain = rule->reasons;
-    rc = session_predict(m->s, &q, &a, &r, e);
+    struct prediction with;
+    q.explain = rule->reasons, q.quick = !rule->thorough;
+    session_cancel(m->s, no_more_reasons, m->c);
+    int reasons = session_predict(m->s, &q, &a, &with, e);
+    session_cancel(m->s, cds_stop, m->c);
+    if (reasons == OK) r = with;
+    if (reasons < 0 && (reasons != E_CANCELLED || call_left(m->c))) rc = reasons; /* late: the card goes without them */
   }
   if (rc == OK && k.level >= 0) {
     k.probability = r.probability, k.lo = r.lo, k.hi = r.hi;

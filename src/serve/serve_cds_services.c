@@ -66,6 +66,7 @@ static int take_rule(struct cds *d, struct json j, struct cds_rule *r, struct er
   if (json_kind(json_get(j, "reasons")) != JSON_NONE && (!json_i64(json_get(j, "reasons"), &reasons) || reasons < 0 || reasons > 20))
     return bad(e, "reasons", "expected 0 to 20");
   r->reasons = (int)reasons;
+  (void)json_bool(json_get(j, "thorough"), &r->thorough);
   return OK;
 }
 

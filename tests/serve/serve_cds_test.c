@@ -216,7 +216,8 @@ static void a_card_says_how_likely_how_sure_by_when_and_why(void **state) {
              uuid = json_str(json_get(card, "uuid"));
   assert_true(summary.n > 0 && summary.n < 140 && str_starts(summary, STR("Death within a year: ")) &&
               str_ends(summary, STR("% within 1 year")));
-  assert_true(memmem(detail.p, detail.n, "How sure", 8) && memmem(detail.p, detail.n, "| weighs most | when | odds |", 29));
+  assert_true(memmem(detail.p, detail.n, "How sure", 8) &&
+              memmem(detail.p, detail.n, "| weighs most among the latest | when | odds |", 46));
   assert_true(memmem(detail.p, detail.n, "Weigh it.", 9) && memmem(detail.p, detail.n, "latest entry", 12));
   assert_true(str_eqc(json_str(json_get(card, "indicator")), "info") && uuid.n == 36);
   assert_true(str_eqc(json_str(json_get(json_get(card, "source"), "label")), "Vitae"));
