@@ -17,11 +17,21 @@ static int on_piece(void *ctx, const struct lm_piece *p) {
   return 0;
 }
 
+/* A model without a chat template (a base model) gets the texts one after another. What is in them is plain text either way. */
+static int prompt(const struct lm *m, const struct lm_message *message, int n, struct subword_ids *ids, struct error *e) {
+  if (lm_chat(m)[0]) return lm_chat_tokens(m, message, n, ids, e);
+  for (int i = 0; i < n; i++) {
+    TRY(subword_encode(lm_vocabulary(m), message[i].content, i ? 0 : SUBWORD_EDGES, ids, e));
+    TRY(subword_encode(lm_vocabulary(m), i + 1 < n ? STR("\n\n") : STR("\nAnswer: "), 0, ids, e));
+  }
+  return OK;
+}
+
 static int say(void *ctx, const struct lm_message *message, int n, struct str schema, int most, struct buf *out, struct error *e) {
   struct lm *m = ctx;
   struct subword_ids ids = {0};
   struct lm_schema *form = NULL;
-  int id, rc = lm_chat_tokens(m, message, n, &ids, e);
+  int id, rc = prompt(m, message, n, &ids, e);
   if (rc == OK && schema.n) rc = lm_schema_new(schema.p, schema.n, &form, e);
   struct lm_request r = {.token = ids.id, .n = ids.n, .most = most, .logprobs = -1, .schema = form, .piece = on_piece, .ctx = out};
   if (rc == OK) rc = lm_submit(m, &r, &id, e);
