@@ -52,13 +52,13 @@ static void put_range(struct buf *b, const struct card *k) {
 
 static void horizon_words(const struct task *t, char out[64]) {
   char span[32];
-  int64_t h = task_horizon(t);
+  const int64_t h = task_horizon(t), year = 1461 * TIME_DAY / 4;
   if (h == INT64_MAX) {
     snprintf(out, 64, "until the end of this record");
     return;
   }
-  if (h >= TIME_YEAR && h % TIME_YEAR < TIME_DAY)
-    snprintf(span, sizeof span, "%lld year%s", (long long)(h / TIME_YEAR), h / TIME_YEAR == 1 ? "" : "s");
+  if (h >= year && h % year < TIME_DAY)
+    snprintf(span, sizeof span, "%lld year%s", (long long)(h / year), h / year == 1 ? "" : "s");
   else if (h >= 2 * TIME_DAY)
     snprintf(span, sizeof span, "%lld days", (long long)((h + TIME_DAY / 2) / TIME_DAY));
   else
