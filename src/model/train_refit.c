@@ -10,7 +10,7 @@ struct refit {
   const struct refit_options *o;
   struct model *m;
   struct pool *pool;
-  const struct labelled *l;
+  struct labelled l;
   const struct feature_set *features;
   float *x; /* (n, columns) */
 };
@@ -35,8 +35,8 @@ static int both_splits(const struct refit *r, const struct task *task, struct ar
 static void rows_run(void *ctx, int worker, int workers) {
   struct refit *r = ctx;
   uint32_t columns = feature_count(r->features);
-  for (uint32_t i = (uint32_t)worker; i < r->l->n; i += (uint32_t)workers) {
-    const struct task_example *x = &r->l->at[i];
+  for (uint32_t i = (uint32_t)worker; i < r->l.n; i += (uint32_t)workers) {
+    const struct task_example *x = &r->l.at[i];
     struct timeline_view v = timeline_view(r->o->store, x->subject_index);
     feature_row(r->features, r->o->store, &v, x->events, x->time, r->x + (size_t)i * columns);
   }
@@ -44,7 +44,7 @@ static void rows_run(void *ctx, int worker, int workers) {
 
 /* On a share of the rows, as the first fit did. */
 static int fit_linear(struct refit *r, struct model_task *t, const uint8_t *is_count, struct arena *a, struct error *e) {
-  const struct labelled *l = r->l;
+  const struct labelled *l = &r->l;
   uint32_t columns = t->columns, n = 0;
   uint8_t *stays = arena_alloc(a, l->n + 1u, 1);
   if (!stays) return error_set(e, E_NOMEM, "no memory for a task's features");
@@ -64,21 +64,21 @@ static int fit_linear(struct refit *r, struct model_task *t, const uint8_t *is_c
 }
 
 static int fit_again(struct refit *r, struct model_task *t, const struct task *task, struct arena *a, struct error *e) {
-  struct labelled l;
+  struct labelled *l = &r->l;
   uint32_t columns = t->columns;
-  TRY(both_splits(r, task, a, &l, e));
+  TRY(both_splits(r, task, a, l, e));
   TRY(feature_set_bind(t->features, r->o->store, e));
-  uint8_t *stays = arena_alloc(a, l.n + 1u, 1), *is_count = arena_alloc(a, columns + 1u, 1);
+  uint8_t *stays = arena_alloc(a, l->n + 1u, 1), *is_count = arena_alloc(a, columns + 1u, 1);
   if (!stays || !is_count) return error_set(e, E_NOMEM, "no memory for a task's features");
-  if (thin_out(&l, (uint32_t)(TREES_CELLS / columns), r->o->seed, stays) < l.n) keep_those(&l, stays);
+  if (thin_out(l, (uint32_t)(TREES_CELLS / columns), r->o->seed, stays) < l->n) keep_those(l, stays);
   for (uint32_t j = 0; j < columns; j++) TRY(is_a_count(t->features, j, &is_count[j], e));
-  r->x = arena_array(a, float, (size_t)l.n *columns + 1);
+  r->x = arena_array(a, float, (size_t)l->n *columns + 1);
   if (!r->x) return error_set(e, E_NOMEM, "no memory for a task's features");
-  r->l = &l, r->features = t->features;
+  r->features = t->features;
   pool_run(r->pool, rows_run, r);
   TRY(fit_linear(r, t, is_count, a, e));
   if (!t->trees) return OK;
-  struct trees_data d = {.x = r->x, .y = l.y, .time = l.time, .n = l.n, .columns = columns, .rounds = (int)t->trees->rounds};
+  struct trees_data d = {.x = r->x, .y = l->y, .time = l->time, .n = l->n, .columns = columns, .rounds = (int)t->trees->rounds};
   struct trees *again;
   TRY(trees_fit(&d, r->o->seed, r->pool, &again, NULL, e));
   trees_free(t->trees);

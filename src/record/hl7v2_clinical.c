@@ -289,7 +289,10 @@ static int ordered(struct hl7v2 *h) {
   TRY(rc);
   if (!rc) return hl7v2_reject(h, 2, "no code", 101);
   struct str start = hl7v2_part(&h->m, h->at->field[1], 4, 1);
-  if (!start.n || !hl7v2_time(start, &when)) when = h->takes_back ? (struct record_time){.us = TIME_STATIC} : h->when;
+  if (!start.n || !hl7v2_time(start, &when)) {
+    when = h->when;
+    if (h->takes_back) when.us = TIME_STATIC;
+  }
   if (when.us == TIME_STATIC) return h->takes_back ? hl7v2_drop(h, 2) : hl7v2_reject(h, 1, "no time", 101);
   if (h->takes_back) hl7v2_found(h->o->cancelled, HL7V2_UNDO_ORDER, h->order);
   return happened(h, &c, when, 2);

@@ -235,7 +235,7 @@ static void who_guesses_waits(void **state) {
   assert_true(has_model(&r, "vitae"));
   strcpy(wrong, key[ROLE_DEVELOPER]);
   wrong[41] = wrong[41] == 'A' ? 'B' : 'A'; /* keys are random: whatever stands at 40, it is another's */
-  for (int i = 0; i < 8; i++) { /* the same wrong key again is no new guess, and costs no Argon2 */
+  for (int i = 0; i < 8; i++) {             /* the same wrong key again is no new guess, and costs no Argon2 */
     wrong[40] = 'A';
     struct reply a = ask_port(r.developer, "GET", "/v1/models", wrong, NULL, "");
     assert_int_equal(a.status, 401);
