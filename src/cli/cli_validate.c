@@ -48,7 +48,10 @@ struct job {
 static const char *cell(struct arena *a, const struct interval *v) {
   char *out = arena_alloc(a, 48, 1);
   if (!out || isnan(v->at)) return "n/a";
-  snprintf(out, 48, "%.3f [%.3f, %.3f]", v->at, v->lo, v->hi);
+  if (isnan(v->lo)) /* too few cases for an interval */
+    snprintf(out, 48, "%.3f", v->at);
+  else
+    snprintf(out, 48, "%.3f [%.3f, %.3f]", v->at, v->lo, v->hi);
   return out;
 }
 
@@ -111,6 +114,13 @@ static void object(struct json_out *o, const struct validation *v, const char *d
   json_out_end(o);
 }
 
+static void score_line(const char *task, const struct validation_score *s) {
+  printf("%s: %s %.4f [%.4f, %.4f]; xgboost %.4f; difference %+.4f [%+.4f, %+.4f]", task, s->name, s->model.at, s->model.lo, s->model.hi,
+         s->baseline.at, s->difference.at, s->difference.lo, s->difference.hi);
+  if (!isnan(s->threshold[0])) printf("; threshold %.4f, from tuning patients", s->threshold[0]);
+  printf("\n");
+}
+
 static int one(struct cli *c, struct job *j, const char *name, struct error *e) {
   struct task *task;
   struct arena a;
@@ -143,10 +153,7 @@ static int one(struct cli *c, struct job *j, const char *name, struct error *e) 
   if (!c->json) {
     struct buf reasons = {0};
     bool passes = validate_gate(&v, &reasons);
-    for (int i = 0; i < v.n_scores; i++)
-      printf("%s: %s %.4f [%.4f, %.4f]; xgboost %.4f; difference %+.4f [%+.4f, %+.4f]; threshold %.4f, from tuning patients\n", v.task,
-             v.score[i].name, v.score[i].model.at, v.score[i].model.lo, v.score[i].model.hi, v.score[i].baseline.at,
-             v.score[i].difference.at, v.score[i].difference.lo, v.score[i].difference.hi, v.score[i].threshold[0]);
+    for (int i = 0; i < v.n_scores; i++) score_line(v.task, &v.score[i]);
     if (v.compared.against[0])
       printf("%s: against %.12s: AUROC %+.4f [%+.4f, %+.4f], DeLong p %.3g; Brier %+.4f [%+.4f, %+.4f]\n", v.task, v.compared.against,
              v.compared.auroc.at, v.compared.auroc.lo, v.compared.auroc.hi, v.compared.delong_p, v.compared.brier.at, v.compared.brier.lo,
