@@ -135,8 +135,8 @@ static int run_about(struct cli *c, struct error *e) {
   const char *duck = duck_available(&none) == OK ? "found" : "not found: Parquet is off (MEDS can be read as CSV); see docs/operations.md";
   if (!c->json) {
     printf("vitae %s (%s)\n", VITAE_VERSION, cli_commit());
-    printf("kernels   %s\nthreads   %d\nGPU       %s\nParquet   DuckDB library %s\ndata      %s\n", kernel_describe(), thread_cores(),
-           has_gpu ? kernel_plugin_device() : no_gpu.message, duck, file_data_dir());
+    printf("kernels   %s\nthreads   %d\nGPU       %s%s\nParquet   DuckDB library %s\ndata      %s\n", kernel_describe(), thread_cores(),
+           has_gpu ? "" : "none: ", has_gpu ? kernel_plugin_device() : no_gpu.message, duck, file_data_dir());
     return OK;
   }
   struct buf b = {0};

@@ -134,9 +134,9 @@ completion_is_a_right_script() {
 
 about_names_what_is_there_and_what_is_not() {
   run "$vitae" about; status_is 0; for w in vitae kernels threads GPU Parquet data; do out_has "$w"; done
-  run "$vitae" about --json; status_is 0; is_json; json_is "sorted(j)" "['commit', 'kernels', 'parquet', 'threads', 'version']"
+  run "$vitae" about --json; status_is 0; is_json; json_is "sorted(j)" "['commit', 'gpu', 'kernels', 'parquet', 'threads', 'version']"
   cp "$vitae" "$work/alone"
-  run env VITAE_DUCKDB="$work/none.so" "$work/alone" about; status_is 0; out_has "Parquet is off"; out_has "GPU       none used"
+  run env VITAE_DUCKDB="$work/none.so" "$work/alone" about; status_is 0; out_has "Parquet is off"; out_has "GPU       none: computing on a GPU needs vitae-cuda.so"
 }
 
 json_keeps_the_rest_off_standard_output() {
