@@ -129,6 +129,7 @@ struct server {
   struct voices *voices;
   struct counters n;
   atomic_bool ready, draining;
+  struct buf openapi[2]; /* of the hospital's plane, the developers': written once */
   double started;
   uint64_t splits[3], subjects, request_seed;
   atomic_uint_fast64_t requests;

@@ -42,6 +42,10 @@ static void on_hangup(int sig) { (void)sig, serve_reload(); }
 static int open_parts(struct server *s, struct error *e) {
   char dir[4096];
   TRY(random_secret(&s->request_seed, sizeof s->request_seed, e));
+  for (int i = 0; i < 2; i++) {
+    openapi_text(i ? PLANE_DEVELOPER : PLANE_HOSPITAL, &s->openapi[i]);
+    TRY(buf_check(&s->openapi[i], e));
+  }
   TRY(fleet_open(&s->o, &s->fleet, e));
   struct served *live = fleet_live(s->fleet);
   int rc = site_path(engine_site(served_engine(live)), dir, "timelines", NULL);
@@ -76,6 +80,7 @@ static void close_parts(struct server *s) {
   ehr_close(s->ehr);
   if (s->store) timeline_close(s->store);
   fleet_close(s->fleet);
+  for (int i = 0; i < 2; i++) buf_release(&s->openapi[i]);
 }
 
 struct crew {
