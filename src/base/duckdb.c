@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/progress.h"
@@ -144,12 +143,7 @@ static bool load_beside_program(void) {
   static const char *const places[] = {"duckdb/libduckdb.so", "../duckdb/libduckdb.so", "../../duckdb/libduckdb.so",
                                        "../../../duckdb/libduckdb.so", "../lib/vitae/libduckdb.so"};
   char self[4096];
-  ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-  if (n <= 0) return false;
-  self[n] = 0;
-  char *slash = strrchr(self, '/');
-  if (!slash) return false;
-  *slash = 0;
+  if (!file_program_dir(self, sizeof self)) return false;
   for (size_t i = 0; i < sizeof places / sizeof *places; i++)
     if (try_at(self, places[i])) return true;
   return false;

@@ -393,6 +393,15 @@ static bool holds_data(const char *dir) {
   return file_is_dir(path);
 }
 
+bool file_program_dir(char *out, size_t n) {
+  ssize_t got = readlink("/proc/self/exe", out, n - 1);
+  if (got <= 0) return false;
+  out[got] = 0;
+  char *slash = strrchr(out, '/');
+  if (slash) *slash = 0;
+  return slash != NULL;
+}
+
 static void data_dir_find(void) {
   static const char *const near[] = {".", "..", "../..", "../../..", "../share/vitae"}; /* tests lie deeper than the program */
   char self[PATH_MAX], dir[PATH_MAX + 32];
@@ -401,11 +410,7 @@ static void data_dir_find(void) {
     strcpy(data_dir, named);
     return;
   }
-  ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-  if (n <= 0) return;
-  self[n] = 0;
-  char *slash = strrchr(self, '/');
-  if (slash) *slash = 0;
+  if (!file_program_dir(self, sizeof self)) return;
   for (size_t i = 0; i < sizeof near / sizeof *near; i++) {
     snprintf(dir, sizeof dir, "%s/%s", self, near[i]);
     if (holds_data(dir) && realpath(dir, data_dir)) return;

@@ -79,6 +79,7 @@ int file_sync_dir(const char *dir, struct error *e) MUST_CHECK;
 /* An exclusive advisory lock (flock) on path, made if absent; E_BUSY if another process holds it. Freed at exit too. */
 int file_lock(const char *path, int *fd, struct error *e) MUST_CHECK;
 void file_unlock(int fd);
+bool file_program_dir(char *out, size_t n); /* where the running program lies, without the last slash; false: not known */
 /* Directory of the running program's data (mapping/, tasks/, policy/): beside the binary's build tree or PREFIX/share/vitae. */
 const char *file_data_dir(void);
 #endif

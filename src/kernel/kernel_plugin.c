@@ -2,8 +2,6 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/file.h"
@@ -14,10 +12,9 @@ static const struct kernel_plugin *plugin; /* one device a process: opened at st
 static void *find_library(void) {
   static const char *const places[] = {"vitae-cuda.so", "../lib/vitae/vitae-cuda.so"};
   char self[4096], path[8300];
-  ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-  while (n > 0 && self[n - 1] != '/') n--;
-  for (size_t i = 0; n > 0 && i < sizeof places / sizeof *places; i++) {
-    snprintf(path, sizeof path, "%.*s%s", (int)n, self, places[i]);
+  if (!file_program_dir(self, sizeof self)) return NULL;
+  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    snprintf(path, sizeof path, "%s/%s", self, places[i]);
     void *library = file_exists(path) ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
     if (library) return library;
   }

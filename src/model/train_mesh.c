@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/file.h"
@@ -22,11 +21,9 @@ struct train_mesh {
 static void *find_library(void) {
   static const char *const places[] = {"vitae-mpi.so", "../lib/vitae/vitae-mpi.so"};
   char self[4096], path[8300];
-  ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-  if (n <= 0) return NULL;
-  while (n > 0 && self[n - 1] != '/') n--;
+  if (!file_program_dir(self, sizeof self)) return NULL;
   for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-    snprintf(path, sizeof path, "%.*s%s", (int)n, self, places[i]);
+    snprintf(path, sizeof path, "%s/%s", self, places[i]);
     void *library =
         file_exists(path) ? dlopen(path, RTLD_NOW | RTLD_GLOBAL) : NULL; /* MPI opens components of its own that look for its names */
     if (library) return library;
