@@ -106,13 +106,17 @@ static enum outcome one_page(struct errand *r, struct json_parser *jp, bool *nex
   const struct cds_gather *g = r->g;
   struct fetch_answer *a = &r->page[r->pages];
   struct json root;
-  int left = (int)((g->until - time_monotonic()) * 1e3);
+  double left = g->until - time_monotonic();
   *next = false;
-  if (left < 1) return FETCH_LATE;
+  if (left < 1e-3) return FETCH_LATE;
   int rc =
       fetch(ehr_fetcher(g->server->ehr),
             &(struct fetch_request){
-                .url = {r->url.p, r->url.n}, .bearer = g->token, .accept = "application/fhir+json", .timeout_ms = left, .most = PAGE_BYTES},
+                .url = {r->url.p, r->url.n},
+                .bearer = g->token,
+                .accept = "application/fhir+json",
+                .timeout_ms = (int)(left * 1e3) + 1, /* up, so that who times out is late by our own clock too */
+                .most = PAGE_BYTES},
             a, NULL);
   atomic_fetch_add(&g->server->n.cds_fetches, 1);
   if (rc < 0) return time_monotonic() >= g->until ? FETCH_LATE : FETCH_REFUSED;
