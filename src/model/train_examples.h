@@ -6,8 +6,8 @@
 #include "timeline/timeline.h"
 #include "token/token.h"
 
-#define LINEAR_CELLS 16e6 /* features of the examples that the linear part learns from: more examples where they have few features */
-#define TREES_CELLS 64e6
+/* Features of the examples that the linear part, and the trees, learn from: more examples where they have few features. Only tests change them. */
+extern double train_linear_cells, train_trees_cells;
 
 struct labelled {
   struct task_example *at;
@@ -20,7 +20,9 @@ struct labelled {
 /* In the order of the store; without the censored unless the task is one of times. */
 int label_split(const struct timeline *store, const struct task *task, enum split split, struct arena *a, struct labelled *out,
                 struct error *e) MUST_CHECK;
-uint32_t thin_out(const struct labelled *l, uint32_t most, uint64_t seed, uint8_t *stays);
+/* Too many to keep: all cases stay, of the others a share that the seed decides. Returns how many stay; stays[i] says who. Where answers are yes
+ * or no, *offset is what a logit learned from those who stay lacks to one of everybody: log(share of the others that stays), else 0. */
+uint32_t thin_out(const struct labelled *l, uint32_t most, uint64_t seed, uint8_t *stays, double *offset);
 void keep_those(struct labelled *l, const uint8_t *stays);
 int is_a_count(const struct feature_set *f, uint32_t column, uint8_t *out, struct error *e) MUST_CHECK; /* by the column's name */
 #endif

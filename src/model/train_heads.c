@@ -11,6 +11,8 @@
 #define TUNING_POSITIONS 100000 /* enough for a loss to two digits */
 #define WIDE_CODES 400
 
+double train_linear_cells = 16e6, train_trees_cells = 64e6;
+
 /* ---- loss on the tuning split ---- */
 
 struct tuning_job {
@@ -108,11 +110,11 @@ int label_split(const struct timeline *store, const struct task *task, enum spli
   return OK;
 }
 
-/* Too many to keep: all cases stay, of the others a share that the seed decides. Returns how many stay; stays[i] says who. */
-uint32_t thin_out(const struct labelled *l, uint32_t most, uint64_t seed, uint8_t *stays) {
+uint32_t thin_out(const struct labelled *l, uint32_t most, uint64_t seed, uint8_t *stays, double *offset) {
   double share = l->n <= most || l->yes >= most ? 1 : (double)(most - l->yes) / (l->n - l->yes);
   uint32_t n = 0;
   for (uint32_t i = 0; i < l->n; i++) n += stays[i] = l->y[i] || (double)(hash64_u64(seed ^ i) >> 11) * 0x1p-53 < share;
+  *offset = l->time || n == l->yes || n == l->n ? 0 : log((double)(n - l->yes) / (l->n - l->yes));
   return n;
 }
 
@@ -187,13 +189,16 @@ struct share {
   float *x, *time;
   uint8_t *y, *fold;
   double *linear, *trees;
+  double offset; /* from its logits to those of all the examples it was taken from */
   uint32_t n;
 };
 
 static int take_share(const struct labelled *l, const float *x, const uint8_t *fold, uint32_t columns, uint64_t seed, struct arena *a,
                       struct share *s, uint8_t *stays, struct error *e) {
-  uint32_t n = thin_out(l, (uint32_t)(LINEAR_CELLS / columns), seed ^ 0x6c696e, stays);
+  double offset;
+  uint32_t n = thin_out(l, (uint32_t)(train_linear_cells / columns), seed ^ 0x6c696e, stays, &offset);
   *s = (struct share){.x = arena_array(a, float, (size_t)n *columns + 1), .y = arena_alloc(a, n + 1, 1), .fold = arena_alloc(a, n + 1, 1)};
+  s->offset = offset;
   s->linear = arena_array(a, double, (size_t)n + 1);
   s->trees = arena_array(a, double, (size_t)n + 1);
   s->time = l->time ? arena_array(a, float, (size_t)n + 1) : NULL;
@@ -208,9 +213,10 @@ static int take_share(const struct labelled *l, const float *x, const uint8_t *f
   return OK;
 }
 
-/* Linear part and trees, each with answers for persons that it had not seen; their weights are fitted on those. */
+/* Linear part and trees, each with answers for persons that it had not seen; their weights are fitted on those. `offset`: from logits of l
+ * to those of all training examples; every logit that is kept speaks of these. */
 static int fit_table(struct train_run *r, struct model_task *t, const struct labelled *l, const float *x, const uint8_t *fold,
-                     const uint8_t *is_count, struct arena *a, struct error *e) {
+                     const uint8_t *is_count, double offset, struct arena *a, struct error *e) {
   uint32_t columns = feature_count(t->features);
   struct share s;
   uint8_t *stays = arena_alloc(a, l->n + 1, 1);
@@ -220,12 +226,15 @@ static int fit_table(struct train_run *r, struct model_task *t, const struct lab
   struct wide_data d = {
       .x = s.x, .y = s.y, .is_count = is_count, .fold = s.fold, .time = s.time, .n = s.n, .columns = columns, .oof = s.linear};
   TRY(wide_fit(t, r->m->kernel, &d, r->pool, e));
+  t->wide_bias += s.offset + offset;
   struct trees_data td = {.x = x, .y = l->y, .fold = fold, .time = l->time, .n = l->n, .columns = columns, .folds = WIDE_FOLDS};
   TRY(trees_fit(&td, r->o.seed, r->pool, &t->trees, oof, e));
   if (!t->trees) return OK;
+  t->trees->bias += offset;
   for (uint32_t i = 0, k = 0; i < l->n; i++)
-    if (stays[i]) s.trees[k++] = oof[i];
+    if (stays[i]) s.linear[k] += s.offset + offset, s.trees[k++] = oof[i] + offset;
   table_fit(t, s.linear, s.trees, s.y, s.time, s.n);
+  t->table_bias += s.offset + offset; /* it was fitted on the share */
   return OK;
 }
 
@@ -235,13 +244,14 @@ static int fit_wide(struct train_run *r, struct model_task *t, struct labelled *
   uint32_t columns = feature_count(t->features);
   uint8_t *is_count = arena_alloc(a, columns + 1, 1), *stays = arena_alloc(a, train->n + 1, 1);
   if (!is_count || !stays) return error_set(e, E_NOMEM, "no memory for a task's features");
-  if (thin_out(train, (uint32_t)(TREES_CELLS / columns), r->o.seed, stays) < train->n) keep_those(train, stays);
+  double offset;
+  if (thin_out(train, (uint32_t)(train_trees_cells / columns), r->o.seed, stays, &offset) < train->n) keep_those(train, stays);
   uint8_t *fold = arena_alloc(a, train->n + 1, 1);
   float *x = feature_rows(r, train, t->features, a, e);
   if (!fold || !x) return error_set(e, E_NOMEM, "no memory for a task's features");
   for (uint32_t j = 0; j < columns; j++) TRY(is_a_count(t->features, j, &is_count[j], e));
   for (uint32_t i = 0; i < train->n; i++) fold[i] = (uint8_t)(hash64_u64(r->o.seed ^ hash64_u64(train->at[i].subject_index)) % WIDE_FOLDS);
-  return fit_table(r, t, train, x, fold, is_count, a, e);
+  return fit_table(r, t, train, x, fold, is_count, offset, a, e);
 }
 
 static int fit_blend(struct train_run *r, struct model_task *t, struct labelled *tuning, struct arena *a, struct error *e) {

@@ -42,13 +42,14 @@ static void rows_run(void *ctx, int worker, int workers) {
   }
 }
 
-/* On a share of the rows, as the first fit did. */
-static int fit_linear(struct refit *r, struct model_task *t, const uint8_t *is_count, struct arena *a, struct error *e) {
+/* On a share of the rows, as the first fit did. `offset`: from logits of r->l to those of everybody (train_examples.h). */
+static int fit_linear(struct refit *r, struct model_task *t, const uint8_t *is_count, double offset, struct arena *a, struct error *e) {
   const struct labelled *l = &r->l;
   uint32_t columns = t->columns, n = 0;
   uint8_t *stays = arena_alloc(a, l->n + 1u, 1);
   if (!stays) return error_set(e, E_NOMEM, "no memory for a task's features");
-  uint32_t keep = thin_out(l, (uint32_t)(LINEAR_CELLS / columns), r->o->seed ^ 0x6c696e, stays);
+  double of_share;
+  uint32_t keep = thin_out(l, (uint32_t)(train_linear_cells / columns), r->o->seed ^ 0x6c696e, stays, &of_share);
   float *x = arena_array(a, float, (size_t)keep *columns + 1), *time = l->time ? arena_array(a, float, (size_t)keep + 1) : NULL;
   uint8_t *y = arena_alloc(a, keep + 1u, 1), *fold = arena_alloc(a, keep + 1u, 1);
   if (!x || !y || !fold || (l->time && !time)) return error_set(e, E_NOMEM, "no memory for a task's features");
@@ -60,7 +61,9 @@ static int fit_linear(struct refit *r, struct model_task *t, const uint8_t *is_c
     y[n++] = l->y[i];
   }
   struct wide_data d = {.x = x, .y = y, .is_count = is_count, .fold = fold, .time = time, .n = n, .columns = columns, .l2 = t->l2};
-  return wide_fit(t, r->m->kernel, &d, r->pool, e);
+  TRY(wide_fit(t, r->m->kernel, &d, r->pool, e));
+  t->wide_bias += of_share + offset;
+  return OK;
 }
 
 static int fit_again(struct refit *r, struct model_task *t, const struct task *task, struct arena *a, struct error *e) {
@@ -70,19 +73,22 @@ static int fit_again(struct refit *r, struct model_task *t, const struct task *t
   TRY(feature_set_bind(t->features, r->o->store, e));
   uint8_t *stays = arena_alloc(a, l->n + 1u, 1), *is_count = arena_alloc(a, columns + 1u, 1);
   if (!stays || !is_count) return error_set(e, E_NOMEM, "no memory for a task's features");
-  if (thin_out(l, (uint32_t)(TREES_CELLS / columns), r->o->seed, stays) < l->n) keep_those(l, stays);
+  double offset;
+  if (thin_out(l, (uint32_t)(train_trees_cells / columns), r->o->seed, stays, &offset) < l->n) keep_those(l, stays);
   for (uint32_t j = 0; j < columns; j++) TRY(is_a_count(t->features, j, &is_count[j], e));
   r->x = arena_array(a, float, (size_t)l->n *columns + 1);
   if (!r->x) return error_set(e, E_NOMEM, "no memory for a task's features");
   r->features = t->features;
   pool_run(r->pool, rows_run, r);
-  TRY(fit_linear(r, t, is_count, a, e));
+  TRY(fit_linear(r, t, is_count, offset, a, e));
   if (!t->trees) return OK;
   struct trees_data d = {.x = r->x, .y = l->y, .time = l->time, .n = l->n, .columns = columns, .rounds = (int)t->trees->rounds};
   struct trees *again;
   TRY(trees_fit(&d, r->o->seed, r->pool, &again, NULL, e));
+  if (!again) return OK; /* the share held too few: those of the first fit stay */
   trees_free(t->trees);
   t->trees = again;
+  t->trees->bias += offset;
   return OK;
 }
 

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "model/train_internal.h"
 #include "model/task_wide.h"
+#include "model/train_examples.h"
 #include "train_fixture.h"
 
 static struct trained x;
@@ -193,6 +194,59 @@ static void test_refit(void **state) {
   model_free(after);
 }
 
+/* How likely the table finds the training and tuning examples, on the mean, against how many of them it was. */
+static double table_excess(const struct trained *of, const struct model_task *t) {
+  struct arena a;
+  double excess = 0;
+  uint32_t n = 0;
+  arena_init(&a, 0, 0);
+  OKAY(feature_set_bind(t->features, of->store, e));
+  float *row = arena_array(&a, float, t->columns + 1u);
+  for (int split = 0; split < 2; split++) {
+    struct labelled l;
+    OKAY(label_split(of->store, of->task, split ? SPLIT_TUNING : SPLIT_TRAIN, &a, &l, e));
+    for (uint32_t i = 0; i < l.n; i++, n++) {
+      struct timeline_view v = timeline_view(of->store, l.at[i].subject_index);
+      feature_row(t->features, of->store, &v, l.at[i].events, l.at[i].time, row);
+      excess += 1 / (1 + exp(-table_logit(t, row))) - l.y[i];
+    }
+  }
+  arena_free(&a);
+  return excess / n;
+}
+
+/* Where controls are too many to keep, those that stay are fewer than they are among people; no probability may show it. */
+static void test_thinned_controls_keep_the_rate(void **state) {
+  (void)state;
+  struct trained many;
+  struct train_options o;
+  struct train_result r;
+  struct model *m;
+  char dir[128];
+  double linear = train_linear_cells, trees = train_trees_cells;
+  trained_open(&many, 600);
+  const struct task *of_many[1] = {many.task};
+  small_options(&o, &many, of_many);
+  snprintf(dir, sizeof dir, "%s/thinned", many.root);
+  o.dir = dir, o.epochs = 0.2;
+  for (int step = 0; step < 3; step++) { /* all of them; a share; the share of the refit */
+    struct refit_options again = {.dir = dir, .store = many.store, .tasks = of_many, .n_tasks = 1, .threads = 2, .seed = 1};
+    if (step < 2)
+      OKAY(model_train(&o, many.store, &r, e));
+    else
+      OKAY(model_refit(&again, e));
+    OKAY(model_load(dir, &m, e));
+    const struct model_task *t = model_task_find(m, "death");
+    assert_non_null(t->trees);
+    double excess = table_excess(&many, t), cells = (double)t->columns * (double)t->yes;
+    if (!(fabs(excess) < 0.015)) fail_msg("step %d: the table is %+.3f off", step, excess);
+    train_trees_cells = 2.1 * cells, train_linear_cells = 1.6 * cells;
+    model_free(m);
+  }
+  train_linear_cells = linear, train_trees_cells = trees;
+  trained_close(&many);
+}
+
 static int64_t stop_at = -1;
 static void stop_run(struct train_run *r) {
   if (r->step == stop_at) cancel_set(1);
@@ -361,6 +415,7 @@ int main(void) {
                                      cmocka_unit_test(test_accumulation),
                                      cmocka_unit_test(test_learns),
                                      cmocka_unit_test(test_refit),
+                                     cmocka_unit_test(test_thinned_controls_keep_the_rate),
                                      cmocka_unit_test(test_resume_same_bits),
                                      cmocka_unit_test(test_seconds_decide_length),
                                      cmocka_unit_test(test_fine_tune),
