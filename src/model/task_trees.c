@@ -13,7 +13,7 @@
 
 #define SEEDS 4
 #define FOLD_SEEDS 2
-#define MANY 20000 /* rows from which on steps are larger and seeds fewer: the gain of small ones shrinks, their cost grows */
+#define MANY 20000 /* rows from which on steps are larger: the gain of small ones shrinks, their cost grows */
 #define STEP 25    /* rounds between two looks at the held-out folds */
 #define LOOKS 64
 #define FOLDS_MAX 16
@@ -246,7 +246,7 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   memset(j, 0, sizeof *j);
   j->d = d, j->seed = seed, j->s = settings(d);
   j->rounds = d->rounds;
-  j->seeds = d->rounds && d->n <= MANY ? SEEDS : FOLD_SEEDS; /* the first fit only serves to weigh it */
+  j->seeds = d->rounds ? SEEDS : FOLD_SEEDS; /* the first fit only serves to weigh it */
   j->bias = d->time ? 0 : log((double)yes / (d->n - yes));
   j->seen = mem_alloc(((size_t)(d->rounds ? 0 : LOOKS) * d->n + 1) * sizeof *j->seen);
   j->all = mem_alloc(((size_t)d->n + 1) * sizeof *j->all);
