@@ -109,15 +109,13 @@ static enum outcome one_page(struct errand *r, struct json_parser *jp, bool *nex
   double left = g->until - time_monotonic();
   *next = false;
   if (left < 1e-3) return FETCH_LATE;
-  int rc =
-      fetch(ehr_fetcher(g->server->ehr),
-            &(struct fetch_request){
-                .url = {r->url.p, r->url.n},
-                .bearer = g->token,
-                .accept = "application/fhir+json",
-                .timeout_ms = (int)(left * 1e3) + 1, /* up, so that who times out is late by our own clock too */
-                .most = PAGE_BYTES},
-            a, NULL);
+  int rc = fetch(ehr_fetcher(g->server->ehr),
+                 &(struct fetch_request){.url = {r->url.p, r->url.n},
+                                         .bearer = g->token,
+                                         .accept = "application/fhir+json",
+                                         .timeout_ms = (int)(left * 1e3) + 1, /* up, so that who times out is late by our own clock too */
+                                         .most = PAGE_BYTES},
+                 a, NULL);
   atomic_fetch_add(&g->server->n.cds_fetches, 1);
   if (rc < 0) return time_monotonic() >= g->until ? FETCH_LATE : FETCH_REFUSED;
   if (a->status != 200 || json_parse(jp, a->body.p, a->body.n, a->body.cap, &root, NULL) < 0 || json_kind(root) != JSON_OBJECT ||
