@@ -89,9 +89,9 @@ fuzz: packages-test ## every fuzz target for FUZZ_SECONDS (30)
 	@$(MAKE) --no-print-directory -j$$(nproc) CC=clang-14 CXX=clang++-14 BUILD=$(BUILD)-fuzz SAN=address OPT=-O1 CFLAGS='-fsanitize=fuzzer-no-link' $(foreach f,$(FUZZERS),$(BUILD)-fuzz/$(notdir $(basename $(f))))
 	@scripts/run-fuzz $(BUILD)-fuzz $(FUZZ_SECONDS) $(notdir $(basename $(FUZZERS)))
 FUZZ_LIBS := $(foreach m,$(filter-out cli,$(MODULES)),$(call lib,$(m)))
-$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIBS)
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIBS) $(wildcard tests/fuzz/*.h)
 	$(say) FUZZ $<
-	$(Q)$(CC) $(CFLAGS_) -Itests -Wno-missing-prototypes -Wno-unused-but-set-variable -fsanitize=fuzzer $(LDFLAGS_) $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(PKG_L) -o $@
+	$(Q)$(CC) $(CFLAGS_) -Itests -Wno-missing-prototypes -Wno-unused-but-set-variable -fsanitize=fuzzer $(LDFLAGS_) $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group -lcmocka $(PKG_L) -o $@
 
 # The shipped tagger, learned again from its recipe: the same bytes as policy/text-en.tagger
 tagger: $(BUILD)/vitae ## learn policy/text-en.tagger again from its recipe

@@ -2,30 +2,21 @@
  * gives up the rights to everything but memory, and leaves its answer in shared memory. */
 #include <errno.h>
 #include <fcntl.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "deid/dicom_decode.h"
 #include "deid/dicom_pixels.h"
 
-#ifdef __has_feature
-#define SANITIZED __has_feature(address_sanitizer)
-#elif defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
-
 #define INPUT_ROOM ((size_t)1 << 30)
 #define OUTPUT_ROOM ((size_t)2 << 30)
-enum { SECONDS = 120, READY = 'R', GOOD = 1, EMPTY = 2 };
+enum { SECONDS = 120, READY = 'R', NO_READER = 'N', NO_MEANS = 'C', LOOKED = 1, HOSTILE = 2, GOOD = 1 };
 
 struct desk { /* shared: the question, the answer, and room for both images */
   struct dicom_look look;
@@ -41,29 +32,6 @@ struct dicom_eye {
 };
 
 /* ---- the child of one image ---- */
-
-static bool confine(void) {
-  static const int calls[] = {SCMP_SYS(exit),          SCMP_SYS(exit_group),   SCMP_SYS(brk),
-                              SCMP_SYS(mmap),          SCMP_SYS(munmap),       SCMP_SYS(mremap),
-                              SCMP_SYS(madvise),       SCMP_SYS(mprotect),     SCMP_SYS(futex),
-                              SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(getpid),
-                              SCMP_SYS(gettid),        SCMP_SYS(sched_yield),  SCMP_SYS(rt_sigprocmask),
-                              SCMP_SYS(rt_sigreturn),  SCMP_SYS(sigaltstack),  SCMP_SYS(sched_getaffinity)};
-  struct rlimit seconds = {SECONDS, SECONDS}, memory = {(rlim_t)8 << 30, (rlim_t)8 << 30}, none = {0, 0};
-  alarm(SECONDS);
-  setrlimit(RLIMIT_CPU, &seconds);
-  setrlimit(RLIMIT_CORE, &none);
-  setrlimit(RLIMIT_FSIZE, &none);
-  if (!SANITIZED) setrlimit(RLIMIT_AS, &memory);
-  scmp_filter_ctx c = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-  if (!c) return false;
-  bool good = true;
-  for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) good = good && seccomp_rule_add(c, SCMP_ACT_ALLOW, calls[i], 0) == 0;
-  if (SANITIZED) good = good && seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(write), 0) == 0;
-  good = good && seccomp_load(c) == 0;
-  seccomp_release(c);
-  return good;
-}
 
 /* What the decoder says must agree with what the header said: shapes are the parent's. */
 static bool decoded_fits(struct desk *d) {
@@ -98,19 +66,22 @@ static void look_at(struct desk *d, struct dicom_reader *reader) {
 static void helper_serve(struct desk *desk, int wire) {
   dicom_decode_init();
   struct dicom_reader *reader = dicom_reader_new();
-  char word = reader ? READY : 'N';
-  if (send(wire, &word, 1, MSG_NOSIGNAL) != 1 || !reader) return;
+  char word = !reader ? NO_READER : confine_possible() ? READY : NO_MEANS;
+  if (send(wire, &word, 1, MSG_NOSIGNAL) != 1 || word != READY) return;
   while (recv(wire, &word, 1, 0) == 1) {
     int status = 0;
     pid_t child = fork();
     if (child == 0) {
+      struct confinement c = {.read_fd = -1, .write_fd = -1, .seconds = SECONDS, .memory = (size_t)8 << 30};
       close(wire);
-      if (confine()) look_at(desk, reader);
+      alarm(SECONDS);
+      if (confine(&c, NULL) == OK) look_at(desk, reader);
       _exit(desk->state == GOOD ? 0 : 1);
     }
     if (child > 0)
       while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
-    word = child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 1 : 0;
+    bool ended = child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    word = ended ? LOOKED : child > 0 && WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS ? HOSTILE : 0;
     if (send(wire, &word, 1, MSG_NOSIGNAL) != 1) return;
   }
 }
@@ -140,6 +111,8 @@ static int start(struct dicom_eye *eye, struct error *e) {
   eye->wire = wire[0];
   if (eye->helper < 0) return error_set(e, E_IO, "no process for the image reader: %s", strerror(errno));
   if (recv(eye->wire, &word, 1, 0) == 1 && word == READY) return OK;
+  if (word == NO_MEANS)
+    return error_set(e, E_UNAVAILABLE, "images are decoded by a confined process only, and this kernel confines none (seccomp)");
   return error_set(e, E_UNAVAILABLE, "text in images cannot be read here: Tesseract has no English data");
 }
 
@@ -214,6 +187,7 @@ int dicom_eye_look(struct dicom_eye *eye, struct dicom_look *look, struct error 
     stop(eye);
     return error_set(e, E_IO, "the image reader ended; it will be started again for the next file");
   }
-  if (word != 1) return error_set(e, E_INPUT, "the image cannot be decoded");
+  if (word == HOSTILE) return error_set(e, E_INPUT, "the image's decoder wanted what no decoder may: is the file hostile?");
+  if (word != LOOKED) return error_set(e, E_INPUT, "the image cannot be decoded");
   return answer(eye, look, e);
 }

@@ -5,47 +5,17 @@
 #include <htslib/hts.h>
 #include <htslib/hts_log.h>
 #include <htslib/vcf.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "record/vcf_bcf.h"
 
-#ifdef __has_feature
-#define SANITIZED __has_feature(address_sanitizer)
-#elif defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
-
 enum { GOOD = 0, NO_BCF = 1, NO_MEANS = 2, SECONDS = 3600 };
-
-/* The process it was forked from has other files open: it may write to its pipe and read its file, and nothing else. */
-static bool confine(int from, int to) {
-  static const int calls[] = {SCMP_SYS(exit),   SCMP_SYS(exit_group), SCMP_SYS(brk),         SCMP_SYS(mmap),   SCMP_SYS(munmap),
-                              SCMP_SYS(mremap), SCMP_SYS(madvise),    SCMP_SYS(futex),       SCMP_SYS(getpid), SCMP_SYS(rt_sigprocmask),
-                              SCMP_SYS(gettid), SCMP_SYS(close),      SCMP_SYS(sigaltstack), SCMP_SYS(fstat),  SCMP_SYS(rt_sigreturn),
-                              SCMP_SYS(lseek),  SCMP_SYS(newfstatat), SCMP_SYS(sched_yield)};
-  struct rlimit seconds = {SECONDS, SECONDS}, memory = {(rlim_t)4 << 30, (rlim_t)4 << 30}, none = {0, 0};
-  setrlimit(RLIMIT_CPU, &seconds);
-  setrlimit(RLIMIT_CORE, &none);
-  setrlimit(RLIMIT_FSIZE, &none);
-  if (!SANITIZED) setrlimit(RLIMIT_AS, &memory);
-  scmp_filter_ctx c = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-  if (!c) return false;
-  bool good = seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(read), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)from, 0)) == 0 &&
-              seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)to, 0)) == 0;
-  for (size_t i = 0; i < sizeof calls / sizeof *calls && good; i++) good = seccomp_rule_add(c, SCMP_ACT_ALLOW, calls[i], 0) == 0;
-  good = good && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && seccomp_load(c) == 0;
-  seccomp_release(c);
-  return good;
-}
 
 static bool put(int to, const char *p, size_t n) {
   while (n) {
@@ -95,7 +65,9 @@ int vcf_bcf_start(const char *path, int *text, pid_t *child, struct error *e) {
     signal(SIGINT, SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     close(pipes[0]);
-    _exit(confine(from, pipes[1]) ? work(from, pipes[1]) : NO_MEANS);
+    /* the process it was forked from has other files open: it may read its file and write to its pipe, and nothing else */
+    struct confinement c = {.read_fd = from, .write_fd = pipes[1], .seconds = SECONDS, .memory = (size_t)4 << 30};
+    _exit(confine(&c, NULL) < 0 ? NO_MEANS : work(from, pipes[1]));
   }
   close(from);
   close(pipes[1]);
@@ -113,6 +85,9 @@ int vcf_bcf_end(pid_t child, bool stop, struct error *e) {
   while (waitpid(child, &status, 0) < 0)
     if (errno != EINTR) return error_set(e, E_IO, "the reader of a BCF file is lost");
   if (stop || (WIFEXITED(status) && WEXITSTATUS(status) == GOOD)) return OK;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == NO_MEANS) return error_set(e, E_IO, "a BCF file cannot be read in a confined process");
+  if (WIFEXITED(status) && WEXITSTATUS(status) == NO_MEANS)
+    return error_set(e, E_UNAVAILABLE, "BCF files are read by a confined process only, and this kernel confines none (seccomp)");
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+    return error_set(e, E_INPUT, "its reader wanted what no reader may: is the file hostile?");
   return error_set(e, E_INPUT, "is no BCF file, or a malformed one");
 }

@@ -143,12 +143,23 @@ static mhd_result refuse(struct call *c, int status, const char *code, const cha
 
 struct framing {
   int lengths, encodings, hosts, types;
-  bool chunked, coded;
+  bool chunked, coded, odd;
 };
+
+/* RFC 9110 5.6.2. libmicrohttpd keeps "Transfer-Encoding " with its space as a name of its own; what stands in front of us may not. */
+static bool is_token(struct str s) {
+  for (size_t i = 0; i < s.n; i++) {
+    char c = s.p[i], l = c | 32;
+    if (!(c >= '0' && c <= '9') && !(l >= 'a' && l <= 'z') && (!c || !strchr("!#$%&'*+-.^_`|~", c))) return false;
+  }
+  return s.n > 0;
+}
+
 static mhd_result count_header(void *ctx, enum MHD_ValueKind kind, const char *name, const char *value) {
   struct framing *f = ctx;
   struct str n = str_c(name), v = str_trim(str_c(value ? value : ""));
   (void)kind;
+  f->odd = f->odd || !is_token(n);
   f->lengths += str_eq_nocase(n, STR("Content-Length"));
   f->hosts += str_eq_nocase(n, STR("Host"));
   f->types += str_eq_nocase(n, STR("Content-Type"));
@@ -169,6 +180,7 @@ static int door(struct call *c, const struct framing *f, bool post, const char *
   struct str length = call_header(c, "Content-Length");
   int64_t n = 0;
   *code = "input";
+  if (f->odd) return *message = "a header's name holds letters, digits and marks, and no space", 400;
   if (f->lengths + f->encodings > 1) return *message = "a request has one Content-Length or one Transfer-Encoding", 400;
   if (f->encodings && !f->chunked) return *message = "the only Transfer-Encoding taken is chunked", 400;
   if (f->hosts > 1) return *message = "a request has one Host", 400;
@@ -319,7 +331,7 @@ static mhd_result first_call(struct call *c, const char *path, const char *metho
   c->address = address_of(c->connection);
   take_client_id(c);
   if (!certificate_right(c)) return refuse(c, 403, "denied", "a client certificate of this server's authority is needed");
-  if (status == 400 && (f.lengths + f.encodings > 1 || found >= 0)) return refuse(c, status, code, message);
+  if (status == 400 && (f.odd || f.lengths + f.encodings > 1 || found >= 0)) return refuse(c, status, code, message);
   if ((c->plane == PLANE_DEVELOPER ? c->server->o.cors != NULL : c->server->ehr != NULL) && strcmp(method, "OPTIONS") == 0)
     return preflight(c, path);
   if (found == -2) return refuse(c, 405, "method", "this path does not take that method");

@@ -23,6 +23,7 @@ static void address(const char *url, size_t n) {
   if (!fetch_allowed(f, (struct str){url, n})) return;
   char text[4096];
   snprintf(text, sizeof text, "%.*s", (int)n, url);
+  text[strcspn(text, "?#")] = 0; /* dots in a query climb nowhere */
   for (size_t i = 0; text[i]; i++)
     if (text[i] >= 'A' && text[i] <= 'Z') text[i] = (char)(text[i] + 32);
   if (!strstr(text, "https://") || !strstr(text, "fhir.example.org") || !strstr(text, "/r4") || strstr(text, "/.."))

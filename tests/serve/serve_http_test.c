@@ -334,7 +334,11 @@ static void smuggling_is_refused(void **state) {
                          "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
                          "Transfer-Encoding: gzip\r\n",
                          "Content-Length: +4\r\n",
-                         "Content-Length: 4\r\nHost: b\r\n"};
+                         "Content-Length: 4\r\nHost: b\r\n",
+                         "Content-Length: 4\r\nTransfer-Encoding : chunked\r\n",
+                         "Content-Length: 4\r\nContent-Length : 40\r\n",
+                         "Content-Length: 4\r\nTransfer-Encoding\t: chunked\r\n",
+                         "Content-Length: 4\r\nTransfer\x0b-Encoding: chunked\r\n"};
   for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
     for (int way = 0; way < 4; way++) {
       struct buf b = {0};
