@@ -1,6 +1,9 @@
 /* The second look: identifier shapes in a text that is said to be clean. Written without the rules' file, without its engines and
  * without its lists, so that a mistake there is not made twice. Plain loops over bytes. */
+#include "deid/shape.h"
 #include "deid/text_internal.h"
+
+enum { LONG_ID = 10 }; /* digits of a number that is somebody's */
 
 static bool digit(char c) { return c >= '0' && c <= '9'; }
 static bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (uint8_t)c >= 0x80; }
@@ -13,19 +16,24 @@ static bool begins(struct str s, size_t i, const char *word) {
   return true;
 }
 
-/* name@host.top */
-static bool email(struct str s, size_t i) {
-  if (s.p[i] != '@' || i == 0 || !(letter(s.p[i - 1]) || digit(s.p[i - 1]))) return false;
+/* Each of these says where a shape that begins at i ends; 0: there is none. */
+
+/* name@host.top, from the '@' on */
+static size_t email(struct str s, size_t i) {
+  if (s.p[i] != '@' || i == 0 || !(letter(s.p[i - 1]) || digit(s.p[i - 1]))) return 0;
   size_t k = i + 1;
   bool point = false;
   while (letter(at(s, k)) || digit(at(s, k)) || at(s, k) == '-' || (at(s, k) == '.' && letter(at(s, k + 1))))
     point = point || at(s, k) == '.', k++;
-  return point;
+  return point ? k : 0;
 }
 
-static bool address(struct str s, size_t i) {
-  if (begins(s, i, "http://") || begins(s, i, "https://")) return !(begins(s, i, "https://www.example.org"));
-  return begins(s, i, "www.") && letter(at(s, i + 4)) && (i == 0 || !letter(s.p[i - 1]));
+static size_t address(struct str s, size_t i) {
+  bool whole = begins(s, i, "http://") || begins(s, i, "https://");
+  if (whole && begins(s, i, "https://www.example.org")) return 0;
+  if (!whole && (!begins(s, i, "www.") || !letter(at(s, i + 4)) || (i > 0 && letter(s.p[i - 1])))) return 0;
+  while (i < s.n && (uint8_t)s.p[i] > ' ' && !strchr("\"<>\\)", s.p[i])) i++;
+  return i;
 }
 
 /* The lengths of the runs of digits from i on, one separator byte between them ("-" "." " " "/"). */
@@ -68,20 +76,21 @@ static bool numeric_date(const struct runs *r) {
 }
 
 /* A whole English month with a capital, a day, a year: "March 3, 2023" */
-static bool worded_date(struct str s, size_t i) {
+static size_t worded_date(struct str s, size_t i) {
   static const char *const names[] = {"january", "february", "march",     "april",   "may",      "june",
                                       "july",    "august",   "september", "october", "november", "december"};
-  if (!(s.p[i] >= 'A' && s.p[i] <= 'Z') || (i > 0 && letter(s.p[i - 1]))) return false;
+  if (!(s.p[i] >= 'A' && s.p[i] <= 'Z') || (i > 0 && letter(s.p[i - 1]))) return 0;
   for (int m = 0; m < 12; m++) {
     if (!begins(s, i, names[m])) continue;
     size_t k = i + strlen(names[m]);
-    if (at(s, k++) != ' ' || !digit(at(s, k))) return false;
+    if (at(s, k++) != ' ' || !digit(at(s, k))) return 0;
     int day = 0, n = 0;
     for (; digit(at(s, k)) && n < 5; k++, n++) day = day * 10 + (s.p[k] - '0');
-    if (n == 4) return day > 1880 && day < 2100;
-    return n <= 2 && day >= 1 && day <= 31 && !(at(s, k) == '.' && digit(at(s, k + 1))) && at(s, k) != '%' && at(s, k) != '/';
+    if (n == 4) return day > 1880 && day < 2100 ? k : 0;
+    bool is = n <= 2 && day >= 1 && day <= 31 && !(at(s, k) == '.' && digit(at(s, k + 1))) && at(s, k) != '%' && at(s, k) != '/';
+    return is ? k : 0;
   }
-  return false;
+  return 0;
 }
 
 /* Where a shape can begin: '@', a digit, a capital, h and w. */
@@ -103,7 +112,7 @@ uint32_t text_residual_shapes(struct str s, const struct text_spans *skip, bool 
     }
     bool fresh = i == 0 || !(digit(s.p[i - 1]) || letter(s.p[i - 1]));
     if (c == '@' && email(s, i)) n++;
-    if ((c | 32) == 'h' || (c | 32) == 'w') n += fresh && address(s, i);
+    if ((c | 32) == 'h' || (c | 32) == 'w') n += fresh && address(s, i) > 0;
     if (dates && fresh && c >= 'A' && c <= 'Z' && worded_date(s, i)) n++;
     if (!digit(c)) {
       i++;
@@ -112,9 +121,59 @@ uint32_t text_residual_shapes(struct str s, const struct text_spans *skip, bool 
     struct runs r = runs_at(s, i);
     bool inside = k < skips && skip->at[k].start < r.end; /* runs into a replacement: judged there */
     if (!inside && fresh && at(s, i - (i > 0)) != '.' &&
-        (social(&r) || telephone(&r) || (dates && numeric_date(&r)) || (r.n == 1 && r.width[0] >= 10)))
+        (social(&r) || telephone(&r) || (dates && numeric_date(&r)) || (r.n == 1 && r.width[0] >= LONG_ID)))
       n++;
     i += (size_t)r.width[0];
+  }
+  return n;
+}
+
+/* ---- with places ---- */
+
+static bool local_part(char c) { return letter(c) || digit(c) || (c && strchr("._%+'-", c)); }
+
+/* (617) 555-0199, from the first digit on */
+static size_t in_brackets(struct str s, size_t i, const struct runs *r) {
+  if (i == 0 || s.p[i - 1] != '(' || r->n != 1 || r->width[0] != 3 || at(s, r->end) != ')') return 0;
+  struct runs rest = runs_at(s, r->end + 1 + (at(s, r->end + 1) == ' '));
+  return rest.n >= 2 && rest.width[0] == 3 && rest.width[1] == 4 ? rest.end : 0;
+}
+
+static size_t numbers(struct str s, size_t i, bool dates, int *label) {
+  struct runs r = runs_at(s, i);
+  size_t end = in_brackets(s, i, &r);
+  if (end) return *label = TEXT_PHONE, end;
+  if (i > 0 && s.p[i - 1] == '.') return 0;
+  *label = social(&r)                          ? TEXT_SSN
+           : telephone(&r)                     ? TEXT_PHONE
+           : dates && numeric_date(&r)         ? TEXT_DATE
+           : r.n == 1 && r.width[0] >= LONG_ID ? TEXT_ID
+                                               : -1;
+  return *label < 0 ? 0 : r.end;
+}
+
+uint32_t text_shapes(struct str s, bool dates, struct text_shape *out, uint32_t room) {
+  uint32_t n = 0;
+  for (size_t i = 0, from = 0; i < s.n && n < room;) {
+    char c = s.p[i];
+    bool fresh = i == 0 || !(digit(s.p[i - 1]) || letter(s.p[i - 1]));
+    size_t start = i, end = 0;
+    int label = TEXT_OTHER;
+    if (c == '@' && (end = email(s, i))) {
+      label = TEXT_EMAIL;
+      while (start > from && local_part(s.p[start - 1])) start--;
+    }
+    if (fresh && ((c | 32) == 'h' || (c | 32) == 'w') && (end = address(s, i))) label = TEXT_URL;
+    if (!end && dates && fresh && c >= 'A' && c <= 'Z' && (end = worded_date(s, i))) label = TEXT_DATE;
+    if (!end && fresh && digit(c)) end = numbers(s, i, dates, &label);
+    if (end) {
+      out[n++] = (struct text_shape){(uint32_t)start, (uint32_t)end, label};
+      i = from = end;
+    } else if (digit(c)) {
+      while (digit(at(s, i))) i++;
+    } else {
+      i++;
+    }
   }
   return n;
 }

@@ -1,6 +1,6 @@
 /* The audit chain: hash(n) = SHA-256(hash(n-1) || fields of row n), hash(0) = 32 zero bytes. Fields in the order of the columns, each as
- * its text and a newline. Rows of the first format end with the latency (their tenant is NULL); today's go on with tenant, request,
- * tokens_in, tokens_out, billed. Contents are never kept, only their SHA-256. A chain shows changed, removed and inserted rows; that the
+ * its text and a newline. Rows of the first format end with the latency (their tenant is NULL); those of the second go on with tenant,
+ * request, tokens_in, tokens_out, billed (their verdict is NULL); today's with the verdict of the output filter. Contents are never kept, only their SHA-256. A chain shows changed, removed and inserted rows; that the
  * last rows were cut off shows only against a head that was noted elsewhere (GET /v1/audit gives it). */
 #include <string.h>
 #include <unistd.h>
@@ -9,15 +9,15 @@
 #include "serve/serve_private.h"
 
 #define COLUMNS \
-  "seq, time, key, method, route, version, input, output, status, latency, hash, tenant, request, tokens_in, tokens_out, billed"
+  "seq, time, key, method, route, version, input, output, status, latency, hash, tenant, request, tokens_in, tokens_out, billed, verdict"
 #define SELECT_ROWS "SELECT " COLUMNS " FROM audit "
-enum { HASH_COLUMN = 10, TENANT_COLUMN = 11, AUDIT_COLUMNS = 16 };
+enum { HASH_COLUMN = 10, TENANT_COLUMN = 11, VERDICT_COLUMN = 16, AUDIT_COLUMNS = 17 };
 
 struct audit {
   struct db *db;
 };
 
-static void chain(const uint8_t before[32], int64_t seq, const struct audit_entry *r, bool first_format, uint8_t out[32]) {
+static void chain(const uint8_t before[32], int64_t seq, const struct audit_entry *r, int format, uint8_t out[32]) {
   char text[160];
   const char *words[] = {r->key, r->method, r->route, r->version, r->input, r->output};
   struct buf b = {0};
@@ -27,12 +27,13 @@ static void chain(const uint8_t before[32], int64_t seq, const struct audit_entr
   for (int i = 0; i < 6; i++) buf_puts(&b, words[i]), buf_putc(&b, '\n');
   snprintf(text, sizeof text, "%d\n%lld\n", r->status, (long long)r->latency_us);
   buf_puts(&b, text);
-  if (!first_format) {
+  if (format > 1) {
     buf_puts(&b, r->tenant), buf_putc(&b, '\n');
     buf_puts(&b, r->request), buf_putc(&b, '\n');
     snprintf(text, sizeof text, "%lld\n%lld\n%d\n", (long long)r->tokens_in, (long long)r->tokens_out, r->billed);
     buf_puts(&b, text);
   }
+  if (format > 2) buf_puts(&b, r->verdict), buf_putc(&b, '\n');
   if (b.failed)
     memset(out, 0, 32); /* no memory: a hash of zeros is never written and never right */
   else
@@ -83,11 +84,11 @@ static int take_head(void *ctx, const struct db_value *v, int n, struct error *e
 
 static int put_row(struct audit *a, int64_t seq, const struct audit_entry *r, const uint8_t hash[32], struct error *e) {
   if (is_zero(hash)) return error_set(e, E_NOMEM, "out of memory");
-  struct db_value v[AUDIT_COLUMNS] = {DB_I(seq),        DB_I(r->time),       DB_T(r->key),        DB_T(r->method),
-                                      DB_T(r->route),   DB_T(r->version),    DB_T(r->input),      DB_T(r->output),
-                                      DB_I(r->status),  DB_I(r->latency_us), DB_B(hash, 32),      DB_T(r->tenant),
-                                      DB_T(r->request), DB_I(r->tokens_in),  DB_I(r->tokens_out), DB_I(r->billed)};
-  return db_run(a->db, "INSERT INTO audit(" COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", v, AUDIT_COLUMNS, NULL, e);
+  struct db_value v[AUDIT_COLUMNS] = {DB_I(seq),        DB_I(r->time),   DB_T(r->key),     DB_T(r->method),    DB_T(r->route),
+                                      DB_T(r->version), DB_T(r->input),  DB_T(r->output),  DB_I(r->status),    DB_I(r->latency_us),
+                                      DB_B(hash, 32),   DB_T(r->tenant), DB_T(r->request), DB_I(r->tokens_in), DB_I(r->tokens_out),
+                                      DB_I(r->billed),  DB_T(r->verdict)};
+  return db_run(a->db, "INSERT INTO audit(" COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", v, AUDIT_COLUMNS, NULL, e);
 }
 
 static int found_one(void *ctx, const struct db_value *v, int n, struct error *e) {
@@ -112,7 +113,7 @@ int audit_append(struct audit *a, struct audit_entry *rows, int n, struct error 
   for (int i = 0; rc == OK && i < n; i++) {
     uint8_t next[32];
     if ((rc = unbill(a, &rows[i], e)) < 0) break;
-    chain(h.hash, ++h.seq, &rows[i], false, next);
+    chain(h.hash, ++h.seq, &rows[i], 3, next);
     rc = put_row(a, h.seq, &rows[i], next, e);
     memcpy(h.hash, next, 32);
     rows[i].row = h.seq;
@@ -165,6 +166,7 @@ static bool read_row(const struct db_value *v, struct audit_entry *r, struct tex
   r->latency_us = v[9].i;
   plain &= take_text(r->tenant, sizeof r->tenant, &v[11]);
   plain &= take_text(r->request, sizeof r->request, &v[12]);
+  plain &= take_text(r->verdict, sizeof r->verdict, &v[VERDICT_COLUMN]);
   r->tokens_in = v[13].i, r->tokens_out = v[14].i, r->billed = (int)v[15].i;
   return plain && v[8].i == r->status && v[15].i == r->billed;
 }
@@ -203,6 +205,7 @@ static int json_row(void *ctx, const struct db_value *v, int n, struct error *e)
   json_kv_i64(o, "tokens_in", r.tokens_in);
   json_kv_i64(o, "tokens_out", r.tokens_out);
   json_kv_bool(o, "billed", r.billed != 0);
+  json_kv_c(o, "verdict", r.verdict);
   json_out_end(o);
   return OK;
 }
@@ -267,7 +270,7 @@ static int check_row(void *ctx, const struct db_value *v, int n, struct error *e
   int64_t seq = (int64_t)g->rows + 1;
   (void)n;
   bool plain = read_row(v, &r, &t);
-  chain(g->hash, seq, &r, v[TENANT_COLUMN].kind == DB_NULL, want);
+  chain(g->hash, seq, &r, v[TENANT_COLUMN].kind == DB_NULL ? 1 : v[VERDICT_COLUMN].kind == DB_NULL ? 2 : 3, want);
   if (!plain || r.row != seq || v[HASH_COLUMN].n != 32 || memcmp(v[HASH_COLUMN].p, want, 32) != 0 || is_zero(want)) {
     (void)error_set(e, E_CORRUPT, "the audit chain does not hold");
     return error_where(e, "vitae.db", seq, "audit.seq");
@@ -334,6 +337,7 @@ static void event_entity(const struct audit_entry *r, struct json_out *o) {
   detail(o, "input-sha256", r->input);
   detail(o, "output-sha256", r->output);
   detail(o, "request", r->request);
+  detail(o, "verdict", r->verdict);
   json_out_end(o);
   json_out_end(o);
   json_out_end(o);

@@ -4,6 +4,7 @@
 
 #include "base/time.h"
 #include "serve/serve_chat.h"
+#include "serve/serve_filter.h"
 #include "serve/serve_stream.h"
 #include "serve/serve_voice.h"
 
@@ -182,6 +183,11 @@ static void put_token(struct json_out *o, struct str text, float logprob) {
   json_out_end(o);
 }
 
+static int hear_begin(void *ctx, struct error *e) {
+  struct chat *x = ctx;
+  return stream_flush(x->c, e);
+}
+
 static int hear_token(void *ctx, const struct voice_token *t, struct error *e) {
   struct chat *x = ctx;
   struct json_out o;
@@ -219,6 +225,7 @@ static void frame(struct chat *x, const char *key, struct str value, bool raw, c
   json_out_end(&o);
   json_out_key(&o, "finish_reason");
   finish ? json_out_c(&o, finish) : json_out_null(&o);
+  if (finish) filter_results(x->c, &o);
   json_out_key(&o, "logprobs");
   put_logprobs(x, &o);
   json_out_end(&o);
@@ -294,6 +301,7 @@ static void write_whole(struct chat *x, const struct chat_result *r) {
   json_out_object(&o);
   json_kv_i64(&o, "index", 0);
   json_kv_c(&o, "finish_reason", r->finish);
+  filter_results(x->c, &o);
   json_out_key(&o, "logprobs");
   put_logprobs(x, &o);
   json_out_key(&o, "message");
@@ -333,7 +341,7 @@ static void write_end(struct chat *x, const struct chat_result *r) {
 /* ---- the route ---- */
 
 static int chat(struct call *c, struct foundry *f, struct chat *x, struct error *e) {
-  struct chat_sink to = {x, hear, hear_tool, hear_token};
+  struct chat_sink to = {x, hear, hear_tool, hear_token, NULL};
   struct chat_result r;
   x->c = x->q.call = c;
   x->created = time_now() / 1000000;
@@ -343,7 +351,8 @@ static int chat(struct call *c, struct foundry *f, struct chat *x, struct error 
   TRY(take_rest(f->root, call_dialect(c) == DIALECT_INFERENCE, x, e));
   if (x->stream) {
     const struct chat_backend *b = chat_backend_for(&x->q);
-    x->live = b && b->streams;
+    x->live = b && b->streams && !c->shadow;
+    if (x->live) to.begin = hear_begin;
     c->type = "text/event-stream; charset=utf-8";
     frame(x, "role", STR_NONE, false, NULL);
   }

@@ -6,7 +6,7 @@
  *       r->finish = "stop", r->prompt_tokens = 3, r->completion_tokens = 2;
  *       return OK;
  *     }
- *     const struct chat_backend chat_words = {"words", takes, generate};   // and a row in serve_backend.c: the first that takes the call answers
+ *     const struct chat_backend chat_words = {"words", true, false, takes, generate};   // and a row in serve_backend.c: the first that takes the call answers
  *
  * A backend runs in a model worker or, for language models, in a talker; one call at a time a thread. Text is UTF-8. What it cannot do is an error whose field is the
  * request's own ("response_format") and whose code is E_USAGE: the dialect says 422, parameter_not_supported.
@@ -49,14 +49,16 @@ struct chat_sink {
   int (*text)(void *ctx, struct str piece, struct error *e);
   int (*tool)(void *ctx, const char *name, struct str arguments, struct error *e);
   int (*token)(void *ctx, const struct voice_token *t, struct error *e); /* with logprobs, before the text it belongs to; or NULL */
+  int (*begin)(void *ctx, struct error *e); /* from here on only an accident can end the answer: a stream's head may leave; or NULL */
 };
 struct chat_result {
-  const char *finish; /* stop, length, tool_calls */
+  const char *finish; /* stop, length, tool_calls, content_filter */
   int64_t prompt_tokens, completion_tokens, cached_tokens;
 };
 struct chat_backend {
   const char *name;
   bool streams; /* its text leaves as it comes */
+  bool json;    /* its text is a JSON document, asked for or not */
   bool (*takes)(const struct chat_request *q);
   int (*generate)(const struct chat_request *q, struct chat_sink *to, struct chat_result *r, struct error *e);
 };
@@ -84,12 +86,16 @@ int foundry_bad(struct error *e, int code, const char *field, const char *messag
 int foundry_text(struct arena *a, struct json content, struct str *out, struct error *e) MUST_CHECK;
 /* response_format or text.format */
 int foundry_format(struct json format, bool flat, const char *field, struct chat_request *q, struct error *e) MUST_CHECK;
+/* Holds a text against the requested form; its buffer grows. E_USAGE: it does not fit. */
+int foundry_hold(const struct chat_request *q, struct buf *text, struct error *e) MUST_CHECK;
 /* Runs the backend, then holds its text against the requested schema. E_USAGE: it cannot be met. */
 int foundry_generate(const struct chat_request *q, struct chat_sink *to, struct buf *text, struct chat_result *r,
                      struct error *e) MUST_CHECK;
 
 /* ---- a patient in a request ---- */
 struct vitae_session;
+struct session_query;
+struct session_summary;
 struct patient {
   struct vitae_session *session;
   struct ask ask;
@@ -98,6 +104,9 @@ int patient_open(struct call *c, struct str text, const struct ask *defaults, st
 void patient_close(struct patient *p);
 /* v (width of the engine) of one patient. */
 int embedding_row(struct call *c, struct str text, bool mean, float *v, uint32_t *events, struct error *e) MUST_CHECK;
+/* E_NOTFOUND: no such task. The members of the answer before "prediction", in an object that stays open; notes the pseudonym in the call. */
+int patient_query(struct call *c, const struct patient *p, struct session_query *q, struct error *e) MUST_CHECK;
+void patient_head(struct call *c, const struct patient *p, const struct session_summary *sum, struct json_out *o);
 /* The answer's document (docs/foundry.md): version, task, applies, probability, hazard, events, prediction, wall. */
 int patient_answer(struct call *c, struct patient *p, struct json_out *o, uint32_t *events, struct error *e) MUST_CHECK;
 

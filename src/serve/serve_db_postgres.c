@@ -22,7 +22,11 @@ static const char schema[] =
     " created BIGINT NOT NULL, revoked BIGINT, tenant TEXT, models TEXT, rpm BIGINT, tpm BIGINT, expires BIGINT);"
     "CREATE TABLE IF NOT EXISTS audit(seq BIGINT PRIMARY KEY, time BIGINT NOT NULL, key TEXT NOT NULL, method TEXT NOT NULL,"
     " route TEXT NOT NULL, version TEXT NOT NULL, input TEXT NOT NULL, output TEXT NOT NULL, status BIGINT NOT NULL,"
-    " latency BIGINT NOT NULL, hash BYTEA NOT NULL, tenant TEXT, request TEXT, tokens_in BIGINT, tokens_out BIGINT, billed BIGINT);"
+    " latency BIGINT NOT NULL, hash BYTEA NOT NULL, tenant TEXT, request TEXT, tokens_in BIGINT, tokens_out BIGINT, billed BIGINT, verdict "
+    "TEXT);"
+    /* a database from before; asked first, because ALTER TABLE waits for everybody who writes, needed or not */
+    "DO $$BEGIN IF NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = 'audit'::regclass AND attname = 'verdict')"
+    " THEN ALTER TABLE audit ADD COLUMN verdict TEXT; END IF; END$$;"
     "CREATE INDEX IF NOT EXISTS audit_key ON audit(key, time);"
     "CREATE TABLE IF NOT EXISTS deployments(name TEXT PRIMARY KEY, arms TEXT NOT NULL, shadow TEXT NOT NULL, changed BIGINT NOT NULL);"
     "CREATE TABLE IF NOT EXISTS quotas(key TEXT NOT NULL, minute BIGINT NOT NULL, requests BIGINT NOT NULL, tokens BIGINT NOT NULL,"

@@ -38,6 +38,7 @@ static const char *const later[] = {"ALTER TABLE keys ADD COLUMN tenant TEXT",  
                                     "ALTER TABLE keys ADD COLUMN expires INTEGER",     "ALTER TABLE audit ADD COLUMN tenant TEXT",
                                     "ALTER TABLE audit ADD COLUMN request TEXT",       "ALTER TABLE audit ADD COLUMN tokens_in INTEGER",
                                     "ALTER TABLE audit ADD COLUMN tokens_out INTEGER", "ALTER TABLE audit ADD COLUMN billed INTEGER"};
+static const char verdict[] = "ALTER TABLE audit ADD COLUMN verdict TEXT";
 
 static int lite_error(sqlite3 *db, struct error *e, const char *doing) {
   int code = sqlite3_errcode(db), primary = code & 0xff;
@@ -52,6 +53,13 @@ static int exec(sqlite3 *db, const char *sql, struct error *e) {
   return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? OK : lite_error(db, e, "a statement");
 }
 
+static bool selects(sqlite3 *db, const char *sql) {
+  sqlite3_stmt *s;
+  if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK) return false;
+  sqlite3_finalize(s);
+  return true;
+}
+
 static int upgrade(sqlite3 *db, struct error *e) {
   sqlite3_stmt *s;
   int have = 0;
@@ -59,14 +67,13 @@ static int upgrade(sqlite3 *db, struct error *e) {
   if (sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &s, NULL) != SQLITE_OK) return lite_error(db, e, "reading the version");
   if (sqlite3_step(s) == SQLITE_ROW) have = sqlite3_column_int(s, 0);
   sqlite3_finalize(s);
-  if (have >= 2) return OK;
+  if (have >= 3) return OK;
   TRY(exec(db, "BEGIN IMMEDIATE", e));
   int rc = OK; /* two programs may come at once: the second finds the columns there */
-  if (sqlite3_prepare_v2(db, "SELECT billed FROM audit LIMIT 0", -1, &s, NULL) == SQLITE_OK)
-    sqlite3_finalize(s);
-  else
-    for (size_t i = 0; rc == OK && i < sizeof later / sizeof *later; i++) rc = exec(db, later[i], e);
-  if (rc == OK) rc = exec(db, "CREATE INDEX IF NOT EXISTS audit_key ON audit(key, time); PRAGMA user_version = 2; COMMIT", e);
+  bool second = selects(db, "SELECT billed FROM audit LIMIT 0"), third = selects(db, "SELECT verdict FROM audit LIMIT 0");
+  for (size_t i = 0; rc == OK && !second && i < sizeof later / sizeof *later; i++) rc = exec(db, later[i], e);
+  if (rc == OK && !third) rc = exec(db, verdict, e);
+  if (rc == OK) rc = exec(db, "CREATE INDEX IF NOT EXISTS audit_key ON audit(key, time); PRAGMA user_version = 3; COMMIT", e);
   if (rc < 0) (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
   return rc;
 }

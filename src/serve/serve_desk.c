@@ -209,6 +209,7 @@ void call_describe(struct call *c, struct audit_entry *row) {
   snprintf(row->key, sizeof row->key, "%s", c->who.key[0] ? c->who.key : "-");
   snprintf(row->tenant, sizeof row->tenant, "%s", c->who.tenant);
   snprintf(row->request, sizeof row->request, "%s", c->request);
+  snprintf(row->verdict, sizeof row->verdict, "%s", c->verdict);
   if (c->input_open) {
     sha256_end(&c->input_hash, digest);
     c->input_open = false;

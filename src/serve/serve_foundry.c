@@ -4,7 +4,9 @@
 
 #include "serve/engine.h"
 #include "serve/serve_chat.h"
+#include "serve/serve_filter.h"
 #include "serve/serve_voice.h"
+#include "timeline/timeline.h"
 #include "vitae.h"
 
 #define REQUEST_MEMORY (64u << 20)
@@ -205,7 +207,7 @@ const struct chat_backend *chat_backend_for(const struct chat_request *q) {
   return NULL;
 }
 
-static int hold_against(const struct chat_request *q, struct buf *text, struct error *e) {
+int foundry_hold(const struct chat_request *q, struct buf *text, struct error *e) {
   struct json_parser *jp;
   struct json v;
   TRY(json_parser_new(&jp, e));
@@ -228,12 +230,14 @@ int foundry_generate(const struct chat_request *q, struct chat_sink *to, struct 
   const struct chat_backend *b = chat_backend_for(q);
   if (!b) return foundry_bad(e, E_USAGE, "model", "this deployment does not answer chats");
   *r = (struct chat_result){.finish = "stop"};
-  int rc = b->generate(q, to, r, e);
+  struct filtering x;
+  filtering_begin(&x, q->call, to, q->format != CHAT_TEXT || b->json);
+  int rc = filtering_end(&x, b->generate(q, &x.sink, r, e), r, e);
   q->call->tokens_in = r->prompt_tokens; /* also of what was cut off: the audit says what it took */
   q->call->tokens_out = r->completion_tokens;
   TRY(rc);
   if (q->format == CHAT_TEXT || strcmp(r->finish, "stop") != 0) return OK;
-  return hold_against(q, text, e);
+  return foundry_hold(q, text, e);
 }
 
 /* ---- a patient ---- */
@@ -276,17 +280,39 @@ static void maybe_number(struct json_out *o, const char *key, double v) {
     json_out_null(o);
 }
 
+int patient_query(struct call *c, const struct patient *p, struct session_query *q, struct error *e) {
+  *q = (struct session_query){.futures = (int)p->ask.futures,
+                              .explain = (int)p->ask.explain,
+                              .outcomes = (int)p->ask.outcomes,
+                              .horizon_days = p->ask.horizon_days,
+                              .seed = (uint64_t)p->ask.seed};
+  if (p->ask.task[0] && !(q->task = engine_task(call_engine(c), p->ask.task)))
+    return foundry_bad(e, E_NOTFOUND, "task", "this deployment offers no task of that name");
+  return OK;
+}
+
+void patient_head(struct call *c, const struct patient *p, const struct session_summary *sum, struct json_out *o) {
+  snprintf(c->pseudonym, sizeof c->pseudonym, "%lld", (long long)timeline_view(session_timeline(p->session), 0).subject);
+  json_out_object(o);
+  json_kv_c(o, "version", vitae_engine_id(call_engine(c)));
+  json_out_key(o, "task");
+  p->ask.task[0] ? json_out_c(o, p->ask.task) : json_out_null(o);
+  json_kv_bool(o, "applies", sum->applies);
+  json_out_key(o, "reason");
+  sum->refusal ? json_out_c(o, sum->refusal) : json_out_null(o);
+  maybe_number(o, "probability", sum->applies ? sum->probability : NAN);
+  maybe_number(o, "hazard", sum->applies ? sum->hazard : NAN);
+  json_kv_bool(o, "dead", sum->dead);
+  json_kv_i64(o, "events", sum->events);
+  json_kv_i64(o, "unknown_codes", sum->unknown_codes);
+}
+
 int patient_answer(struct call *c, struct patient *p, struct json_out *o, uint32_t *events, struct error *e) {
   struct session_summary sum = {0};
+  struct session_query q;
   struct buf body = {0};
   struct json_out inner;
-  struct session_query q = {.futures = (int)p->ask.futures,
-                            .explain = (int)p->ask.explain,
-                            .outcomes = (int)p->ask.outcomes,
-                            .horizon_days = p->ask.horizon_days,
-                            .seed = (uint64_t)p->ask.seed};
-  if (p->ask.task[0] && !(q.task = engine_task(call_engine(c), p->ask.task)))
-    return foundry_bad(e, E_NOTFOUND, "task", "this deployment offers no task of that name");
+  TRY(patient_query(c, p, &q, e));
   json_out_init(&inner, &body, false);
   json_out_object(&inner);
   int rc = session_answer(p->session, &q, &inner, &sum, e);
@@ -295,18 +321,7 @@ int patient_answer(struct call *c, struct patient *p, struct json_out *o, uint32
     rc = buf_check(&body, e);
   }
   if (rc == OK) {
-    json_out_object(o);
-    json_kv_c(o, "version", vitae_engine_id(call_engine(c)));
-    json_out_key(o, "task");
-    p->ask.task[0] ? json_out_c(o, p->ask.task) : json_out_null(o);
-    json_kv_bool(o, "applies", sum.applies);
-    json_out_key(o, "reason");
-    sum.refusal ? json_out_c(o, sum.refusal) : json_out_null(o);
-    maybe_number(o, "probability", sum.applies ? sum.probability : NAN);
-    maybe_number(o, "hazard", sum.applies ? sum.hazard : NAN);
-    json_kv_bool(o, "dead", sum.dead);
-    json_kv_i64(o, "events", sum.events);
-    json_kv_i64(o, "unknown_codes", sum.unknown_codes);
+    patient_head(c, p, &sum, o);
     buf_putc(o->to, ','); /* the members that the session wrote, without their braces */
     buf_put(o->to, body.p + 1, body.n - 2);
     json_out_end(o);

@@ -26,6 +26,7 @@ struct voices;
 struct stream;
 struct knowledge;
 struct ehr;
+struct filter;
 struct cds;
 struct smart;
 
@@ -56,6 +57,7 @@ struct counters {
   atomic_uint_fast64_t answers[ROUTES_MAX + 1][6]; /* by status / 100; the last row: no route */
   struct histogram request, worker, hash;
   atomic_uint_fast64_t refused_keys, rejected, dropped, limited, mirrored, mirror_skipped, swaps, audit_rows, audit_failures, body_bytes;
+  atomic_uint_fast64_t filter_replaced, filter_refused;
   atomic_uint_fast64_t cds_cards, cds_misses, cds_fetches, cds_feedback;
   atomic_int in_flight, waiting;
 };

@@ -55,9 +55,11 @@ struct call {
   int64_t tokens_in, tokens_out;
   int status, retry_after;
   struct buf out;
-  const char *type; /* content type of `out` */
-  const char *csp;  /* NULL: the strictest */
-  char code[48];    /* of a failure */
+  const char *type;   /* content type of `out` */
+  const char *csp;    /* NULL: the strictest */
+  char code[48];      /* of a failure */
+  char verdict[12];   /* of the output filter: "" nothing found, "replaced", "refused" */
+  char pseudonym[24]; /* drawn for the patient of this answer alone; "" = none */
   char allow[64];
   int64_t audit_row;        /* 0 = none */
   struct buf place, cookie; /* headers Location and Set-Cookie; empty: none */
@@ -127,6 +129,7 @@ struct server {
   struct smart *smart; /* logins and sessions of the app that an EHR opens */
   struct call_queue desk, errand, work, talk, audited;
   struct voices *voices;
+  struct filter *filter; /* of what leaves for developers */
   struct counters n;
   atomic_bool ready, draining;
   struct buf openapi[2]; /* of the hospital's plane, the developers': written once */

@@ -152,8 +152,14 @@ static void item_json(struct response *x, const char *status, bool filled, struc
   json_out_end(o);
 }
 
+/* Why an answer is not whole; NULL: it is. */
+static const char *cut_by(const struct chat_result *r) {
+  if (!r) return NULL;
+  return strcmp(r->finish, "length") == 0 ? "max_output_tokens" : strcmp(r->finish, "content_filter") == 0 ? "content_filter" : NULL;
+}
+
 static void response_json(struct response *x, const char *status, const struct chat_result *r, struct json_out *o) {
-  bool cut = r && strcmp(r->finish, "length") == 0;
+  const char *cut = cut_by(r);
   json_out_object(o);
   json_kv_c(o, "id", x->id);
   json_kv_c(o, "object", "response");
@@ -167,7 +173,13 @@ static void response_json(struct response *x, const char *status, const struct c
   json_out_key(o, "error");
   json_out_null(o);
   json_out_key(o, "incomplete_details");
-  json_out_raw(o, cut ? STR("{\"reason\":\"max_output_tokens\"}") : STR("null"));
+  if (cut) {
+    json_out_object(o);
+    json_kv_c(o, "reason", cut);
+    json_out_end(o);
+  } else {
+    json_out_null(o);
+  }
   again_or(x, "instructions", "null", o);
   again_or(x, "metadata", "{}", o);
   again_or(x, "temperature", "null", o);
@@ -274,6 +286,11 @@ static int hear(void *ctx, struct str piece, struct error *e) {
   return buf_check(&x->text, e);
 }
 
+static int hear_begin(void *ctx, struct error *e) {
+  struct response *x = ctx;
+  return stream_flush(x->c, e);
+}
+
 static int hear_tool(void *ctx, const char *name, struct str arguments, struct error *e) {
   struct response *x = ctx;
   if (x->items++) return error_set(e, E_LIMIT, "one item a response");
@@ -288,7 +305,7 @@ static int hear_tool(void *ctx, const char *name, struct str arguments, struct e
 }
 
 static void end_events(struct response *x, const struct chat_result *r) {
-  bool cut = strcmp(r->finish, "length") == 0;
+  bool cut = cut_by(r) != NULL;
   if (x->tool[0]) {
     event_arguments(x, "response.function_call_arguments.done", "arguments", (struct str){x->arguments.p, x->arguments.n});
   } else {
@@ -300,7 +317,7 @@ static void end_events(struct response *x, const struct chat_result *r) {
 }
 
 static int respond(struct call *c, struct foundry *f, struct response *x, struct error *e) {
-  struct chat_sink to = {x, hear, hear_tool, NULL};
+  struct chat_sink to = {x, hear, hear_tool, NULL, NULL};
   struct chat_result r;
   struct json_out o;
   x->c = x->q.call = c;
@@ -311,7 +328,8 @@ static int respond(struct call *c, struct foundry *f, struct response *x, struct
   TRY(take_rest(x, e));
   if (x->stream) {
     const struct chat_backend *b = chat_backend_for(&x->q);
-    x->live = b && b->streams;
+    x->live = b && b->streams && !c->shadow;
+    if (x->live) to.begin = hear_begin;
     c->type = "text/event-stream; charset=utf-8";
     event_response(x, "response.created", "in_progress", NULL);
     event_response(x, "response.in_progress", "in_progress", NULL);

@@ -16,6 +16,7 @@
 #include "serve/engine.h"
 #include "serve/serve_cds.h"
 #include "serve/serve_ehr.h"
+#include "serve/serve_filter.h"
 #include "serve/serve_mllp.h"
 #include "serve/serve_private.h"
 #include "serve/serve_smart.h"
@@ -56,6 +57,7 @@ static int open_parts(struct server *s, struct error *e) {
   for (uint32_t i = 0; s->store && i < timeline_subjects(s->store); i++) s->splits[timeline_view(s->store, i).split]++;
   if (s->o.oidc) TRY(tokens_open(s->o.oidc, &s->tokens, e));
   TRY(voices_open(s->o.site, &(struct voice_options){s->o.streams, s->o.language_threads}, &s->voices, e));
+  TRY(filter_open(s->o.site, &s->filter, e));
   TRY(ehr_open(s->o.site, &s->ehr, e));
   TRY(cds_open(s->o.site, &s->cds, e));
   TRY(smart_open(&s->smart, e));
@@ -72,6 +74,7 @@ static void close_parts(struct server *s) {
   quotas_close(s->quotas);
   keys_close(s->keys);
   voices_close(s->voices);
+  filter_close(s->filter);
   tokens_close(s->tokens);
   knowledge_close(s->knowledge); /* before what it borrows */
   asker_free(s->asker);

@@ -8,6 +8,7 @@
 
 #include "serve/engine.h"
 #include "serve/serve_chat.h"
+#include "serve/serve_filter.h"
 
 enum { ROWS_MOST = 256 };
 static const char *const known[] = {"input_data", "params", "model", NULL};
@@ -113,6 +114,7 @@ static int row(struct call *c, struct json cells, const struct score *x, struct 
   if (task.n >= sizeof ask.task) return foundry_bad(e, E_INPUT, "input_data.data.task", "expected the name of a task");
   if (task.n) snprintf(ask.task, sizeof ask.task, "%.*s", STR_ARG(task));
   int rc = cell_text(json_at(cells, (size_t)x->patient), &b, &text, e);
+  size_t from = o->to->n;
   json_out_object(o);
   if (rc == OK && (x->risk || x->explanation)) {
     rc = patient_open(c, text, &ask, &p, e);
@@ -125,6 +127,8 @@ static int row(struct call *c, struct json cells, const struct score *x, struct 
   }
   if (rc == OK && x->embeddings) rc = features(c, text, x, a, o, e);
   json_out_end(o);
+  if (rc == OK) rc = buf_check(o->to, e);
+  if (rc == OK) rc = filter_check(c, (struct str){o->to->p + from, o->to->n - from}, e);
   if (b.p) mem_wipe(b.p, b.cap);
   buf_release(&b);
   return rc;
@@ -151,7 +155,7 @@ void answer_score(struct call *c) {
   c->status = 200;
   if (foundry_begin(c, &f, known) && score(c, &f, &e) < 0) {
     c->tokens_in = c->tokens_out = 0;
-    foundry_fail(c, &e, "input_data");
+    if (!filter_fail(c)) foundry_fail(c, &e, "input_data");
   }
   foundry_end(&f);
 }

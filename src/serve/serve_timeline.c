@@ -1,5 +1,6 @@
 /* The timeline model as an answerer of chats: a patient in, a JSON document out. The patient is the last user or tool message whose text is
- * a JSON object (bare, or in one fenced block); a conversation without one gets a call of the tool `patient_record`, if it was offered. */
+ * a JSON object (bare, or in one fenced block); a conversation without one gets a call of the tool `patient_record`, if it was offered.
+ * In a stream the document's head, which the closed form gives, leaves before explanations and futures are worked out. */
 #include <math.h>
 #include <string.h>
 
@@ -78,7 +79,7 @@ static int fit(const struct chat_request *q, struct buf *document, struct buf *o
   return rc;
 }
 
-/* Pieces of some 80 bytes, cut between characters. */
+/* Pieces of some 80 bytes, cut between characters; in a stream each leaves as a frame of its own. */
 static int speak(struct str text, struct chat_sink *to, struct error *e) {
   while (text.n) {
     size_t n = text.n < 80 ? text.n : 80;
@@ -89,13 +90,71 @@ static int speak(struct str text, struct chat_sink *to, struct error *e) {
   return OK;
 }
 
+static void count(const struct chat_request *q, uint32_t events, struct str *said, struct chat_result *r) {
+  r->prompt_tokens = events;
+  r->completion_tokens = (int64_t)(said->n + 3) / 4;
+  if (q->max_tokens <= 0 || r->completion_tokens <= q->max_tokens) return;
+  r->finish = "length";
+  r->completion_tokens = q->max_tokens;
+  said->n = (size_t)q->max_tokens * 4;
+  while (said->n && ((unsigned char)said->p[said->n] & 0xC0) == 0x80) said->n--;
+}
+
+/* A document that has to have a form, or may not be too long, is known only when it is whole. */
+static int whole(const struct chat_request *q, struct patient *p, struct chat_sink *to, struct chat_result *r, struct error *e) {
+  struct buf document = {0}, out = {0};
+  struct json_out o;
+  uint32_t events = 0;
+  json_out_init(&o, &document, false);
+  int rc = patient_answer(q->call, p, &o, &events, e);
+  if (rc == OK) rc = buf_check(&document, e);
+  if (rc == OK) rc = fit(q, &document, &out, e);
+  struct str said = {out.p, out.n};
+  if (rc == OK) count(q, events, &said, r);
+  if (rc == OK && q->format != CHAT_TEXT && strcmp(r->finish, "stop") == 0) rc = foundry_hold(q, &out, e);
+  said.p = out.p;
+  if (rc == OK) rc = speak(said, to, e);
+  buf_release(&document), buf_release(&out);
+  return rc;
+}
+
+/* The head from a question that costs one pass, then everything that was asked for. */
+static int in_parts(const struct chat_request *q, struct patient *p, struct chat_sink *to, struct chat_result *r, struct error *e) {
+  struct buf head = {0}, body = {0};
+  struct json_out o;
+  struct session_query all, quick;
+  struct session_summary sum = {0};
+  TRY(patient_query(q->call, p, &all, e));
+  quick = all;
+  quick.futures = quick.explain = 0, quick.outcomes = 1;
+  json_out_init(&o, &body, false);
+  json_out_object(&o);
+  int rc = session_answer(p->session, &quick, &o, &sum, e); /* a record that is no use shows here, while a status can still say so */
+  if (rc == OK) rc = to->begin(to->ctx, e);
+  json_out_init(&o, &head, false);
+  if (rc == OK) patient_head(q->call, p, &sum, &o);
+  if (rc == OK) buf_putc(&head, ',');
+  if (rc == OK) rc = buf_check(&head, e);
+  if (rc == OK) rc = speak((struct str){head.p, head.n}, to, e);
+  buf_clear(&body);
+  json_out_init(&o, &body, false);
+  json_out_object(&o);
+  if (rc == OK) rc = session_answer(p->session, &all, &o, &sum, e);
+  json_out_end(&o);
+  if (rc == OK) rc = buf_check(&body, e);
+  if (rc == OK) {
+    struct str rest = {body.p + 1, body.n - 1}, said = {body.p, head.n + rest.n};
+    count(q, sum.events, &said, r);
+    rc = speak(rest, to, e);
+  }
+  buf_release(&head), buf_release(&body);
+  return rc;
+}
+
 static int generate(const struct chat_request *q, struct chat_sink *to, struct chat_result *r, struct error *e) {
   struct str text = find_patient(q);
   struct ask a = {0};
   struct patient p;
-  struct buf document = {0}, out = {0};
-  struct json_out o;
-  uint32_t events = 0;
   if (!text.n && offers_tool(q)) {
     r->finish = "tool_calls";
     r->prompt_tokens = r->completion_tokens = 1;
@@ -108,25 +167,10 @@ static int generate(const struct chat_request *q, struct chat_sink *to, struct c
         "last user message, or offer a tool named patient_record");
   TRY(defaults(q, &a, e));
   TRY(patient_open(q->call, text, &a, &p, e));
-  json_out_init(&o, &document, false);
-  int rc = patient_answer(q->call, &p, &o, &events, e);
+  bool heavy = p.ask.futures > 0 || p.ask.explain > 0;
+  int rc = heavy && to->begin && q->format == CHAT_TEXT && q->max_tokens <= 0 ? in_parts(q, &p, to, r, e) : whole(q, &p, to, r, e);
   patient_close(&p);
-  if (rc == OK) rc = buf_check(&document, e);
-  if (rc == OK) rc = fit(q, &document, &out, e);
-  if (rc == OK) {
-    r->prompt_tokens = events;
-    r->completion_tokens = (int64_t)(out.n + 3) / 4;
-    struct str said = {out.p, out.n};
-    if (q->max_tokens > 0 && r->completion_tokens > q->max_tokens) {
-      r->finish = "length";
-      r->completion_tokens = q->max_tokens;
-      said.n = (size_t)q->max_tokens * 4;
-      while (said.n && ((unsigned char)said.p[said.n] & 0xC0) == 0x80) said.n--;
-    }
-    rc = speak(said, to, e);
-  }
-  buf_release(&document), buf_release(&out);
   return rc;
 }
 
-const struct chat_backend chat_timeline = {"timeline", false, takes, generate};
+const struct chat_backend chat_timeline = {"timeline", true, true, takes, generate};

@@ -365,4 +365,4 @@ static int generate(const struct chat_request *q, struct chat_sink *to, struct c
   return rc;
 }
 
-const struct chat_backend chat_words = {"words", true, takes, generate};
+const struct chat_backend chat_words = {"words", true, false, takes, generate};

@@ -50,6 +50,8 @@ static struct call *mirror_of(const struct call *c) {
   m->job = NULL, m->place = m->cookie = (struct buf){0};
   m->served = served_keep(c->mirror), m->mirror = NULL;
   m->shadow = true, m->input_open = false;
+  m->verdict[0] = 0;
+  m->stream = NULL, m->stage = CALL_WORK;
   m->status = 200, m->tokens_in = m->tokens_out = 0;
   return m;
 }
@@ -193,6 +195,10 @@ void metrics_text(struct server *s, struct buf *b) {
   one(b, "vitae_audit_rows_total", "counter", "Audit rows committed by this process.", atomic_load(&n->audit_rows));
   one(b, "vitae_audit_failures_total", "counter", "Answers withheld because the audit could not be written.",
       atomic_load(&n->audit_failures));
+  one(b, "vitae_filter_replaced_total", "counter", "Places in developers' answers that the output filter replaced.",
+      atomic_load(&n->filter_replaced));
+  one(b, "vitae_filter_refused_total", "counter", "Answers to developers that the output filter kept back.",
+      atomic_load(&n->filter_refused));
   one(b, "vitae_cds_cards_total", "counter", "CDS Hooks cards given.", atomic_load(&n->cds_cards));
   one(b, "vitae_cds_misses_total", "counter", "CDS Hooks requests answered with an empty list because the time was over.",
       atomic_load(&n->cds_misses));

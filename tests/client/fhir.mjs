@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
+import { transparent } from "./transparency.mjs";
 const require = createRequire(import.meta.url);
 const [base, bundle, subject] = process.argv.slice(2);
 const record = JSON.parse(readFileSync(bundle, "utf8"));
@@ -16,6 +17,9 @@ assert.equal(answer.type, "collection");
 const risk = answer.entry.map((e) => e.resource).find((r) => r.resourceType === "RiskAssessment");
 assert.ok(risk.prediction[0].probabilityDecimal >= 0 && risk.prediction[0].probabilityDecimal <= 1);
 assert.equal(risk.meta.security[0].code, "AIAST");
+const checked = transparent(answer);
+assert.ok(checked.devices === 1 && checked.provenances === 1, JSON.stringify(checked));
+console.log(`    AI transparency: a device, a provenance and ${checked.confidences} confidences as its profiles have them`);
 const found = await kit.search({ resourceType: "RiskAssessment", searchParams: { patient: subject } });
 assert.equal(found.type, "searchset");
 assert.equal(found.total, found.entry.length);

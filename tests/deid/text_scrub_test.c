@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "deid/text.h"
+#include "deid/shape.h"
 #include "deid/text_internal.h"
 #include "record/record.h"
 
@@ -157,6 +158,30 @@ static void offsets(void **state UNUSED) {
   assert_string_equal(text + at, ".");
 }
 
+static void shapes_have_places(void **state UNUSED) {
+  static const struct {
+    const char *text, *shape;
+    int label;
+  } cases[] = {{"write to ann.b+c@site.example.org, please", "ann.b+c@site.example.org", TEXT_EMAIL},
+               {"see <https://site.org/x?y=1> or not", "https://site.org/x?y=1", TEXT_URL},
+               {"(www.site.org)", "www.site.org", TEXT_URL},
+               {"no. 219-09-9999.", "219-09-9999", TEXT_SSN},
+               {"call 617-555-0199 now", "617-555-0199", TEXT_PHONE},
+               {"call (617) 555-0199 now", "617) 555-0199", TEXT_PHONE},
+               {"id=12345678901;", "12345678901", TEXT_ID},
+               {"on March 14, 2020", "March 14", TEXT_DATE},
+               {"on 2020-03-14T10:00", "2020-03-14", TEXT_DATE}};
+  struct text_shape s[4];
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct str text = str_c(cases[i].text);
+    assert_int_equal(text_shapes(text, true, s, 4), 1);
+    assert_true(str_eqc((struct str){text.p + s[0].start, s[0].end - s[0].start}, cases[i].shape));
+    assert_int_equal(s[0].label, cases[i].label);
+  }
+  assert_int_equal(text_shapes(STR("on March 14, 2020 and 2020-03-14; [0.12345678901,-1.5e-05]; 5/5, L4-5, 999999999"), false, s, 4), 0);
+  assert_int_equal(text_shapes(STR("1234567890 a@b.c 1234567890 a@b.c 1234567890"), false, s, 4), 4); /* there may be more */
+}
+
 static void the_second_look(void **state UNUSED) {
   static const char *const left[] = {"mail joe@site.org", "see https://site.org/x", "219-09-9999", "617-555-0199", "03/14/2020",
                                      "2020-03-14",        "March 14, 2020",         "1234567890"};
@@ -244,6 +269,7 @@ int main(void) {
                                      cmocka_unit_test(dates_move_as_written),
                                      cmocka_unit_test(policies_of_dates_and_ages),
                                      cmocka_unit_test(offsets),
+                                     cmocka_unit_test(shapes_have_places),
                                      cmocka_unit_test(the_second_look),
                                      cmocka_unit_test(hostile_texts),
                                      cmocka_unit_test(without_memory),

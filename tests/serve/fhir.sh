@@ -55,7 +55,7 @@ fi
 if ! scripts/fetch-clients "$build" >"$work/fetch" 2>&1; then
   if [ -n "${CI:-}" ]; then cat "$work/fetch"; bad clients_are_there; else sed 's/^/    /' "$work/fetch"; skip fhir_clients; fi
 else
-  cp tests/client/fhir.mjs "$build/clients/npm/" && KEY=$key ADMIN=$admin node "$build/clients/npm/fhir.mjs" "$url/fhir" "$work/export/7.json" "$subject" >"$work/said" 2>&1
+  cp tests/client/fhir.mjs tests/client/transparency.mjs "$build/clients/npm/" && KEY=$key ADMIN=$admin node "$build/clients/npm/fhir.mjs" "$url/fhir" "$work/export/7.json" "$subject" >"$work/said" 2>&1
   rc=$?
   cat "$work/said"
   [ $rc -eq 0 ] && ok fhir_clients || bad fhir_clients

@@ -99,4 +99,16 @@ if start_server --tls-cert "$work/tls.crt" --tls-key "$work/tls.key" --tls-clien
   fi
   stop_server || bad ends_well_with_mutual_tls
 else cat "$work/err"; bad mutual_tls; fi
+
+# Azure's clients take a credential of tokens over TLS only
+if [ -n "$have" ]; then
+  [ "$(id -u)" -eq 0 ] && chown -R root "$site"
+  if start_server --tls-cert "$work/tls.crt" --tls-key "$work/tls.key" --developer-listen 127.0.0.1:0 --oidc "$work/issuer/oidc.json"; then
+    secure=$(sed -nE 's/^Developers: ([^ ]+)\/openai\/v1\/$/\1/p' "$work/out") refused=$(sed -n 's/^bad_audience //p' "$work/tokens")
+    NODE_EXTRA_CA_CERTS=$work/tls.crt node tests/client/foundry_token.mjs "$clients" "$secure" "$token" "$refused" "$patient" death-soon || failures=$((failures + 1))
+    "$clients/python/bin/python" tests/client/foundry_token.py "$secure" "$token" "$refused" "$patient" death-soon "$work/tls.crt" || failures=$((failures + 1))
+    stop_server || bad ends_well_with_tokens_over_tls
+    grep -qF "$token" "$work/err" "$work/out" && bad no_token_in_the_log || ok no_token_in_the_log
+  else cat "$work/err"; bad a_server_for_tokens_over_tls; fi
+fi
 [ $failures -eq 0 ]

@@ -209,6 +209,40 @@ static void write_rows(const char *dir, int n) {
   audit_close(a);
 }
 
+/* A database of the second format, as it was before verdicts: its rows hold, and new ones go on from them. */
+static void an_older_chain_goes_on(void **state) {
+  (void)state;
+  char dir[64], line[1024];
+  uint8_t hash[32] = {0};
+  uint64_t rows;
+  fresh_dir(dir);
+  sql(dir,
+      "CREATE TABLE keys(id TEXT PRIMARY KEY, role TEXT NOT NULL, label TEXT NOT NULL, hash TEXT NOT NULL, created INTEGER NOT NULL,"
+      " revoked INTEGER, tenant TEXT, models TEXT, rpm INTEGER, tpm INTEGER, expires INTEGER) STRICT;"
+      "CREATE TABLE audit(seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, key TEXT NOT NULL, method TEXT NOT NULL, route TEXT NOT NULL,"
+      " version TEXT NOT NULL, input TEXT NOT NULL, output TEXT NOT NULL, status INTEGER NOT NULL, latency INTEGER NOT NULL,"
+      " hash BLOB NOT NULL, tenant TEXT, request TEXT, tokens_in INTEGER, tokens_out INTEGER, billed INTEGER) STRICT;"
+      "PRAGMA user_version = 2");
+  for (int i = 1; i <= 3; i++) {
+    struct buf b = {0};
+    char hex[65];
+    buf_put(&b, hash, 32);
+    buf_printf(&b, "%d\n%d\nk\nGET\n/v1/x\nv\ni\no\n200\n5\nt\nr\n1\n2\n1\n", i, 1000 + i);
+    sha256_of(b.p, b.n, hash);
+    hash_hex(hash, 32, hex);
+    snprintf(line, sizeof line, "INSERT INTO audit VALUES(%d, %d, 'k', 'GET', '/v1/x', 'v', 'i', 'o', 200, 5, x'%s', 't', 'r', 1, 2, 1)", i,
+             1000 + i, hex);
+    sql(dir, line);
+    buf_release(&b);
+  }
+  assert_int_equal(audit_verify(dir, NULL, &rows, NULL), OK);
+  assert_int_equal(rows, 3);
+  write_rows(dir, 2);
+  assert_int_equal(audit_verify(dir, NULL, &rows, NULL), OK);
+  assert_int_equal(rows, 5);
+  assert_int_equal(file_remove_tree(dir, NULL), OK);
+}
+
 static void every_kind_of_tampering_is_found(void **state) {
   (void)state;
   static const struct {
@@ -223,7 +257,9 @@ static void every_kind_of_tampering_is_found(void **state) {
                {"UPDATE audit SET method = 'GET' || char(10) || '/v1/x', route = 'v' WHERE seq = 6", 6},
                {"UPDATE audit SET output = 'p' WHERE seq = 10", 10},
                {"UPDATE audit SET tenant = 'x' WHERE seq = 4", 4},
-               {"UPDATE audit SET tenant = NULL WHERE seq = 4", 4}, /* would be a row of the first format */
+               {"UPDATE audit SET tenant = NULL WHERE seq = 4", 4},  /* would be a row of the first format */
+               {"UPDATE audit SET verdict = NULL WHERE seq = 4", 4}, /* would be one of the second */
+               {"UPDATE audit SET verdict = 'refused' WHERE seq = 4", 4},
                {"UPDATE audit SET billed = 0 WHERE seq = 8", 8},
                {"UPDATE audit SET tokens_out = 7 WHERE seq = 2", 2},
                {"UPDATE audit SET hash = zeroblob(32) WHERE seq = 9", 9},
@@ -231,7 +267,7 @@ static void every_kind_of_tampering_is_found(void **state) {
                {"DELETE FROM audit WHERE seq = 1", 1},
                {"UPDATE audit SET seq = 99 WHERE seq = 10", 10},
                {"INSERT INTO audit SELECT 11, time, key, method, route, version, input, output, status, latency, hash, tenant, request, "
-                "tokens_in, tokens_out, billed FROM audit WHERE seq = 10",
+                "tokens_in, tokens_out, billed, verdict FROM audit WHERE seq = 10",
                 11}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char dir[64];
@@ -294,7 +330,8 @@ static void keys_are_kept_as_hashes(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(every_kind_of_tampering_is_found),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(an_older_chain_goes_on),
+                                     cmocka_unit_test(every_kind_of_tampering_is_found),
                                      cmocka_unit_test(keys_are_kept_as_hashes),
                                      cmocka_unit_test(plain_http_stays_at_home),
                                      cmocka_unit_test(commands_beside_a_server_harm_nothing),

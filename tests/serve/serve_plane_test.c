@@ -33,6 +33,10 @@ static void start(struct running *r, struct serve_options o) {
   "\\\"code\\\":\\\"LOINC//2160-0\\\",\\\"value\\\":1.2}]}"
 #define CHAT(model, futures) "{\"model\":\"" model "\",\"messages\":[{\"role\":\"user\",\"content\":\"" PATIENT("death-1y", futures) "\"}]}"
 
+#define STREAM_OF(model, futures) \
+  "{\"stream\":true,\"model\":\"" model "\",\"messages\":[{\"role\":\"user\",\"content\":\"" PATIENT("death-1y", futures) "\"}]}"
+#define STREAM(futures) STREAM_OF("vitae", futures)
+
 static struct reply chat(const struct running *r, const char *with, const char *body) {
   return ask_port(r->developer, "POST", "/openai/v1/chat/completions", with, body, "");
 }
@@ -110,7 +114,7 @@ static void a_shadow_answers_unseen(void **state) {
   deploy("mirrored", "live", second);
   wait_for_model(&r, "mirrored");
   for (int i = 0; i < 4; i++) {
-    struct reply a = chat(&r, key[ROLE_DEVELOPER], CHAT("mirrored", "0"));
+    struct reply a = chat(&r, key[ROLE_DEVELOPER], i % 2 ? STREAM_OF("mirrored", "3") : CHAT("mirrored", "0"));
     assert_int_equal(a.status, 200);
     assert_int_equal(answered_by(&a), 1);
     assert_null(strstr(a.all.p, second));
@@ -129,6 +133,85 @@ static void a_shadow_answers_unseen(void **state) {
     usleep(10000);
   }
   assert_int_equal(server_stop(&r), 0);
+}
+
+/* Reads from fd until `word` has come; all that came is in b. */
+static bool read_until(int fd, const char *word, struct buf *b) {
+  char piece[1024];
+  ssize_t k;
+  while (!strstr(buf_cstr(b), word)) {
+    if ((k = recv(fd, piece, sizeof piece, 0)) <= 0) return false;
+    buf_put(b, piece, (size_t)k);
+  }
+  return true;
+}
+
+/* The status of a request's last row, once it is there. */
+static int last_status(const struct running *r, const char *id) {
+  char target[96];
+  snprintf(target, sizeof target, "/v1/audit?request=%s", id);
+  for (;;) {
+    struct reply a = ask(r, "GET", target, key[ROLE_ADMIN], NULL);
+    const char *first = strstr(a.body, "\"status\":"); /* newest first */
+    int status = first ? atoi(first + 9) : 0;
+    reply_free(&a);
+    if (status != 100 && status != 0) return status;
+    usleep(10000);
+  }
+}
+
+/* The document's head is with the client while its futures are still being drawn: who leaves then ends them. Whole answers say the same. */
+static void a_documents_head_leaves_first(void **state) {
+  (void)state;
+  struct running r;
+  char id[64] = "";
+  start(&r, (struct serve_options){0});
+  struct reply warm = chat(&r, key[ROLE_DEVELOPER], CHAT("vitae", "0"));
+  reply_free(&warm);
+  struct buf b = {0};
+  static const char body[] = STREAM("2000");
+  int fd = dial_port(r.developer);
+  buf_printf(&b,
+             "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: "
+             "application/json\r\nContent-Length: %zu\r\n\r\n%s",
+             key[ROLE_DEVELOPER], sizeof body - 1, body);
+  send_all(fd, b.p, b.n);
+  buf_clear(&b);
+  assert_true(read_until(fd, "probability", &b));
+  assert_null(strstr(buf_cstr(&b), "[DONE]"));
+  assert_non_null(strstr(buf_cstr(&b), "\"role\":\"assistant\""));
+  const char *at = strstr(buf_cstr(&b), "x-request-id: ");
+  assert_non_null(at);
+  assert_int_equal(sscanf(at + 14, "%40s", id), 1);
+  close(fd);
+  assert_int_equal(last_status(&r, id), 499);
+  /* in parts and whole: the same head */
+  struct reply parts = chat(&r, key[ROLE_DEVELOPER], STREAM("20")), whole = chat(&r, key[ROLE_DEVELOPER], CHAT("vitae", "20"));
+  assert_int_equal(parts.status, 200);
+  assert_non_null(strstr(parts.body, "data: [DONE]"));
+  assert_int_equal(whole.status, 200);
+  struct buf text = {0};
+  for (const char *p = parts.body; (p = strstr(p, "\"delta\":{\"content\":\"")); p++) {
+    const char *from = p + 20, *to = from;
+    while (*to != '"' || to[-1] == '\\') to++;
+    buf_put(&text, from, (size_t)(to - from));
+  }
+  const char *same = strstr(whole.body, "\"content\":\""), *subject = strstr(buf_cstr(&text), "subject");
+  assert_non_null(same);
+  assert_non_null(subject);
+  assert_memory_equal(same + 11, text.p, (size_t)(subject - text.p));
+  assert_non_null(strstr(subject, "\\\"wall\\\":{")); /* what follows depends on the days by which this answer's dates were moved */
+  assert_true(str_ends((struct str){text.p, text.n}, STR("}}}")));
+  buf_release(&text);
+  reply_free(&parts), reply_free(&whole);
+  /* what can still be said by a status is */
+  struct reply no =
+      chat(&r, key[ROLE_DEVELOPER],
+           "{\"stream\":true,\"model\":\"vitae\",\"messages\":[{\"role\":\"user\",\"content\":\"" PATIENT("none", "20") "\"}]}");
+  assert_int_equal(no.status, 404);
+  reply_free(&no);
+  assert_int_equal(server_stop(&r), 0);
+  buf_release(&b);
 }
 
 struct hammer {
@@ -320,14 +403,11 @@ static void failures_speak_the_dialect(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(weights_share_the_calls),
-                                     cmocka_unit_test(only_promoted_versions_answer),
-                                     cmocka_unit_test(a_shadow_answers_unseen),
-                                     cmocka_unit_test(tenants_take_turns),
-                                     cmocka_unit_test(quotas_are_exact),
-                                     cmocka_unit_test(who_guesses_waits),
-                                     cmocka_unit_test(browsers_are_let_in_only_by_name),
-                                     cmocka_unit_test(failures_speak_the_dialect),
-                                     cmocka_unit_test(versions_are_swapped_without_a_dropped_request)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(weights_share_the_calls),    cmocka_unit_test(only_promoted_versions_answer),
+      cmocka_unit_test(a_shadow_answers_unseen),    cmocka_unit_test(a_documents_head_leaves_first),
+      cmocka_unit_test(tenants_take_turns),         cmocka_unit_test(quotas_are_exact),
+      cmocka_unit_test(who_guesses_waits),          cmocka_unit_test(browsers_are_let_in_only_by_name),
+      cmocka_unit_test(failures_speak_the_dialect), cmocka_unit_test(versions_are_swapped_without_a_dropped_request)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

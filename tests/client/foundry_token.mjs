@@ -1,0 +1,60 @@
+// Azure's own client with a TokenCredential, which it takes over TLS only: a bearer token of the tests' issuer.
+// Usage: NODE_EXTRA_CA_CERTS=CA node foundry_token.mjs CLIENTS_DIR HTTPS_URL TOKEN REFUSED_TOKEN BUNDLE_FILE TASK
+import {readFileSync} from 'node:fs';
+import {createRequire} from 'node:module';
+import assert from 'node:assert/strict';
+
+const [clients, url, token, refused, bundleFile, task] = process.argv.slice(2);
+const require = createRequire(`${clients}/npm/`);
+const {default: OpenAI, AzureOpenAI} = require('openai');
+const {default: ModelClient, isUnexpected} = require('@azure-rest/ai-inference');
+const {createSseStream} = require('@azure/core-sse');
+const bundle = readFileSync(bundleFile, 'utf8');
+const ask = [{role: 'user', content: JSON.stringify({bundle: JSON.parse(bundle), task})}];
+let failed = 0;
+
+async function check(name, f) {
+  try {
+    await f();
+    console.log(`[       OK ] ${name}`);
+  } catch (e) {
+    failed++;
+    console.log(`${name}: ${e.stack}\n[  FAILED  ] ${name}`);
+  }
+}
+const asked = [];
+const credential = (value) => ({
+  getToken: async (scopes) => {
+    asked.push(...[scopes].flat());
+    return {token: value, expiresOnTimestamp: Date.now() + 3600e3};
+  },
+});
+
+assert.ok(url.startsWith('https://'));
+await check('js_azure_token_credential_over_tls', async () => {
+  const c = ModelClient(`${url}/models`, credential(token));
+  const made = await c.path('/chat/completions').post({body: {messages: ask, model: 'vitae'}});
+  assert.ok(!isUnexpected(made), JSON.stringify(made.body));
+  assert.equal(JSON.parse(made.body.choices[0].message.content).task, task);
+  assert.ok((await c.path('/embeddings').post({body: {input: [bundle]}})).body.data[0].embedding.length > 8);
+  const stream = await c.path('/chat/completions').post({body: {messages: ask, stream: true}}).asNodeStream();
+  let text = '';
+  for await (const e of createSseStream(stream.body)) {
+    if (e.data === '[DONE]') break;
+    for (const choice of JSON.parse(e.data).choices) text += choice.delta?.content ?? '';
+  }
+  assert.equal(JSON.parse(text).task, task);
+  assert.deepEqual([...new Set(asked)], ['https://ml.azure.com/.default']);
+});
+await check('js_azure_token_credential_that_is_refused', async () => {
+  const bad = await ModelClient(`${url}/models`, credential(refused)).path('/chat/completions').post({body: {messages: ask}});
+  assert.equal(bad.status, '401');
+  assert.ok(!JSON.stringify(bad.body).includes(refused));
+});
+await check('js_azure_openai_token_provider_over_tls', async () => {
+  const azure = new AzureOpenAI({endpoint: url, azureADTokenProvider: async () => token, apiVersion: '2024-10-21', deployment: 'vitae', maxRetries: 0});
+  assert.equal(JSON.parse((await azure.chat.completions.create({model: 'vitae', messages: ask})).choices[0].message.content).task, task);
+  const own = new OpenAI({baseURL: `${url}/openai/v1/`, apiKey: async () => token, maxRetries: 0});
+  assert.equal((await own.models.list()).data[0].id, 'vitae');
+});
+process.exit(failed ? 1 : 0);
