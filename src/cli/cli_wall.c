@@ -101,6 +101,9 @@ static void print_held(const struct held *h) {
       "Held back so that nothing stands for fewer than %u persons: %llu codes became broader ones (%s events), %llu were left out (%s "
       "events).\n",
       d->k, (unsigned long long)d->codes_broader, broader, (unsigned long long)d->codes_left_out, out);
+  if (d->codes < 2 && !d->with_attributes) return;
+  printf("For combinations of %s%s, %llu codes were left out of single lives.\n", d->with_attributes ? "attributes with " : "",
+         d->codes >= 2 ? "two codes" : "a code", (unsigned long long)d->held);
 }
 
 /* What is true of the generation: read from the store itself. */
@@ -223,7 +226,12 @@ int wall_release(const struct site *s, const struct deid_policy *policy, struct 
   arena_init(&a, 0, 0);
   int rc = timeline_open(base, &t, e);
   if (rc == OK)
-    rc = risk_suppress(t, &o, &(struct risk_suppress_options){(uint32_t)policy->suppress_k, policy->suppress_classes}, &a, &plan, did, e);
+    rc = risk_suppress(t, &o,
+                       &(struct risk_suppress_options){.k = (uint32_t)policy->suppress_k,
+                                                       .classes = policy->suppress_classes,
+                                                       .codes = policy->suppress_codes,
+                                                       .with_attributes = policy->suppress_with_attributes},
+                       &a, &plan, did, e);
   json_out_init(&out, &extra, false);
   json_out_object(&out);
   json_out_key(&out, "suppression");

@@ -49,8 +49,9 @@ struct deid_policy { /* read from policy/NAME.json; `hash` (SHA-256 over the fil
   char text_hash[65];
   bool suppress;         /* "risk": what would single persons out is held back when the store is released (docs/deid.md, "Suppression") */
   bool suppress_classes; /* also classes of persons within the store */
-  int suppress_k;
-  char risk_path[4096]; /* its table; part of `hash` */
+  int suppress_k, suppress_codes; /* codes: how many somebody may know of a person, 1 or 2 */
+  bool suppress_with_attributes;  /* and age band, sex, ZIP3 beside them */
+  char risk_path[4096];           /* its table; part of `hash` */
 };
 int deid_policy_load(const char *path, struct deid_policy *out, struct error *e) MUST_CHECK;
 

@@ -120,9 +120,14 @@ static int text_fields(struct json root, const char *path, struct deid_policy *p
   return text_config_hash(p->text_path, p->text_hash, e);
 }
 
-/* "risk": {"k": 11, "suppress": true, "classes": false, "table": "risk.json"} */
+static int flag(struct json risk, const char *key, bool *out, struct error *e) {
+  struct json v = json_get(risk, key);
+  return json_kind(v) == JSON_NONE || json_bool(v, out) ? OK : bad(e, "risk", "classes and with_attributes are true or false");
+}
+
+/* "risk": {"k": 11, "suppress": true, "classes": false, "codes_known": 1, "with_attributes": false, "table": "risk.json"} */
 static int risk_fields(struct json root, const char *path, struct deid_policy *p, struct error *e) {
-  static const char *const known[] = {"k", "suppress", "classes", "table"};
+  static const char *const known[] = {"k", "suppress", "classes", "codes_known", "with_attributes", "table"};
   struct json risk = json_get(root, "risk"), v;
   struct str key;
   char word[256];
@@ -131,11 +136,13 @@ static int risk_fields(struct json root, const char *path, struct deid_policy *p
   for (struct json_iter it = json_members(risk); json_next_member(&it, &key, &v);) {
     bool fits = false;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) fits |= str_eqc(key, known[i]);
-    if (!fits) return bad(e, "risk", "a setting that does not exist: there are k, suppress, classes, table");
+    if (!fits) return bad(e, "risk", "a setting that does not exist: there are k, suppress, classes, codes_known, with_attributes, table");
   }
   if (!json_bool(json_get(risk, "suppress"), &p->suppress)) return bad(e, "risk.suppress", "expected true or false");
-  if (json_kind(json_get(risk, "classes")) != JSON_NONE && !json_bool(json_get(risk, "classes"), &p->suppress_classes))
-    return bad(e, "risk.classes", "expected true or false");
+  TRY(flag(risk, "classes", &p->suppress_classes, e));
+  TRY(flag(risk, "with_attributes", &p->suppress_with_attributes, e));
+  p->suppress_codes = 1;
+  if (json_kind(json_get(risk, "codes_known")) != JSON_NONE) TRY(number(risk, "codes_known", 1, 2, &p->suppress_codes, e));
   if (!p->suppress) return OK;
   TRY(number(risk, "k", 2, 64, &p->suppress_k, e));
   TRY(text(risk, "table", word, sizeof word, e));

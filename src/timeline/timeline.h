@@ -122,8 +122,10 @@ struct timeline_suppression {
   const uint32_t *to; /* by code: index into `name` of what it becomes (its own name, or a broader code's), or TIMELINE_SUPPRESSED */
   const struct str *name;
   uint32_t names;
-  const uint8_t *group;   /* by code: n > 0 = left out for subjects with bit n - 1 of `without`; n < 8 */
-  const uint8_t *without; /* by subject; TIMELINE_LEFT_OUT = the whole life */
+  const uint8_t *group;             /* by code: n > 0 = left out for subjects with bit n - 1 of `without`; n < 8 */
+  const uint8_t *without;           /* by subject; TIMELINE_LEFT_OUT = the whole life */
+  const uint32_t *held, *held_from; /* names held back from one subject alone: held[held_from[i]] to held[held_from[i + 1] - 1], ascending;
+                                       NULL = none */
 };
 int timeline_release(const char *base, const char *dir, const struct timeline_suppression *s, struct str extra, struct error *e) MUST_CHECK;
 /* Which source the files of a store came from: event k's origin_file lies in [first, first + files) of its source. */

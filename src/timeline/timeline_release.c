@@ -6,9 +6,23 @@
 #include "timeline/blob.h"
 #include "timeline/timeline_writer.h"
 
+static bool held_back(const struct timeline_suppression *s, uint32_t subject, uint32_t name) {
+  if (!s->held_from) return false;
+  uint32_t low = s->held_from[subject], end = s->held_from[subject + 1], high = end;
+  while (low < high) {
+    uint32_t middle = low + (high - low) / 2;
+    if (s->held[middle] < name)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low < end && s->held[low] == name;
+}
+
 bool release_keeps(const struct timeline_suppression *s, uint32_t subject, uint32_t code) {
   uint8_t group = s->group[code];
-  return s->to[code] != TIMELINE_SUPPRESSED && !(group && s->without[subject] >> (group - 1) & 1);
+  if (s->to[code] == TIMELINE_SUPPRESSED || (group && s->without[subject] >> (group - 1) & 1)) return false;
+  return !held_back(s, subject, s->to[code]);
 }
 
 /* ---- the dictionary of what stays ---- */

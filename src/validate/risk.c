@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "timeline/timeline.h"
-#include "validate/risk_private.h"
+#include "validate/risk_known.h"
 
 const char *const risk_band_name[RISK_BANDS] = {"1", "2-4", "5-10", "11-20", "21-50", "51-100", "over 100"};
 
@@ -75,14 +75,16 @@ static int broader(struct risk_options *o, struct json all, struct error *e) {
 
 static int interpret(struct risk_options *o, const char *path, struct json root, struct error *e) {
   static const char *const names[RISK_ATTRIBUTES] = {"sex", "zip3", "race", "ethnicity"};
-  int64_t k, rare, sample;
+  int64_t k, rare, sample, common;
   struct str table;
   TRY(json_want_i64(root, "k", &k, e));
   TRY(json_want_i64(root, "rare", &rare, e));
   TRY(json_want_i64(root, "sample", &sample, e));
   if (k < 2 || k > 1000 || rare < 2 || rare > 1000 || sample < 0 || sample > 100000)
     return error_set(e, E_INPUT, "k, rare or sample of the risk table is out of range");
-  o->k = (uint32_t)k, o->rare = (uint32_t)rare, o->sample = (uint32_t)sample;
+  o->k = (uint32_t)k, o->rare = (uint32_t)rare, o->sample = (uint32_t)sample, o->common = 100;
+  if (json_i64(json_get(root, "common"), &common)) o->common = (uint32_t)(common < 0 || common > UINT32_MAX ? 0 : common);
+  if (o->common < o->rare) return error_set(e, E_INPUT, "common of the risk table is below rare, or out of range");
   for (int a = 0; a < RISK_ATTRIBUTES; a++)
     TRY(strings(json_get(json_get(root, "attributes"), names[a]), &o->arena, o->prefix[a], &o->prefix_n[a], e));
   TRY(strings(json_get(root, "male"), &o->arena, o->male, &o->male_n, e));
@@ -115,6 +117,12 @@ int risk_options_load(const char *path, struct risk_options *o, struct error *e)
 }
 void risk_options_free(struct risk_options *o) { arena_free(&o->arena); }
 
+bool risk_kept(const struct risk_options *o, struct str name) {
+  for (int i = 0; i < o->keep_n; i++)
+    if (str_starts(name, o->keep[i])) return true;
+  return false;
+}
+
 /* ---- what is known of one person ---- */
 
 static uint8_t attribute_of(const struct risk_options *o, struct str code) {
@@ -139,7 +147,7 @@ static uint8_t sex_of(const struct risk_options *o, struct str code) {
   return 3;
 }
 
-static uint8_t age_band(int64_t birth, int64_t last) {
+uint8_t risk_age_band(int64_t birth, int64_t last) {
   if (birth == TIME_STATIC || last == TIME_STATIC || last < birth) return 0;
   int64_t years = (last - birth) / TIME_DAY * 100 / 36525;
   return (uint8_t)(years >= 90 ? RISK_AGES : years / 5 + 1);
@@ -170,7 +178,7 @@ void risk_person(struct risk_work *w, const struct timeline_view *v, struct risk
     if (first == TIME_STATIC || v->time[k] < first) first = v->time[k];
     if (last == TIME_STATIC || v->time[k] > last) last = v->time[k];
   }
-  p->age = age_band(birth, last);
+  p->age = risk_age_band(birth, last);
   p->first = (int16_t)year_of(first), p->last = (int16_t)year_of(last);
   for (uint32_t n = v->n; n > 1; n >>= 1) p->events++;
 }
@@ -356,6 +364,19 @@ static void first_pass(struct risk_work *w, struct risk_person *p) {
   }
 }
 
+/* Who shares with few what somebody may know: a code or two that not everybody has, alone or with the attributes. */
+static int known_codes(struct risk_work *w, const struct risk_person *p, struct risk *r, struct error *e) {
+  struct arena a;
+  struct risk_items items;
+  arena_init(&a, 0, 0);
+  int rc = risk_items(&(struct risk_items_of){.t = w->t, .w = w, .names = timeline_codes(w->t), .person = p}, &a, &items, e);
+  for (int i = 0; rc == OK && i < RISK_ATTACKS; i++)
+    rc = risk_known(&items, (struct risk_attack){.codes = 1 + i % 2, .attributes = i >= 2}, w->o->k, &r->known_codes[i], e);
+  arena_free(&a);
+  r->common = w->o->common;
+  return rc;
+}
+
 static int measure(struct risk_work *w, struct risk_person *p, struct risk *r, struct error *e) {
   static const char *const names[RISK_SETS] = {"age band, sex, ZIP3", "and race, ethnicity", "and first and last year",
                                                "and number of events"};
@@ -369,6 +390,7 @@ static int measure(struct risk_work *w, struct risk_person *p, struct risk *r, s
   rare_codes(w, r);
   TRY(systems(w, r, e));
   if (w->o->total > 0) k_map(w->o, p, n, r);
+  TRY(known_codes(w, p, r, e));
   TRY(risk_patterns(w, r, e));
   return timeline_damaged(w->t) ? error_set(e, E_CORRUPT, "the store is damaged; see: vitae verify") : OK;
 }

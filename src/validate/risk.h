@@ -34,6 +34,7 @@ enum {
   RISK_BROADER = 32,
   RISK_SUPPRESS_K = 64
 };
+enum { RISK_ATTACKS = 4 };
 enum risk_attribute { RISK_SEX, RISK_ZIP3, RISK_RACE, RISK_ETHNICITY, RISK_ATTRIBUTES };
 
 struct risk_broader { /* of a code system: its broader code is the code's first so many characters, longest first */
@@ -43,6 +44,7 @@ struct risk_broader { /* of a code system: its broader code is the code's first 
 };
 struct risk_options {
   uint32_t k, rare; /* classes and codes of fewer persons than this are small, are rare */
+  uint32_t common;  /* a code that so many persons have is taken to single nobody out, not even with others; default 100 */
   uint32_t sample;  /* persons of whom patterns are drawn */
   uint64_t work;    /* events looked at for patterns, at most; 0 = 300 million */
   uint64_t seed;
@@ -72,6 +74,9 @@ struct risk_pattern {
   int codes;
   uint64_t tried, by_codes, by_gaps; /* persons tried; singled out by the codes; by the codes and the days between */
 };
+struct risk_known { /* what an attacker may know: combinations of codes that fewer than `common` persons have, and attributes */
+  uint64_t persons, combinations; /* persons who share one with fewer than k; combinations that so few have */
+};
 struct risk_system {
   char name[48];
   uint64_t codes, rare;
@@ -92,6 +97,8 @@ struct risk {
   char population_source[200];
   int population_year;
   struct risk_pattern pattern[RISK_PATTERNS];
+  uint32_t common;
+  struct risk_known known_codes[RISK_ATTACKS]; /* a code; two; age band, sex, ZIP3 and a code; and two */
 };
 int risk_compute(const struct timeline *t, const struct risk_options *o, struct risk **out, struct error *e) MUST_CHECK;
 void risk_free(struct risk *r);
@@ -106,13 +113,19 @@ extern const char *const risk_band_name[RISK_BANDS];
  *
  * Afterwards no code but the exempt ones is had by fewer than k persons, and no person's age band, sex and ZIP3 are those of fewer than k people
  * of the population; with `classes`, of fewer than k persons of the store, race and ethnicity included. The same base gives the same plan. */
+/* With codes = 2, or with_attributes, no combination of two codes that fewer than `common` persons have, or of one (two) of them with age band,
+ * sex and ZIP3, is had by fewer than k persons either: single persons lose the rarest of the codes. */
 struct risk_suppress_options {
   uint32_t k; /* 2 to RISK_SUPPRESS_K */
   bool classes;
+  int codes; /* that somebody may know of a person: 0 or 1, or 2 */
+  bool with_attributes;
 };
 struct risk_suppressed {
-  uint32_t k;
-  bool classes;
+  uint32_t k, common;
+  bool classes, with_attributes;
+  int codes;
+  uint64_t held, held_persons, held_events; /* code of a person, persons, events: left out of single lives for a combination */
   uint64_t codes_broader, codes_left_out, events_broader, events_left_out, zip3, sex, race, persons, touched; /* persons: left out */
 };
 struct timeline_suppression;

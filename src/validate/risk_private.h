@@ -18,6 +18,8 @@ struct risk_work {
 void risk_attributes(struct risk_work *w); /* fills `attribute` and `birth` */
 struct timeline_view;
 void risk_person(struct risk_work *w, const struct timeline_view *v, struct risk_person *p);
+uint8_t risk_age_band(int64_t birth, int64_t last);                            /* 0 = not known, 1 = under five, ... */
+bool risk_kept(const struct risk_options *o, struct str name);                 /* a code that is never held back */
 double risk_people(const struct risk_options *o, const struct risk_person *p); /* of the population, with these attributes */
 int risk_patterns(struct risk_work *w, struct risk *r, struct error *e) MUST_CHECK;
 #endif

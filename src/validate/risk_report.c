@@ -100,6 +100,26 @@ static void codes_json(const struct risk *r, struct json_out *o) {
   json_out_end(o);
 }
 
+/* What somebody knows of a person; in JSON the keys, in pages the words. */
+static const char *const attack_key[RISK_ATTACKS] = {"one_code", "two_codes", "attributes_and_one_code", "attributes_and_two_codes"};
+static const char *const attack_name[RISK_ATTACKS] = {"one code", "two codes", "age band, sex, ZIP3 and one code",
+                                                      "age band, sex, ZIP3 and two codes"};
+
+static void known_json(const struct risk *r, struct json_out *o) {
+  json_out_object(o);
+  json_kv_i64(o, "common", r->common);
+  for (int i = 0; i < RISK_ATTACKS; i++) {
+    const struct risk_known *x = &r->known_codes[i];
+    json_out_key(o, attack_key[i]);
+    json_out_object(o);
+    put_count(o, "persons_with_fewer_than_k", x->persons, r->persons);
+    put_share(o, "share", x->persons, r->persons);
+    put_count(o, "combinations", x->combinations, x->combinations);
+    json_out_end(o);
+  }
+  json_out_end(o);
+}
+
 static void patterns_json(const struct risk *r, struct json_out *o) {
   json_out_array(o);
   for (int i = 0; i < RISK_PATTERNS; i++) {
@@ -145,6 +165,8 @@ void risk_json(const struct risk *r, struct json_out *o) {
     json_out_null(o);
   json_out_key(o, "rare_codes");
   codes_json(r, o);
+  json_out_key(o, "known_codes");
+  known_json(r, o);
   json_out_key(o, "longitudinal");
   patterns_json(r, o);
   json_out_end(o);
@@ -280,6 +302,22 @@ static void rare_html(const struct risk *r, struct buf *b) {
   buf_puts(b, "</table>");
 }
 
+static void known_html(const struct risk *r, struct buf *b) {
+  buf_printf(b,
+             "<h2>What somebody knows of a person</h2><p class=soft>An attacker knows a diagnosis, a drug or a test of a person, or two of "
+             "them, without their dates, perhaps with age band, sex and ZIP3. Codes that %u persons and more have are taken to tell "
+             "nothing. Who shares what is known with fewer than k = %u persons of the store?</p><table><tr><th>known<th class=n>such "
+             "combinations<th class=n>persons<th class=n>share",
+             r->common, r->k);
+  for (int i = 0; i < RISK_ATTACKS; i++) {
+    buf_printf(b, "<tr><td>%s", attack_name[i]);
+    cell(b, r->known_codes[i].combinations, r->known_codes[i].combinations);
+    cell(b, r->known_codes[i].persons, r->persons);
+    share_cell(b, r->known_codes[i].persons, r->persons);
+  }
+  buf_puts(b, "</table>");
+}
+
 static void map_html(const struct risk *r, struct buf *b) {
   if (!r->population) return;
   buf_printf(b,
@@ -318,6 +356,7 @@ void risk_html(const struct risk *r, struct buf *b) {
   patterns_html(r, b);
   map_html(r, b);
   rare_html(r, b);
+  known_html(r, b);
   attributes_html(r, b);
   buf_puts(b,
            "<p class=soft>Counts from 1 to 10 are shown as &lt;11; a count from which such a one could be computed is masked. In the "
@@ -354,6 +393,11 @@ void risk_suppressed_html(const struct risk_suppressed *d, const struct risk *be
   held(b, "persons without sex", d->sex);
   if (d->classes) held(b, "persons without race and ethnicity", d->race);
   if (d->classes) held(b, "persons left out", d->persons);
+  if (d->codes >= 2 || d->with_attributes) {
+    held(b, "codes left out of single lives, for a combination", d->held);
+    held(b, "persons with such a code", d->held_persons);
+    held(b, "events left out so", d->held_events);
+  }
   held(b, "persons of whom anything was held back", d->touched);
   buf_puts(b, "</table><h2>Before and after</h2><table><tr><th><th class=n>before<th class=n>after");
   before_after(b, "persons", before->persons, after->persons, before->persons, after->persons);
@@ -365,5 +409,10 @@ void risk_suppressed_html(const struct risk_suppressed *d, const struct risk *be
                after->persons);
   before_after(b, "persons in classes of fewer than 11 here (age band, sex, ZIP3)", before->set[0].under11, after->set[0].under11,
                before->persons, after->persons);
+  for (int i = 1; i < RISK_ATTACKS; i++) {
+    char what[96];
+    snprintf(what, sizeof what, "persons who share %s with too few", attack_name[i]);
+    before_after(b, what, before->known_codes[i].persons, after->known_codes[i].persons, before->persons, after->persons);
+  }
   buf_puts(b, "</table>");
 }

@@ -3,12 +3,15 @@
  * Codes: every code has a chain of broader names (policy/risk.json, "broader"); a name that fewer than k persons have sends all its codes one
  * step up, until nothing is rare or the chain ends and the code is left out (bottom-up generalisation, after Sweeney 2002 and Samarati 2001).
  * Persons: who would be one of fewer than k people of the country by age band, sex and ZIP3 loses the ZIP3, then the sex; with `classes` the
- * same holds within the store, and race and ethnicity go where they make a class small; whoever is still in a small class is left out. */
+ * same holds within the store, and race and ethnicity go where they make a class small; whoever is still in a small class is left out.
+ * Combinations: what is left of each life loses the rarest codes until nobody has two, or one with the attributes, that fewer than k have. */
+#include <stdlib.h>
+
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/map.h"
 #include "timeline/timeline.h"
-#include "validate/risk_private.h"
+#include "validate/risk_known.h"
 
 enum { GROUP_ZIP3 = 1, GROUP_SEX, GROUP_RACE, CHAIN = 8 };
 
@@ -27,6 +30,7 @@ struct work {
   uint32_t *to;
   uint8_t *group, *without;
   struct risk_person *person;
+  uint32_t *held, *held_from; /* names held back from single persons; NULL = none */
   struct risk_suppressed *did;
 };
 
@@ -75,12 +79,6 @@ static int chain_of(struct work *w, uint32_t code, struct error *e) {
     if (value.n > rule->length[i]) ok = ok && link(w, c, system, (struct str){value.p, rule->length[i]}, state);
   if (!rule && third.n && last.n) ok = link(w, c, system, value, STR_NONE);
   return ok ? OK : error_set(e, E_NOMEM, "no memory for broader codes");
-}
-
-static bool exempt(const struct work *w, struct str name) {
-  for (int i = 0; i < w->o->keep_n; i++)
-    if (str_starts(name, w->o->keep[i])) return true;
-  return false;
 }
 
 /* ---- persons ---- */
@@ -200,7 +198,7 @@ static int climb(struct work *w, bool *moved, struct error *e) {
       struct chain *x = &w->chain[c];
       uint64_t at;
       if (!w->set_n[c] || x->at >= x->n || !map_get(&names, x->name[x->at], &at)) continue;
-      if (level[at].n >= k || exempt(w, x->name[0])) continue;
+      if (level[at].n >= k || risk_kept(w->o, x->name[0])) continue;
       size_t length = x->name[x->at].n;
       if (round == 0 && length > longest) longest = length;
       if (round == 0 || length < longest) continue;
@@ -232,8 +230,70 @@ static int number_names(struct work *w, struct timeline_suppression *plan, struc
     w->to[c] = (uint32_t)*slot;
   }
   map_release(&names);
-  *plan = (struct timeline_suppression){w->to, name, n, w->group, w->without};
+  *plan = (struct timeline_suppression){.to = w->to, .name = name, .names = n, .group = w->group, .without = w->without};
   return rc;
+}
+
+/* ---- combinations ---- */
+
+static int by_value(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return x < y ? -1 : x > y;
+}
+
+/* What the items' marks say, as the release wants it: by person, names ascending. */
+static int list_held(struct work *w, const struct risk_items *x, struct error *e) {
+  uint32_t n = 0;
+  if (!w->held_from) w->held_from = arena_array(w->a, uint32_t, (size_t)x->persons + 2);
+  if (!w->held) w->held = arena_array(w->a, uint32_t, (size_t)x->from[x->persons] + 1);
+  if (!w->held_from || !w->held) return error_set(e, E_NOMEM, "no memory for combinations of codes");
+  w->did->held_persons = 0;
+  for (uint32_t i = 0; i < x->persons; i++) {
+    uint32_t first = w->held_from[i] = n;
+    for (uint32_t at = x->from[i]; at < x->from[i + 1]; at++)
+      if (x->held[at]) w->held[n++] = x->order[x->item[at]];
+    if (n > first) qsort(w->held + first, n - first, sizeof *w->held, by_value), w->did->held_persons++;
+  }
+  w->held_from[x->persons] = n;
+  w->did->held = n;
+  return OK;
+}
+
+static bool is_held(const struct work *w, uint32_t person, uint32_t name) {
+  if (!w->held_from || name == TIMELINE_SUPPRESSED) return false;
+  uint32_t first = w->held_from[person], n = w->held_from[person + 1] - first;
+  return n && bsearch(&name, w->held + first, n, sizeof name, by_value);
+}
+
+/* Attributes as the released life shows them: the last event may be one that stays behind, and with it goes the age. */
+static int released_persons(struct work *w, const struct risk_items *x, struct error *e) {
+  TRY(list_held(w, x, e));
+  for (uint32_t i = 0; i < x->persons; i++) {
+    struct timeline_view v = timeline_view(w->t, i);
+    int64_t last = TIME_STATIC, birth = TIME_STATIC;
+    for (uint32_t k = 0; k < v.n; k++) {
+      uint32_t name = w->to[v.code[k]];
+      if (v.code[k] == w->risk.birth) birth = v.time[k];
+      bool gone = name == TIMELINE_SUPPRESSED || is_held(w, i, name);
+      if (!gone && v.time[k] != TIME_STATIC && v.code[k] != w->risk.birth && (last == TIME_STATIC || v.time[k] > last)) last = v.time[k];
+    }
+    w->person[i].age = risk_age_band(birth, last);
+  }
+  return OK;
+}
+
+static int combinations(struct work *w, uint32_t names, struct error *e) {
+  struct risk_attack attack = {w->want->codes >= 2 ? 2 : 1, w->want->with_attributes};
+  struct risk_items x;
+  bool more = true;
+  if (w->want->codes < 2 && !w->want->with_attributes) return OK;
+  TRY(risk_items(&(struct risk_items_of){w->t, &w->risk, w->to, w->without, names, w->person}, w->a, &x, e));
+  while (more) { /* what is held back may change an age band, and so a class; marks only become more, so this ends */
+    TRY(released_persons(w, &x, e));
+    risk_items_classes(&x, w->person);
+    TRY(risk_hold(&x, attack, w->want->k, &more, e));
+  }
+  return list_held(w, &x, e);
 }
 
 static void count(struct work *w) {
@@ -247,10 +307,12 @@ static void count(struct work *w) {
     bool touched = w->without[i];
     for (uint32_t e = 0; e < v.n; e++) {
       const struct chain *x = &w->chain[v.code[e]];
+      bool alone = is_held(w, i, w->to[v.code[e]]);
       bool hidden = w->without[i] == TIMELINE_LEFT_OUT || (w->group[v.code[e]] && w->without[i] >> (w->group[v.code[e]] - 1) & 1);
-      w->did->events_left_out += hidden || x->at >= x->n;
-      w->did->events_broader += !hidden && x->at > 0 && x->at < x->n;
-      touched = touched || x->at > 0;
+      w->did->events_left_out += hidden || alone || x->at >= x->n;
+      w->did->held_events += !hidden && alone;
+      w->did->events_broader += !hidden && !alone && x->at > 0 && x->at < x->n;
+      touched = touched || alone || x->at > 0;
     }
     w->did->touched += touched;
   }
@@ -282,13 +344,16 @@ static int plan(struct work *w, struct timeline_suppression *out, struct error *
   who_has(w);
   for (bool moved = true; moved;) TRY(climb(w, &moved, e));
   TRY(number_names(w, out, e));
+  TRY(combinations(w, out->names, e));
+  out->held = w->held, out->held_from = w->held_from;
   count(w);
   return timeline_damaged(w->t) ? error_set(e, E_CORRUPT, "the base store is damaged; see: vitae verify") : OK;
 }
 
 int risk_suppress(const struct timeline *base, const struct risk_options *o, const struct risk_suppress_options *want, struct arena *a,
                   struct timeline_suppression *out, struct risk_suppressed *did, struct error *e) {
-  *did = (struct risk_suppressed){.k = want->k, .classes = want->classes};
+  *did = (struct risk_suppressed){.k = want->k, .classes = want->classes, .codes = want->codes, .with_attributes = want->with_attributes};
+  did->common = o->common;
   if (want->k < 2 || want->k > RISK_SUPPRESS_K) return error_set(e, E_USAGE, "k of a suppression is 2 to %d", RISK_SUPPRESS_K);
   struct work w = {.t = base, .o = o, .want = want, .a = a, .risk = {.t = base, .o = o}, .did = did};
   return plan(&w, out, e);
@@ -315,5 +380,13 @@ void risk_suppressed_json(const struct risk_suppressed *d, struct json_out *o) {
   put(o, "persons_without_sex", d->sex);
   put(o, "persons_left_out", d->persons);
   put(o, "persons_touched", d->touched);
+  if (d->codes >= 2 || d->with_attributes) {
+    json_kv_i64(o, "codes_known", d->codes);
+    json_kv_bool(o, "with_attributes", d->with_attributes);
+    json_kv_i64(o, "common", d->common);
+    put(o, "codes_left_out_of_single_lives", d->held);
+    put(o, "persons_with_such_a_code", d->held_persons);
+    put(o, "events_left_out_of_single_lives", d->held_events);
+  }
   json_out_end(o);
 }

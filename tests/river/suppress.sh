@@ -97,4 +97,25 @@ classes_within_the_store() {
   json_is "(j['risk']['classes'][0]['k_under_11'], j['risk']['classes'][1]['k_under_11'])" "(0, 0)"
   sed -i 's/"classes"/"klasses"/' "$work/pol/expert-k11.json"; run "$vitae" init "$work/d" --policy "$work/pol/expert-k11.json"; [ $status -ne 0 ] || fail "a setting that does not exist was taken"
 }
-run_cases nothing_stands_for_fewer_than_k an_increment_is_weighed_with_what_was_held_back whoever_is_forgotten_goes_from_both the_two_ways_do_not_mix classes_within_the_store
+# p0-p15 a test, p8-p27 another, both common enough; eight persons have both.
+two_codes_together() {
+  local s=$work/two
+  make_source "$work/c.ndjson" 0 40
+  python3 - >> "$work/c.ndjson" <<'P'
+import json
+for p in range(28):
+    for code in ["1742-6"] * (p < 16) + ["1920-8"] * (p >= 8):
+        print(json.dumps({"resourceType": "Observation", "status": "final", "subject": {"reference": f"Patient/p{p}"}, "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+            "effectiveDateTime": "2015-03-08T08:00:00Z", "valueQuantity": {"value": 30, "unit": "U/L"}}))
+P
+  run "$vitae" init "$s-1" --policy expert-k11; run "$vitae" ingest "$s-1" "$work/c.ndjson" --from fhir --json; status_is 0
+  json_is "(j['risk']['known_codes']['one_code']['persons_with_fewer_than_k'], j['risk']['known_codes']['two_codes']['persons_with_fewer_than_k'] == 0)" "(0, False)"
+  run "$vitae" init "$s" --policy expert-k11-pairs; run "$vitae" ingest "$s" "$work/c.ndjson" --from fhir --json; status_is 0
+  json_is "[j['risk']['known_codes'][x]['persons_with_fewer_than_k'] for x in ('one_code', 'two_codes')]" "[0, 0]"
+  json_is "(j['suppression']['codes_known'], j['suppression']['codes_left_out_of_single_lives'] != 0, j['risk_before']['known_codes']['two_codes']['persons_with_fewer_than_k'] != 0)" "(2, True, True)"
+  codes "$s" > "$work/codes"
+  same "$(count_of LOINC//1920-8)" 20 "the commoner of the two"; same "$(count_of LOINC//1742-6)" 0 "the rarer one: eight lost it for the pair, eight are too few"
+  grep -q "left out of single lives" "$s"/reports/wall-gen-000001.html || fail "the page does not say it"
+  run "$vitae" verify "$s"; status_is 0
+}
+run_cases two_codes_together nothing_stands_for_fewer_than_k an_increment_is_weighed_with_what_was_held_back whoever_is_forgotten_goes_from_both the_two_ways_do_not_mix classes_within_the_store
