@@ -26,7 +26,10 @@ int dicom_image_of(const struct dicom_file *f, struct dicom_image *m, bool *read
   if (!dicom_u16(f, &f->data, T(0x28, 0x102), &high)) high = (uint16_t)(stored - 1);
   dicom_u16(f, &f->data, T(0x28, 0x103), &sign);
   dicom_number(&f->data, T(0x28, 8), &frames);
-  if (allocated == 1) return OK;
+  bool bits = allocated == 1;
+  if (bits && (stored != 1 || high || pixels->encapsulated))
+    return error_set(e, E_INPUT, "pixels of one bit in a form that cannot be read");
+  if (bits) allocated = 8, sign = 0;
   if (!(frames >= 1 && frames <= 1e6)) return error_set(e, E_INPUT, "a number of frames that cannot be");
   struct str photometric = dicom_text(&f->data, T(0x28, 4));
   *m = (struct dicom_image){.rows = rows,
@@ -39,7 +42,10 @@ int dicom_image_of(const struct dicom_file *f, struct dicom_image *m, bool *read
                             .is_signed = sign == 1,
                             .planar = planar == 1 && samples > 1,
                             .big = f->big,
-                            .swapped = f->big && allocated == 8 && pixels->vr == DICOM_VR('O', 'W'),
+                            .bits = !bits                                        ? 0
+                                    : f->big && pixels->vr == DICOM_VR('O', 'W') ? 2
+                                                                                 : 1,
+                            .swapped = !bits && f->big && allocated == 8 && pixels->vr == DICOM_VR('O', 'W'),
                             .mono1 = str_eqc(photometric, "MONOCHROME1"),
                             .ybr = samples == 3 && str_starts(photometric, STR("YBR")),
                             .half = samples == 3 && str_eqc(photometric, "YBR_FULL_422") && !pixels->encapsulated};
@@ -53,7 +59,9 @@ int dicom_image_of(const struct dicom_file *f, struct dicom_image *m, bool *read
   }
   /* some writers say 422 and write whole pixels */
   if (m->half && pixels->value.n >= (size_t)rows * columns * m->frames * 3) m->half = false;
-  if (!pixels->encapsulated && pixels->value.n < dicom_image_bytes(m)) return error_set(e, E_INPUT, "fewer pixels than the image has");
+  size_t least = bits ? dicom_bits_bytes(m) : dicom_image_bytes(m);
+  if (bits && m->samples != 1) return error_set(e, E_INPUT, "coloured pixels of one bit");
+  if (!pixels->encapsulated && pixels->value.n < least) return error_set(e, E_INPUT, "fewer pixels than the image has");
   if (m->swapped && dicom_image_frame(m) % 2) return error_set(e, E_INPUT, "pixels in halves of words, and an odd number of them");
   *readable = true;
   return OK;
@@ -64,6 +72,27 @@ size_t dicom_image_frame(const struct dicom_image *m) {
   return m->half ? pixels * 2 : pixels * m->samples * (m->allocated / 8);
 }
 size_t dicom_image_bytes(const struct dicom_image *m) { return dicom_image_frame(m) * m->frames; }
+
+/* ---- one bit a pixel: the first pixel is the lowest bit of the first byte ---- */
+
+size_t dicom_bits_bytes(const struct dicom_image *m) {
+  size_t n = ((size_t)m->rows * m->columns * m->frames + 7) / 8;
+  return m->bits == 2 ? n + n % 2 : n;
+}
+static size_t byte_of_bit(const struct dicom_image *m, size_t i) { return m->bits == 2 ? i / 8 ^ 1 : i / 8; }
+
+void dicom_bits_unpack(const struct dicom_image *m, const uint8_t *bits, uint8_t *pixels) {
+  size_t n = (size_t)m->rows * m->columns * m->frames;
+  for (size_t i = 0; i < n; i++) pixels[i] = bits[byte_of_bit(m, i)] >> i % 8 & 1;
+}
+
+void dicom_bits_pack(const struct dicom_image *m, const uint8_t *pixels, uint8_t *bits) {
+  size_t n = (size_t)m->rows * m->columns * m->frames;
+  for (size_t i = 0; i < n; i++) {
+    uint8_t *at = &bits[byte_of_bit(m, i)], bit = (uint8_t)(1u << i % 8);
+    *at = pixels[i] ? *at | bit : *at & (uint8_t)~bit;
+  }
+}
 
 /* Byte of sample `c` of pixel `i`. */
 static size_t sample_at(const struct dicom_image *m, size_t i, uint32_t c) {

@@ -44,14 +44,15 @@ static int uncompress(struct dicom_file *f, const struct dicom_look *look, const
   return OK;
 }
 
-static int blank(struct dicom_file *f, const struct dicom_look *look, struct error *e) {
+static int blank(struct dicom_file *f, const struct dicom_look *look, uint8_t *unpacked, struct error *e) {
   struct dicom_element *pixels = dicom_find(&f->data, DICOM_PIXELS);
   const uint8_t *from = look->pixels ? look->pixels : (const uint8_t *)pixels->value.p;
   size_t n = look->pixels ? look->pixels_n : pixels->value.n;
   uint8_t *copy = arena_alloc(f->arena, n + 1, 8);
   if (!copy) return error_set(e, E_LIMIT, "no room for the pixels");
   memcpy(copy, from, n);
-  dicom_image_blank(&look->image, copy, look->box, look->box_n);
+  dicom_image_blank(&look->image, unpacked ? unpacked : copy, look->box, look->box_n);
+  if (unpacked) dicom_bits_pack(&look->image, unpacked, copy);
   pixels->value = (struct str){(const char *)copy, n};
   if (!pixels->encapsulated) return OK;
   pixels->encapsulated = false;
@@ -59,10 +60,22 @@ static int blank(struct dicom_file *f, const struct dicom_look *look, struct err
   return uncompress(f, look, look->photometric, e);
 }
 
+/* Pixels of one bit as the eye reads them: a byte each. */
+static int unpack(struct dicom_file *f, const struct dicom_element *pixels, struct dicom_look *look, uint8_t **unpacked, struct error *e) {
+  size_t n = dicom_image_bytes(&look->image);
+  uint8_t *out = n > LOOK_MOST ? NULL : arena_alloc(f->arena, n + 1, 8);
+  if (!out) return error_set(e, E_LIMIT, "an image too large to be looked at");
+  dicom_bits_unpack(&look->image, (const uint8_t *)pixels->value.p, out);
+  *unpacked = out;
+  look->input = out, look->input_n = n;
+  return OK;
+}
+
 int dicom_pixels_clean(const struct dicom_profile *p, struct dicom_file *f, struct dicom_eye *eye, struct dicom_counts *counts,
                        bool *cleaned, struct error *e) {
   struct dicom_look look = {0};
   struct buf file = {0};
+  uint8_t *unpacked = NULL;
   bool readable;
   *cleaned = false;
   if (!dicom_profile_option(p, DICOM_CLEAN_PIXELS)) return OK;
@@ -78,6 +91,8 @@ int dicom_pixels_clean(const struct dicom_profile *p, struct dicom_file *f, stru
     TRY_OUT(image_file(f, &file, e));
     look.input = (const uint8_t *)file.p;
     look.input_n = file.n;
+  } else if (look.image.bits) {
+    TRY_OUT(unpack(f, pixels, &look, &unpacked, e));
   } else {
     look.input = (const uint8_t *)pixels->value.p;
     look.input_n = dicom_image_bytes(&look.image);
@@ -89,7 +104,7 @@ int dicom_pixels_clean(const struct dicom_profile *p, struct dicom_file *f, stru
   if (look.box_n == 0) goto out;
   counts->images_blanked++;
   counts->boxes += look.box_n;
-  rc = blank(f, &look, e);
+  rc = blank(f, &look, unpacked, e);
 out:
   buf_release(&file);
   return rc;

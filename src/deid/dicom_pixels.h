@@ -10,7 +10,7 @@
  * crash or hang is E_INPUT for that one file. Compressed images stay as they are when nothing had to be blanked; otherwise they are written
  * as explicit VR little endian. An image that cannot be decoded is refused (E_INPUT): nobody could say what is written in it.
  * Read: 8, 16 and 32 bits, signed and unsigned, MONOCHROME1/2, RGB, YBR, PALETTE COLOR, frames (first, last and six between; what is found in
- * one is blanked in all). Not read: 1-bit segments, floating point maps. Methods: connected components and Tesseract (Smith 2007).
+ * one is blanked in all), 1 bit (segmentations; unpacked to be looked at). Not read: floating point maps. Methods: connected components and Tesseract (Smith 2007).
  */
 #ifndef DEID_DICOM_PIXELS_H
 #define DEID_DICOM_PIXELS_H
@@ -20,14 +20,18 @@ enum { DICOM_BOXES = 256 };
 struct dicom_image { /* shape (frames, rows, columns, samples) or planes where planar */
   uint32_t rows, columns, frames, samples, allocated, stored, high;
   bool is_signed, planar, big, mono1, ybr;
+  uint8_t bits;         /* 1, or 2 = in big-endian words: one bit a pixel in the file; all else here is of its unpacked form */
   bool half;            /* YBR_FULL_422 written plain: two pixels in four bytes */
   bool swapped;         /* bytes in big-endian words */
   double center, width; /* window; width 0 = none */
 };
-/* False: no image that can hold text (no pixels, 1 bit, floating point). E_INPUT: attributes that contradict the data. */
+/* False: no image that can hold text (no pixels, floating point). E_INPUT: attributes that contradict the data. */
 int dicom_image_of(const struct dicom_file *f, struct dicom_image *image, bool *readable, struct error *e) MUST_CHECK;
 size_t dicom_image_bytes(const struct dicom_image *image); /* of all frames */
 size_t dicom_image_frame(const struct dicom_image *image);
+size_t dicom_bits_bytes(const struct dicom_image *image); /* in the file: frames follow one another without a gap (PS3.5 8.1.1) */
+void dicom_bits_unpack(const struct dicom_image *image, const uint8_t *bits, uint8_t *pixels); /* a byte a pixel, 0 or 1 */
+void dicom_bits_pack(const struct dicom_image *image, const uint8_t *pixels, uint8_t *bits);   /* bits behind the last pixel stay */
 /* One frame as grey, 0 = black: text is bright (or dark) against it. out has rows * columns bytes. */
 /* A pixel's stored value; of colours the brightest sample (for dark text the darkest). */
 int64_t dicom_image_value(const struct dicom_image *image, const uint8_t *frame, size_t i, bool dark);
