@@ -13,6 +13,7 @@
 #include "base/thread.h"
 #include "base/time.h"
 #include "kernel/kernel.h"
+#include "kernel/quant.h"
 
 enum { BURSTS = 12 };
 static struct rng source;
@@ -152,6 +153,15 @@ static void bench_attention(const struct kernel *const *all, int n) {
   for (size_t s = 0; s < sizeof shape / sizeof *shape; s++) bench_attention_shape(all, n, shape[s][0], shape[s][1], shape[s][2]);
 }
 
+static uint16_t *halves(size_t n) {
+  float *x = dense(n);
+  uint16_t *y = calloc(n, sizeof *y);
+  if (!y) exit(1);
+  for (size_t i = 0; i < n; i++) y[i] = quant_to_half(x[i]);
+  free(x);
+  return y;
+}
+
 /* 64 streams over one shared prefix of 208 rows and 48 rows of their own each: 4 d per key and head */
 static void bench_decode(const struct kernel *const *all, int n) {
   enum {
@@ -165,13 +175,13 @@ static void bench_decode(const struct kernel *const *all, int n) {
     SHARED = PREFIX / DECODE_ROWS,
     MINE = OWN / DECODE_ROWS
   };
-  struct job j = {
-      .x = dense(STREAMS * ROW), .y = dense(SHARED * BLOCK), .z = dense((size_t)STREAMS * MINE * BLOCK), .w = dense(STREAMS * ROW)};
-  const float *shared[SHARED], *mine[STREAMS * MINE];
+  struct job j = {.x = dense(STREAMS * ROW), .w = dense(STREAMS * ROW)};
+  uint16_t *cache = halves((SHARED + (size_t)STREAMS * MINE) * BLOCK);
+  const uint16_t *shared[SHARED], *mine[STREAMS * MINE];
   struct decode_rows prefix[STREAMS], own[STREAMS];
   float *scratch = dense((int)kernel_decode_scratch(PREFIX, OWN));
-  for (int i = 0; i < SHARED; i++) shared[i] = j.y + (size_t)i * BLOCK;
-  for (int i = 0; i < STREAMS * MINE; i++) mine[i] = j.z + (size_t)i * BLOCK;
+  for (int i = 0; i < SHARED; i++) shared[i] = cache + (size_t)i * BLOCK;
+  for (int i = 0; i < STREAMS * MINE; i++) mine[i] = cache + (size_t)(SHARED + i) * BLOCK;
   for (int s = 0; s < STREAMS; s++) {
     prefix[s] = (struct decode_rows){shared, 0, PREFIX, 0, 0};
     own[s] = (struct decode_rows){mine + (ptrdiff_t)s * MINE, 0, OWN, 0, 0};
@@ -194,7 +204,7 @@ static void bench_decode(const struct kernel *const *all, int n) {
     printf(" %11.1f", 4e-9 * STREAMS * H * (PREFIX + OWN) * D / seconds(run_decode, &j));
   }
   printf("\n");
-  free(j.x), free(j.y), free(j.z), free(j.w), free(scratch);
+  free(j.x), free(j.w), free(scratch), free(cache);
 }
 
 static void run_swiglu(void *p) {

@@ -73,13 +73,13 @@ struct attention_back {
   float *dq, *dk, *dv; /* accumulated; strides as q, k, v */
 };
 /* One new row per stream against its cache. Cached rows lie in blocks of DECODE_ROWS, so that streams share the blocks of a common
- * prefix and memory follows use (after PagedAttention, Kwon et al. 2023). Of one block and key head, at the layer's offset `at`:
- * keys (d, DECODE_ROWS), then values (DECODE_ROWS, d); the next head follows. Neighbouring streams that name the same prefix blocks
+ * prefix and memory follows use (after PagedAttention, Kwon et al. 2023). Of one block and key head, at the layer's offset `at`, as IEEE half
+ * precision: keys (d, DECODE_ROWS), then values (d, DECODE_ROWS); the next head follows. Neighbouring streams that name the same prefix blocks
  * are worked on together, and each gets the bits that it would get alone. */
 #define DECODE_ROWS 16
 #define DECODE_GROUP 4 /* streams worked on together */
 struct decode_rows {   /* rows [from, n): row j is row j % DECODE_ROWS of block[j / DECODE_ROWS]; unused rows must be finite */
-  const float *const *block;
+  const uint16_t *const *block;
   int from, n;
   int hide, show; /* rows [hide, show) of them are not seen: between static facts and a window, or ties before the last row */
 };
@@ -88,7 +88,7 @@ struct attention_decode {
   float scale;
   const float *q; /* (streams, heads*d) */
   int q_stride;
-  size_t at;                              /* floats from a block's start to this layer's keys */
+  size_t at;                              /* numbers from a block's start to this layer's keys */
   const struct decode_rows *prefix, *own; /* (streams); the new row is the last of `own` */
   float *out;                             /* (streams, heads*d), stride out_stride */
   int out_stride;

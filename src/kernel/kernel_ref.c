@@ -1,6 +1,7 @@
 /* The reference column: plain C, f32 storage, sums in double. It is the truth that every other column is tested against and
  * what runs where the processor has no AVX2; nothing here is tuned. */
 #include "kernel/kernel_columns.h"
+#include "kernel/quant.h"
 
 #include <string.h>
 
@@ -147,7 +148,7 @@ void ref_attention_backward(const struct attention_back *b) {
   }
 }
 
-static const float *decode_head(const struct attention_decode *a, const struct decode_rows *r, int j, int hk) {
+static const uint16_t *decode_head(const struct attention_decode *a, const struct decode_rows *r, int j, int hk) {
   return r->block[j / DECODE_ROWS] + a->at + (size_t)hk * 2 * DECODE_ROWS * (size_t)a->d;
 }
 
@@ -159,9 +160,9 @@ static void decode_row(const struct attention_decode *a, int s, int h) {
   double sum = 0;
   for (int r = 0; r < 2; r++)
     for (int j = part[r]->from; j < part[r]->n; j++, n++) {
-      const float *k = decode_head(a, part[r], j, hk) + j % DECODE_ROWS;
+      const uint16_t *k = decode_head(a, part[r], j, hk) + j % DECODE_ROWS;
       double dot = 0;
-      for (int i = 0; i < a->d; i++) dot += (double)q[i] * k[i * DECODE_ROWS];
+      for (int i = 0; i < a->d; i++) dot += (double)q[i] * quant_half(k[i * DECODE_ROWS]);
       a->scratch[n] = j >= part[r]->hide && j < part[r]->show ? -INFINITY : a->scale * (float)dot;
       if (!(a->scratch[n] <= max)) max = a->scratch[n];
     }
@@ -171,7 +172,7 @@ static void decode_row(const struct attention_decode *a, int s, int h) {
     n = 0;
     for (int r = 0; r < 2; r++)
       for (int j = part[r]->from; j < part[r]->n; j++, n++)
-        acc += (double)a->scratch[n] * decode_head(a, part[r], j, hk)[(DECODE_ROWS + j % DECODE_ROWS) * a->d + i];
+        acc += (double)a->scratch[n] * quant_half(decode_head(a, part[r], j, hk)[(a->d + i) * DECODE_ROWS + j % DECODE_ROWS]);
     out[i] = (float)(acc / sum);
   }
 }

@@ -4,22 +4,17 @@
 #define KERNEL_QUANT_VEC_H
 #include <string.h>
 
+#include "kernel/half_vec.h"
 #include "kernel/quant_columns.h"
-#include "kernel/vec.h"
 
 enum { PER16 = 16 / VW }; /* registers for 16 floats */
-#ifdef __AVX512F__
-VINLINE vf v_half(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
-VINLINE void v_half_store(uint16_t *p, vf v) { _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
-#else
-VINLINE vf v_half(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
-VINLINE void v_half_store(uint16_t *p, vf v) { _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
-#endif
-
 static void to_half(size_t n, const float *x, uint16_t *y) {
   size_t i = 0;
   for (; i + VW <= n; i += VW) v_half_store(y + i, v_load(x + i));
-  for (; i < n; i++) y[i] = quant_to_half(x[i]);
+  if (i == n) return;
+  uint16_t rest[VW];
+  v_half_store(rest, v_load_n(x + i, (int)(n - i)));
+  memcpy(y + i, rest, (n - i) * sizeof *rest);
 }
 
 /* erf by Abramowitz & Stegun 7.1.26: 1 - (a1 t + … + a5 t^5) exp(-x^2), t = 1 / (1 + p x), for x >= 0; absolute error 1.5e-7 */

@@ -121,13 +121,16 @@ double hazard_probability(const float *log_hazard /* bins */, double days);
 /* Decoding: streams continue prefixes; streams of one prefix share its keys and values, and streams of many prefixes are one batch. A row's
  * bits do not depend on the other rows. A new position sees the latest `window` (else `context`) positions.
  *
- *     TRY(model_decoder_new(m, &d, e));  model_workspace_decode(w, d);          // once; d may be shared by threads
+ *     TRY(model_decoder_new(m, true, &d, e));  model_workspace_decode(w, d);          // once; d may be shared by threads
  *     TRY(model_prefix_new(m, positions, &p, e));  TRY(model_forward(m, w, lives, &p, e));      // a filled prefix may be shared too
  *     TRY(model_cache_new(m, 64, 750, &c, e));  TRY(model_cache_bind(c, stream, p, e));         // c belongs to one thread
  *     TRY(model_decode(m, w, c, next, stream, e));  model_decode_rates(m, w, n, model_hidden(w), rate, shift);
  */
-struct model_decoder; /* the weights laid out for products of few rows: as much memory as the model (beyond 256 MiB it does without) */
-int model_decoder_new(const struct model *m, struct model_decoder **out, struct error *e) MUST_CHECK;
+/* The weights laid out for products of few rows: as much memory as the model (beyond 256 MiB it does without). With `int8` model_decode takes the
+ * trunk's products in eight bits, weights and rows in blocks of 32 with a scale each, where that is faster: docs/performance.md has what it does to
+ * the rates. model_forward and the heads take the weights as they are, either way. */
+struct model_decoder;
+int model_decoder_new(const struct model *m, bool int8, struct model_decoder **out, struct error *e) MUST_CHECK;
 void model_decoder_free(struct model_decoder *d);
 void model_workspace_decode(struct model_workspace *w, const struct model_decoder *d); /* NULL: back to the model's own */
 int model_prefix_new(const struct model *m, int positions, struct model_prefix **out, struct error *e) MUST_CHECK;

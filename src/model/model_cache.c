@@ -2,21 +2,24 @@
  * prefix's blocks are shared by all its streams, a stream's own come from a pool as it grows and go back when it is bound anew. */
 #include <math.h>
 
-#include "model/model_internal.h"
+#include "kernel/quant.h"
+#include "model/model_cache.h"
 #include "token/token.h"
 
 /* ---- weights laid out once, for products of few rows ---- */
 
-int model_decoder_new(const struct model *m, struct model_decoder **out, struct error *e) {
+int model_decoder_new(const struct model *m, bool int8, struct model_decoder **out, struct error *e) {
   *out = NULL;
   if (m->config.mask == MASK_FULL) return error_set(e, E_USAGE, "a model whose mask is not causal cannot decode");
   struct model_decoder *d = mem_alloc(sizeof *d);
   if (!d) return error_set(e, E_NOMEM, "no memory for a decoder");
   d->model = *m;
   d->model.pack = NULL, d->model.packed = NULL, d->model.packs = 0;
+  d->quant = NULL;
   int rc = model_pack_new(&d->model, false, e);
+  if (rc == OK && int8) rc = model_quant_new(m, &d->quant, e);
   if (rc < 0)
-    mem_free(d);
+    model_decoder_free(d);
   else
     *out = d;
   return rc;
@@ -25,15 +28,19 @@ int model_decoder_new(const struct model *m, struct model_decoder **out, struct 
 void model_decoder_free(struct model_decoder *d) {
   if (!d) return;
   model_pack_free(&d->model);
+  model_quant_free(d->quant);
   mem_free(d);
 }
 
-void model_workspace_decode(struct model_workspace *w, const struct model_decoder *d) { w->laid_out = d ? &d->model : NULL; }
+void model_workspace_decode(struct model_workspace *w, const struct model_decoder *d) {
+  w->laid_out = d ? &d->model : NULL;
+  w->quant = d ? d->quant : NULL;
+}
 
 /* ---- prefixes ---- */
 
-static size_t layer_floats(const struct model *m) { return 2 * DECODE_ROWS * (size_t)kv_width(&m->config); }
-static size_t block_floats(const struct model *m) { return layer_floats(m) * (size_t)m->config.layers; }
+static size_t layer_halves(const struct model *m) { return 2 * DECODE_ROWS * (size_t)kv_width(&m->config); }
+static size_t block_bytes(const struct model *m) { return layer_halves(m) * (size_t)m->config.layers * sizeof(uint16_t); }
 
 int model_prefix_new(const struct model *m, int positions, struct model_prefix **out, struct error *e) {
   *out = NULL;
@@ -41,7 +48,7 @@ int model_prefix_new(const struct model *m, int positions, struct model_prefix *
   int blocks = (positions + DECODE_ROWS - 1) / DECODE_ROWS;
   struct model_prefix *p = mem_alloc(sizeof *p);
   if (!p) return error_set(e, E_NOMEM, "no memory for a prefix");
-  *p = (struct model_prefix){.cap = positions, .bytes = (size_t)blocks * block_floats(m) * sizeof(float)};
+  *p = (struct model_prefix){.cap = positions, .bytes = (size_t)blocks * block_bytes(m), .to_half = quant_pick(NULL)->to_half};
   p->memory = mem_alloc_aligned(p->bytes);
   p->block = mem_alloc((size_t)blocks * sizeof *p->block);
   p->time = mem_alloc((size_t)positions * sizeof *p->time);
@@ -49,7 +56,7 @@ int model_prefix_new(const struct model *m, int positions, struct model_prefix *
     model_prefix_free(p);
     return error_set(e, E_NOMEM, "no memory for a prefix");
   }
-  for (int i = 0; i < blocks; i++) p->block[i] = p->memory + (size_t)i * block_floats(m);
+  for (int i = 0; i < blocks; i++) p->block[i] = p->memory + (size_t)i * (block_bytes(m) / sizeof(uint16_t));
   *out = p;
   return OK;
 }
@@ -64,14 +71,21 @@ void model_prefix_free(struct model_prefix *p) {
 
 int model_prefix_positions(const struct model_prefix *p) { return p->n; }
 
-/* One position's keys and values of a layer: rows of (kv heads * head size), keys then values, into row `at` of a block. */
-static void put_row(const struct model *m, float *layer, int at, const float *kv) {
-  int d = head_size(&m->config), heads = m->config.kv_heads;
-  const float *v = kv + heads * d;
-  for (int h = 0; h < heads; h++, layer += 2 * DECODE_ROWS * d, kv += d, v += d) {
-    float *value = layer + (DECODE_ROWS + at) * d;
-    for (int i = 0; i < d; i++) layer[i * DECODE_ROWS + at] = kv[i];
-    for (int i = 0; i < d; i++) value[i] = v[i];
+/* One position's keys and values of a layer: rows of (kv heads * head size), keys then values, into column `at` of a block. */
+static void put_row(const struct model *m, void (*to_half)(size_t, const float *, uint16_t *), uint16_t *layer, int at, const float *kv) {
+  enum { AT_ONCE = 256 };
+  int d = head_size(&m->config), width = kv_width(&m->config), head = 0, i = 0; /* heads of the keys, then of the values */
+  uint16_t half[AT_ONCE];
+  for (int from = 0; from < 2 * width; from += AT_ONCE) {
+    int n = 2 * width - from < AT_ONCE ? 2 * width - from : AT_ONCE;
+    to_half((size_t)n, kv + from, half);
+    for (int k = 0; k < n;) {
+      int side = head >= m->config.kv_heads, rows = d - i < n - k ? d - i : n - k;
+      uint16_t *to = layer + (size_t)((2 * (head - side * m->config.kv_heads) + side) * d + i) * DECODE_ROWS + at;
+      for (int r = 0; r < rows; r++) to[r * DECODE_ROWS] = half[k + r];
+      k += rows, i += rows;
+      if (i == d) head++, i = 0;
+    }
   }
 }
 
@@ -84,7 +98,8 @@ void prefix_keep(const struct model *m, const struct token_batch *b, int l, cons
     int from = b->seq_start[k];
     p->n = b->seq_start[k + 1] - from;
     for (int r = 0; r < p->n; r++)
-      put_row(m, p->block[r / DECODE_ROWS] + (size_t)l * layer_floats(m), r % DECODE_ROWS, s->qkv + (size_t)(from + r) * stride + q);
+      put_row(m, p->to_half, p->block[r / DECODE_ROWS] + (size_t)l * layer_halves(m), r % DECODE_ROWS,
+              s->qkv + (size_t)(from + r) * stride + q);
     if (l == 0) memcpy(p->time, b->time + from, (size_t)p->n * sizeof *p->time);
   }
 }
@@ -117,7 +132,8 @@ int model_cache_new(const struct model *m, int streams, int own_positions, struc
   struct model_cache *c = mem_alloc(sizeof *c);
   if (!c) return error_set(e, E_NOMEM, "no memory for a cache");
   *c = (struct model_cache){.streams = streams, .own_cap = own_positions, .row_blocks = (own_positions + DECODE_ROWS - 1) / DECODE_ROWS};
-  c->block_bytes = block_floats(m) * sizeof(float);
+  c->block_bytes = block_bytes(m);
+  c->to_half = quant_pick(NULL)->to_half;
   int rc = cache_arrays(c, c->row_blocks, e);
   if (rc < 0) {
     model_cache_free(c);
@@ -142,17 +158,18 @@ void model_cache_free(struct model_cache *c) {
   mem_free(c->past);
   mem_free(c->own);
   if (c->scratch) mem_free_aligned(c->scratch, c->scratch_bytes);
+  if (c->quant_scratch) mem_free_aligned(c->quant_scratch, c->quant_bytes);
   mem_free(c);
 }
 
 /* The blocks of an ended stream go to the pool; the pool holds at most as many as were ever in use. */
 int model_cache_bind(struct model_cache *c, int stream, const struct model_prefix *p, struct error *e) {
   if (stream < 0 || stream >= c->streams) return error_set(e, E_USAGE, "no such stream in the cache");
-  float **block = c->block + (size_t)stream * (size_t)c->row_blocks;
+  uint16_t **block = c->block + (size_t)stream * (size_t)c->row_blocks;
   for (int i = 0; i < c->row_blocks && block[i]; i++) {
     if (c->spares == c->spare_cap) {
       int cap = c->spare_cap ? 2 * c->spare_cap : 64;
-      float **more = mem_realloc(c->spare, (size_t)cap * sizeof *more);
+      uint16_t **more = mem_realloc(c->spare, (size_t)cap * sizeof *more);
       if (!more) return error_set(e, E_NOMEM, "no memory for a cache");
       c->spare = more;
       c->spare_cap = cap;
@@ -166,7 +183,7 @@ int model_cache_bind(struct model_cache *c, int stream, const struct model_prefi
 }
 
 static int own_block(struct model_cache *c, int stream, struct error *e) {
-  float **at = c->block + (size_t)stream * (size_t)c->row_blocks + c->n[stream] / DECODE_ROWS;
+  uint16_t **at = c->block + (size_t)stream * (size_t)c->row_blocks + c->n[stream] / DECODE_ROWS;
   if (*at) return OK;
   *at = c->spares ? c->spare[--c->spares] : mem_alloc_aligned(c->block_bytes);
   return *at ? OK : error_set(e, E_NOMEM, "no memory for the keys and values of a future");
@@ -192,8 +209,8 @@ static void visible(const struct model *m, const struct model_cache *c, int stre
   int prefix = p ? p->n : 0, n = c->n[stream], window = m->config.window ? m->config.window : m->config.context;
   int first = prefix + n + 1 - window + (m->config.window ? 0 : 1);
   const int64_t *time = c->time + (size_t)stream * (size_t)c->own_cap;
-  *past = (struct decode_rows){.block = p ? (const float *const *)p->block : NULL, .n = prefix};
-  *own = (struct decode_rows){.block = (const float *const *)(c->block + (size_t)stream * (size_t)c->row_blocks), .n = n + 1, .hide = n};
+  *past = (struct decode_rows){.block = p ? (const uint16_t *const *)p->block : NULL, .n = prefix};
+  *own = (struct decode_rows){.block = (const uint16_t *const *)(c->block + (size_t)stream * (size_t)c->row_blocks), .n = n + 1, .hide = n};
   own->show = n;
   own->from = first > prefix ? first - prefix : 0;
   if (m->config.window)
@@ -206,7 +223,8 @@ static void visible(const struct model *m, const struct model_cache *c, int stre
   past->show = past->show > past->n ? past->n : past->show;
 }
 
-static int prepare(const struct model *m, struct model_cache *c, const struct token_batch *b, const int *stream, struct error *e) {
+static int prepare(const struct model *m, const struct model_workspace *w, struct model_cache *c, const struct token_batch *b,
+                   const int *stream, struct error *e) {
   int own = 0, prefix = 0;
   for (int i = 0; i < b->sequences; i++) {
     int t = stream[i];
@@ -224,10 +242,11 @@ static int prepare(const struct model *m, struct model_cache *c, const struct to
     prefix = c->past[i].n > prefix ? c->past[i].n : prefix;
     own = c->own[i].n > own ? c->own[i].n : own;
   }
+  TRY(grow(&c->quant_scratch, &c->quant_bytes, model_quant_scratch(w->quant, b->positions) / sizeof(float), e));
   return grow(&c->scratch, &c->scratch_bytes, kernel_decode_scratch(prefix, own), e);
 }
 
-static float *newest(const struct model_cache *c, int stream) {
+static uint16_t *newest(const struct model_cache *c, int stream) {
   return c->block[(size_t)stream * (size_t)c->row_blocks + (size_t)(c->n[stream] / DECODE_ROWS)];
 }
 
@@ -235,10 +254,10 @@ static void decode_attention(const struct model *m, struct model_cache *c, const
                              struct layer_state *s) {
   const struct model_config *g = &m->config;
   int row = qkv_width(g), d = head_size(g);
-  size_t at = (size_t)l * layer_floats(m);
+  size_t at = (size_t)l * layer_halves(m);
   for (int i = 0; i < b->sequences; i++) {
     int n = c->n[stream[i]];
-    put_row(m, newest(c, stream[i]) + at, n % DECODE_ROWS, s->qkv + (size_t)i * (size_t)row + g->d);
+    put_row(m, c->to_half, newest(c, stream[i]) + at, n % DECODE_ROWS, s->qkv + (size_t)i * (size_t)row + g->d);
   }
   m->kernel->attention_decode(&(struct attention_decode){.streams = b->sequences,
                                                          .heads = g->heads,
@@ -260,15 +279,17 @@ int model_decode(const struct model *m, struct model_workspace *w, struct model_
   TRY(batch_check(m, w, b, e));
   if (b->positions != b->sequences || b->sequences > c->streams)
     return error_set(e, E_USAGE, "decoding takes one new position for each stream");
-  TRY(prepare(m, c, b, stream, e));
+  TRY(prepare(m, w, c, b, stream, e));
   w->dropout = 0;
   model_embed(m, w, b, w->layer[0].x);
+  w->quant_scratch = w->quant ? c->quant_scratch : NULL;
   for (int l = 0; l < m->config.layers; l++) {
     struct layer_state *s = &w->layer[l];
     block_qkv(m, w, b, l, s->x, s);
     decode_attention(m, c, b, stream, l, s);
     block_rest(m, w, b->positions, l, s->x, s, l + 1 < m->config.layers ? w->layer[l + 1].x : w->last);
   }
+  w->quant_scratch = NULL;
   final_norm(m, w, b->positions, w->last);
   w->rows = b->positions;
   for (int i = 0; i < b->sequences; i++) c->n[stream[i]]++;

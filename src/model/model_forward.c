@@ -1,11 +1,12 @@
 /* The forward pass, a block at a time, so that the cached decoder (model_cache.c) runs the same code. */
 #include <math.h>
 
-#include "model/model_internal.h"
+#include "model/model_cache.h"
 #include "token/token.h"
 
 void linear_forward(const struct model *m, struct model_workspace *w, int rows, int in, int out, const float *x, ptrdiff_t weight,
                     ptrdiff_t bias, float beta, float *y) {
+  if (w->quant_scratch && model_quant_linear(m, w->quant, w->quant_scratch, rows, in, out, x, weight, bias, y)) return;
   const struct model *laid_out = w->laid_out && w->laid_out->kernel == m->kernel ? w->laid_out : m;
   m->kernel->gemm(&(struct gemm){.m = rows,
                                  .n = out,

@@ -35,6 +35,7 @@ struct wide_column { /* z = clip(((log ? log1p(x) : x) - mean) / sd); if x is Na
   float mean, sd, weight, missing, base, low, low_weight, high, high_weight;
 };
 struct trees;
+struct model_quant;
 struct model_task {
   char name[MODEL_TASK_NAME];
   ptrdiff_t weight, bias; /* (2 d), (1) */
@@ -110,37 +111,15 @@ struct model_workspace {
   int rates_rows;
   float dropout; /* 0 outside training */
   uint64_t seed, stream;
-  int rows;                     /* of the last forward pass */
-  const struct model *laid_out; /* whose packed matrices products take (model_workspace_decode), or NULL: the model's own */
+  int rows;                        /* of the last forward pass */
+  const struct model *laid_out;    /* whose packed matrices products take (model_workspace_decode), or NULL: the model's own */
+  const struct model_quant *quant; /* of the decoder; only while decoding are products taken by it */
+  void *quant_scratch;             /* NULL: not decoding */
 };
 #define HAZARD_ROWS 64
 #define HAZARD_CELLS 2048 /* outcomes times positions of a sequence */
 #define HAZARD_LEAST 4
 #define HAZARD_MOST 16
-
-struct model_decoder {
-  struct model model; /* the model again, everything but the layout of its matrices borrowed */
-};
-struct model_prefix { /* keys and values of one life so far, in blocks as in kernel.h */
-  int cap, n;
-  size_t bytes;
-  float *memory, **block;
-  int64_t *time;
-};
-struct model_cache {
-  int streams, own_cap, row_blocks; /* row_blocks: most blocks of a stream */
-  size_t block_bytes;
-  float **block; /* (streams, row_blocks) a stream's own, NULL from its first unused one on */
-  float **spare; /* pool */
-  int spares, spare_cap;
-  int64_t *time;                      /* (streams, own_cap) */
-  int32_t *n;                         /* (streams) own positions */
-  uint64_t *seen, round;              /* which streams the current call has named */
-  const struct model_prefix **prefix; /* (streams) */
-  struct decode_rows *past, *own;     /* (rows of a batch) */
-  float *scratch;
-  size_t scratch_bytes;
-};
 
 static inline const float *weight_at(const struct model *m, ptrdiff_t at) { return at < 0 ? NULL : m->weight + at; }
 static inline float *grad_at(float *g, ptrdiff_t at) { return at < 0 ? NULL : g + at; }
@@ -176,9 +155,6 @@ const float *model_packed_back(const struct model *m, ptrdiff_t weight, int in, 
 /* model_plan.c */
 size_t model_workspace_bytes(const struct model *m, struct model_workspace *w, void *base); /* w: positions, training, recompute */
 
-/* model_cache.c: layer l's keys and values of every sequence into its prefix */
-void prefix_keep(const struct model *m, const struct token_batch *b, int l, const struct layer_state *s,
-                 struct model_prefix *const *prefix);
 /* model_heads.c: softmax over a code's knots; u (d): the value head's linear map of a hidden row */
 double softmax_knots(const struct model *m, const float *u, uint32_t code, float *p);
 

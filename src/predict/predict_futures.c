@@ -560,7 +560,7 @@ out:
 int predict_sample(struct predictor *p, const struct life *life, const uint64_t *seed, uint32_t lives, const struct sample_options *o,
                    struct arena *a, struct sample *out, struct error *e) {
   if (o->count < 1 || !(o->horizon_days > 0)) return error_set(e, E_USAGE, "sampling needs at least one future and a horizon above zero");
-  if (!p->decoder) TRY(model_decoder_new(p->m, &p->decoder, e));
+  if (!p->decoder) TRY(model_decoder_new(p->m, true, &p->decoder, e));
   struct sampler s = {.p = p, .life = life, .seed = seed, .lives = lives, .o = o, .out = out, .rc = OK};
   s.horizon = fmin(o->horizon_days, 200 * TIME_YEAR_DAYS);
   pthread_mutex_init(&s.lock, NULL);

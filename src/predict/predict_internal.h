@@ -8,7 +8,7 @@
 #include "predict/uncertainty.h"
 
 #define PREDICT_STEPS 1024  /* most sampled instants of one future */
-#define PREDICT_STREAMS 128 /* futures that one worker decodes together */
+#define PREDICT_STREAMS 64  /* futures that one worker decodes together */
 #define EXPLAIN_VARIANTS 64 /* removals tried at one level */
 
 struct predictor {

@@ -8,6 +8,8 @@
 
 #include "model_fixture.h"
 
+#include "model/model_cache.h"
+
 /* One position of `b` as a batch of its own (stream after stream). */
 static void take_position(const struct token_batch *b, const int *position, int n, struct token_batch *out) {
   memset(out, 0, sizeof *out);
@@ -59,12 +61,12 @@ static void check(struct model_config c, const struct kernel *k, const char *wha
   int streams[3] = {2, 0, 1}, prefix_n = 8;
   assert_int_equal(model_build(&c, NULL, NULL, 0, 3, &m, &e), OK);
   model_set_kernel(m, k);
-  for (size_t i = 0; i < m->floats; i++) m->weight[i] *= 3; /* far from linear */
+  for (size_t i = 0; i < m->floats; i++) m->weight[i] *= 2; /* far from linear */
   assert_int_equal(model_workspace_new(m, 16, false, &w, &e), OK);
   assert_int_equal(model_workspace_new(m, 16, false, &full, &e), OK);
   assert_int_equal(model_cache_new(m, 3, 6, &cache, &e), OK);
   assert_int_equal(model_prefix_new(m, 10, &past, &e), OK);
-  assert_int_equal(model_decoder_new(m, &decoder, &e), OK);
+  assert_int_equal(model_decoder_new(m, false, &decoder, &e), OK);
   fixture_batch(&b, length, 1, 6);
   assert_int_equal(model_forward(m, full, &b, NULL, &e), OK);
   prefix_of(&b, prefix_n, &prefix);
@@ -80,7 +82,7 @@ static void check(struct model_config c, const struct kernel *k, const char *wha
       for (int s = 0; s < 3; s++)
         for (int i = 0; i < c.d; i++) {
           float want = model_hidden(full)[p * c.d + i], have = model_hidden(w)[s * c.d + i];
-          if (!(fabsf(want - have) < (k->bf16 ? 0.15f : 2e-4f)))
+          if (!(fabsf(want - have) < (k->bf16 ? 0.15f : 6e-2f))) /* keys and values are kept in half precision */
             fail_msg("%s: position %d stream %d: %g instead of %g", what, p, s, (double)have, (double)want);
         }
       fixture_release(&step);
@@ -117,6 +119,120 @@ static void test_decode_equals_forward(void **state) {
         snprintf(what, sizeof what, "%s position %d mask %d", all[k]->name, position, mask);
         check(c, all[k], what);
       }
+}
+
+/* Decoding in eight bits: the law of the next instant is nearly that of the full forward pass (Kullback-Leibler divergence of the code, summed rate),
+ * it is not the same to the last bit where the column has such units, and weights that are no numbers are left to f32, which shows them. */
+static void quantised(struct model_config c, const struct kernel *k, bool broken) {
+  struct error e = {0};
+  struct model *m;
+  struct model_workspace *w, *full;
+  struct model_cache *cache;
+  struct model_prefix *past;
+  struct model_decoder *decoder;
+  struct token_batch b, prefix, step;
+  static const int length[] = {14};
+  int prefix_n = 8;
+  double divergence = 0, other = 0;
+  assert_int_equal(model_build(&c, NULL, NULL, 0, 3, &m, &e), OK);
+  model_set_kernel(m, k);
+  for (size_t i = 0; i < m->floats; i++) m->weight[i] *= 2;
+  if (broken) m->weight[m->block[1].up + 5] = NAN;
+  assert_int_equal(model_workspace_new(m, 16, false, &w, &e), OK);
+  assert_int_equal(model_workspace_new(m, 16, false, &full, &e), OK);
+  assert_int_equal(model_cache_new(m, 1, 6, &cache, &e), OK);
+  assert_int_equal(model_prefix_new(m, 10, &past, &e), OK);
+  assert_int_equal(model_decoder_new(m, true, &decoder, &e), OK);
+  model_workspace_decode(w, decoder);
+  fixture_batch(&b, length, 1, 6);
+  assert_int_equal(model_forward(m, full, &b, NULL, &e), OK);
+  prefix_of(&b, prefix_n, &prefix);
+  assert_int_equal(model_forward(m, w, &prefix, &past, &e), OK);
+  assert_int_equal(model_cache_bind(cache, 0, past, &e), OK);
+  for (int p = prefix_n; p < length[0]; p++) {
+    float want[FIX_CODES], have[FIX_CODES], shift[2];
+    take_position(&b, &p, 1, &step);
+    assert_int_equal(model_decode(m, w, cache, &step, &(int){0}, &e), OK);
+    model_decode_rates(m, w, 1, model_hidden(full) + p * c.d, want, shift);
+    model_decode_rates(m, w, 1, model_hidden(w), have, shift + 1);
+    double all = model_logsumexp(m, FIX_CODES, want), mine = model_logsumexp(m, FIX_CODES, have);
+    for (int i = 0; i < FIX_CODES; i++)
+      divergence += exp((double)want[i] - all) * ((double)want[i] - all - (double)have[i] + mine) / (length[0] - prefix_n);
+    if (!broken) assert_true(fabs(all + (double)shift[0] - mine - (double)shift[1]) < 0.05);
+    for (int i = 0; i < c.d; i++) other += model_hidden(full)[p * c.d + i] != model_hidden(w)[i];
+    fixture_release(&step);
+  }
+  if (broken)
+    assert_true(isnan(divergence));
+  else
+    assert_true(divergence > -1e-6 && divergence < 2e-3);
+  assert_true(other > 0);
+  fixture_release(&b);
+  model_cache_free(cache);
+  model_prefix_free(past);
+  model_decoder_free(decoder);
+  model_workspace_free(w);
+  model_workspace_free(full);
+  model_free(m);
+}
+
+static void test_eight_bits(void **state) {
+  (void)state;
+  const struct kernel *all[8];
+  int n = kernel_all(all);
+  for (int k = 0; k < n; k++)
+    for (int broken = 0; broken < 2; broken++) {
+      struct model_config c = fixture_config();
+      c.mlp = broken ? MLP_GELU : MLP_SWIGLU;
+      c.bias = k % 2;
+      quantised(c, all[k], broken);
+      c.d = 64, c.ff = 96, c.bias = !c.bias; /* whole blocks */
+      quantised(c, all[k], broken);
+    }
+}
+
+/* A product in eight bits against the same sum in double precision: what is left is the rounding of weights and rows. */
+static void test_eight_bit_product(void **state) {
+  (void)state;
+  const struct kernel *all[8];
+  int n = kernel_all(all);
+  for (int k = 0; k < n; k++) {
+    struct error e = {0};
+    struct model *m;
+    struct model_quant *q;
+    struct model_config c = fixture_config();
+    c.bias = true;
+    enum { ROWS = 11 };
+    assert_int_equal(model_build(&c, NULL, NULL, 0, 3, &m, &e), OK);
+    model_set_kernel(m, all[k]);
+    for (int i = 0; i < up_width(&c); i++) m->weight[m->block[1].up_bias + i] = 0.1f * (float)i;
+    assert_int_equal(model_quant_new(m, &q, &e), OK);
+    if (q) {
+      int in = c.d, out = up_width(&c);
+      float *x = calloc((size_t)(ROWS * in), sizeof *x), *y = calloc((size_t)(ROWS * out), sizeof *y),
+            *one = calloc((size_t)out, sizeof *one);
+      void *scratch = mem_alloc_aligned(model_quant_scratch(q, ROWS));
+      for (int i = 0; i < ROWS * in; i++) x[i] = sinf((float)(i * i)) * (float)(1 + i / in);         /* rows of different sizes */
+      assert_false(model_quant_linear(m, q, scratch, ROWS, c.d, FIX_CODES, x, m->rates, ABSENT, y)); /* none of the trunk's */
+      assert_true(model_quant_linear(m, q, scratch, ROWS, in, out, x, m->block[1].up, m->block[1].up_bias, y));
+      for (int r = 0; r < ROWS; r++) {
+        for (int o = 0; o < out; o++) {
+          double want = (double)m->weight[m->block[1].up_bias + o], size = 0;
+          for (int i = 0; i < in; i++) {
+            double term = (double)x[r * in + i] * (double)m->weight[m->block[1].up + o * in + i];
+            want += term, size += term * term;
+          }
+          assert_true(fabs(want - (double)y[r * out + o]) < 0.03 * sqrt(size) + 1e-5);
+        }
+        assert_true(model_quant_linear(m, q, scratch, 1, in, out, x + r * in, m->block[1].up, m->block[1].up_bias, one));
+        assert_memory_equal(one, y + r * out, (size_t)out * sizeof *one); /* a row alone has the same bits */
+      }
+      mem_free_aligned(scratch, model_quant_scratch(q, ROWS));
+      free(x), free(y), free(one);
+      model_quant_free(q);
+    }
+    model_free(m);
+  }
 }
 
 static void test_wrong_use(void **state) {
@@ -228,7 +344,11 @@ static void test_plan_is_the_bill(void **state) {
 
 int main(void) {
   thread_fast_float();
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_decode_equals_forward), cmocka_unit_test(test_wrong_use),
-                                     cmocka_unit_test(test_heads), cmocka_unit_test(test_plan_is_the_bill)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_decode_equals_forward),
+                                     cmocka_unit_test(test_eight_bits),
+                                     cmocka_unit_test(test_eight_bit_product),
+                                     cmocka_unit_test(test_wrong_use),
+                                     cmocka_unit_test(test_heads),
+                                     cmocka_unit_test(test_plan_is_the_bill)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,44 @@
+/* Private to src/model (and its tests): decoding. Prefixes, caches and the layouts of the weights that it takes (model_cache.c, model_quant.c). */
+#ifndef MODEL_MODEL_CACHE_H
+#define MODEL_MODEL_CACHE_H
+#include "model/model_internal.h"
+
+struct model_decoder {
+  struct model model;        /* the model again, everything but the layout of its matrices borrowed */
+  struct model_quant *quant; /* NULL: none asked for, or the column has better */
+};
+struct model_prefix { /* keys and values of one life so far, in blocks as in kernel.h */
+  int cap, n;
+  size_t bytes;
+  uint16_t *memory, **block;
+  int64_t *time;
+  void (*to_half)(size_t n, const float *x, uint16_t *y);
+};
+struct model_cache {
+  int streams, own_cap, row_blocks; /* row_blocks: most blocks of a stream */
+  size_t block_bytes;
+  uint16_t **block; /* (streams, row_blocks) a stream's own, NULL from its first unused one on */
+  uint16_t **spare; /* pool */
+  int spares, spare_cap;
+  int64_t *time;                      /* (streams, own_cap) */
+  int32_t *n;                         /* (streams) own positions */
+  uint64_t *seen, round;              /* which streams the current call has named */
+  const struct model_prefix **prefix; /* (streams) */
+  struct decode_rows *past, *own;     /* (rows of a batch) */
+  float *scratch, *quant_scratch;
+  size_t scratch_bytes, quant_bytes;
+  void (*to_half)(size_t n, const float *x, uint16_t *y);
+};
+
+/* model_cache.c: layer l's keys and values of every sequence into its prefix */
+void prefix_keep(const struct model *m, const struct token_batch *b, int l, const struct layer_state *s,
+                 struct model_prefix *const *prefix);
+
+/* model_quant.c: the trunk's matrices in eight bits; *out NULL where the column has matrix units or the weights are no numbers */
+int model_quant_new(const struct model *m, struct model_quant **out, struct error *e) MUST_CHECK;
+void model_quant_free(struct model_quant *q);
+size_t model_quant_scratch(const struct model_quant *q, int rows); /* bytes, 64-byte aligned */
+/* y = x W^T + b by way of it; false: the matrix is none of the trunk's */
+bool model_quant_linear(const struct model *m, const struct model_quant *q, void *scratch, int rows, int in, int out, const float *x,
+                        ptrdiff_t weight, ptrdiff_t bias, float *y);
+#endif
