@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/json_lines.h"
 #include "base/progress.h"
 #include "cli/cli_commands.h"
 #include "reason/gatekeeper.h"
@@ -144,36 +145,24 @@ struct habits { /* of the records: how often an answer is there, by kind: see se
 };
 
 static int load_trials(const struct sequential *k, const char *path, struct arena *a, struct trial **out, int *n, struct error *e) {
-  struct stream s;
-  struct str line;
-  struct json_parser *jp;
+  struct json_lines l;
   struct json root;
-  int cap = 4096;
+  int cap = 4096, rc;
   *n = 0;
   *out = arena_array(a, struct trial, (size_t)cap);
   if (!*out) return error_set(e, E_NOMEM, "no memory for cases");
-  TRY(json_parser_new(&jp, e));
-  int rc = stream_open(&s, path, e);
-  if (rc == OK) {
-    while ((rc = stream_line(&s, &line, e)) == OK) {
-      struct trial *t = &(*out)[*n];
-      if (line.n == 0) continue;
-      rc = *n < cap ? json_parse(jp, line.p, line.n, line.n + STREAM_PAD, &root, e) : error_set(e, E_LIMIT, "more than %d cases", cap);
-      if (rc == OK) rc = gatekeeper_open(k, root, a, &t->g, e);
-      if (rc < 0) {
-        error_where(e, path, (int64_t)s.line, NULL);
-        break;
-      }
-      t->truth = sequential_disease_find(k, t->g.truth);
-      /* by what it turned out to be, so that retellings of one case fall together */
-      struct str name = t->truth >= 0 ? sequential_disease(k, t->truth) : t->g.truth;
-      t->fold = (int)(hash64(name.p, name.n, 0) % FOLDS);
-      ++*n;
-    }
-    stream_close(&s);
+  TRY(json_lines_open(&l, path, e));
+  while ((rc = json_lines_next(&l, &root, e)) == OK) {
+    struct trial *t = &(*out)[*n];
+    rc = *n < cap ? gatekeeper_open(k, root, a, &t->g, e) : error_set(e, E_LIMIT, "more than %d cases", cap);
+    if (rc < 0) break;
+    t->truth = sequential_disease_find(k, t->g.truth);
+    /* by what it turned out to be, so that retellings of one case fall together */
+    struct str name = t->truth >= 0 ? sequential_disease(k, t->truth) : t->g.truth;
+    t->fold = (int)(hash64(name.p, name.n, 0) % FOLDS);
+    ++*n;
   }
-  json_parser_free(jp);
-  return rc == E_END ? OK : rc;
+  return json_lines_close(&l, rc, e);
 }
 
 static int run_trial(const struct sequential *k, const struct trial *t, const struct sequential_options *o, struct arena *a,

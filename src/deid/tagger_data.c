@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/json_lines.h"
 #include "base/random.h"
 #include "base/time.h"
 
@@ -299,21 +300,13 @@ static int json_line(struct tagger_set *s, struct json root, const struct tagger
 }
 
 static int add_jsonl(struct tagger_set *s, const char *path, const struct tagger_choice *only, struct error *e) {
-  struct stream in;
-  struct str line;
-  struct json_parser *jp;
+  struct json_lines l;
   struct json root;
-  TRY(stream_open(&in, path, e));
-  int rc = json_parser_new(&jp, e);
-  while (rc == OK && (rc = stream_line(&in, &line, e)) == OK) {
-    if (!str_trim(line).n) continue;
-    rc = json_parse(jp, line.p, line.n, line.n + STREAM_PAD, &root, e);
-    if (rc == OK) rc = json_line(s, root, only, e);
-    if (rc < 0) error_where(e, path, (int64_t)in.line, NULL);
-  }
-  json_parser_free(jp);
-  stream_close(&in);
-  return rc == E_END ? OK : rc;
+  int rc;
+  TRY(json_lines_open(&l, path, e));
+  while ((rc = json_lines_next(&l, &root, e)) == OK)
+    if ((rc = json_line(s, root, only, e)) < 0) break;
+  return json_lines_close(&l, rc, e);
 }
 
 /* ---- presidio-research */

@@ -5,7 +5,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/json.h"
+#include "base/json_lines.h"
 #include "reason/sequential_private.h"
 #include "reason/words.h"
 
@@ -262,27 +262,14 @@ static int read_disease(struct sequential *k, struct json j, struct error *e) {
   return OK;
 }
 static int read_diseases(struct sequential *k, const char *path, struct error *e) {
-  struct stream s;
-  struct str line;
-  struct json_parser *jp;
+  struct json_lines l;
   struct json root;
   uint8_t sum[32];
-  TRY(json_parser_new(&jp, e));
-  int rc = stream_open(&s, path, e);
-  if (rc == OK) {
-    while ((rc = stream_line(&s, &line, e)) == OK) {
-      if (line.n == 0) continue;
-      rc = json_parse(jp, line.p, line.n, line.n + STREAM_PAD, &root, e);
-      if (rc == OK) rc = read_disease(k, root, e);
-      if (rc < 0) {
-        error_where(e, path, (int64_t)s.line, NULL);
-        break;
-      }
-    }
-    stream_close(&s);
-  }
-  json_parser_free(jp);
-  if (rc != E_END) return rc;
+  int rc;
+  TRY(json_lines_open(&l, path, e));
+  while ((rc = json_lines_next(&l, &root, e)) == OK)
+    if ((rc = read_disease(k, root, e)) < 0) break;
+  TRY(json_lines_close(&l, rc, e));
   if (k->diseases < 2) return error_set(e, E_INPUT, "%s: expected at least two diseases", path);
   TRY(sha256_file(path, sum, e));
   hash_hex(sum, 32, k->hash[0]);
