@@ -82,13 +82,51 @@ static bool is_day(const char *p, size_t n) {
     if (shape[i] == 'd' ? !digit(p[i]) : p[i] != '-') return false;
   return true;
 }
-/* Digits inside the name or unit of a cited event ("Simvastatin 10 MG", "10*3/uL") are words, not figures. */
-static bool in_names(struct str number, const struct timeline *t, const struct timeline_view *v, const struct cited *c) {
+/* ---- figures that are words ---- */
+
+static char letter_of(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c >= 'a' && c <= 'z' ? c : 0; }
+static char letter_before(struct str s, size_t at) { return at > 0 ? letter_of(s.p[at - 1]) : 0; }
+static bool word_byte(char c) { return digit(c) || letter_of(c) || (unsigned char)c >= 0x80; }
+
+/* A whole figure of a name or unit ("Simvastatin 10 MG", "10*3/uL", "A1c"), said with the same letter before it: no part of a longer one. */
+static bool in_name(struct str s, size_t from, size_t n, struct str name) {
+  for (size_t at = 0; at + n <= name.n; at++) {
+    size_t end = at + n;
+    if (memcmp(name.p + at, s.p + from, n) != 0 || letter_before(name, at) != letter_before(s, from)) continue;
+    if (at > 0 && (digit(name.p[at - 1]) || (name.p[at - 1] == '.' && at > 1 && digit(name.p[at - 2])))) continue;
+    if (end < name.n && (digit(name.p[end]) || (name.p[end] == '.' && end + 1 < name.n && digit(name.p[end + 1])))) continue;
+    return true;
+  }
+  return false;
+}
+/* `whole` stands in s as a word and holds the figure */
+static bool quoted(struct str s, size_t from, size_t n, struct str whole) {
+  if (whole.n < n) return false;
+  for (size_t at = from + n > whole.n ? from + n - whole.n : 0; at <= from && at + whole.n <= s.n; at++)
+    if (memcmp(s.p + at, whole.p, whole.n) == 0 && (at == 0 || !word_byte(s.p[at - 1])) &&
+        (at + whole.n == s.n || !word_byte(s.p[at + whole.n])))
+      return true;
+  return false;
+}
+/* The figure belongs to a code that is written out: SYSTEM//CODE, the same legibly, or a part of it that is more than digits (I50.9). */
+static bool in_code(struct str s, size_t from, size_t n, struct str code) {
+  char legible[256];
+  if (quoted(s, from, n, code)) return true;
+  if (code.n <= sizeof legible && quoted(s, from, n, (struct str){legible, words_legible(code, legible)})) return true;
+  while (code.p) {
+    struct str part = str_cut(&code, '/');
+    bool letters = false;
+    for (size_t i = 0; i < part.n; i++) letters |= letter_of(part.p[i]) != 0;
+    if (letters && quoted(s, from, n, part)) return true;
+  }
+  return false;
+}
+static bool in_names(struct str s, size_t from, size_t n, const struct timeline *t, const struct timeline_view *v, const struct cited *c) {
   for (int i = 0; i < c->n; i++) {
-    struct str d = timeline_code_display(t, v->code[c->event[i]]), n = timeline_code_name(t, v->code[c->event[i]]);
-    struct str u = v->unit[c->event[i]] == UNIT_NONE ? STR_NONE : timeline_unit_name(t, v->unit[c->event[i]]);
-    if ((d.n && memmem(d.p, d.n, number.p, number.n)) || memmem(n.p, n.n, number.p, number.n) ||
-        (u.n && memmem(u.p, u.n, number.p, number.n)))
+    uint32_t k = c->event[i];
+    struct str unit = v->unit[k] == UNIT_NONE ? STR_NONE : timeline_unit_name(t, v->unit[k]);
+    if (in_name(s, from, n, timeline_code_display(t, v->code[k])) || in_name(s, from, n, unit) ||
+        in_code(s, from, n, timeline_code_name(t, v->code[k])))
       return true;
   }
   return false;
@@ -116,7 +154,7 @@ static bool figures_stand(struct str s, const struct timeline *t, const struct t
     struct str number = {s.p + from, i - from};
     if (str_to_f64(number, &x) < 0) return false;
     if (from > 0 && s.p[from - 1] == '-' && (from < 2 || s.p[from - 2] == ' ')) x = -x;
-    if (!figure_stands(x, digits, t, v, c) && !in_names(number, t, v, c)) return false;
+    if (!figure_stands(x, digits, t, v, c) && (x < 0 || !in_names(s, from, number.n, t, v, c))) return false;
   }
   return true;
 }

@@ -61,13 +61,8 @@ static struct str name_of(struct writing *w, uint32_t k) {
   if (display.n) return words_untagged(display);
   for (int i = 0; i < w->d->named.n; i++)
     if (str_eq(code, w->d->named.name[i])) return w->d->called.name[i];
-  char *legible = arena_strndup(w->c.a, code.p, code.n);
-  size_t n = 0;
-  for (size_t i = 0; legible && i < code.n; i++) {
-    bool gap = code.p[i] == '_' || (code.p[i] == '/' && i + 1 < code.n && code.p[i + 1] == '/');
-    legible[n++] = gap ? ' ' : code.p[i];
-    i += gap && code.p[i] == '/';
-  }
+  char *legible = arena_alloc(w->c.a, code.n + 1, 1);
+  size_t n = legible ? words_legible(code, legible) : 0;
   return legible ? (struct str){legible, n} : code;
 }
 

@@ -95,6 +95,15 @@ struct word_index {
   uint32_t names;
 };
 
+size_t words_legible(struct str code, char *out) {
+  size_t n = 0;
+  for (size_t i = 0; i < code.n; i++) {
+    bool slashes = code.p[i] == '/' && i + 1 < code.n && code.p[i + 1] == '/';
+    out[n++] = slashes || code.p[i] == '_' ? ' ' : code.p[i];
+    i += slashes;
+  }
+  return n;
+}
 struct str words_untagged(struct str d) {
   static const char *const tags[] = {"(disorder)",          "(finding)", "(procedure)",      "(situation)",
                                      "(observable entity)", "(event)",   "(regime/therapy)", "(morphologic abnormality)"};

@@ -28,6 +28,8 @@ struct word_match {
   bool whole; /* the name has no other words than the question */
 };
 /* A name without what SNOMED CT ends it with: "Asthma (disorder)" -> "Asthma" */
+size_t words_legible(struct str code,
+                     char *out); /* a code as documents write it, "LOINC 2160-0": "//" and "_" are gaps; out has code.n bytes */
 struct str words_untagged(struct str display);
 void words_cut(struct str text, struct words *out);
 int word_index_new(const struct timeline *t, struct word_index **out, struct error *e) MUST_CHECK;
