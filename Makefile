@@ -98,10 +98,11 @@ $(call testbin,$(1)): $(1) $(call libs_of,$(2)) $(wildcard tests/$(2)/*.h tests/
 endef
 test_module = $(word 2,$(subst /, ,$(1)))
 $(foreach t,$(TESTS),$(eval $(call test_rules,$(t),$(filter $(MODULES),$(call test_module,$(t))))))
-# `make test-base` runs one module's tests
+# `make test-base` runs one module's test programs; a module that has none (cli) runs its shell tests
+programs_of = $(foreach t,$(filter tests/$(1)/%,$(TESTS)),$(call testbin,$(t)))
 define module_test
-test-$(1): $(foreach t,$(filter tests/$(1)/%,$(TESTS)),$(call testbin,$(t)))
-	@DATA=$(DATA) BUILD=$(BUILD) scripts/run-tests $$^
+test-$(1): $(or $(call programs_of,$(1)),all)
+	@$(if $(or $(call programs_of,$(1)),$(wildcard tests/$(1)/*.sh)),DATA=$(DATA) BUILD=$(BUILD) scripts/run-tests $(or $(call programs_of,$(1)),$(sort $(wildcard tests/$(1)/*.sh))),echo "no tests in tests/$(1)")
 endef
 $(foreach m,$(MODULES),$(eval $(call module_test,$(m))))
 

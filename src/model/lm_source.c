@@ -1,5 +1,7 @@
 /* A model's files and what they say: shape, tensors by name, template. */
+#include <dirent.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -10,21 +12,22 @@ const char *lm_family_name(enum lm_family f) { return family_name[f]; }
 
 /* ---- opening ---- */
 
+static int is_shard(const struct dirent *d) { return d->d_name[0] != '.' && str_ends(str_c(d->d_name), STR(".safetensors")); }
+static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+
+/* The directory's own files and what is linked there from elsewhere (import --link), by name */
 static int open_shards(struct lm_source *s, struct error *e) {
-  struct arena a;
-  struct str *files;
-  size_t n = 0;
-  arena_init(&a, 0, 0);
-  int rc = file_list(&a, s->path, &files, &n, e);
-  for (size_t i = 0; i < n && rc == OK; i++) {
-    if (!str_ends(files[i], STR(".safetensors")) || memchr(files[i].p + strlen(s->path) + 1, '/', files[i].n - strlen(s->path) - 1))
-      continue;
-    if (s->shards == LM_SHARDS)
-      rc = error_set(e, E_LIMIT, "more than %d safetensors files", LM_SHARDS);
-    else if ((rc = safetensors_open(files[i].p, &s->shard[s->shards], e)) == OK)
-      s->shards++;
+  struct dirent **file;
+  char path[4096];
+  int n = scandir(s->path, &file, is_shard, by_name), rc = OK;
+  if (n < 0) return error_set(e, E_IO, "%s cannot be listed", s->path);
+  if (n > LM_SHARDS) rc = error_set(e, E_LIMIT, "more than %d safetensors files", LM_SHARDS);
+  for (int i = 0; i < n; i++) {
+    if (rc == OK) rc = file_join(path, sizeof path, s->path, file[i]->d_name, e);
+    if (rc == OK && (rc = safetensors_open(path, &s->shard[s->shards], e)) == OK) s->shards++;
+    free(file[i]);
   }
-  arena_free(&a);
+  free(file);
   if (rc == OK && !s->shards) rc = error_set(e, E_NOTFOUND, "no .safetensors file in this directory");
   return rc;
 }

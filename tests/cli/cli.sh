@@ -158,6 +158,38 @@ keys_are_made_listed_and_revoked() {
   run "$vitae" key "$work/keys" --list --role admin; status_is 64
   run "$vitae" key "$work/keys" --list --revoke "$id"; status_is 64
 }
-run_cases deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked what_is_no_site_is_refused \
+# a directory of links that lead elsewhere is a model like any other, and follows what it links to
+a_directory_is_imported_by_links() {
+  mkdir -p "$work/tiny"
+  python3 - "$work/tiny" <<'PY'
+import json, struct, sys
+to, d, ff, vocab = sys.argv[1], 32, 32, 259
+shape = {"model.embed_tokens.weight": [vocab, d], "model.norm.weight": [d]}
+for n in ("q", "k", "v", "o"): shape[f"model.layers.0.self_attn.{n}_proj.weight"] = [d, d]
+for n in ("gate", "up"): shape[f"model.layers.0.mlp.{n}_proj.weight"] = [ff, d]
+shape["model.layers.0.mlp.down_proj.weight"] = [d, ff]
+for n in ("input_layernorm", "post_attention_layernorm"): shape[f"model.layers.0.{n}.weight"] = [d]
+head, at = {}, 0
+for name, s in shape.items():
+    n = 4 * s[0] * (s[1] if len(s) > 1 else 1)
+    head[name] = {"dtype": "F32", "shape": s, "data_offsets": [at, at + n]}
+    at += n
+text = json.dumps(head).encode()
+open(f"{to}/model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + struct.pack("<f", .01) * (at // 4))
+json.dump({"model_type": "llama", "hidden_size": d, "intermediate_size": ff, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": vocab,
+  "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": True, "bos_token_id": 256, "eos_token_id": 257}, open(f"{to}/config.json", "w"))
+bs = list(range(33, 127)) + list(range(161, 173)) + list(range(174, 256)); cs = bs[:]; k = 0
+for b in range(256):
+    if b not in bs: bs.append(b); cs.append(256 + k); k += 1
+v = {chr(c): i for i, (_, c) in enumerate(sorted(zip(bs, cs)))}
+added = [{"id": 256 + i, "content": c, "special": True} for i, c in enumerate(("<s>", "</s>", "<pad>"))]
+json.dump({"added_tokens": added, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False}, "decoder": {"type": "ByteLevel"}, "model": {"type": "BPE", "vocab": v, "merges": []}}, open(f"{to}/tokenizer.json", "w"))
+PY
+  run "$vitae" init "$work/lm"; run "$vitae" import "$work/tiny" --site "$work/lm" --link --json; status_is 0; json_is "j['family'], j['layers']" "('llama', 1)"
+  [ -L "$work/lm/models/language/tiny/model.safetensors" ] || fail "the weights were copied"
+  run "$vitae" verify "$work/lm"; status_is 0; out_has "1 models, with their hashes: sound"
+  printf 'x' | dd of="$work/tiny/model.safetensors" bs=1 seek=9000 conv=notrunc 2>/dev/null; run "$vitae" verify "$work/lm"; [ "$status" -ne 0 ] || fail "another file behind the link went unseen"
+}
+run_cases a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked what_is_no_site_is_refused \
   init_refuses_twice_and_wrong_words a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \
   about_names_what_is_there_and_what_is_not json_keeps_the_rest_off_standard_output
