@@ -98,6 +98,10 @@ int lm_logits(struct lm *m, const uint32_t *token, int n, float *out, struct err
 
 /* Encoders: mean over tokens, length 1 (Reimers & Gurevych 2019). Texts beyond the model's length are cut. */
 int lm_embed(struct lm *m, const struct str *texts, size_t n, float *out, struct error *e) MUST_CHECK;
+/* Decoders: the states after the last norm, their mean over the tokens (the beginning's mark among them) or the last token's, length 1; out (n, width).
+ * A text's first LM_ROWS (512) tokens count. No decoder here was trained to place texts by meaning: what they are good for is to be found out. Uses no
+ * stream; others wait. */
+int lm_states(struct lm *m, const struct str *texts, size_t n, bool last, float *out, struct error *e) MUST_CHECK;
 
 /* ---- chat ---- */
 struct lm_message {

@@ -299,6 +299,48 @@ int lm_logits(struct lm *m, const uint32_t *token, int n, float *out, struct err
   return OK;
 }
 
+/* ---- a text as a vector ---- */
+
+static void pool_rows(const struct lm *m, const float *rows, int n, float *out) {
+  int c = m->shape.width;
+  double sum = 0;
+  memset(out, 0, (size_t)c * 4);
+  for (int i = 0; i < n; i++) m->kernel->add((size_t)c, rows + (size_t)i * (size_t)c, out);
+  for (int i = 0; i < c; i++) sum += (double)out[i] * out[i];
+  float f = sum > 0 ? (float)(1.0 / sqrt(sum)) : 0;
+  m->kernel->scale((size_t)c, f, out);
+}
+
+int lm_states(struct lm *m, const struct str *texts, size_t n, bool last, float *out, struct error *e) {
+  struct lm_engine *g = m->engine;
+  struct lm_rows *r = &g->rows;
+  struct lm_cache cache = {0};
+  struct subword_ids ids = {0};
+  size_t bytes, c = (size_t)m->shape.width;
+  int limit = m->context < LM_ROWS ? m->context : LM_ROWS;
+  if (m->shape.family == LM_BERT) return error_set(e, E_USAGE, "an encoder has no states of a decoder");
+  TRY(lm_cache_new(m, limit, &cache, &bytes, e));
+  r->states = mem_alloc(LM_ROWS * c * sizeof(float));
+  int rc = r->states ? OK : error_set(e, E_NOMEM, "no memory for states");
+  for (size_t t = 0; t < n && rc == OK; t++) {
+    ids.n = 0;
+    rc = subword_encode(m->vocabulary, texts[t], SUBWORD_EDGES, &ids, e);
+    if (rc == OK && !ids.n) rc = error_set(e, E_INPUT, "text %zu is empty", t);
+    if (rc < 0) break;
+    r->rows = ids.n < (size_t)limit ? (int)ids.n : limit;
+    r->logits = 0;
+    for (int i = 0; i < r->rows; i++) r->token[i] = ids.id[i], r->position[i] = i, r->cache[i] = &cache, r->wanted[i] = false;
+    lm_pass(m, g->buffers, r);
+    int from = last ? r->rows - 1 : 0;
+    pool_rows(m, r->states + (size_t)from * c, r->rows - from, out + t * c);
+  }
+  mem_free(r->states);
+  r->states = NULL;
+  munmap(cache.k, bytes);
+  subword_ids_release(&ids);
+  return rc;
+}
+
 /* ---- encoders ---- */
 
 #define MOST_TEXTS 64
@@ -314,16 +356,6 @@ struct batch {
   int n, positions;
   struct subword_ids ids;
 };
-
-static void pool_rows(const struct lm *m, const float *rows, int n, float *out) {
-  int c = m->shape.width;
-  double sum = 0;
-  memset(out, 0, (size_t)c * 4);
-  for (int i = 0; i < n; i++) m->kernel->add((size_t)c, rows + (size_t)i * (size_t)c, out);
-  for (int i = 0; i < c; i++) sum += (double)out[i] * out[i];
-  float f = sum > 0 ? (float)(1.0 / sqrt(sum)) : 0;
-  m->kernel->scale((size_t)c, f, out);
-}
 
 static void embed_pass(struct lm_engine *g, struct batch *b, float *out) {
   const struct lm *m = g->m;

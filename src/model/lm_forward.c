@@ -417,6 +417,13 @@ static void logits(struct pass *p, int worker) {
   gate(p);
 }
 
+static void last_states(struct pass *p) {
+  int c = p->m->shape.width, first, end;
+  while (take(p, p->r->rows, 1, &first, &end))
+    norm(p, p->b->x + (size_t)first * (size_t)c, p->m->output_norm, NULL, p->r->states + (size_t)first * (size_t)c, c);
+  gate(p);
+}
+
 static void pass_run(void *ctx, int worker, int workers) {
   struct pass own = *(const struct pass *)ctx, *p = &own;
   const struct lm *m = p->m;
@@ -434,6 +441,7 @@ static void pass_run(void *ctx, int worker, int workers) {
   gate(p);
   for (int l = 0; l < m->shape.layers; l++)
     decoder_layer(p, l, l + 1 < m->shape.layers ? m->layer[l + 1].attention_norm : NULL, input_kinds(m, l + 1), worker);
+  if (p->r->states) last_states(p);
   if (p->r->logits) logits(p, worker);
 }
 

@@ -103,6 +103,7 @@ struct lm_rows { /* what a pass computes: `rows` tokens, those of one sequence n
   bool wanted[LM_ROWS]; /* logits (decoder) are wanted */
   int logits;           /* how many are */
   float *out;           /* (logits, vocabulary), or for an encoder (rows, width) */
+  float *states;        /* NULL, or (rows, width): a decoder's states after its last norm */
 };
 struct lm_buffers; /* activations of a pass */
 int lm_buffers_new(const struct lm *m, struct lm_buffers **out, struct error *e) MUST_CHECK;

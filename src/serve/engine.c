@@ -344,6 +344,7 @@ static void wall_json(const vitae_session *s, struct json_out *o) {
 int session_records(vitae_session *s, const char *bytes, size_t n, bool fhir, struct error *e) { return add(s, bytes, n, fhir, e); }
 int engine_width(const vitae_engine *e) { return model_config(e->model)->d; }
 
+int session_finish(vitae_session *s, struct error *e) { return seal(s, e); }
 const struct timeline *session_timeline(const vitae_session *s) { return s->timeline; }
 bool session_empty(const vitae_session *s) { return s->sealed && timeline_subjects(s->timeline) == 0; }
 int session_hl7v2(vitae_session *s, const struct hl7v2_options *o, const struct str *message, size_t n, struct error *e) {

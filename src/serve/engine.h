@@ -37,6 +37,8 @@ struct prediction;
 struct timeline;
 int session_predict(struct vitae_session *s, const struct session_query *q, struct arena *a, struct prediction *out,
                     struct error *e) MUST_CHECK;
+/* Ends the taking of records: what came through the wall can be read. E_INPUT: nothing did, or of several patients. */
+int session_finish(struct vitae_session *s, struct error *e) MUST_CHECK;
 const struct timeline *session_timeline(const struct vitae_session *s); /* what came through the wall, after an answer */
 bool session_empty(const struct vitae_session *s); /* after a failed answer: nothing of the records came through the wall */
 /* Writes the members "prediction" and "wall" into the open object. */

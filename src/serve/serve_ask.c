@@ -4,9 +4,8 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "govern/site.h"
-#include "reason/ask_model.h"
 #include "serve/engine.h"
-#include "serve/serve_private.h"
+#include "serve/serve_ask.h"
 #include "serve/serve_voice.h"
 #include "timeline/timeline.h"
 
@@ -88,11 +87,6 @@ int server_asker(struct server *s, struct asker **out, struct error *e) {
 
 /* ---- with a language model ---- */
 
-struct speaking {
-  struct call *c;
-  struct voice *voice, *encoder;
-  struct buf *out;
-};
 static int hear(void *ctx, struct str piece, struct error *e) {
   struct speaking *x = ctx;
   buf_str(x->out, piece);
@@ -121,30 +115,38 @@ static int say(void *ctx, const struct lm_message *m, int n, struct str schema, 
 static int embed(void *ctx, const struct str *texts, size_t n, float *out, struct error *e) {
   struct speaking *x = ctx;
   int64_t tokens;
-  int rc = voice_embed(x->encoder, texts, n, out, &tokens, e);
+  int rc = voice_embed(x->encoder, texts, n, false, out, &tokens, e);
   x->c->tokens_in += tokens;
   return rc;
 }
-static struct predictor *predictor_of(void *ctx, struct error *e) { return worker_predictor(((struct speaking *)ctx)->c, e); }
+static struct predictor *predictor_of(void *ctx, struct error *e) {
+  struct speaking *x = ctx;
+  return x->predictor(x, e);
+}
+
+int call_speak(struct speaking *x, struct ask_scope *s, struct str question, const struct ask_speak_options *o, struct arena *a,
+               struct ask_answer *out, struct error *e) {
+  TRY(voice_wake(x->voice, e));
+  if (x->encoder) TRY(voice_wake(x->encoder, e));
+  struct encoder enc = {x->encoder ? voice_name(x->encoder) : "", x->encoder ? voice_width(x->encoder) : 0, embed, x};
+  struct speaker v = {voice_name(x->voice), voice_context(x->voice), say, x};
+  s->encoder = x->encoder ? &enc : NULL;
+  s->predictor = x->predictor ? predictor_of : NULL;
+  s->cancelled = has_left;
+  s->ctx = x;
+  return ask_speak(s, &v, question, o, a, out, e);
+}
+
+static struct predictor *of_the_store(struct speaking *x, struct error *e) { return worker_predictor(x->c, e); }
 
 static int speak(struct call *c, struct asker *k, const struct question *q, struct arena *a, struct ask_answer *r, struct error *e) {
-  struct speaking x = {.c = c, .voice = q->voice, .encoder = q->encoder};
+  struct speaking x = {.c = c, .voice = q->voice, .encoder = q->encoder, .predictor = of_the_store};
   const struct vitae_engine *en = call_engine(c);
+  struct ask_scope s = {.k = k, .index = q->index, .task = engine_tasks(en) ? engine_task_at(en, 0) : NULL};
   char path[4096];
-  TRY(voice_wake(q->voice, e));
-  if (q->encoder) TRY(voice_wake(q->encoder, e));
-  struct encoder enc = {q->encoder ? voice_name(q->encoder) : "", q->encoder ? voice_width(q->encoder) : 0, embed, &x};
-  struct speaker v = {voice_name(q->voice), voice_context(q->voice), say, &x};
-  struct ask_scope s = {.k = k,
-                        .index = q->index,
-                        .encoder = q->encoder ? &enc : NULL,
-                        .predictor = predictor_of,
-                        .task = engine_tasks(en) ? engine_task_at(en, 0) : NULL,
-                        .cancelled = has_left,
-                        .ctx = &x};
   TRY(site_path(engine_site(en), path, "knowledge.db", NULL));
   if (file_exists(path)) TRY(library_open(path, false, &s.knowledge, e));
-  int rc = ask_speak(&s, &v, q->text, &(struct ask_speak_options){.rounds = (int)q->rounds, .unsupported = q->unsupported}, a, r, e);
+  int rc = call_speak(&x, &s, q->text, &(struct ask_speak_options){.rounds = (int)q->rounds, .unsupported = q->unsupported}, a, r, e);
   library_close(s.knowledge);
   return rc;
 }

@@ -97,7 +97,8 @@ static int take_tools(struct json root, struct chat_request *q, struct error *e)
   if (json_kind(tools) == JSON_NONE || json_kind(tools) == JSON_NULL) return OK;
   if (json_kind(tools) != JSON_ARRAY) return foundry_bad(e, E_INPUT, "tools", "expected a list");
   for (struct json_iter it = json_items(tools); json_next(&it, &one);)
-    if (!str_eqc(json_str(json_get(one, "type")), "function") || !json_str(json_get(json_get(one, "function"), "name")).n)
+    if (!chat_is_ask(one) &&
+        (!str_eqc(json_str(json_get(one, "type")), "function") || !json_str(json_get(json_get(one, "function"), "name")).n))
       return foundry_bad(e, E_INPUT, "tools", "a tool is {\"type\": \"function\", \"function\": {\"name\": …}}");
   return OK;
 }
@@ -173,16 +174,6 @@ static void put_logprobs(struct chat *x, struct json_out *o) {
   buf_clear(&x->logprobs);
 }
 
-/* A token may be a part of a character: its text is then no UTF-8, and `bytes` says what it is. */
-static void put_token(struct json_out *o, struct str text, float logprob) {
-  json_kv_str(o, "token", str_utf8_valid(text) ? text : STR("\xEF\xBF\xBD"));
-  json_kv_f64(o, "logprob", (double)logprob);
-  json_out_key(o, "bytes");
-  json_out_array(o);
-  for (size_t i = 0; i < text.n; i++) json_out_i64(o, (unsigned char)text.p[i]);
-  json_out_end(o);
-}
-
 static int hear_begin(void *ctx, struct error *e) {
   struct chat *x = ctx;
   return stream_flush(x->c, e);
@@ -190,20 +181,8 @@ static int hear_begin(void *ctx, struct error *e) {
 
 static int hear_token(void *ctx, const struct voice_token *t, struct error *e) {
   struct chat *x = ctx;
-  struct json_out o;
   buf_putc(&x->logprobs, x->logprobs.n ? ',' : '[');
-  json_out_init(&o, &x->logprobs, false);
-  json_out_object(&o);
-  put_token(&o, t->text, t->logprob);
-  json_out_key(&o, "top_logprobs");
-  json_out_array(&o);
-  for (int i = 0; i < t->tops; i++) {
-    json_out_object(&o);
-    put_token(&o, voice_token_text(x->c->voice, t->top[i].token), t->top[i].logprob);
-    json_out_end(&o);
-  }
-  json_out_end(&o);
-  json_out_end(&o);
+  foundry_token(x->c->voice, t, &x->logprobs);
   return buf_check(&x->logprobs, e);
 }
 

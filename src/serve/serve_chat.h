@@ -62,6 +62,8 @@ struct chat_backend {
   bool (*takes)(const struct chat_request *q);
   int (*generate)(const struct chat_request *q, struct chat_sink *to, struct chat_result *r, struct error *e);
 };
+extern const struct chat_backend chat_asked;    /* serve_asked.c: questions about a record that came along, by the tool vitae_ask */
+bool chat_is_ask(struct json tool);             /* {"type": "vitae_ask", …} */
 extern const struct chat_backend chat_timeline; /* serve_timeline.c: answers for one patient, as a JSON document */
 extern const struct chat_backend chat_words;    /* serve_words.c: a language model of the site */
 const struct chat_backend *chat_backend_for(const struct chat_request *q);
@@ -88,6 +90,8 @@ int foundry_text(struct arena *a, struct json content, struct str *out, struct e
 int foundry_format(struct json format, bool flat, const char *field, struct chat_request *q, struct error *e) MUST_CHECK;
 /* Holds a text against the requested form; its buffer grows. E_USAGE: it does not fit. */
 int foundry_hold(const struct chat_request *q, struct buf *text, struct error *e) MUST_CHECK;
+/* Appends {token, logprob, bytes, top_logprobs: [{token, logprob, bytes}]}. */
+void foundry_token(const struct voice *v, const struct voice_token *t, struct buf *out);
 /* Runs the backend, then holds its text against the requested schema. E_USAGE: it cannot be met. */
 int foundry_generate(const struct chat_request *q, struct chat_sink *to, struct buf *text, struct chat_result *r,
                      struct error *e) MUST_CHECK;

@@ -12,14 +12,16 @@ enum { INPUTS_MOST = 64 };
 static const char *const known[] = {"input", "model", "dimensions", "encoding_format", "input_type", "user", "pooling", NULL};
 
 struct embedding {
-  bool base64, mean;
+  bool base64, mean, last; /* mean, last: said; a patient's is else the last, a text's the mean */
   int width;
-  float *vectors; /* (inputs, width) of a language model's encoder; NULL: patients */
+  float *vectors; /* (inputs, width) of a language model; NULL: patients */
 };
 
 static int take_options(struct call *c, struct json root, struct embedding *x, struct error *e) {
   struct json format = json_get(root, "encoding_format"), pooling = json_get(root, "pooling");
   int64_t dimensions = 0;
+  if (c->voice && voice_upstream(c->voice))
+    return foundry_bad(e, E_USAGE, "model", "another server speaks here; it is not asked for embeddings");
   if (c->voice) TRY(voice_wake(c->voice, e));
   x->width = c->voice ? voice_width(c->voice) : engine_width(call_engine(c));
   if (json_kind(format) == JSON_STRING) {
@@ -31,7 +33,9 @@ static int take_options(struct call *c, struct json root, struct embedding *x, s
   }
   if (json_kind(pooling) != JSON_NONE && json_kind(pooling) != JSON_NULL) {
     x->mean = str_eqc(json_str(pooling), "mean");
-    if (!x->mean && !str_eqc(json_str(pooling), "last")) return foundry_bad(e, E_INPUT, "pooling", "expected last or mean");
+    x->last = str_eqc(json_str(pooling), "last");
+    if (x->last && c->voice && voice_encoder(c->voice)) return foundry_bad(e, E_USAGE, "pooling", "an encoder's vectors are means");
+    if (!x->mean && !x->last) return foundry_bad(e, E_INPUT, "pooling", "expected last or mean");
   }
   TRY(want_whole(root, "dimensions", 1, 1 << 20, &dimensions, e));
   if (dimensions && dimensions != x->width) {
@@ -60,21 +64,20 @@ int embedding_row(struct call *c, struct str text, bool mean, float *v, uint32_t
   return rc;
 }
 
-/* Texts as they are: a language model's encoder knows no patients. */
+/* Texts as they are: a language model knows no patients. */
 static int embed_texts(struct call *c, struct json input, struct embedding *x, struct arena *a, struct error *e) {
   size_t n = json_kind(input) == JSON_ARRAY ? json_count(input) : 1, i = 0;
   struct str *texts = arena_array(a, struct str, n + 1);
   struct json item;
   x->vectors = arena_array(a, float, n *(size_t)x->width + 1);
   if (!texts || !x->vectors) return error_set(e, E_NOMEM, "out of memory");
-  if (!voice_encoder(c->voice)) return foundry_bad(e, E_USAGE, "model", "this model chats; it gives no embeddings");
   for (struct json_iter it = json_items(input); json_kind(input) == JSON_ARRAY && json_next(&it, &item);) texts[i++] = json_str(item);
   if (json_kind(input) != JSON_ARRAY) texts[i++] = json_str(input);
   if (!n || n > INPUTS_MOST) return foundry_bad(e, E_INPUT, "input", "expected 1 to 64 texts");
   for (i = 0; i < n; i++)
     if (!texts[i].n)
       return foundry_bad(e, E_INPUT, "input", "expected a text, or a list of texts; none is empty, and token lists are not taken");
-  return voice_embed(c->voice, texts, n, x->vectors, &c->tokens_in, e);
+  return voice_embed(c->voice, texts, n, x->last, x->vectors, &c->tokens_in, e);
 }
 
 static int one(struct call *c, struct json input, int index, const struct embedding *x, struct arena *a, struct json_out *o,
@@ -182,10 +185,11 @@ static void voice_models(struct listing *l) {
   for (int i = 0; i < voices_count(all); i++) {
     const struct voice *v = voice_at(all, i);
     if (l->only && l->found) return;
-    one_model(l, voice_name(v), voice_id(v), voice_created(v),
-              voice_encoder(v)
-                  ? "{\"chat_completion\":false,\"completion\":false,\"embeddings\":true,\"fine_tune\":false,\"inference\":true}"
-                  : "{\"chat_completion\":true,\"completion\":false,\"embeddings\":false,\"fine_tune\":false,\"inference\":true}");
+    one_model(
+        l, voice_name(v), voice_id(v), voice_created(v),
+        voice_encoder(v)    ? "{\"chat_completion\":false,\"completion\":false,\"embeddings\":true,\"fine_tune\":false,\"inference\":true}"
+        : voice_upstream(v) ? "{\"chat_completion\":true,\"completion\":false,\"embeddings\":false,\"fine_tune\":false,\"inference\":true}"
+                            : "{\"chat_completion\":true,\"completion\":false,\"embeddings\":true,\"fine_tune\":false,\"inference\":true}");
   }
 }
 

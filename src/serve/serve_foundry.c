@@ -201,7 +201,7 @@ int foundry_format(struct json format, bool flat, const char *field, struct chat
 /* ---- running a backend ---- */
 
 const struct chat_backend *chat_backend_for(const struct chat_request *q) {
-  static const struct chat_backend *const all[] = {&chat_words, &chat_timeline};
+  static const struct chat_backend *const all[] = {&chat_asked, &chat_words, &chat_timeline};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (all[i]->takes(q)) return all[i];
   return NULL;
@@ -238,6 +238,34 @@ int foundry_generate(const struct chat_request *q, struct chat_sink *to, struct 
   TRY(rc);
   if (q->format == CHAT_TEXT || strcmp(r->finish, "stop") != 0) return OK;
   return foundry_hold(q, text, e);
+}
+
+/* ---- tokens ---- */
+
+/* A token may be a part of a character: its text is then no UTF-8, and `bytes` says what it is. */
+static void put_token(struct json_out *o, struct str text, float logprob) {
+  json_kv_str(o, "token", str_utf8_valid(text) ? text : STR("\xEF\xBF\xBD"));
+  json_kv_f64(o, "logprob", (double)logprob);
+  json_out_key(o, "bytes");
+  json_out_array(o);
+  for (size_t i = 0; i < text.n; i++) json_out_i64(o, (unsigned char)text.p[i]);
+  json_out_end(o);
+}
+
+void foundry_token(const struct voice *v, const struct voice_token *t, struct buf *out) {
+  struct json_out o;
+  json_out_init(&o, out, false);
+  json_out_object(&o);
+  put_token(&o, t->text, t->logprob);
+  json_out_key(&o, "top_logprobs");
+  json_out_array(&o);
+  for (int i = 0; i < t->tops; i++) {
+    json_out_object(&o);
+    put_token(&o, voice_token_text(v, t->top[i].token), t->top[i].logprob);
+    json_out_end(&o);
+  }
+  json_out_end(&o);
+  json_out_end(&o);
 }
 
 /* ---- a patient ---- */

@@ -45,7 +45,8 @@ struct response {
   int64_t created;
   int sequence, items;
   struct buf text;
-  char tool[64]; /* a called tool's name; "" = none */
+  struct buf fresh, tokens; /* logprobs, items with commas: of the text not yet written, and of all */
+  char tool[64];            /* a called tool's name; "" = none */
   struct buf arguments;
   struct json root;
 };
@@ -85,6 +86,22 @@ static int take_input(struct response *x, struct arena *a, struct error *e) {
   return OK;
 }
 
+/* include: ["message.output_text.logprobs"], and how many alternatives; either asks for them */
+static int take_logprobs(struct response *x, struct error *e) {
+  struct json list = json_get(x->root, "include"), one;
+  int64_t top = 0;
+  bool asked = false;
+  if (json_kind(list) != JSON_NONE && json_kind(list) != JSON_NULL && json_kind(list) != JSON_ARRAY)
+    return foundry_bad(e, E_INPUT, "include", "expected a list");
+  for (struct json_iter it = json_items(list); json_kind(list) == JSON_ARRAY && json_next(&it, &one);)
+    asked |= str_eqc(json_str(one), "message.output_text.logprobs");
+  TRY(want_whole(x->root, "top_logprobs", 0, 20, &top, e));
+  if ((asked || top) && !x->c->voice)
+    return foundry_bad(e, E_USAGE, asked ? "include" : "top_logprobs", "this model has no token probabilities");
+  x->q.logprobs = asked || top ? (int)top : -1;
+  return OK;
+}
+
 static int take_rest(struct response *x, struct error *e) {
   bool store = false, background = false;
   struct json before = json_get(x->root, "previous_response_id");
@@ -104,7 +121,7 @@ static int take_rest(struct response *x, struct error *e) {
   x->q.tools = json_get(x->root, "tools");
   x->q.tool_choice = json_get(x->root, "tool_choice");
   x->q.tools_off = str_eqc(json_str(x->q.tool_choice), "none");
-  x->q.logprobs = -1;
+  TRY(take_logprobs(x, e));
   x->q.one_call = true;
   x->q.metadata = json_get(x->root, "metadata");
   return foundry_format(json_get(json_get(x->root, "text"), "format"), true, "text.format", &x->q, e);
@@ -118,15 +135,19 @@ static void again_or(struct response *x, const char *key, const char *otherwise,
   if (json_kind(v) == JSON_NONE || json_again(v, 2, o, NULL) < 0) json_out_raw(o, str_c(otherwise));
 }
 
-static void part(struct response *x, struct str text, struct json_out *o) {
-  (void)x;
+static void put_tokens(const struct buf *b, struct json_out *o) {
+  json_out_key(o, "logprobs");
+  json_out_array(o);
+  if (b && b->n) json_out_raw(o, (struct str){b->p, b->n});
+  json_out_end(o);
+}
+static void part(const struct buf *tokens, struct str text, struct json_out *o) {
   json_out_object(o);
   json_kv_c(o, "type", "output_text");
   json_kv_str(o, "text", text);
   json_out_key(o, "annotations");
   json_out_raw(o, STR("[]"));
-  json_out_key(o, "logprobs");
-  json_out_raw(o, STR("[]"));
+  put_tokens(tokens, o);
   json_out_end(o);
 }
 
@@ -145,7 +166,7 @@ static void item_json(struct response *x, const char *status, bool filled, struc
     json_kv_c(o, "role", "assistant");
     json_out_key(o, "content");
     json_out_array(o);
-    if (filled) part(x, said(x), o);
+    if (filled) part(&x->tokens, said(x), o);
     json_out_end(o);
   }
   json_kv_c(o, "status", status);
@@ -185,7 +206,12 @@ static void response_json(struct response *x, const char *status, const struct c
   again_or(x, "temperature", "null", o);
   again_or(x, "top_p", "null", o);
   again_or(x, "max_output_tokens", "null", o);
-  again_or(x, "tools", "[]", o);
+  if (chat_is_ask(json_at(x->q.tools, 0))) { /* without the record */
+    json_out_key(o, "tools");
+    json_out_raw(o, STR("[{\"type\":\"vitae_ask\"}]"));
+  } else {
+    again_or(x, "tools", "[]", o);
+  }
   again_or(x, "tool_choice", "\"auto\"", o);
   again_or(x, "text", "{\"format\":{\"type\":\"text\"}}", o);
   json_out_key(o, "previous_response_id");
@@ -245,17 +271,16 @@ static void place(struct response *x, struct json_out *o, bool content) {
   json_kv_i64(o, "output_index", 0);
   if (content) json_kv_i64(o, "content_index", 0);
 }
-static void event_text(struct response *x, const char *type, const char *key, struct str text) {
+static void event_text(struct response *x, const char *type, const char *key, struct str text, const struct buf *tokens) {
   struct json_out o;
   event_begin(x, type, &o);
   place(x, &o, true);
   if (strcmp(key, "part") == 0) {
     json_out_key(&o, "part");
-    part(x, text, &o);
+    part(tokens, text, &o);
   } else {
     json_kv_str(&o, key, text);
-    json_out_key(&o, "logprobs");
-    json_out_raw(&o, STR("[]"));
+    put_tokens(tokens, &o);
   }
   event_end(x, &o);
 }
@@ -273,7 +298,7 @@ static void begin_message(struct response *x) {
   snprintf(x->item, sizeof x->item, "msg_%s", x->c->request);
   if (!x->stream) return;
   event_item(x, "response.output_item.added", "in_progress", false);
-  event_text(x, "response.content_part.added", "part", STR(""));
+  event_text(x, "response.content_part.added", "part", STR(""), NULL);
 }
 
 static int hear(void *ctx, struct str piece, struct error *e) {
@@ -281,7 +306,8 @@ static int hear(void *ctx, struct str piece, struct error *e) {
   if (call_client_left(x->c)) return error_set(e, E_CANCELLED, "the one who asked has left");
   begin_message(x);
   buf_str(&x->text, piece);
-  if (x->stream) event_text(x, "response.output_text.delta", "delta", piece);
+  if (x->stream) event_text(x, "response.output_text.delta", "delta", piece, &x->fresh);
+  buf_clear(&x->fresh);
   if (x->live) TRY(stream_flush(x->c, e));
   return buf_check(&x->text, e);
 }
@@ -289,6 +315,18 @@ static int hear(void *ctx, struct str piece, struct error *e) {
 static int hear_begin(void *ctx, struct error *e) {
   struct response *x = ctx;
   return stream_flush(x->c, e);
+}
+
+static int hear_token(void *ctx, const struct voice_token *t, struct error *e) {
+  struct response *x = ctx;
+  size_t from = x->tokens.n;
+  if (from) buf_putc(&x->tokens, ',');
+  foundry_token(x->c->voice, t, &x->tokens);
+  TRY(buf_check(&x->tokens, e));
+  from += from > 0;
+  if (x->fresh.n) buf_putc(&x->fresh, ',');
+  buf_put(&x->fresh, x->tokens.p + from, x->tokens.n - from);
+  return buf_check(&x->fresh, e);
 }
 
 static int hear_tool(void *ctx, const char *name, struct str arguments, struct error *e) {
@@ -309,15 +347,15 @@ static void end_events(struct response *x, const struct chat_result *r) {
   if (x->tool[0]) {
     event_arguments(x, "response.function_call_arguments.done", "arguments", (struct str){x->arguments.p, x->arguments.n});
   } else {
-    event_text(x, "response.output_text.done", "text", said(x));
-    event_text(x, "response.content_part.done", "part", said(x));
+    event_text(x, "response.output_text.done", "text", said(x), &x->tokens);
+    event_text(x, "response.content_part.done", "part", said(x), &x->tokens);
   }
   event_item(x, "response.output_item.done", cut ? "incomplete" : "completed", true);
   event_response(x, cut ? "response.incomplete" : "response.completed", "completed", r);
 }
 
 static int respond(struct call *c, struct foundry *f, struct response *x, struct error *e) {
-  struct chat_sink to = {x, hear, hear_tool, NULL, NULL};
+  struct chat_sink to = {x, hear, hear_tool, hear_token, NULL};
   struct chat_result r;
   struct json_out o;
   x->c = x->q.call = c;
@@ -358,7 +396,7 @@ void answer_responses(struct call *c) {
     memset(x, 0, sizeof *x);
     if (respond(c, &f, x, &e) < 0) foundry_fail(c, &e, "input");
     if (x->text.p) mem_wipe(x->text.p, x->text.cap);
-    buf_release(&x->text), buf_release(&x->arguments);
+    buf_release(&x->text), buf_release(&x->arguments), buf_release(&x->fresh), buf_release(&x->tokens);
   }
   foundry_end(&f);
   mem_free(x);

@@ -34,6 +34,7 @@ struct job { /* on the asker's stack until `done` */
   const struct lm_request *request; /* of an answer */
   const struct str *texts;          /* of an embedding */
   size_t n;
+  bool last; /* token instead of the mean */
   float *vectors;
   struct buf text; /* not yet taken by the asker */
   struct heard *heard;
@@ -157,7 +158,9 @@ static bool next(struct voice *v, struct job **out) {
 
 /* What waits is begun before the next step: it goes into the same pass. */
 static void begin(struct voice *v, struct job *j) {
-  int rc = j->texts ? lm_embed(v->m, j->texts, j->n, j->vectors, &j->e) : lm_submit(v->m, j->request, &j->id, &j->e);
+  int rc = !j->texts    ? lm_submit(v->m, j->request, &j->id, &j->e)
+           : v->encoder ? lm_embed(v->m, j->texts, j->n, j->vectors, &j->e)
+                        : lm_states(v->m, j->texts, j->n, j->last, j->vectors, &j->e);
   pthread_mutex_lock(&v->mutex);
   if (rc == OK && !j->texts)
     v->run[v->running++] = j;
@@ -318,11 +321,11 @@ struct str voice_token_text(const struct voice *v, uint32_t token) {
   return subword_piece(lm_vocabulary(v->m), token);
 }
 
-int voice_embed(struct voice *v, const struct str *texts, size_t n, float *out, int64_t *tokens, struct error *e) {
-  struct job j = {.texts = texts, .n = n, .vectors = out};
+int voice_embed(struct voice *v, const struct str *texts, size_t n, bool last, float *out, int64_t *tokens, struct error *e) {
+  struct job j = {.texts = texts, .n = n, .last = last, .vectors = out};
   struct taken t;
   *tokens = 0;
-  if (!v->encoder) return error_set(e, E_USAGE, "this model speaks; it gives no embeddings");
+  if (v->upstream) return error_set(e, E_USAGE, "another server speaks here; it is not asked for embeddings");
   TRY(voice_wake(v, e));
   for (size_t i = 0; i < n; i++) {
     struct subword_ids ids = {0};

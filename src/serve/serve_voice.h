@@ -35,7 +35,7 @@ bool voice_upstream(const struct voice *v);   /* another server speaks (serve_up
 int64_t voice_created(const struct voice *v); /* us since 1970 */
 int voice_wake(struct voice *v, struct error *e) MUST_CHECK;
 int voice_context(const struct voice *v); /* tokens of prompt and answer together; awake */
-int voice_width(const struct voice *v);   /* of an encoder's vectors; awake */
+int voice_width(const struct voice *v);   /* of its vectors; awake, and no upstream */
 
 struct voice_token { /* only if logprobs >= 0 */
   struct str text;
@@ -67,6 +67,7 @@ struct voice_result {
 };
 int voice_say(struct voice *v, const struct voice_request *r, struct voice_result *out, struct error *e) MUST_CHECK;
 struct str voice_token_text(const struct voice *v, uint32_t token);
-/* out (n, width); tokens: how many were read */
-int voice_embed(struct voice *v, const struct str *texts, size_t n, float *out, int64_t *tokens, struct error *e) MUST_CHECK;
+/* out (n, width), of length 1; tokens: how many were read. last: a decoder's last token instead of the mean (an encoder's is always the mean).
+ * E_USAGE: another server speaks. */
+int voice_embed(struct voice *v, const struct str *texts, size_t n, bool last, float *out, int64_t *tokens, struct error *e) MUST_CHECK;
 #endif

@@ -103,6 +103,24 @@ await check('js_openai_tools', async () => {
   const stream = client.chat.completions.stream({model: 'vitae', messages: messages.slice(0, 1), tools});
   assert.equal((await stream.finalChatCompletion()).choices[0].message.tool_calls[0].function.name, 'patient_record');
 });
+await check('js_ask_a_record', async () => {
+  const patient = {birth: '1950-02-01', events: [
+    {time: '2020-01-01T08:00:00', code: 'LOINC//2160-0', display: 'Creatinine', value: 1.4, unit: 'mg/dL'}, {time: '2020-03-01T08:00:00', code: 'LOINC//2160-0', display: 'Creatinine', value: 1.9, unit: 'mg/dL'}]};
+  const say = (content, more) => client.chat.completions.create({model: 'vitae', messages: [{role: 'user', content}], tools: [{type: 'vitae_ask', patient, ...more}]});
+  const a = (await say('What was the highest creatinine?')).choices[0];
+  assert.match(a.message.content, /1\.9 mg\/dL.*\[e\d+\]/);
+  assert.equal(a.finish_reason, 'stop');
+  assert.match((await say('How many creatinine values are there?')).choices[0].message.content, /\b2\b/);
+  assert.match((await say('Tell me a joke about somebody else.')).choices[0].message.content, /No answer|holds no/);
+  const age = async (of) => (await say('How old is this patient?', {patient: of})).choices[0].message.content.match(/(\d+) years old/)[1];
+  assert.equal(await age(JSON.parse(bundle)), await age(bundle)); // as JSON text too; the days are shifted anew each time
+  const r = await client.responses.create({model: 'vitae', input: 'What was the highest creatinine?', tools: [{type: 'vitae_ask', patient}]});
+  const dayless = (s) => s.replace(/\d{4}-\d\d-\d\d/g, 'DAY');
+  assert.equal(dayless(r.output_text), dayless(a.message.content));
+  assert.deepEqual(r.tools, [{type: 'vitae_ask'}]);
+  for (const [more, param] of [[{subject: '1'}, 'tools'], [{patient: undefined}, 'tools.patient'], [{rounds: 9}, 'rounds'], [{path: '/etc/passwd'}, 'tools']])
+    await fails(say('How old?', more), 'BadRequestError', (e) => assert.equal(e.param, param));
+});
 await check('js_openai_embeddings', async () => {
   const given = await client.embeddings.create({model: 'vitae', input: bundle}); // base64 on the wire
   const floats = await client.embeddings.create({model: 'vitae', input: [bundle, bundle], encoding_format: 'float'});

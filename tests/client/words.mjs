@@ -115,11 +115,57 @@ await check('js_words_responses', async () => {
   assert.ok(types.filter((t) => t === 'response.output_text.delta').length >= 2);
   assert.ok(['response.completed', 'response.incomplete'].includes(types.at(-1)));
 });
+await check('js_words_responses_logprobs', async () => {
+  const asked = {model, input: 'Say hello.', max_output_tokens: 5, include: ['message.output_text.logprobs'], top_logprobs: 2};
+  const part = (await client.responses.create(asked)).output[0].content[0];
+  assert.ok(part.logprobs.length >= 2 && part.logprobs.length <= 5);
+  for (const t of part.logprobs) assert.ok(t.logprob <= 0 && Array.isArray(t.bytes) && t.top_logprobs.length === 2 && t.top_logprobs[0].logprob >= t.logprob - 1e-6);
+  assert.ok(Buffer.from(part.logprobs.flatMap((t) => t.bytes)).toString().includes(part.text));
+  const chat = (await client.chat.completions.create({model, messages: [{role: 'user', content: 'Say hello.'}], max_tokens: 5, logprobs: true, top_logprobs: 2})).choices[0];
+  assert.deepEqual(part.logprobs.map((t) => t.token), chat.logprobs.content.map((t) => t.token)); // the other dialect's words
+  let done, deltas = [];
+  for await (const e of await client.responses.create({...asked, stream: true})) {
+    if (e.type === 'response.output_text.delta') deltas.push(...e.logprobs);
+    if (e.type === 'response.output_text.done') done = e;
+  }
+  assert.deepEqual(done.logprobs.map((t) => t.token), part.logprobs.map((t) => t.token));
+  assert.deepEqual(deltas, done.logprobs.slice(0, deltas.length));
+  assert.ok(deltas.length >= 2);
+  assert.deepEqual((await client.responses.create({...asked, include: undefined, top_logprobs: undefined})).output[0].content[0].logprobs, []);
+  await refused(client.responses.create({...asked, top_logprobs: 21}), 400, 'top_logprobs');
+});
+await check('js_words_ask_a_record', async () => {
+  const patient = {birth: '1950-02-01', events: [
+    {time: '2020-01-01T08:00:00', code: 'LOINC//2160-0', display: 'Creatinine', value: 1.4, unit: 'mg/dL'},
+    {time: '2020-03-01T08:00:00', code: 'LOINC//2160-0', display: 'Creatinine', value: 1.9, unit: 'mg/dL'}]};
+  const tools = [{type: 'vitae_ask', patient}], question = [{role: 'user', content: 'What was the highest creatinine?'}];
+  const a = await client.chat.completions.create({model, messages: question, tools});
+  assert.match(a.choices[0].message.content, /1\.9 mg\/dL.*\[e\d+\]/); // the record's own words first, whatever the model adds
+  assert.equal(a.choices[0].finish_reason, 'stop');
+  assert.ok(!/(?<![.\d])(ignore|subject)/i.test(a.choices[0].message.content));
+  const r = await client.responses.create({model, input: 'What was the highest creatinine?', tools});
+  assert.match(r.output_text, /1\.9 mg\/dL.*\[e\d+\]/);
+  assert.ok(!JSON.stringify(r.tools).includes('2160')); // the record is not sent back
+  let text = '';
+  for await (const x of await client.chat.completions.create({model, messages: question, tools, stream: true})) text += x.choices[0]?.delta?.content ?? '';
+  assert.match(text, /1\.9 mg\/dL/);
+  await refused(client.chat.completions.create({model, messages: question, tools: [{...tools[0], subject: '7'}]}), 400, 'tools');
+  await refused(client.chat.completions.create({model, messages: question, tools: [...tools, {type: 'function', function: {name: 'f'}}]}), 422, 'tools');
+  await refused(client.chat.completions.create({model, messages: question, tools, logprobs: true}), 422, 'logprobs');
+});
 await check('js_words_embeddings', async () => {
   const v = (await client.embeddings.create({model: encoder, input: ['heart failure', 'cardiac failure', 'a bicycle']})).data.map((d) => d.embedding);
   const dot = (a, b) => a.reduce((s, x, i) => s + x * b[i], 0);
   assert.ok(Math.abs(dot(v[0], v[0]) - 1) < 1e-4 && dot(v[0], v[1]) > dot(v[0], v[2]));
-  await refused(client.embeddings.create({model, input: 'x'}), 422, 'model');
+  await refused(client.embeddings.create({model: encoder, input: 'x', pooling: 'last'}), 422, 'pooling');
+  // a decoder's: the mean of its states, or the last token's
+  const of = async (input, more) => (await client.embeddings.create({model, input, ...more})).data.map((d) => d.embedding);
+  const [mean, last] = [await of(['heart failure', 'cardiac failure', 'a bicycle']), await of(['heart failure'], {pooling: 'last'})];
+  assert.ok(mean[0].length === last[0].length && mean[0].length > 100);
+  for (const x of [...mean, ...last]) assert.ok(Math.abs(dot(x, x) - 1) < 1e-3);
+  assert.ok(dot(mean[0], mean[1]) > dot(mean[0], mean[2]) && dot(mean[0], last[0]) < 0.999);
+  assert.deepEqual((await of('heart failure'))[0].length, mean[0].length);
+  await refused(client.embeddings.create({model, input: ''}), 400, 'input');
   await refused(client.chat.completions.create({model: encoder, messages: hello}), 422, 'model');
 });
 await check('js_words_refusals', async () => {

@@ -52,6 +52,18 @@ def _():
     assert client.chat.completions.create(model=model, messages=messages, tools=tools, tool_choice="none", max_tokens=6).choices[0].message.content
 
 
+@check("py_words_responses_logprobs_states_and_a_record")
+def _():
+    made = client.responses.create(model=model, input="Say hello.", max_output_tokens=4, include=["message.output_text.logprobs"], top_logprobs=1)
+    tokens = made.output[0].content[0].logprobs
+    assert len(tokens) >= 2 and all(t.logprob <= 0 and len(t.top_logprobs) == 1 for t in tokens)
+    mean, last = (client.embeddings.create(model=model, input=["sepsis"], extra_body={"pooling": p}).data[0].embedding for p in ("mean", "last"))
+    assert len(mean) == len(last) > 100 and abs(sum(x * x for x in mean) - 1) < 1e-3 and mean != last
+    record = {"birth": "1950-02-01", "events": [{"time": "2020-01-01T08:00:00", "code": "LOINC//2160-0", "display": "Creatinine", "value": 1.4, "unit": "mg/dL"}]}
+    said = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "latest creatinine"}], tools=[{"type": "vitae_ask", "patient": record}])
+    assert "1.4 mg/dL" in said.choices[0].message.content and "[e" in said.choices[0].message.content
+
+
 @check("py_words_azure_ai_inference")
 def _():
     chat = ChatCompletionsClient(endpoint=f"{url}/models", credential=AzureKeyCredential(key))

@@ -391,12 +391,63 @@ static int teardown(void **state) {
   return file_remove_tree(dir, NULL);
 }
 
+/* Texts as vectors of a decoder: length 1; the last token's and the mean are what they are called; alone as among others; no effect on who generates. */
+static void test_states(void **state) {
+  (void)state;
+  static const struct str texts[] = {{"a", 1}, {"heart failure", 13}, {"heart failure with fluid", 24}, {"heart failure", 13}};
+  enum { TEXTS = 4, LONG = 2000 };
+  for (int f = 0; f < FAMILIES; f++) {
+    struct lm *m = open_model(write_model(families[f]), 2, 2, NULL);
+    float mean[TEXTS][WIDTH], last[TEXTS][WIDTH], one[WIDTH], start[WIDTH], again[WIDTH];
+    struct error e = {0};
+    assert_int_equal(lm_width(m), WIDTH);
+    assert_int_equal(lm_states(m, texts, TEXTS, false, mean[0], &e), OK);
+    assert_int_equal(lm_states(m, texts, TEXTS, true, last[0], &e), OK);
+    for (int t = 0; t < TEXTS; t++) {
+      double a = 0, b = 0, apart = 0;
+      for (int i = 0; i < WIDTH; i++) {
+        a += (double)mean[t][i] * (double)mean[t][i], b += (double)last[t][i] * (double)last[t][i];
+        apart += fabs((double)(mean[t][i] - last[t][i]));
+      }
+      assert_true(fabs(a - 1) < 1e-4 && fabs(b - 1) < 1e-4 && apart > 0.1);
+    }
+    assert_memory_equal(mean[1], mean[3], sizeof mean[1]);
+    assert_int_equal(lm_states(m, &texts[2], 1, true, one, &e), OK);
+    for (int i = 0; i < WIDTH; i++) assert_true(fabs((double)(one[i] - last[2][i])) < 2e-3);
+    /* of nothing but the mark at the beginning they are the same */
+    assert_int_equal(lm_states(m, &(struct str){"", 0}, 1, true, start, &e), OK);
+    assert_int_equal(lm_states(m, &(struct str){"", 0}, 1, false, one, &e), OK);
+    assert_memory_equal(one, start, sizeof one);
+    /* a stream that runs goes on as it would have */
+    uint32_t t[40];
+    struct heard a = {0}, b = {0};
+    make_tokens(t, 40, 5);
+    assert_true(submit(m, t, 40, 0, &a, (struct lm_request){.most = 20, .logprobs = -1}) > 0);
+    run_all(m);
+    assert_true(submit(m, t, 40, 0, &b, (struct lm_request){.most = 20, .logprobs = -1}) > 0);
+    assert_true(lm_step(m, &e) >= 0);
+    assert_int_equal(lm_states(m, texts, TEXTS, false, mean[0], &e), OK);
+    run_all(m);
+    assert_int_equal(a.n, b.n);
+    assert_memory_equal(a.token, b.token, (size_t)a.n * sizeof *a.token);
+    /* what is beyond the first tokens does not count */
+    char *text = malloc(LONG + 1);
+    memset(text, 'x', LONG + 1);
+    assert_int_equal(lm_states(m, &(struct str){text, LONG}, 1, false, one, &e), OK);
+    assert_int_equal(lm_states(m, &(struct str){text, LONG + 1}, 1, false, again, &e), OK);
+    assert_memory_equal(one, again, sizeof one);
+    free(text);
+    lm_close(m);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_columns),
                                      cmocka_unit_test(test_step_by_step),
                                      cmocka_unit_test(test_together_and_cached),
                                      cmocka_unit_test(test_prefix_of_a_running_stream),
                                      cmocka_unit_test(test_sampling),
+                                     cmocka_unit_test(test_states),
                                      cmocka_unit_test(test_refusals)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
