@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json_lines.h"
 #include "base/progress.h"
 #include "base/time.h"
 #include "cli/cli_commands.h"
@@ -18,6 +19,8 @@ static const struct cli_option options[] = {
     {"genes", CLI_TEXT, "FILE", "genes of diseases: tab-separated, columns symbol and disease_id"},
     {"weights", CLI_TEXT, "FILE", "instead of the shipped ones"},
     {"case", CLI_TEXT, "FILE", "the patient: a phenopacket, or {\"hpo\": […], \"hpo_excluded\": […], \"genes\": […]}"},
+    {"sex", CLI_TEXT, "SEX", "of the patient whose findings are given as words: male or female"},
+    {"age", CLI_NUMBER, "YEARS", "and the age"},
     {"top", CLI_INTEGER, "N", "diseases shown (10)"},
     {"test", CLI_TEXT, "FILE", "rank the cases of this file, whose diseases are known, and count"},
     {"evaluate", CLI_FLAG, NULL, "the same on --cases, each without its publication, weights learned on other folds"},
@@ -37,7 +40,11 @@ static int case_of_arguments(const struct cli *c, const struct differential *d, 
                              struct error *e) {
   int *yes = arena_array(a, int, CLI_ARGS), *no = arena_array(a, int, CLI_ARGS);
   if (!yes || !no) return error_set(e, E_NOMEM, "no memory for findings");
-  *out = (struct finding_case){.observed = yes, .excluded = no};
+  *out = (struct finding_case){.observed = yes, .excluded = no, .age = (float)cli_number(c, "age", NAN)};
+  const char *sex = cli_text(c, "sex", NULL);
+  if (sex && strcmp(sex, "male") != 0 && strcmp(sex, "female") != 0) return error_set(e, E_USAGE, "--sex is male or female");
+  if (out->age < 0 || out->age > 130) return error_set(e, E_USAGE, "--age is in years, 0 to 130");
+  if (sex) out->sex = sex[0] == 'm' ? 1 : 2;
   for (int i = 0; i < c->args; i++) {
     bool absent = strncmp(c->arg[i], "no:", 3) == 0;
     int t = ontology_find(differential_ontology(d), str_c(c->arg[i] + (absent ? 3 : 0)));
@@ -192,34 +199,26 @@ static int tally_print(struct cli *c, const struct differential *d, const struct
 }
 
 static int test_file(struct cli *c, const struct differential *d, const char *path, struct error *e) {
-  struct stream s;
-  struct str line;
-  struct json_parser *jp;
+  struct json_lines l;
   struct json root;
   struct arena a;
   struct tally t;
   int rc, most = 200000;
   TRY(tally_init(&t, most, e));
   arena_init(&a, 1 << 30, 0);
-  rc = json_parser_new(&jp, e);
-  if (rc == OK && (rc = stream_open(&s, path, e)) == OK) {
-    while ((rc = stream_line(&s, &line, e)) == OK) {
+  rc = json_lines_open(&l, path, e);
+  if (rc == OK) {
+    while ((rc = json_lines_next(&l, &root, e)) == OK) {
       struct finding_case f;
-      if (line.n == 0) continue;
-      rc = json_parse(jp, line.p, line.n, line.n + STREAM_PAD, &root, e);
-      if (rc == OK) rc = finding_case_parse(d, root, &a, &f, e);
+      rc = finding_case_parse(d, root, &a, &f, e);
       if (rc == OK && f.disease.n && f.n_observed > 0 && (int)t.n < most)
         rc = tally_case(&t, d, &f, f.publication.n ? &f.publication : NULL, !cli_flag(c, "no-genes"), &a, e);
       arena_reset(&a);
-      if (rc < 0) {
-        error_where(e, path, (int64_t)s.line, NULL);
-        break;
-      }
+      if (rc < 0) break;
     }
-    stream_close(&s);
-    json_parser_free(jp);
+    rc = json_lines_close(&l, rc, e);
   }
-  if (rc == E_END)
+  if (rc == OK)
     rc = tally_print(c, d, &t,
                      cli_flag(c, "no-genes") ? "findings alone; the case's own publication left out"
                                              : "findings, and genes where given; the case's own publication left out",

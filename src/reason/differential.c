@@ -24,10 +24,13 @@ const struct finding_case *differential_case(const struct differential *d, int i
 /* ---- one disease ---- */
 
 bool differential_cites(const struct differential *d, const struct annotation *a, int reference) {
+  if (d->rows_stay) return false;
   for (int i = 0; i < a->cited; i++)
     if (d->cited[a->reference + i] == reference) return true;
   return false;
 }
+
+float differential_case_weight(int same) { return (float)pow(same, -SAME_PUBLICATION); }
 
 struct slot { /* dense scratch: one per term */
   float annotated, cases;
@@ -38,14 +41,14 @@ static void add_annotations(const struct differential *d, const struct disease *
                             bool *any) {
   for (int i = 0; i < x->annotations; i++) {
     const struct annotation *a = &x->annotation[i];
-    if (differential_cites(d, a, without)) continue;
+    if (a->aspect != 'P' || differential_cites(d, a, without)) continue;
     *any = true;
     if (a->negated) continue;
     /* the same term from several sources: their counts together */
     float share = 0, weight = 0;
     for (int k = 0; k < x->annotations; k++) {
       const struct annotation *b = &x->annotation[k];
-      if (b->term != a->term || b->negated || differential_cites(d, b, without)) continue;
+      if (b->term != a->term || b->negated || b->aspect != 'P' || differential_cites(d, b, without)) continue;
       share += b->share * b->weight;
       weight += b->weight;
     }
@@ -69,7 +72,7 @@ static void add_cases(const struct differential *d, const struct disease *x, int
       same += d->known[x->at[j]].publication == k->publication;
       before += j < i && d->known[x->at[j]].publication == k->publication;
     }
-    float w = (float)pow(same, -SAME_PUBLICATION);
+    float w = differential_case_weight(same);
     v->publications += before == 0;
     v->cases += w;
     for (int j = 0; j < k->n_closure; j++) {
@@ -89,6 +92,7 @@ int differential_vector(const struct differential *d, int disease, int without, 
   if (!slot || !used) return no_memory(e);
   add_annotations(d, x, without, slot, used, &n, &out->annotated);
   add_cases(d, x, without, slot, used, &n, out);
+  differential_person(d, x, without, out);
   out->entry = arena_array(a, struct entry, (size_t)n + 1);
   if (!out->entry) return no_memory(e);
   float weight = out->annotated ? PRIOR_WEIGHT : BACKGROUND_WEIGHT, share = out->annotated ? BACKGROUND_SHARE : 1.0F;
@@ -257,6 +261,7 @@ int differential_open(const struct differential_files *f, struct differential **
   intern_init(&d->gene_ids, 0);
   const char *weights = f->weights;
   int rc = differential_read(d, f, e);
+  if (rc == OK) differential_people(d);
   if (rc == OK) rc = background(d, &a, e);
   if (rc == OK) rc = postings(d, &a, e);
   if (rc == OK) rc = touched(d, &a, e);
@@ -397,7 +402,7 @@ static int questions(const struct differential *d, const struct finding_case *c,
   }
   for (int t = 0; t < terms; t++) {
     double yes = 0, h_yes = 0, h_no = 0;
-    if (spoken[t] || d->information[t] < 2) continue; /* too broad to ask about */
+    if (spoken[t] || ontology_obsolete(d->o, t) || d->information[t] < 2) continue; /* information: too broad to ask about */
     for (int i = 0; i < n; i++) yes += p[i] / all * (double)share[t][i];
     if (yes < 0.02 || yes > 0.98) continue;
     for (int i = 0; i < n; i++) {

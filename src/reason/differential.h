@@ -39,6 +39,8 @@ struct finding_case {
   int unknown;            /* terms that the ontology does not know: not used */
   const struct str *gene; /* symbols with a candidate variant */
   int genes;
+  int sex;                             /* 0 = not told, 1 male, 2 female */
+  float age;                           /* years; NaN = not told */
   struct str disease, publication, id; /* of a known case; STR_NONE otherwise */
 };
 struct differential_evidence {
@@ -73,7 +75,7 @@ const struct ontology *differential_ontology(const struct differential *d);
 int differential_diseases(const struct differential *d);
 int differential_cases(const struct differential *d);
 const struct finding_case *differential_case(const struct differential *d, int i);
-/* One JSON object: {"hpo": ["HP:…"], "hpo_excluded": […], "genes": […]} or a phenopacket. Memory from the arena. */
+/* One JSON object: {"hpo": ["HP:…"], "hpo_excluded": […], "genes": […], "sex": "MALE", "age": "P3Y6M"} or a phenopacket. Memory from the arena. */
 int finding_case_parse(const struct differential *d, struct json j, struct arena *a, struct finding_case *out, struct error *e) MUST_CHECK;
 /* `without`: a publication ("PMID:1") whose cases and annotations are not used, for evaluation; NULL = all are. */
 int differential_rank(const struct differential *d, const struct finding_case *c, int most, const struct str *without, struct arena *a,

@@ -14,11 +14,13 @@
 /* An absent finding counts for at least this share of its log ratio. Left to themselves the published cases would have it speak for the disease: their
  * absent findings are what a whole cohort was looked at for. */
 #define ABSENT_LEAST 0.1F
+#define SAME_PUBLICATION 0.5F /* a publication's n cases teach like n^(1 - this): one of a hundred relatives is no hundred teachers */
 #define KEPT_BACK 6 /* one of so many publications of the learned ones tells how sharp the odds may be, another one for each network */
 #define NETWORKS 4
 
 struct lesson_case {
   int n, truth; /* truth: row of the true disease, -1 = not on the shortlist */
+  float weight; /* less for each of many cases of one publication */
   float (*x)[FEATURES];
 };
 struct differential_lesson {
@@ -51,7 +53,9 @@ int differential_lesson_new(const struct differential *d, struct differential_le
   arena_init(&l->arena, 0, 0);
   arena_init(&a, 0, 0);
   l->c = arena_array(&l->arena, struct lesson_case, (size_t)d->cases + 1);
-  if (!l->c) rc = no_memory(e);
+  int *of = arena_array(&l->arena, int, (size_t)d->references.count + 1); /* cases of each publication */
+  if (!l->c || !of) rc = no_memory(e);
+  for (int i = 0; i < d->cases && rc == OK; i++) of[d->known[i].publication]++;
   for (int i = 0; i < d->cases && rc == OK; i++) {
     struct shortlist s;
     struct lesson_case *c = &l->c[i];
@@ -59,6 +63,7 @@ int differential_lesson_new(const struct differential *d, struct differential_le
     if (rc < 0) break;
     c->n = s.n;
     c->truth = -1;
+    c->weight = powf((float)of[d->known[i].publication], -SAME_PUBLICATION);
     c->x = arena_alloc_array(&l->arena, sizeof *c->x, (size_t)s.n + 1, _Alignof(float));
     if (!c->x) rc = no_memory(e);
     if (rc == OK) memcpy(c->x, s.x, (size_t)s.n * sizeof *c->x);
@@ -106,7 +111,7 @@ static void gradient(const struct network *net, const struct lesson_case *c, flo
   total = expf(none - top);
   for (int r = 0; r < c->n; r++) total += p[r] = expf(p[r] - top);
   for (int r = 0; r < c->n; r++) {
-    float s = p[r] / total - (r == c->truth), back[HIDDEN];
+    float s = c->weight * (p[r] / total - (r == c->truth)), back[HIDDEN];
     if (fabsf(s) < 1e-5F) continue;
     for (int j = 0; j < HIDDEN; j++) {
       g->second[j] += s * hidden[r][j];
@@ -119,7 +124,7 @@ static void gradient(const struct network *net, const struct lesson_case *c, flo
       for (int j = 0; j < HIDDEN; j++) g->first[k][j] += back[j] * z;
     }
   }
-  float s = expf(none - top) / total - (c->truth < 0);
+  float s = c->weight * (expf(none - top) / total - (c->truth < 0));
   g->none[0] += s;
   g->none[1] += s * (c->x[0][F_FINDINGS] - net->mean[F_FINDINGS]) * net->inverse[F_FINDINGS];
   g->none[2] += s * (c->x[0][F_INFORMATION] - net->mean[F_INFORMATION]) * net->inverse[F_INFORMATION];

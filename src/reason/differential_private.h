@@ -36,16 +36,22 @@ enum {
   F_BEST_MARGIN,
   F_FINDINGS, /* of the case: log of their number and information */
   F_INFORMATION,
+  F_SEX, /* log ratios of the patient's sex and age in the disease; 0 where not told */
+  F_AGE,
+  F_LITERATURE, /* log of how many patients the annotations were counted on */
   FEATURES
 };
 #define HIDDEN 16 /* units of the network */
 #define NETWORKS_MOST 8
+#define AGES 8 /* bands of age */
 #define NONE 3 /* weights of "none of these": constant, F_FINDINGS, F_INFORMATION */
 
 struct annotation {
   int term;
   int reference, cited; /* `cited` ids of d->references in d->cited, from `reference` */
   float weight, share;  /* frequency as counts: share of weight */
+  float patients;       /* stated number of them; 0 = none stated */
+  char aspect;          /* P: a finding; I: a mode of inheritance; C: an onset */
   bool negated;
 };
 struct entry { /* one term of one disease */
@@ -67,6 +73,8 @@ struct vector { /* a disease as seen without one publication */
   struct entry *entry;
   int n;
   float cases, publications, floor;
+  float sex[2], age[AGES]; /* log ratios against anybody: male, female */
+  float literature;        /* patients that the annotations were counted on */
   bool annotated;
 };
 struct posting {
@@ -103,6 +111,7 @@ struct differential {
   int *posting_start;
   struct posting *posting;
   int *case_start, *case_at; /* term -> cases whose closure has it */
+  float sex[2], age[AGES];   /* shares among the known cases */
   struct intern gene_ids;
   struct edge_list {
     int gene, disease;
@@ -114,6 +123,11 @@ struct differential {
   double gene_log_ratio;
 };
 int differential_read(struct differential *d, const struct differential_files *f, struct error *e);
+/* Shares of sex and age among all known cases; then what they are in one disease without one publication, and `literature` */
+void differential_people(struct differential *d);
+void differential_person(const struct differential *d, const struct disease *x, int without, struct vector *out);
+float differential_case_weight(int same); /* of one of `same` cases of one publication */
+int differential_age_band(float years);   /* -1 = not known */
 bool differential_cites(const struct differential *d, const struct annotation *a, int reference);
 int differential_vector(const struct differential *d, int disease, int without, struct arena *a, struct vector *out, struct error *e);
 /* Closure of terms: sorted, unique. mark: (terms) zeroed, left zeroed. */

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/file.h"
-#include "base/json.h"
+#include "base/json_lines.h"
 #include "reason/differential_private.h"
 
 #define UNSTATED_SHARE 0.6F /* an annotation without a frequency */
@@ -54,6 +54,7 @@ static void frequency(struct str s, struct annotation *a) {
   struct str den = s, num = str_cut(&den, '/');
   if (den.p && str_to_f64(num, &x) == OK && str_to_f64(den, &y) == OK && y > 0 && x >= 0 && x <= y) {
     a->share = (float)(x / y);
+    a->patients = (float)y;
     a->weight = (float)y;
   }
 }
@@ -61,7 +62,6 @@ static void frequency(struct str s, struct annotation *a) {
 /* "PMID:1;PMID:2": a row that several publications stand behind */
 static int references_of(struct differential *d, struct str list, struct annotation *a, struct error *e) {
   a->reference = d->cites;
-  if (d->rows_stay) return OK;
   do {
     uint32_t id;
     struct str one = str_cut(&list, ';');
@@ -80,7 +80,7 @@ static int read_annotation(struct differential *d, struct str line, struct error
   struct str v[COLUMNS] = {{0}};
   for (int i = 0; i < COLUMNS; i++) v[i] = line.p ? str_cut(&line, '\t') : STR_NONE;
   if (!v[ASPECT].p) return error_set(e, E_INPUT, "expected at least %d columns", COLUMNS);
-  if (!str_eqc(v[ASPECT], "P") || !str_starts(v[DISEASE], STR("OMIM:"))) return OK;
+  if (v[ASPECT].n != 1 || !strchr("PIC", v[ASPECT].p[0]) || !str_starts(v[DISEASE], STR("OMIM:"))) return OK;
   int term = ontology_find(d->o, v[TERM]), at;
   if (term < 0) return OK; /* a term that this release of the ontology has not */
   TRY(disease_of(d, v[DISEASE], v[NAME], &at, e));
@@ -89,7 +89,7 @@ static int read_annotation(struct differential *d, struct str line, struct error
   if (!more) return no_memory(e);
   x->annotation = more;
   struct annotation *a = &x->annotation[x->annotations++];
-  *a = (struct annotation){.term = term, .negated = str_eqc(v[QUALIFIER], "NOT")};
+  *a = (struct annotation){.term = term, .negated = str_eqc(v[QUALIFIER], "NOT"), .aspect = v[ASPECT].p[0]};
   frequency(v[FREQUENCY], a);
   return references_of(d, v[REFERENCE], a, e);
 }
@@ -168,6 +168,31 @@ static int terms_of(const struct differential *d, struct json list, struct arena
   *out = t;
   return OK;
 }
+/* ISO 8601, as far as ages need it: P58Y, P2Y6M, P3W, P10D */
+static float years(struct str s) {
+  static const struct {
+    char unit;
+    double years;
+  } units[] = {{'Y', 1}, {'M', 1 / 12.0}, {'W', 7 / 365.25}, {'D', 1 / 365.25}};
+  double sum = 0, x;
+  size_t i = 1, from = 1;
+  if (s.n < 3 || s.p[0] != 'P') return NAN;
+  for (; i < s.n && s.p[i] != 'T'; i++) {
+    if ((s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '.') continue;
+    double unit = 0;
+    for (size_t k = 0; k < sizeof units / sizeof *units; k++)
+      if (units[k].unit == s.p[i]) unit = units[k].years;
+    if (unit == 0 || str_to_f64((struct str){s.p + from, i - from}, &x) < 0) return NAN;
+    sum += x * unit;
+    from = i + 1;
+  }
+  return from == i ? (float)sum : NAN; /* a number without a unit */
+}
+static void person(struct json sex, struct json age, struct finding_case *c) {
+  struct str s = json_str(sex);
+  c->sex = str_eq_nocase(s, STR("male")) ? 1 : str_eq_nocase(s, STR("female")) ? 2 : 0;
+  c->age = years(json_str(age));
+}
 /* GA4GH phenopacket, version 2 */
 static int packet_terms(const struct differential *d, struct json j, struct arena *a, struct finding_case *c, struct error *e) {
   struct json features = json_get(j, "phenotypicFeatures");
@@ -208,13 +233,16 @@ static int genes_of(struct json list, const char *key, struct arena *a, struct f
 }
 
 int finding_case_parse(const struct differential *d, struct json j, struct arena *a, struct finding_case *out, struct error *e) {
-  *out = (struct finding_case){0};
+  *out = (struct finding_case){.age = NAN};
   if (json_kind(j) != JSON_OBJECT) return error_set(e, E_INPUT, "expected an object with findings");
   if (json_kind(json_get(j, "phenotypicFeatures")) == JSON_ARRAY) {
+    struct json subject = json_get(j, "subject");
     TRY(packet_terms(d, j, a, out, e));
+    person(json_get(subject, "sex"), json_get(json_get(json_get(subject, "timeAtLastEncounter"), "age"), "iso8601duration"), out);
   } else {
     TRY(terms_of(d, json_get(j, "hpo"), a, &out->observed, &out->n_observed, &out->unknown, e));
     TRY(terms_of(d, json_get(j, "hpo_excluded"), a, &out->excluded, &out->n_excluded, &out->unknown, e));
+    person(json_get(j, "sex"), json_get(j, "age"), out);
   }
   TRY(json_kind(json_get(j, "genes")) == JSON_ARRAY ? genes_of(json_get(j, "genes"), NULL, a, out, e)
                                                     : genes_of(json_get(j, "variants"), "gene", a, out, e));
@@ -246,29 +274,13 @@ static int read_case(struct differential *d, struct json root, struct error *e) 
   return OK;
 }
 static int read_cases(struct differential *d, const char *path, struct error *e) {
-  struct stream s;
-  struct str line;
-  struct json_parser *jp;
+  struct json_lines l;
   struct json root;
   int rc;
-  TRY(json_parser_new(&jp, e));
-  rc = stream_open(&s, path, e);
-  if (rc < 0) {
-    json_parser_free(jp);
-    return rc;
-  }
-  while ((rc = stream_line(&s, &line, e)) == OK) {
-    if (line.n == 0) continue;
-    rc = json_parse(jp, line.p, line.n, line.n + STREAM_PAD, &root, e);
-    if (rc == OK) rc = read_case(d, root, e);
-    if (rc < 0) {
-      error_where(e, path, (int64_t)s.line, NULL);
-      break;
-    }
-  }
-  stream_close(&s);
-  json_parser_free(jp);
-  return rc == E_END ? OK : rc;
+  TRY(json_lines_open(&l, path, e));
+  while ((rc = json_lines_next(&l, &root, e)) == OK)
+    if ((rc = read_case(d, root, e)) < 0) break;
+  return json_lines_close(&l, rc, e);
 }
 
 static int compare_ints(const void *a, const void *b) {

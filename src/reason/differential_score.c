@@ -268,12 +268,17 @@ static void describe(const struct differential *d, const struct finding_case *c,
   for (int i = 0; i < out->n; i++) {
     int at = out->disease[i];
     float *x = out->x[i];
-    look(d, c, q, again[at].entry ? &again[at] : &d->vector[at], m, x);
     x[F_EVIDENCE] = g->evidence[at];
     x[F_ABSENT] = g->absent[at];
     for (int k = 0; k < 3; k++) x[F_NEAREST + k] = g->nearest[at][k];
     x[F_CUBES] = g->cubes[at] / (g->count[at] + 1);
     x[F_CONTAINED] = g->contained[at];
+    const struct vector *v = again[at].entry ? &again[at] : &d->vector[at];
+    int age = differential_age_band(c->age);
+    look(d, c, q, v, m, x);
+    x[F_SEX] = c->sex ? v->sex[c->sex - 1] : 0;
+    x[F_AGE] = age >= 0 ? v->age[age] : 0;
+    x[F_LITERATURE] = logf(v->literature + 1);
     x[F_FINDINGS] = logf((float)c->n_observed + 1);
     x[F_INFORMATION] = logf(q->information + 1e-3F);
   }

@@ -15,6 +15,7 @@ struct ontology {
   struct arena arena;
   struct map at; /* id, also an old one -> term number + 1 */
   struct str *id, *name;
+  bool *obsolete;
   int terms, cap;
   struct edge *edge; /* until sealed */
   int edges, edge_cap;
@@ -39,6 +40,7 @@ void ontology_free(struct ontology *o) {
   arena_free(&o->arena);
   mem_free(o->id);
   mem_free(o->name);
+  mem_free(o->obsolete);
   mem_free(o->edge);
   mem_free(o->parent);
   mem_free(o->parent_start);
@@ -53,6 +55,7 @@ struct str ontology_id(const struct ontology *o, int t) {
 struct str ontology_name(const struct ontology *o, int t) {
   return o->name[t];
 }
+bool ontology_obsolete(const struct ontology *o, int t) { return o->obsolete[t]; }
 int ontology_find(const struct ontology *o, struct str id) {
   uint64_t v;
   return map_get(&o->at, id, &v) && v ? (int)v - 1 : -1;
@@ -70,13 +73,16 @@ int ontology_add(struct ontology *o, struct str id, struct error *e) {
     struct str *a = mem_realloc(o->id, (size_t)cap * sizeof *a);
     if (a) o->id = a;
     struct str *b = a ? mem_realloc(o->name, (size_t)cap * sizeof *b) : NULL;
-    if (!b) return no_memory(e);
-    o->name = b;
+    if (b) o->name = b;
+    bool *c = b ? mem_realloc(o->obsolete, (size_t)cap * sizeof *c) : NULL;
+    if (!c) return no_memory(e);
+    o->obsolete = c;
     o->cap = cap;
   }
   o->id[o->terms] = str_copy(&o->arena, id);
   if (!o->id[o->terms].p) return no_memory(e);
   o->name[o->terms] = STR_NONE;
+  o->obsolete[o->terms] = false;
   *v = (uint64_t)++o->terms;
   return o->terms - 1;
 }
@@ -140,6 +146,8 @@ static int parse_lines(struct ontology *o, struct str text, struct error *e) {
     } else if (tag(line, "is_a:", &v)) {
       int parent = rc = ontology_add(o, first_word(v), e);
       if (rc >= 0) rc = add_edge(o, term, parent, e);
+    } else if (tag(line, "is_obsolete:", &v)) {
+      o->obsolete[term] = str_eqc(first_word(v), "true");
     } else if (tag(line, "alt_id:", &v)) {
       rc = add_alias(o, first_word(v), term, e);
     } else if (tag(line, "replaced_by:", &v)) { /* the obsolete id then means the new term */

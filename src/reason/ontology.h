@@ -4,7 +4,7 @@
  *     int t = ontology_find(o, STR("HP:0001631"));                 // alternative and replaced ids too; -1 = unknown
  *     const int *up;  int n = ontology_ancestors(o, t, &up);       // t itself and everything broader, sorted
  *
- * Only [Term] stanzas with id, name, is_a, alt_id, replaced_by are read; everything else is skipped. A cycle is E_INPUT. Without a file an
+ * Only [Term] stanzas with id, name, is_a, alt_id, replaced_by, is_obsolete are read; everything else is skipped. A cycle is E_INPUT. Without a file an
  * ontology can be empty and grow by ontology_add: then every term stands alone (no hierarchy). Immutable once in use; share it freely.
  */
 #ifndef REASON_ONTOLOGY_H
@@ -19,6 +19,7 @@ void ontology_free(struct ontology *o);
 int ontology_terms(const struct ontology *o);
 struct str ontology_id(const struct ontology *o, int t);
 struct str ontology_name(const struct ontology *o, int t); /* STR_NONE if it has none */
+bool ontology_obsolete(const struct ontology *o, int t);   /* withdrawn: still understood, never to be proposed */
 /* Terms whose name has words beginning with each of the text's, or whose id begins with it: best first (whole names, then those that begin so,
  * then the shorter). Reads every name: about 2 ms for 20,000. */
 int ontology_search(const struct ontology *o, struct str text, int *out, int most);

@@ -19,7 +19,7 @@ static bool has_word(struct str name, struct str word) {
 static size_t place(const struct ontology *o, int t, struct str text) {
   struct str name = ontology_name(o, t), rest = text;
   if (starts_nocase(ontology_id(o, t), text)) return 1;
-  if (!name.n || str_starts(name, STR("obsolete "))) return 0;
+  if (!name.n || ontology_obsolete(o, t)) return 0;
   while (rest.n) {
     struct str word = str_trim(str_cut(&rest, ' '));
     if (word.n && !has_word(name, word)) return 0;

@@ -12,15 +12,21 @@ static const char obo[] =
     "[Term]\nid: HP:0000003\nname: Hole in the heart\nalt_id: HP:0009003\nis_a: HP:0000002 {source=\"x\"} ! Heart\n\n"
     "[Term]\nid: HP:0000004\nname: Limb\nis_a: HP:0000001\n\n[Term]\nid: HP:0000005\nname: Short thumb\nis_a: HP:0000004\n\n"
     "[Term]\nid: HP:0000006\nname: Extra finger\nis_a: HP:0000004\n\n[Term]\nid: HP:0000007\nname: Fits\nis_a: HP:0000001\n\n"
-    "[Term]\nid: HP:0000099\nname: obsolete Hole\nis_obsolete: true\nreplaced_by: HP:0000003\n\n[Typedef]\nid: part_of\n";
+    "[Term]\nid: HP:0000099\nname: obsolete Hole\nis_obsolete: true\nreplaced_by: HP:0000003\n\n"
+    "[Term]\nid: HP:0000098\nname: obsolete Frailty\nis_obsolete: true\n\n[Term]\nid: HP:0000097\nname: Pallor\nis_a: "
+    "HP:0000001\n\n[Term]\nid: HP:0001419\nname: X-linked recessive\n\n[Term]\nid: HP:0003584\nname: Late onset\n\n[Typedef]\nid: "
+    "part_of\n";
 static const char hpoa[] =
     "#description: made "
     "up\ndatabase_id\tdisease_name\tqualifier\thpo_id\treference\tevidence\tonset\tfrequency\tsex\tmodifier\taspect\tbiocuration\n"
     "OMIM:1\tHeart and hand\t\tHP:0000003\tPMID:10\tPCS\t\t9/10\t\t\tP\tx\nOMIM:1\tHeart and "
     "hand\t\tHP:0000005\tPMID:10\tPCS\t\t90%\t\t\tP\tx\n"
+    "OMIM:1\tHeart and hand\t\tHP:0000097\tPMID:10\tPCS\t\t5/10\t\t\tP\tx\n"
+    "OMIM:1\tHeart and hand\t\tHP:0000098\tPMID:10\tPCS\t\t5/10\t\t\tP\tx\n"
     "OMIM:2\tFits alone\t\tHP:0000007\tOMIM:2\tTAS\t\tHP:0040280\t\t\tP\tx\nOMIM:2\tFits "
     "alone\tNOT\tHP:0000003\tOMIM:2\tTAS\t\t\t\t\tP\tx\n"
-    "OMIM:3\tFingers\t\tHP:0000006\tPMID:30\tPCS\t\t\t\t\tP\tx\nOMIM:3\tFingers\t\tHP:0000100\tPMID:30\tPCS\t\t\t\t\tI\tx\n"
+    "OMIM:3\tFingers\t\tHP:0000006\tPMID:30\tPCS\t\t\t\t\tP\tx\nOMIM:3\tFingers\t\tHP:0001419\tPMID:31\tPCS\t\t\t\t\tI\tx\n"
+    "OMIM:3\tFingers\t\tHP:0003584\tPMID:31\tPCS\t\t\t\t\tC\tx\n"
     "OMIM:5\tTold twice\t\tHP:0000007\tPMID:60;PMID:61\tPCS\t\t2/2\t\t\tP\tx\n"
     "ORPHA:9\tNot asked\t\tHP:0000003\tORPHA:9\tTAS\t\t\t\t\tP\tx\n";
 static const char cases[] =
@@ -28,19 +34,25 @@ static const char cases[] =
     "{\"id\":\"b\",\"pmid\":\"PMID:50\",\"hpo\":[\"HP:0000006\",\"HP:0000007\"],\"disease\":{\"id\":\"OMIM:4\",\"label\":\"Newly told\"}}\n"
     "{\"id\":\"c\",\"pmid\":\"PMID:51\",\"hpo\":[\"HP:0009003\",\"HP:0000005\"],\"hpo_excluded\":[\"HP:0000007\"],\"disease\":{\"id\":"
     "\"OMIM:1\",\"label\":\"Heart and hand\"}}\n";
-/* Weights as a file has them: evidence, absence and likeness count 1 each, the network's units nothing */
-static const char *weights(void) {
-  enum { FEATURES = 28, HIDDEN = 16 };
-  static const struct {
+/* Weights as a file has them: `ones` numbers from `first` on count 1 each, the network's units nothing. The first three: evidence, absence, likeness */
+static const char *weights(int first, int ones) {
+  enum { FEATURES = 31, HIDDEN = 16 };
+  const struct {
     const char *name;
-    int n, ones;
-  } part[] = {{"mean", FEATURES, 0}, {"scale", FEATURES, FEATURES}, {"direct", FEATURES, 3}, {"first", FEATURES * HIDDEN, 0},
-              {"bias", HIDDEN, 0},   {"second", HIDDEN, 0},         {"none", 3, 1}};
-  static char text[8192];
+    int n, from, ones;
+  } part[] = {{"mean", FEATURES, 0, 0},
+              {"scale", FEATURES, 0, FEATURES},
+              {"direct", FEATURES, first, ones},
+              {"first", FEATURES * HIDDEN, 0, 0},
+              {"bias", HIDDEN, 0, 0},
+              {"second", HIDDEN, 0, 0},
+              {"none", 3, 0, 1}};
+  static char text[16384];
   int n = snprintf(text, sizeof text, "{\"networks\":[{");
   for (size_t k = 0; k < sizeof part / sizeof *part; k++) {
     n += snprintf(text + n, sizeof text - (size_t)n, "\"%s\":[", part[k].name);
-    for (int i = 0; i < part[k].n; i++) n += snprintf(text + n, sizeof text - (size_t)n, "%s%d", i ? "," : "", i < part[k].ones);
+    for (int i = 0; i < part[k].n; i++)
+      n += snprintf(text + n, sizeof text - (size_t)n, "%s%d", i ? "," : "", i >= part[k].from && i < part[k].from + part[k].ones);
     n += snprintf(text + n, sizeof text - (size_t)n, "]%s", k + 1 < sizeof part / sizeof *part ? "," : "}],");
   }
   snprintf(text + n, sizeof text - (size_t)n, "\"gene_log_ratio\":5}");
@@ -55,7 +67,7 @@ static struct differential_files files(void) {
   snprintf(path[0], 256, "%s", temp_file("hp.obo", obo, sizeof obo - 1));
   snprintf(path[1], 256, "%s", temp_file("hpoa", hpoa, sizeof hpoa - 1));
   snprintf(path[2], 256, "%s", temp_file("cases", cases, sizeof cases - 1));
-  snprintf(path[3], 256, "%s", temp_file("weights", weights(), strlen(weights())));
+  snprintf(path[3], 256, "%s", temp_file("weights", weights(0, 3), strlen(weights(0, 3))));
   static const char genes[] = "entrez\tsymbol\tdisease_id\n1\tGENE3\tOMIM:3\n";
   snprintf(path[4], 256, "%s", temp_file("genes", genes, sizeof genes - 1));
   return (struct differential_files){path[0], path[1], path[2], path[4], path[3], false};
@@ -133,6 +145,16 @@ TEST(what_fits_ranks_first) {
   assert_true(p < q);
 }
 
+TEST(what_was_withdrawn_is_not_asked) {
+  const struct ontology *o = differential_ontology(d);
+  struct differential_answer r = rank("{\"hpo\":[\"HP:0000002\"]}", NULL);
+  int old = ontology_find(o, STR("HP:0000098")), found[4];
+  assert_true(old >= 0 && ontology_obsolete(o, old) && !ontology_obsolete(o, ontology_find(o, STR("HP:0000003"))));
+  assert_int_equal(r.asks, 1); /* its like that stands is */
+  assert_text(ontology_name(o, r.ask[0].term), "Pallor");
+  assert_int_equal(ontology_search(o, STR("frailty"), found, 4), 0);
+}
+
 TEST(a_publication_can_be_left_out) {
   struct differential_answer r = rank("{\"hpo\":[\"HP:0000006\",\"HP:0000007\"]}", NULL);
   assert_text(r.disease[0].id, "OMIM:4");
@@ -161,6 +183,56 @@ TEST(a_row_of_several_publications_goes_with_each) {
   for (int i = 0; i < r.diseases; i++) before |= str_eqc(r.disease[i].id, "OMIM:5");
   for (int i = 0; i < without.diseases; i++) after |= str_eqc(without.disease[i].id, "OMIM:5");
   assert_true(before && !after);
+}
+
+static double odds_of(const struct differential_answer *r, const char *id) {
+  for (int i = 0; i < r->diseases; i++)
+    if (str_eqc(r->disease[i].id, id)) return r->disease[i].log_odds;
+  fail_msg("%s is not there", id);
+  return 0;
+}
+/* With weights that count sex and age alone: OMIM:3 is X-linked recessive and begins in old age */
+TEST(sex_and_age_count) {
+  struct differential_files f = files();
+  struct differential *other, *ours = d;
+  struct error e = {0};
+  f.weights = temp_file("person", weights(28, 2), strlen(weights(28, 2)));
+  assert_int_equal(differential_open(&f, &other, &e), OK);
+  d = other;
+  struct differential_answer none = rank("{\"hpo\":[\"HP:0000006\"]}", NULL),
+                             boy = rank("{\"hpo\":[\"HP:0000006\"],\"sex\":\"MALE\"}", NULL),
+                             girl = rank("{\"hpo\":[\"HP:0000006\"],\"sex\":\"FEMALE\"}", NULL),
+                             child = rank("{\"hpo\":[\"HP:0000006\"],\"age\":\"P2Y6M\"}", NULL),
+                             old = rank("{\"hpo\":[\"HP:0000006\"],\"age\":\"P70Y\"}", NULL);
+  double at = odds_of(&none, "OMIM:3");
+  assert_true(odds_of(&boy, "OMIM:3") > at && odds_of(&girl, "OMIM:3") < at);
+  assert_true(odds_of(&old, "OMIM:3") > at && odds_of(&child, "OMIM:3") < at);
+  assert_true(fabs(odds_of(&boy, "OMIM:2") - odds_of(&none, "OMIM:2")) < 1e-6); /* nothing is known of whom it strikes */
+  /* rows of a publication that is left out say nothing of sex and age either */
+  struct differential_answer boy_out = rank("{\"hpo\":[\"HP:0000006\"],\"sex\":\"MALE\"}", "PMID:31"),
+                             out = rank("{\"hpo\":[\"HP:0000006\"]}", "PMID:31");
+  assert_true(fabs(odds_of(&boy_out, "OMIM:3") - odds_of(&out, "OMIM:3")) < 1e-6);
+  d = ours;
+  differential_free(other);
+}
+TEST(ages_are_read) {
+  static const struct {
+    const char *text;
+    float years;
+  } ages[] = {{"P58Y", 58},          {"P2Y6M", 2.5F},        {"P1Y2M", 1 + 2 / 12.0F},
+              {"P3W", 21 / 365.25F}, {"P10D", 10 / 365.25F}, {"P3DT12H", 3 / 365.25F}};
+  static const char *const bad[] = {"", "P", "Y", "58", "P-3Y", "PxY", "P3", "P33", "P3Q", "P1e999Y", "PY"};
+  char json[80];
+  for (size_t i = 0; i < sizeof ages / sizeof *ages; i++) {
+    snprintf(json, sizeof json, "{\"age\":\"%s\",\"sex\":\"female\"}", ages[i].text);
+    struct finding_case c = parse(json);
+    assert_true(fabsf(c.age - ages[i].years) < 1e-4F && c.sex == 2);
+  }
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    snprintf(json, sizeof json, "{\"age\":\"%s\",\"sex\":\"unknown\"}", bad[i]);
+    struct finding_case c = parse(json);
+    if (!isnan(c.age) || c.sex != 0) fail_msg("%s: %g", bad[i], (double)c.age);
+  }
 }
 
 TEST(genes_count) {
@@ -251,8 +323,11 @@ TEST(bad_input_is_refused) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(the_ontology_is_read),
                                      cmocka_unit_test(what_fits_ranks_first),
+                                     cmocka_unit_test(what_was_withdrawn_is_not_asked),
                                      cmocka_unit_test(a_publication_can_be_left_out),
                                      cmocka_unit_test(a_row_of_several_publications_goes_with_each),
+                                     cmocka_unit_test(sex_and_age_count),
+                                     cmocka_unit_test(ages_are_read),
                                      cmocka_unit_test(genes_count),
                                      cmocka_unit_test(weights_are_learned_from_cases),
                                      cmocka_unit_test(phenopackets_are_read),
