@@ -38,4 +38,10 @@ void time_format_span(int64_t us, char out[32]); /* for people: "3 d 4 h", "2.1 
 int64_t time_now(void);                          /* wall clock, UTC */
 double time_monotonic(void);                     /* seconds, for measuring */
 double time_cpu(void);                           /* seconds of processor time of all threads of this process */
+/* Tests only: from here on time_now is ahead by `wall` microseconds and time_monotonic by `steady`. The caller owns them, may change them
+ * at any time by an atomic store, and may have them in memory that it shares with a child process. NULL: no more. */
+struct time_pretence {
+  int64_t wall, steady;
+};
+void time_pretend(const struct time_pretence *p);
 #endif

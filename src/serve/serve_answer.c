@@ -30,7 +30,7 @@ void answer_live(struct call *c) {
 }
 
 void answer_ready(struct call *c) {
-  bool ready = atomic_load(&c->server->ready) && !atomic_load(&c->server->draining);
+  bool ready = atomic_load(&c->server->ready) && !atomic_load(&c->server->draining) && !atomic_load(&c->server->mute);
   buf_puts(&c->out, ready ? "ready\n" : "not ready\n");
   c->status = ready ? 200 : 503;
   c->retry_after = ready ? 0 : 1;

@@ -81,3 +81,4 @@ int db_each(struct db *db, const char *sql, const struct db_value *v, int n, db_
 int db_begin(struct db *db, struct error *e) { return db->engine->begin(db->self, e); }
 int db_commit(struct db *db, struct error *e) { return db->engine->commit(db->self, e); }
 void db_rollback(struct db *db) { db->engine->rollback(db->self); }
+int db_relax(struct db *db, struct error *e) { return db->engine->shared ? OK : db_run(db, "PRAGMA synchronous=NORMAL", NULL, 0, NULL, e); }

@@ -44,6 +44,9 @@ int db_each(struct db *db, const char *sql, const struct db_value *v, int n, db_
 int db_begin(struct db *db, struct error *e) MUST_CHECK;
 int db_commit(struct db *db, struct error *e) MUST_CHECK;
 void db_rollback(struct db *db);
+/* SQLite: what this connection commits is on the disk no later than the next commit of a connection that is not relaxed (one log has both).
+ * A crash of the process loses nothing. PostgreSQL: nothing changes. */
+int db_relax(struct db *db, struct error *e) MUST_CHECK;
 
 /* serve_db.c and the two engines below it */
 struct db_engine {

@@ -32,7 +32,14 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS quotas(key TEXT NOT NULL, minute BIGINT NOT NULL, requests BIGINT NOT NULL, tokens BIGINT NOT NULL,"
     " PRIMARY KEY(key, minute));"
     "CREATE TABLE IF NOT EXISTS hl7_seen(sender TEXT NOT NULL, control TEXT NOT NULL, content TEXT NOT NULL, time BIGINT NOT NULL,"
-    " PRIMARY KEY(sender, control));";
+    " PRIMARY KEY(sender, control));"
+    "CREATE TABLE IF NOT EXISTS hl7_out(control TEXT PRIMARY KEY, made BIGINT NOT NULL, owner TEXT NOT NULL, lease BIGINT NOT NULL,"
+    " sealed BYTEA);"
+    "CREATE TABLE IF NOT EXISTS tokens_seen(id TEXT PRIMARY KEY, until BIGINT NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS tokens_until ON tokens_seen(until);"
+    "CREATE TABLE IF NOT EXISTS logins(id TEXT PRIMARY KEY, kind BIGINT NOT NULL, began BIGINT NOT NULL, until BIGINT NOT NULL,"
+    " sealed BYTEA NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS logins_kind ON logins(kind, began, id);";
 
 static int pq_error(struct pq *q, const PGresult *r, struct error *e, const char *doing) {
   const char *state = r ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;

@@ -31,7 +31,14 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS quotas(key TEXT NOT NULL, minute INTEGER NOT NULL, requests INTEGER NOT NULL, tokens INTEGER NOT NULL,"
     " PRIMARY KEY(key, minute)) STRICT;"
     "CREATE TABLE IF NOT EXISTS hl7_seen(sender TEXT NOT NULL, control TEXT NOT NULL, content TEXT NOT NULL, time INTEGER NOT NULL,"
-    " PRIMARY KEY(sender, control)) STRICT, WITHOUT ROWID;";
+    " PRIMARY KEY(sender, control)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS hl7_out(control TEXT PRIMARY KEY, made INTEGER NOT NULL, owner TEXT NOT NULL, lease INTEGER NOT NULL,"
+    " sealed BLOB) STRICT;"
+    "CREATE TABLE IF NOT EXISTS tokens_seen(id TEXT PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS tokens_until ON tokens_seen(until);"
+    "CREATE TABLE IF NOT EXISTS logins(id TEXT PRIMARY KEY, kind INTEGER NOT NULL, began INTEGER NOT NULL, until INTEGER NOT NULL,"
+    " sealed BLOB NOT NULL) STRICT;"
+    "CREATE INDEX IF NOT EXISTS logins_kind ON logins(kind, began, id);";
 /* What came later: columns that an older vitae.db lacks. Rows written before keep NULL there, and their hash does not cover them. */
 static const char *const later[] = {"ALTER TABLE keys ADD COLUMN tenant TEXT",         "ALTER TABLE keys ADD COLUMN models TEXT",
                                     "ALTER TABLE keys ADD COLUMN rpm INTEGER",         "ALTER TABLE keys ADD COLUMN tpm INTEGER",

@@ -72,7 +72,7 @@ static int identify(struct call *c, struct str credential, struct error *e) {
   if (c->server->ehr && route_at(c->route)->route.dialect == DIALECT_CDS && token_shape(credential)) {
     char path[256];
     called_path(c, path);
-    int rc = ehr_token(c->server->ehr, path, credential, &c->who, e);
+    int rc = ehr_token(c->server->ehr, c->server->shared, path, credential, &c->who, e);
     if (rc != E_DENIED || !c->server->tokens) return rc;
   }
   if (c->server->tokens && token_shape(credential)) return token_check(c->server->tokens, c->plane, credential, c->address, &c->who, e);
@@ -233,6 +233,7 @@ static void commit(struct server *s, struct audit *audit, struct call **calls, s
   int rc = audit_write(audit, rows, n, &e);
   if (rc < 0) log_failure(LOG_ERROR, &e);
   atomic_fetch_add(rc < 0 ? &s->n.audit_failures : &s->n.audit_rows, (uint64_t)n);
+  atomic_store(&s->mute, rc < 0);
   for (int i = 0; i < n; i++) {
     calls[i]->audit_row = rc < 0 ? 0 : rows[i].row;
     if (rc < 0) call_fail(calls[i], 503, "unavailable", NULL, "the audit cannot be written, so nothing may be answered");

@@ -3,23 +3,16 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "base/random.h"
 #include "base/time.h"
+#include "serve/serve_shared.h"
 #include "serve/serve_token.h"
 
-enum { CLIENTS = 8, AUDIENCES = 8, SERVERS = FETCH_BASES / 2, LIFE_S = 600, LEEWAY_S = 60, SEEN = 1 << 17, MINUTES = 60 };
+enum { CLIENTS = 8, AUDIENCES = 8, SERVERS = FETCH_BASES / 2, LIFE_S = 600, LEEWAY_S = 60, MINUTES = 60 };
 
 struct client {
   char issuer[512], algorithms[16], audience[AUDIENCES][512], tenant[TENANT_MOST + 1];
   int audiences;
   struct jwks *keys;
-};
-/* Ids of tokens: two sets in turn, each for as long as a token may live; what is in neither is new. */
-struct seen {
-  pthread_mutex_t mutex;
-  uint64_t *set[2], seed; /* (SEEN) of hashes, 0 = free */
-  int n[2], now;
-  int64_t since; /* when the set `now` was begun */
 };
 struct ehr {
   char base[512], origins[2048];
@@ -29,7 +22,6 @@ struct ehr {
   bool open, has_smart;
   struct client client[CLIENTS];
   int clients;
-  struct seen seen;
   struct ehr_smart smart;
   struct arena arena;
 };
@@ -194,16 +186,6 @@ static int take(struct ehr *r, const char *file, struct json root, struct error 
   return take_smart(r, file, json_get(root, "smart"), e);
 }
 
-static int seen_open(struct seen *s, struct error *e) {
-  pthread_mutex_init(&s->mutex, NULL);
-  for (int i = 0; i < 2; i++) {
-    s->set[i] = mem_alloc(SEEN * sizeof *s->set[i]);
-    if (!s->set[i]) return error_set(e, E_NOMEM, "out of memory");
-    memset(s->set[i], 0, SEEN * sizeof *s->set[i]);
-  }
-  return random_secret(&s->seed, sizeof s->seed, e);
-}
-
 int ehr_open(const char *site, struct ehr **out, struct error *e) {
   char file[4096];
   struct arena a;
@@ -216,8 +198,7 @@ int ehr_open(const char *site, struct ehr **out, struct error *e) {
   memset(r, 0, sizeof *r);
   arena_init(&r->arena, 4 << 20, ARENA_WIPE); /* it reads a secret */
   arena_init(&a, 4 << 20, 0);
-  int rc = seen_open(&r->seen, e);
-  if (rc == OK) rc = json_load(&a, file, &root, e);
+  int rc = json_load(&a, file, &root, e);
   if (rc == OK && json_kind(root) != JSON_OBJECT) rc = error_set(e, E_INPUT, "expected a JSON object");
   if (rc == OK) rc = take(r, file, root, e);
   arena_free(&a);
@@ -234,47 +215,12 @@ void ehr_close(struct ehr *r) {
   if (!r) return;
   for (int i = 0; i < r->clients; i++) jwks_close(r->client[i].keys);
   fetcher_close(r->fetcher);
-  pthread_mutex_destroy(&r->seen.mutex);
-  mem_free(r->seen.set[0]), mem_free(r->seen.set[1]);
   arena_free(&r->arena);
   mem_wipe(r, sizeof *r);
   mem_free(r);
 }
 
 /* ---- a client's token ---- */
-
-static bool in_set(const uint64_t *set, uint64_t h) {
-  for (uint64_t i = h & (SEEN - 1); set[i]; i = (i + 1) & (SEEN - 1))
-    if (set[i] == h) return true;
-  return false;
-}
-
-/* Whether this id comes for the first time. A token lives ten minutes and the leeway at most, as long as a set is the newer one at least. */
-static int first_time(struct seen *s, const char *issuer, struct str jti, struct error *e) {
-  uint64_t h = hash64(jti.p, jti.n, hash64(issuer, strlen(issuer), s->seed)) | 1;
-  int64_t now = time_now(), turn = (LIFE_S + 2 * LEEWAY_S) * TIME_SECOND;
-  int rc = OK;
-  pthread_mutex_lock(&s->mutex);
-  if (now - s->since > turn || now < s->since) {
-    if (now - s->since > 2 * turn || now < s->since) memset(s->set[s->now], 0, SEEN * sizeof **s->set), s->n[s->now] = 0;
-    s->now ^= 1;
-    memset(s->set[s->now], 0, SEEN * sizeof **s->set);
-    s->n[s->now] = 0;
-    s->since = now;
-  }
-  if (in_set(s->set[0], h) || in_set(s->set[1], h)) {
-    rc = error_set(e, E_DENIED, "the token is not valid");
-  } else if (s->n[s->now] >= SEEN / 4 * 3) {
-    rc = error_set(e, E_BUSY, "too many tokens in a short time");
-  } else {
-    uint64_t i = h & (SEEN - 1), *set = s->set[s->now];
-    while (set[i]) i = (i + 1) & (SEEN - 1);
-    set[i] = h;
-    s->n[s->now]++;
-  }
-  pthread_mutex_unlock(&s->mutex);
-  return rc;
-}
 
 static bool audience_is(const struct client *k, const char *called, struct str aud) {
   bool fits = called[0] && str_eqc(aud, called);
@@ -291,19 +237,22 @@ static bool audience_fits(const struct client *k, const char *called, struct jso
 }
 
 /* Not for longer than ids are remembered, and not from the future. */
-static bool life_fits(struct json claims) {
+static bool life_fits(struct json claims, int64_t *over) {
   double exp, iat, now = (double)time_now() / 1e6;
   if (!token_in_time(claims) || !json_f64(json_get(claims, "exp"), &exp) || exp > now + LIFE_S) return false;
+  *over = (int64_t)((exp + LEEWAY_S) * 1e6);
   return json_f64(json_get(claims, "iat"), &iat) && iat <= now + LEEWAY_S;
 }
 
-static int take_claims(struct ehr *r, const struct client *k, const char *path, struct json claims, struct identity *who, struct error *e) {
+static int take_claims(struct ehr *r, struct shared *shared, const struct client *k, const char *path, struct json claims,
+                       struct identity *who, struct error *e) {
   char called[sizeof r->base + 256] = "";
+  int64_t over = 0;
   struct str iss = json_str(json_get(claims, "iss")), jti = json_str(json_get(claims, "jti"));
   if (r->base[0]) snprintf(called, sizeof called, "%s%s", r->base, path);
-  if (!str_eqc(iss, k->issuer) || !audience_fits(k, called, json_get(claims, "aud")) || !life_fits(claims) || !jti.n)
+  if (!str_eqc(iss, k->issuer) || !audience_fits(k, called, json_get(claims, "aud")) || !life_fits(claims, &over) || !jti.n)
     return error_set(e, E_DENIED, "the token is not valid");
-  TRY(first_time(&r->seen, k->issuer, jti, e));
+  TRY(shared_once(shared, str_c(k->issuer), jti, over, e));
   *who = (struct identity){.role = ROLE_EHR, .scopes = role_scopes[ROLE_EHR], .planes = role_plane[ROLE_EHR]};
   uint64_t h = hash64(k->issuer, strlen(k->issuer), 13);
   snprintf(who->key, sizeof who->key, "e%07llx", (unsigned long long)(h & 0xfffffff));
@@ -311,7 +260,7 @@ static int take_claims(struct ehr *r, const struct client *k, const char *path, 
   return OK;
 }
 
-int ehr_token(struct ehr *r, const char *path, struct str token, struct identity *who, struct error *e) {
+int ehr_token(struct ehr *r, struct shared *shared, const char *path, struct str token, struct identity *who, struct error *e) {
   struct json_parser *jp = NULL;
   int rc = error_set(e, E_DENIED, "the token is not valid");
   TRY(json_parser_new(&jp, e));
@@ -321,7 +270,7 @@ int ehr_token(struct ehr *r, const char *path, struct str token, struct identity
     struct json claims;
     rc = jwks_verify(k->keys, token, k->algorithms, &b, e);
     if (rc == OK) rc = json_parse(jp, b.p, b.n, b.cap, &claims, e) < 0 ? error_set(e, E_DENIED, "the token is not valid") : OK;
-    if (rc == OK) rc = take_claims(r, k, path, claims, who, e);
+    if (rc == OK) rc = take_claims(r, shared, k, path, claims, who, e);
     if (b.p) mem_wipe(b.p, b.n);
     buf_release(&b);
   }

@@ -2,7 +2,7 @@
  * SITE/ehr.json (docs/hospital-plane.md); without it the services answer to keys alone and nothing is asked of anybody.
  *
  *     TRY(ehr_open(site, &ehr, e));                                     // *ehr = NULL: there is no such file
- *     TRY(ehr_token(ehr, "/cds-services/x", token, &who, e));           // E_DENIED, without saying why
+ *     TRY(ehr_token(ehr, shared, "/cds-services/x", token, &who, e));   // E_DENIED, without saying why
  *
  * {"base": "https://vitae.hospital.example",               how clients reach the hospital's listener: "aud" of their tokens, links of cards
  *  "fhir": ["https://ehr.hospital.example/r4"],             servers that may be asked; "ca", "cert", "key": PEM files, beside this one
@@ -13,8 +13,8 @@
  *            "authorization": ["https://login…"]}}          where the FHIR server's authorisation lies elsewhere
  *
  * A client's token (CDS Hooks 2.0.1, "Trusting CDS Clients"): ES384 or RS384 by a key of the issuer's set, `aud` the address that was called
- * (or one of "audiences"), at most ten minutes of life, and a `jti` that was not seen before. A `jku` in a token is not followed: sets come
- * from this file. The memory of `jti` is this process's: replicas each have their own.
+ * (or one of "audiences"), at most ten minutes of life, and a `jti` that was not seen before, by any replica, also
+ * before a restart (serve_shared.h). A `jku` in a token is not followed: sets come from this file.
  */
 #ifndef SERVE_EHR_H
 #define SERVE_EHR_H
@@ -34,5 +34,5 @@ bool ehr_origin(const struct ehr *r, struct str);       /* may scripts of this o
 struct fetcher *ehr_fetcher(const struct ehr *r);       /* of the allowed FHIR servers and their authorisation; NULL: none */
 bool ehr_fhir(const struct ehr *r, struct str base);    /* is this one of the FHIR servers, or below one? */
 const struct ehr_smart *ehr_smart(const struct ehr *r); /* NULL: no SMART app */
-int ehr_token(struct ehr *r, const char *path, struct str token, struct identity *who, struct error *e) MUST_CHECK;
+int ehr_token(struct ehr *r, struct shared *shared, const char *path, struct str token, struct identity *who, struct error *e) MUST_CHECK;
 #endif

@@ -14,6 +14,7 @@
 
 enum { BATCH = 128 };
 #define FORGET_EVERY 4096 /* messages between two looks for what may be forgotten */
+#define HOLD_SECONDS 3600.0
 
 /* ---- known again ---- */
 
@@ -60,9 +61,12 @@ static int know_again(struct mllp *m, struct hl7_item *it, int64_t now, struct e
   return OK;
 }
 
-static int forget_old(struct mllp *m, int64_t now, struct error *e) {
+/* Not on the word of a clock that has just jumped. */
+static int forget_old(struct mllp *m, struct error *e) {
   if (m->clerk.forget_next++ % FORGET_EVERY) return OK;
-  struct db_value v[] = {DB_I(now - m->set.remember_days * TIME_DAY)};
+  int64_t over = settled_time(&m->clerk.settled, HOLD_SECONDS);
+  if (over == INT64_MIN) return OK;
+  struct db_value v[] = {DB_I(over - m->set.remember_days * TIME_DAY)};
   return db_run(audit_db(m->clerk.audit), "DELETE FROM hl7_seen WHERE time < ?", v, 1, NULL, e);
 }
 
@@ -165,7 +169,7 @@ static int record_all(struct mllp *m, struct hl7_item **it, int n, struct error 
   int64_t now = time_now();
   struct db *db = audit_db(m->clerk.audit);
   TRY(db_begin(db, e));
-  int rc = forget_old(m, now, e);
+  int rc = forget_old(m, e);
   for (int i = 0; rc == OK && i < n; i++) rc = know_again(m, it[i], now, e);
   if (rc == OK) rc = store(m, it, n, now, e);
   struct served *live = fleet_live(m->server->fleet);
@@ -190,6 +194,7 @@ static void refuse_all(struct mllp *m, struct hl7_item **it, int n) {
     reply(m, it[i], id);
   }
   atomic_fetch_add(&m->server->n.audit_failures, (uint64_t)n);
+  atomic_store(&m->server->mute, true);
 }
 
 static void serve_batch(struct mllp *m, struct hl7_item **it, int n) {

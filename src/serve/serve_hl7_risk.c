@@ -216,13 +216,13 @@ static void grant(struct mllp *m, struct hl7_wish *w) {
   int rc = result_of(m, w, r, &e);
   if (rc > 0) {
     atomic_fetch_add(&m->n.results, 1);
-    hl7_send(m, r);
-    return;
+    if (hl7_keep(m, r, &e) < 0) log_failure(LOG_WARN, &e); /* delivered all the same, if the process lives */
+    if (hl7_send(m, r)) return;
+    hl7_drop(m, r);
+    rc = OK;
   }
   if (rc < 0 && e.code != E_INPUT) log_failure(LOG_WARN, &e); /* E_INPUT: nothing usable came of this patient yet */
-  if (r->message.p) mem_wipe(r->message.p, r->message.cap);
-  buf_release(&r->message);
-  mem_free(r);
+  hl7_result_free(r);
 }
 
 static void *risk_main(void *ctx) {

@@ -1,5 +1,5 @@
-/* Results to their destination, in their order: delivered, acknowledged, tried again. Nothing lies on a disk: what is not delivered when
- * the process ends is made anew by the patient's next message. */
+/* Results to their destination, in their order: delivered, acknowledged, tried again. A result leaves the database (serve_hl7_keep.c) in one
+ * transaction with the audit row that says what became of it; what is not delivered when the process ends waits there, if it is stored. */
 #include <string.h>
 #include <time.h>
 
@@ -11,13 +11,20 @@
 
 enum { DIAL_MS = 10000, ANSWER_MS = 30000, ANSWER_MOST = 64 << 10, PAUSE_MOST = 60 };
 
-static void result_free(struct hl7_result *r) {
+void hl7_result_free(struct hl7_result *r) {
   if (r->message.p) mem_wipe(r->message.p, r->message.cap);
   buf_release(&r->message);
   mem_free(r);
 }
 
-void hl7_send(struct mllp *m, struct hl7_result *r) {
+int hl7_waiting(struct mllp *m) {
+  pthread_mutex_lock(&m->send.mutex);
+  int n = m->send.n;
+  pthread_mutex_unlock(&m->send.mutex);
+  return n;
+}
+
+bool hl7_send(struct mllp *m, struct hl7_result *r) {
   pthread_mutex_lock(&m->send.mutex);
   bool room = m->send.n < HL7_RESULTS && !m->send.closed;
   if (room) {
@@ -31,9 +38,7 @@ void hl7_send(struct mllp *m, struct hl7_result *r) {
     pthread_cond_signal(&m->send.work);
   }
   pthread_mutex_unlock(&m->send.mutex);
-  if (room) return;
-  atomic_fetch_add(&m->n.wishes_dropped, 1);
-  result_free(r);
+  return room;
 }
 
 /* ---- one delivery ---- */
@@ -86,8 +91,7 @@ static enum outcome deliver(struct mllp *m, struct wire *w, const struct hl7_res
   return o;
 }
 
-static void note(struct mllp *m, const struct hl7_result *r, const struct buf *answer, int status, double began) {
-  struct error e = {0};
+static int note(struct mllp *m, const struct hl7_result *r, const struct buf *answer, int status, double began, struct error *e) {
   uint8_t digest[32];
   struct served *live = fleet_live(m->server->fleet);
   struct audit_entry row = {.time = time_now(),
@@ -102,16 +106,22 @@ static void note(struct mllp *m, const struct hl7_result *r, const struct buf *a
   hash_hex(digest, 32, row.output);
   sha256_of(answer->n ? answer->p : "", answer->n, digest);
   hash_hex(digest, 32, row.input);
-  int rc = audit_write(m->send.audit, &row, 1, &e);
-  if (rc < 0) log_failure(LOG_ERROR, &e);
+  struct db *db = audit_db(m->send.audit);
+  int rc = db_begin(db, e);
+  bool begun = rc == OK;
+  if (rc == OK) rc = hl7_unkeep(db, r->control, e);
+  if (rc == OK) rc = audit_append(m->send.audit, &row, 1, e);
+  if (rc == OK) rc = db_commit(db, e);
+  if (rc < 0 && begun) db_rollback(db);
   atomic_fetch_add(rc < 0 ? &m->server->n.audit_failures : &m->server->n.audit_rows, 1);
   served_release(live);
+  return rc;
 }
 
 /* Waits `seconds`, or until the end is near. */
 static void pause_for(struct mllp *m, int seconds) {
   struct timespec until;
-  clock_gettime(CLOCK_REALTIME, &until);
+  clock_gettime(CLOCK_MONOTONIC, &until);
   until.tv_sec += seconds;
   pthread_mutex_lock(&m->send.mutex);
   while (!m->send.closed && pthread_cond_timedwait(&m->send.work, &m->send.mutex, &until) == 0) continue;
@@ -125,26 +135,44 @@ static bool ending(struct mllp *m) {
   return closed;
 }
 
-static void send_one(struct mllp *m, struct wire *w, const struct hl7_result *r) {
+/* Until the row is written: nothing else can be told meanwhile either. At the end what is stored stays, and is delivered again. */
+static void note_surely(struct mllp *m, const struct hl7_result *r, const struct buf *answer, int status, double began) {
+  for (int pause = 1;; pause = pause < PAUSE_MOST ? 2 * pause : pause) {
+    struct error e = {0};
+    if (note(m, r, answer, status, began, &e) == OK) return;
+    log_failure(LOG_ERROR, &e);
+    if (ending(m)) return;
+    pause_for(m, pause);
+  }
+}
+
+/* True: it waits in the database for whoever starts next. */
+static bool send_one(struct mllp *m, struct wire *w, const struct hl7_result *r) {
   struct buf answer = {0};
   double began = time_monotonic();
   enum outcome o = AGAIN;
-  for (int64_t try = 0, pause = 1; try < m->set.tries; try++) {
+  int64_t try = 0;
+  for (int64_t pause = 1; try < m->set.tries; try++) {
     o = deliver(m, w, r, &answer);
     if (o != AGAIN || try + 1 == m->set.tries || ending(m)) break;
     atomic_fetch_add(&m->n.retries, 1);
     pause_for(m, (int)pause);
     if (pause < PAUSE_MOST) pause *= 2;
   }
-  atomic_fetch_add(o == DELIVERED ? &m->n.delivered : o == REFUSED ? &m->n.refused_results : &m->n.undelivered, 1);
-  if (o != DELIVERED) log_line(LOG_WARN, "hl7: a result was %s", o == REFUSED ? "refused by its destination" : "not delivered");
-  note(m, r, &answer, o == DELIVERED ? 200 : o == REFUSED ? 422 : 504, began);
+  bool waits = o == AGAIN && try + 1 < m->set.tries && m->set.key[0]; /* the end came first */
+  if (!waits) {
+    atomic_fetch_add(o == DELIVERED ? &m->n.delivered : o == REFUSED ? &m->n.refused_results : &m->n.undelivered, 1);
+    if (o != DELIVERED) log_line(LOG_WARN, "hl7: a result was %s", o == REFUSED ? "refused by its destination" : "not delivered");
+    note_surely(m, r, &answer, o == DELIVERED ? 200 : o == REFUSED ? 422 : 504, began);
+  }
   buf_release(&answer);
+  return waits;
 }
 
 static void *send_main(void *ctx) {
   struct mllp *m = ctx;
   struct wire w = {.fd = -1};
+  bool waits = false; /* at the end one that cannot be delivered speaks for those behind it */
   pthread_mutex_lock(&m->send.mutex);
   for (;;) {
     while (!m->send.first && !m->send.closed) pthread_cond_wait(&m->send.work, &m->send.mutex);
@@ -154,8 +182,8 @@ static void *send_main(void *ctx) {
     if (!r->next) m->send.last = NULL;
     m->send.n--;
     pthread_mutex_unlock(&m->send.mutex);
-    send_one(m, &w, r);
-    result_free(r);
+    if (!waits) waits = send_one(m, &w, r);
+    hl7_result_free(r);
     pthread_mutex_lock(&m->send.mutex);
   }
   pthread_mutex_unlock(&m->send.mutex);
@@ -177,5 +205,6 @@ void hl7_send_stop(struct mllp *m) {
   pthread_cond_broadcast(&m->send.work);
   pthread_mutex_unlock(&m->send.mutex);
   if (m->send.started) pthread_join(m->send.thread, NULL);
+  for (struct hl7_result *r = m->send.first, *next; r; r = next) next = r->next, hl7_result_free(r); /* none, if the thread ran */
   audit_close(m->send.audit);
 }

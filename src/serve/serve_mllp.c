@@ -65,12 +65,13 @@ static int only_known(struct json root, const char *const *names, struct error *
 }
 
 static int take_results(struct json r, struct mllp_settings *s, struct error *e) {
-  static const char *const known[] = {"to", "tls", "ca", "application", "facility", "tasks", "after", "tries", NULL};
+  static const char *const known[] = {"to", "tls", "ca", "application", "facility", "tasks", "after", "tries", "key", NULL};
   if (json_kind(r) == JSON_NONE) return OK;
   if (json_kind(r) != JSON_OBJECT) return bad(e, "results", "expected an object");
   TRY(only_known(r, known, e));
   TRY(take_text(json_get(r, "to"), "results.to", s->to, sizeof s->to, e));
   TRY(take_text(json_get(r, "ca"), "results.ca", s->ca, sizeof s->ca, e));
+  TRY(take_text(json_get(r, "key"), "results.key", s->key, sizeof s->key, e));
   TRY(take_text(json_get(r, "application"), "results.application", s->application, sizeof s->application, e));
   TRY(take_text(json_get(r, "facility"), "results.facility", s->facility, sizeof s->facility, e));
   TRY(take_list(json_get(r, "tasks"), "results.tasks", s->task[0], sizeof s->task[0], &s->tasks, e));
@@ -322,8 +323,18 @@ static int open_all(struct mllp *m, struct error *e) {
   TRY(site_find(&site, "mapping", "hl7v2", path, e));
   TRY(hl7v2_tables_load(path, &m->tables, e));
   m->options = (struct hl7v2_options){.tables = m->tables, .message_limit = o->body_limit};
+  if (m->set.key[0]) TRY(hl7_key_load(m->set.key, m->keep.key, e));
   TRY(listener_socket(o, o->mllp_listen, &m->fd, &m->port, e));
   return open_tls(m, e);
+}
+
+/* Conditions that somebody waits for with a limit go by the clock that does not jump. */
+static void init_timed(pthread_cond_t *c) {
+  pthread_condattr_t steady;
+  pthread_condattr_init(&steady);
+  pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+  pthread_cond_init(c, &steady);
+  pthread_condattr_destroy(&steady);
 }
 
 static void init(struct mllp *m, struct server *s) {
@@ -332,9 +343,10 @@ static void init(struct mllp *m, struct server *s) {
   m->fd = -1;
   m->clerk.store = -1;
   pthread_mutex_init(&m->clerk.mutex, NULL), pthread_mutex_init(&m->memory.mutex, NULL);
-  pthread_mutex_init(&m->risk.mutex, NULL), pthread_mutex_init(&m->send.mutex, NULL);
+  pthread_mutex_init(&m->risk.mutex, NULL), pthread_mutex_init(&m->send.mutex, NULL), pthread_mutex_init(&m->keep.mutex, NULL);
   pthread_cond_init(&m->clerk.work, NULL), pthread_cond_init(&m->clerk.done, NULL);
-  pthread_cond_init(&m->risk.work, NULL), pthread_cond_init(&m->send.work, NULL);
+  pthread_cond_init(&m->risk.work, NULL);
+  init_timed(&m->send.work), init_timed(&m->keep.work);
 }
 
 int mllp_open(struct server *s, struct mllp **out, struct error *e) {
@@ -352,6 +364,7 @@ int mllp_open(struct server *s, struct mllp **out, struct error *e) {
 int mllp_start(struct mllp *m, struct error *e) {
   TRY(hl7_clerk_start(m, e));
   if (m->set.to[0]) {
+    TRY(hl7_keep_start(m, e));
     TRY(hl7_send_start(m, e));
     TRY(hl7_risk_start(m, e));
   }
@@ -379,6 +392,7 @@ void mllp_stop(struct mllp *m) {
   hl7_clerk_stop(m);
   hl7_risk_stop(m);
   hl7_send_stop(m);
+  hl7_keep_stop(m);
   hl7_forget_all(m);
   if (m->fd >= 0) close(m->fd);
   wire_tls_free(m->tls_in), wire_tls_free(m->tls_out);
@@ -403,6 +417,8 @@ void mllp_metrics(struct mllp *m, struct buf *b) {
   count(b, "vitae_hl7_results_delivered_total", "Results that the destination has acknowledged.", atomic_load(&m->n.delivered));
   count(b, "vitae_hl7_results_refused_total", "Results that the destination has refused.", atomic_load(&m->n.refused_results));
   count(b, "vitae_hl7_results_undelivered_total", "Results given up after all tries.", atomic_load(&m->n.undelivered));
+  count(b, "vitae_hl7_results_resumed_total", "Results of an ended process that were taken up again.", atomic_load(&m->n.resumed));
+  count(b, "vitae_hl7_results_lost_total", "Results of an ended process that were not stored, so are lost.", atomic_load(&m->n.lost));
   count(b, "vitae_hl7_result_retries_total", "Deliveries tried again.", atomic_load(&m->n.retries));
   count(b, "vitae_hl7_results_dropped_total", "Results not made because too many waited.", atomic_load(&m->n.wishes_dropped));
   buf_printf(b, "# HELP vitae_hl7_connections Open MLLP connections.\n# TYPE vitae_hl7_connections gauge\nvitae_hl7_connections %d\n",

@@ -10,15 +10,17 @@
  *                                       only then does the acknowledgement leave, and the message joins its patient's in memory
  *     the risk thread (serve_hl7_risk.c) takes a patient's messages through the wall in memory, asks the model, writes an ORU
  *     the sender (serve_hl7_send.c)     delivers it, reads its acknowledgement, tries again
+ *     the keeper (serve_hl7_keep.c)     has what waits in the database, and takes up what another process left there
  *
  * Settings, SITE/mllp.json or --mllp-settings: {"store": false, "senders": ["APPLICATION|FACILITY"], "memory": {"hours": 72, "mib": 64},
  *   "remember_days": 30, "results": {"to": "host:port", "tls": true, "ca": FILE, "application": "…", "facility": "…", "tasks": ["…"],
- *   "after": ["A01", "R01"], "tries": 10}}. Everything may be absent: then a message is looked at, acknowledged, kept in memory.
+ *   "after": ["A01", "R01"], "tries": 10, "key": FILE}}. Everything may be absent: then a message is looked at, acknowledged, kept in memory.
  */
 #ifndef SERVE_MLLP_H
 #define SERVE_MLLP_H
 #include "record/hl7v2.h"
 #include "serve/serve_private.h"
+#include "serve/serve_shared.h"
 
 /* ---- a socket with or without TLS (serve_wire.c) ---- */
 struct wire_tls; /* credentials of one side */
@@ -45,7 +47,7 @@ struct mllp_settings {
   int64_t hours, mib, remember_days, tries;
   char to[256]; /* "" = no results are sent */
   bool tls;
-  char ca[1024], application[MLLP_NAME], facility[MLLP_NAME];
+  char ca[1024], key[1024], application[MLLP_NAME], facility[MLLP_NAME]; /* key: "" = results are not stored */
   char task[MLLP_LIST][96];
   int tasks; /* 0: all that the version offers */
   char after[MLLP_LIST][8];
@@ -85,7 +87,7 @@ struct hl7_result {
 };
 enum { HL7_WISHES = 1024, HL7_RESULTS = 1024 };
 struct hl7_counters {
-  atomic_uint_fast64_t answers[3], again, stored, wishes_dropped, results, delivered, undelivered, retries, refused_results;
+  atomic_uint_fast64_t answers[3], again, stored, wishes_dropped, results, delivered, undelivered, retries, refused_results, resumed, lost;
   atomic_int connections;
 };
 struct mllp {
@@ -109,6 +111,7 @@ struct mllp {
     int store; /* descriptor of the day's file, -1 = none */
     int64_t day;
     uint64_t forget_next;
+    struct settled settled;
     atomic_uint_fast64_t ids;
   } clerk;
   struct {
@@ -133,6 +136,16 @@ struct mllp {
     pthread_t thread;
     struct audit *audit;
   } send;
+  struct {
+    pthread_mutex_t mutex; /* of the connection too: the keeper's and the risk thread's */
+    pthread_cond_t work;
+    bool closed, started;
+    pthread_t thread;
+    struct audit *audit;
+    char owner[17];
+    uint8_t key[SEAL_KEY];
+    int foreign;
+  } keep;
 };
 int mllp_open(struct server *s, struct mllp **out, struct error *e) MUST_CHECK;
 int mllp_start(struct mllp *m, struct error *e) MUST_CHECK;
@@ -152,7 +165,17 @@ uint64_t hl7_person(const struct mllp *m, struct str key); /* "AUTHORITY/NUMBER"
 int hl7_risk_start(struct mllp *m, struct error *e) MUST_CHECK;
 void hl7_risk_stop(struct mllp *m);
 void hl7_wish(struct mllp *m, const struct hl7_item *item);
-void hl7_send(struct mllp *m, struct hl7_result *r); /* takes it */
+bool hl7_send(struct mllp *m, struct hl7_result *r); /* takes it; false: too many wait, it stays the caller's */
+int hl7_waiting(struct mllp *m);
+void hl7_result_free(struct hl7_result *r); /* wipes */
 int hl7_send_start(struct mllp *m, struct error *e) MUST_CHECK;
 void hl7_send_stop(struct mllp *m);
+
+/* A file of 64 hexadecimal digits that only its owner may read. */
+int hl7_key_load(const char *path, uint8_t key[SEAL_KEY], struct error *e) MUST_CHECK;
+int hl7_keep_start(struct mllp *m, struct error *e) MUST_CHECK; /* what others have left is in the sender's queue on return */
+void hl7_keep_stop(struct mllp *m);
+int hl7_keep(struct mllp *m, const struct hl7_result *r, struct error *e) MUST_CHECK; /* before it goes to the sender */
+void hl7_drop(struct mllp *m, const struct hl7_result *r);                            /* the sender has no room for it */
+int hl7_unkeep(struct db *db, const char *control, struct error *e) MUST_CHECK;       /* in the transaction of the row that says why */
 #endif

@@ -28,7 +28,7 @@ struct knowledge;
 struct ehr;
 struct filter;
 struct cds;
-struct smart;
+struct shared;
 
 enum { KEY_SECRET = 32, KEY_LENGTH = 6 + KEY_ID + 1 + KEY_SECRET };
 enum { ROUTES_MAX = 96, MODELS_MOST = 255, NAME_MOST = 63 };
@@ -73,7 +73,7 @@ int keys_check(struct keys *k, struct str key, uint64_t address, struct identity
 int keys_recall(struct keys *k, struct str key, struct identity *who) MUST_CHECK;
 int key_rows(struct db *db, struct json_out *o, struct error *e) MUST_CHECK;
 
-/* ---- quotas (serve_quota.c): of the wall clock's minute; by the database where replicas share one ---- */
+/* ---- quotas (serve_quota.c): by the minute of a clock that does not jump; by the database's where replicas share one ---- */
 int quotas_open(const char *site, const char *database, struct quotas **out, struct error *e) MUST_CHECK;
 void quotas_close(struct quotas *q);
 /* Counts one request and `tokens` reserved ones; E_BUSY when a limit is reached (c->retry_after set). Fills c->quota. */

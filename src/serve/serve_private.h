@@ -126,13 +126,13 @@ struct server {
   struct audit *desk_audit; /* for reading at the desk, under desk_mutex */
   struct ehr *ehr;          /* the hospital's systems; NULL: none are told */
   struct cds *cds;
-  struct smart *smart; /* logins and sessions of the app that an EHR opens */
+  struct shared *shared; /* what replicas know together: tokens that were taken, logins and sessions of the SMART app */
   struct call_queue desk, errand, work, talk, audited;
   struct voices *voices;
   struct filter *filter; /* of what leaves for developers */
   struct counters n;
-  atomic_bool ready, draining;
-  struct buf openapi[2]; /* of the hospital's plane, the developers': written once */
+  atomic_bool ready, draining, mute; /* mute: the audit could not be written when it was last tried; nothing can be answered */
+  struct buf openapi[2];             /* of the hospital's plane, the developers': written once */
   double started;
   uint64_t splits[3], subjects, request_seed;
   atomic_uint_fast64_t requests;

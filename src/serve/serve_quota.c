@@ -1,15 +1,17 @@
-/* Requests and tokens a minute, by key. In memory on one machine; in the database, one statement a request, where replicas share one. */
+/* Requests and tokens a minute, by key. In memory on one machine, where minutes are those of the clock that does not jump; in the database,
+ * one statement a request, where replicas share one: minutes are those of the database's clock, so that replicas need not agree. */
 #include <string.h>
 
 #include "base/time.h"
 #include "serve/serve_private.h"
 
 enum { SLOTS = 2048, WAYS = 8 };
-#define MINUTE INT64_C(60000000)
+#define MINUTE 60
+#define EPOCH "CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp())) AS BIGINT)" /* PostgreSQL only */
 
 struct spent {
   char key[KEY_ID + 1];
-  int64_t minute, requests, tokens;
+  int64_t minute, requests, tokens, second; /* second: of the minute */
 };
 struct quotas {
   pthread_mutex_t mutex; /* of everything below */
@@ -59,48 +61,52 @@ static struct spent *in_memory(struct quotas *q, const char *key, int64_t minute
 static int take_sum(void *ctx, const struct db_value *v, int n, struct error *e) {
   struct spent *s = ctx;
   (void)n, (void)e;
-  s->requests = v[0].i, s->tokens = v[1].i;
+  s->requests = v[0].i, s->tokens = v[1].i, s->second = v[2].i;
   return OK;
 }
 
-static int add(struct quotas *q, const char *key, int64_t minute, int64_t requests, int64_t tokens, struct spent *out, struct error *e) {
+static int add(struct quotas *q, const char *key, int64_t requests, int64_t tokens, struct spent *out, struct error *e) {
+  int64_t now = (int64_t)time_monotonic(), minute = now / MINUTE;
   if (!q->db) {
     struct spent *s = in_memory(q, key, minute);
     s->requests += requests, s->tokens += tokens;
     *out = *s;
+    out->second = now % MINUTE;
     return OK;
   }
   if (q->swept != minute / 10) { /* what is long over */
     q->swept = minute / 10;
-    TRY(db_run(q->db, "DELETE FROM quotas WHERE minute < ?", (struct db_value[]){DB_I(minute - 10)}, 1, NULL, e));
+    TRY(db_run(q->db, "DELETE FROM quotas WHERE minute < " EPOCH " / 60 - 10", NULL, 0, NULL, e));
   }
-  struct db_value v[] = {DB_T(key), DB_I(minute), DB_I(requests), DB_I(tokens)};
-  return db_each(q->db,
-                 "INSERT INTO quotas(key, minute, requests, tokens) VALUES(?,?,?,?) ON CONFLICT(key, minute) DO UPDATE SET requests = "
-                 "quotas.requests + excluded.requests, tokens = quotas.tokens + excluded.tokens RETURNING requests, tokens",
-                 v, 4, take_sum, out, e);
+  struct db_value v[] = {DB_T(key), DB_I(requests), DB_I(tokens)};
+  return db_each(
+      q->db,
+      "INSERT INTO quotas(key, minute, requests, tokens) VALUES(?," EPOCH
+      " / 60,?,?) ON CONFLICT(key, minute) DO UPDATE SET "
+      "requests = quotas.requests + excluded.requests, tokens = quotas.tokens + excluded.tokens RETURNING requests, tokens, " EPOCH " % 60",
+      v, 3, take_sum, out, e);
 }
 
 static int64_t left_of(int64_t limit, int64_t spent) { return limit <= 0 ? -1 : spent < limit ? limit - spent : 0; }
 
 int quota_take(struct quotas *q, struct call *c, int64_t tokens, struct error *e) {
   struct spent s = {0};
-  int64_t now = time_now(), minute = now / MINUTE;
   struct quota_state *x = &c->quota;
   const struct identity *who = &c->who;
   *x = (struct quota_state){.limit_requests = who->requests_per_minute > 0 ? who->requests_per_minute : -1,
                             .limit_tokens = who->tokens_per_minute > 0 ? who->tokens_per_minute : -1,
                             .left_requests = -1,
                             .left_tokens = -1,
-                            .reset_s = (int)((MINUTE - now % MINUTE) / 1000000) + 1};
+                            .reset_s = MINUTE};
   if (who->requests_per_minute <= 0 && who->tokens_per_minute <= 0) return OK;
   pthread_mutex_lock(&q->mutex);
-  int rc = add(q, who->key, minute, 1, tokens, &s, e);
+  int rc = add(q, who->key, 1, tokens, &s, e);
   bool over = rc == OK &&
               ((x->limit_requests > 0 && s.requests > x->limit_requests) || (x->limit_tokens > 0 && s.tokens - tokens >= x->limit_tokens));
-  if (over) rc = add(q, who->key, minute, -1, -tokens, &s, e); /* what was refused is not counted */
+  if (over) rc = add(q, who->key, -1, -tokens, &s, e); /* what was refused is not counted */
   pthread_mutex_unlock(&q->mutex);
   TRY(rc);
+  x->reset_s = MINUTE - (int)s.second;
   x->left_requests = left_of(x->limit_requests, s.requests);
   x->left_tokens = left_of(x->limit_tokens, s.tokens);
   if (over) {
@@ -118,7 +124,7 @@ void quota_settle(struct quotas *q, struct call *c) {
   int64_t difference = c->tokens_in + c->tokens_out - c->quota.reserved;
   if (c->who.tokens_per_minute <= 0 || difference == 0 || !c->quota.limit_tokens) return;
   pthread_mutex_lock(&q->mutex);
-  int rc = add(q, c->who.key, time_now() / MINUTE, 0, difference, &s, NULL);
+  int rc = add(q, c->who.key, 0, difference, &s, NULL);
   pthread_mutex_unlock(&q->mutex);
   if (rc == OK) c->quota.left_tokens = left_of(c->quota.limit_tokens, s.tokens);
 }

@@ -19,7 +19,7 @@
 #include "serve/serve_filter.h"
 #include "serve/serve_mllp.h"
 #include "serve/serve_private.h"
-#include "serve/serve_smart.h"
+#include "serve/serve_shared.h"
 #include "serve/serve_token.h"
 #include "serve/serve_voice.h"
 #include "timeline/timeline.h"
@@ -60,7 +60,7 @@ static int open_parts(struct server *s, struct error *e) {
   TRY(filter_open(s->o.site, &s->filter, e));
   TRY(ehr_open(s->o.site, &s->ehr, e));
   TRY(cds_open(s->o.site, &s->cds, e));
-  TRY(smart_open(&s->smart, e));
+  TRY(shared_open(s->o.site, s->o.database, &s->shared, e));
   TRY(keys_open(s->o.site, s->o.database, s->o.guesses, &s->keys, e));
   TRY(knowledge_open(s->o.site, &s->knowledge, e));
   TRY(quotas_open(s->o.site, s->o.database, &s->quotas, e));
@@ -78,7 +78,7 @@ static void close_parts(struct server *s) {
   tokens_close(s->tokens);
   knowledge_close(s->knowledge); /* before what it borrows */
   asker_free(s->asker);
-  smart_close(s->smart);
+  shared_close(s->shared);
   cds_close(s->cds);
   ehr_close(s->ehr);
   if (s->store) timeline_close(s->store);
@@ -152,6 +152,22 @@ static void look(struct server *s, int *last) {
   served_release(live);
 }
 
+/* Whoever asks /readyz sends nobody here while the audit cannot be written, so that no request would show that it can be again: a row of our
+ * own does. */
+static void speak_again(struct server *s) {
+  struct error e = {0};
+  struct served *live = fleet_live(s->fleet);
+  struct audit_entry row = {
+      .time = time_now(), .key = "-", .method = "SERVE", .route = "audit", .version = vitae_engine_id(served_engine(live)), .status = 200};
+  pthread_mutex_lock(&s->mirror_mutex);
+  int rc = audit_write(s->mirror_audit, &row, 1, &e);
+  pthread_mutex_unlock(&s->mirror_mutex);
+  served_release(live);
+  if (rc < 0) return;
+  atomic_store(&s->mute, false);
+  log_line(LOG_INFO, "the audit can be written again");
+}
+
 /* CDS requests whose time is over while they wait for a thread or the model: a clinician's screen waits for them. */
 static bool overdue(const struct call *c) { return call_dialect(c) == DIALECT_CDS && cds_late(c); }
 static void let_go(struct server *s) {
@@ -189,6 +205,7 @@ static int run(struct server *s, struct listener *face[2], struct crew *w, struc
   if (s->mllp && s->o.mllp_port) *s->o.mllp_port = s->mllp->port;
   struct sigaction hangup = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
   (void)sigaction(SIGHUP, &hangup, NULL);
+  (void)signal(SIGXFSZ, SIG_IGN); /* a file as large as it may be is an error of the write, as a full disk is */
   atomic_store(&s->ready, true);
   if (s->o.ready) s->o.ready(s->o.ctx, listener_port(face[0]), face[1] ? listener_port(face[1]) : 0);
   double next = time_monotonic() + LOOK_SECONDS;
@@ -197,6 +214,7 @@ static int run(struct server *s, struct listener *face[2], struct crew *w, struc
     let_go(s);
     if (!look_now && time_monotonic() < next) continue;
     look_now = 0;
+    if (atomic_load(&s->mute)) speak_again(s);
     look(s, &last);
     next = time_monotonic() + LOOK_SECONDS;
   }

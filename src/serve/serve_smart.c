@@ -4,58 +4,83 @@
  *     GET /smart/callback?code=…&state=…      the code for a token; then to the workbench, /#/launch, with a cookie
  *     GET /v1/launch, /v1/launch/patient      what the page shows: the patient read from the EHR and through the wall in memory
  *
- * Only FHIR servers of SITE/ehr.json. Access tokens stay in this process's memory, for as long as the session; a cookie holds nothing but
- * a random number, of which we keep the hash. Sessions do not outlive the process and are not shared between replicas.
+ * Only FHIR servers of SITE/ehr.json. A login is begun at one replica and may end at another. What we know of a login or a session (access
+ * token, patient) lies in the database sealed under a key made of the random number in the browser's cookie (serve_shared.h).
  */
 #include <microhttpd.h>
 #include <sodium.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/random.h"
 #include "base/time.h"
 #include "govern/site.h"
 #include "serve/engine.h"
 #include "serve/serve_cds.h"
 #include "serve/serve_ehr.h"
-#include "serve/serve_smart.h"
+#include "serve/serve_shared.h"
 #include "timeline/timeline.h"
 #include "vitae.h"
 
-enum { PENDING = 256, SESSIONS = 256, PENDING_S = 600, SECRET = 32, HEX = 2 * SECRET + 1, ANSWER_MOST = 64 << 10, FETCH_MS = 5000 };
+enum { PENDING_S = 600, SECRET = 32, HEX = 2 * SECRET + 1, ANSWER_MOST = 64 << 10, FETCH_MS = 5000, FIELDS = 6 };
 #define GATHER_SECONDS 10.0
 
-struct pending {                  /* a login under way */
-  uint8_t state[32], browser[32]; /* hashes of what the EHR and the browser bring back */
+struct pending { /* a login under way */
   char verifier[64], nonce[HEX], iss[1024], token_endpoint[1024];
-  int64_t until;
 };
 struct session {
-  uint8_t cookie[32]; /* its hash */
   char iss[1024], token[4096], patient[65], encounter[65], task[64];
   char who[KEY_ID + 1];
   int64_t until;
 };
-struct smart {
-  pthread_mutex_t mutex;
-  struct pending pending[PENDING];
-  struct session session[SESSIONS];
-};
 
-int smart_open(struct smart **out, struct error *e) {
-  struct smart *m = mem_alloc(sizeof *m);
-  if (!m) return error_set(e, E_NOMEM, "out of memory");
-  memset(m, 0, sizeof *m);
-  pthread_mutex_init(&m->mutex, NULL);
-  *out = m;
-  return OK;
+/* ---- as texts, each with its end, to be laid away ---- */
+
+struct field {
+  char *p;
+  size_t size;
+};
+static void pack(const struct field *f, int n, struct buf *b) {
+  for (int i = 0; i < n; i++) buf_put(b, f[i].p, strlen(f[i].p) + 1);
+}
+static bool unpack(struct str text, const struct field *f, int n) {
+  for (int i = 0; i < n; i++) {
+    const char *end = text.n ? memchr(text.p, 0, text.n) : NULL;
+    size_t size = end ? (size_t)(end - text.p) + 1 : 0;
+    if (!size || size > f[i].size) return false;
+    memcpy(f[i].p, text.p, size);
+    text.p += size, text.n -= size;
+  }
+  return text.n == 0;
+}
+#define FIELD(x) \
+  { (x), sizeof(x) }
+#define PENDING_FIELDS(v) \
+  { FIELD((v)->verifier), FIELD((v)->nonce), FIELD((v)->iss), FIELD((v)->token_endpoint) }
+#define SESSION_FIELDS(v) \
+  { FIELD((v)->iss), FIELD((v)->token), FIELD((v)->patient), FIELD((v)->encounter), FIELD((v)->task), FIELD((v)->who) }
+
+static int lay_away(struct call *c, enum shared_kind kind, const char *name, const char *lock, const struct field *f, int n, int64_t until,
+                    struct error *e) {
+  struct buf b = {0};
+  pack(f, n, &b);
+  int rc = buf_check(&b, e);
+  if (rc == OK) rc = shared_put(c->server->shared, kind, str_c(name), str_c(lock), (struct str){b.p, b.n}, until, e);
+  if (b.p) mem_wipe(b.p, b.cap);
+  buf_release(&b);
+  return rc;
 }
 
-void smart_close(struct smart *m) {
-  if (!m) return;
-  pthread_mutex_destroy(&m->mutex);
-  mem_wipe(m, sizeof *m);
-  mem_free(m);
+/* E_NOTFOUND: none, or over; else the database failed. */
+static int fetch_back(const struct call *c, enum shared_kind kind, struct str name, struct str lock, bool take, const struct field *f,
+                      int n, int64_t *until, struct error *e) {
+  struct buf b = {0};
+  int rc = shared_get(c->server->shared, kind, name, lock, take, &b, until, e);
+  if (rc == OK && !unpack((struct str){b.p, b.n}, f, n)) rc = error_set(e, E_NOTFOUND, "there is none, or it is over");
+  if (b.p) mem_wipe(b.p, b.cap);
+  buf_release(&b);
+  return rc;
 }
 
 /* ---- small things ---- */
@@ -149,15 +174,6 @@ static int discover(struct call *c, const char *iss, struct endpoints *out, stru
   return rc;
 }
 
-static void keep_pending(struct smart *m, const struct pending *p) {
-  struct pending *at = &m->pending[0];
-  pthread_mutex_lock(&m->mutex);
-  for (int i = 0; i < PENDING; i++)
-    if (m->pending[i].until < at->until) at = &m->pending[i]; /* the oldest, or a free one */
-  *at = *p;
-  pthread_mutex_unlock(&m->mutex);
-}
-
 /* The scope of the file, with `launch` as an EHR's launch wants it, `launch/patient` for a standalone one. */
 static void put_scope(const char *scope, bool ehr, struct buf *b) {
   struct str rest = str_c(scope);
@@ -172,7 +188,7 @@ static void put_scope(const char *scope, bool ehr, struct buf *b) {
 static int begin(struct call *c, struct error *e) {
   const struct ehr_smart *app = ehr_smart(c->server->ehr);
   struct str iss = call_query(c, "iss"), launch = call_query(c, "launch");
-  struct pending p = {.until = time_now() + PENDING_S * TIME_SECOND};
+  struct pending p = {0};
   struct endpoints at = {0};
   char state[HEX], browser[HEX], challenge[64];
   uint8_t raw[SECRET], digest[32];
@@ -191,8 +207,10 @@ static int begin(struct call *c, struct error *e) {
   TRY(secret_hex(state, e));
   TRY(secret_hex(browser, e));
   TRY(secret_hex(p.nonce, e));
-  sha256_of(state, strlen(state), p.state);
-  sha256_of(browser, strlen(browser), p.browser);
+  const struct field field[] = PENDING_FIELDS(&p);
+  int rc = lay_away(c, SHARED_LOGIN, state, browser, field, 4, time_now() + PENDING_S * TIME_SECOND, e);
+  mem_wipe(p.verifier, sizeof p.verifier);
+  TRY(rc);
   struct buf b = {0}, uri = {0}, scope = {0};
   redirect_uri(c, &uri);
   put_scope(app->scope, launch.n > 0, &scope);
@@ -207,12 +225,10 @@ static int begin(struct call *c, struct error *e) {
   fetch_form(&b, "code_challenge", str_c(challenge));
   fetch_form(&b, "code_challenge_method", STR("S256"));
   if (launch.n) fetch_form(&b, "launch", launch);
-  keep_pending(c->server->smart, &p);
   c->place = b;
   set_cookie(c, "vitae_login", browser, "/smart", "Lax", PENDING_S);
   c->status = 302;
   buf_release(&uri), buf_release(&scope);
-  mem_wipe(&p, sizeof p);
   return buf_check(&c->place, e);
 }
 
@@ -223,24 +239,6 @@ bool errand_smart_launch(struct call *c) {
 }
 
 /* ---- callback ---- */
-
-static bool take_pending(struct smart *m, struct str state, struct str browser, struct pending *out) {
-  uint8_t s[32], b[32];
-  bool found = false;
-  sha256_of(state.p ? state.p : "", state.n, s);
-  sha256_of(browser.p ? browser.p : "", browser.n, b);
-  pthread_mutex_lock(&m->mutex);
-  for (int i = 0; i < PENDING && !found; i++) {
-    struct pending *p = &m->pending[i];
-    if (p->until < time_now() || memcmp(p->state, s, 32) != 0) continue;
-    found = memcmp(p->browser, b, 32) == 0; /* another browser's login is not this one's */
-    *out = *p;
-    mem_wipe(p, sizeof *p); /* once */
-    break;
-  }
-  pthread_mutex_unlock(&m->mutex);
-  return found;
-}
 
 /* Who it is, of an id_token that came straight from the token endpoint over TLS (OpenID Connect Core 3.1.3.7, 6): for the audit, hashed. */
 static int take_identity(const struct ehr_smart *app, struct json answer, const struct pending *p, struct session *s, struct error *e) {
@@ -332,29 +330,28 @@ static int exchange(struct call *c, const struct pending *p, struct str code, st
   return rc;
 }
 
-static void keep_session(struct smart *m, const struct session *s) {
-  struct session *at = &m->session[0];
-  pthread_mutex_lock(&m->mutex);
-  for (int i = 0; i < SESSIONS; i++)
-    if (m->session[i].until < at->until) at = &m->session[i];
-  *at = *s;
-  pthread_mutex_unlock(&m->mutex);
+/* The state is good once, and for the browser in which the login was begun. */
+static int take_pending(struct call *c, struct pending *p, struct error *e) {
+  const struct field field[] = PENDING_FIELDS(p);
+  int64_t until;
+  int rc = fetch_back(c, SHARED_LOGIN, call_query(c, "state"), cookie_of(c, "vitae_login"), true, field, 4, &until, e);
+  if (rc != E_NOTFOUND) return rc;
+  return say(e, E_DENIED, "state", "this login is over, or was begun in another browser: open the app again");
 }
 
 static int finish(struct call *c, struct error *e) {
   struct str code = call_query(c, "code");
-  struct pending p;
+  struct pending p = {0};
   struct session s = {0};
+  const struct field field[FIELDS] = SESSION_FIELDS(&s);
   char cookie[HEX];
-  if (!take_pending(c->server->smart, call_query(c, "state"), cookie_of(c, "vitae_login"), &p))
-    return say(e, E_DENIED, "state", "this login is over, or was begun in another browser: open the app again");
+  TRY(take_pending(c, &p, e));
   int rc = call_query(c, "error").n ? say(e, E_DENIED, "error", "the EHR refused the login") : OK;
   if (rc == OK && (!code.n || code.n > 4096)) rc = say(e, E_INPUT, "code", "expected the EHR's code");
   if (rc == OK) rc = exchange(c, &p, code, &s, e);
   if (rc == OK) rc = secret_hex(cookie, e);
+  if (rc == OK) rc = lay_away(c, SHARED_SESSION, cookie, cookie, field, FIELDS, s.until, e);
   if (rc == OK) {
-    sha256_of(cookie, strlen(cookie), s.cookie);
-    keep_session(c->server->smart, &s);
     set_cookie(c, "vitae_launch", cookie, "/v1/launch", "Strict", (int)((s.until - time_now()) / TIME_SECOND));
     buf_puts(&c->place, "/#/launch");
     snprintf(c->who.key, sizeof c->who.key, "%s", s.who);
@@ -374,27 +371,32 @@ void answer_smart(struct call *c) { call_fail(c, 500, "corrupt", NULL, "an erran
 
 /* ---- the page's questions ---- */
 
-static bool session_of(const struct call *c, struct session *out) {
-  struct smart *m = c->server->smart;
+static int session_of(const struct call *c, struct session *out, struct error *e) {
   struct str cookie = cookie_of(c, "vitae_launch");
-  uint8_t h[32];
-  bool found = false;
-  if (!cookie.n) return false;
-  sha256_of(cookie.p, cookie.n, h);
-  pthread_mutex_lock(&m->mutex);
-  for (int i = 0; i < SESSIONS && !found; i++) {
-    struct session *s = &m->session[i];
-    if (s->until && s->until < time_now()) mem_wipe(s, sizeof *s); /* a token is not kept for longer than it is good for */
-    found = s->until && sodium_memcmp(s->cookie, h, 32) == 0;
-    if (found) *out = *s;
-  }
-  pthread_mutex_unlock(&m->mutex);
-  return found;
+  const struct field field[FIELDS] = SESSION_FIELDS(out);
+  if (!cookie.n) return error_set(e, E_NOTFOUND, "there is no session");
+  return fetch_back(c, SHARED_SESSION, cookie, cookie, false, field, FIELDS, &out->until, e);
+}
+
+static bool has_session(struct call *c, struct session *out) {
+  struct error e = {0};
+  int rc = session_of(c, out, &e);
+  if (rc == E_NOTFOUND)
+    call_fail(c, 401, "unauthorized", NULL, "the session is over: open the app from the EHR again");
+  else if (rc < 0)
+    call_error(c, &e);
+  return rc == OK;
 }
 
 bool admit_launch(struct call *c) {
   struct session s;
-  if (!session_of(c, &s)) return admit_by_key(c); /* says how it is refused: no role has this scope */
+  struct error e = {0};
+  int rc = session_of(c, &s, &e);
+  if (rc == E_NOTFOUND) return admit_by_key(c); /* says how it is refused: no role has this scope */
+  if (rc < 0) {
+    log_failure(LOG_ERROR, &e);
+    return call_error(c, &e), false;
+  }
   c->who = (struct identity){.scopes = SCOPE_LAUNCH, .planes = PLANE_HOSPITAL};
   snprintf(c->who.key, sizeof c->who.key, "%s", s.who);
   snprintf(c->who.tenant, sizeof c->who.tenant, "hospital");
@@ -405,10 +407,7 @@ bool admit_launch(struct call *c) {
 void answer_launch(struct call *c) {
   struct session s;
   struct json_out o;
-  if (!session_of(c, &s)) {
-    call_fail(c, 401, "unauthorized", NULL, "the session is over: open the app from the EHR again");
-    return;
-  }
+  if (!has_session(c, &s)) return;
   c->status = 200;
   json_out_init(&o, &c->out, false);
   json_out_object(&o);
@@ -425,10 +424,7 @@ bool errand_launch(struct call *c) {
   struct error e = {0};
   struct session s;
   const struct cds *d = c->server->cds;
-  if (!session_of(c, &s)) {
-    call_fail(c, 401, "unauthorized", NULL, "the session is over: open the app from the EHR again");
-    return false;
-  }
+  if (!has_session(c, &s)) return false;
   struct cds_gather g = {.server = c->server,
                          .fhir = str_c(s.iss),
                          .token = str_c(s.token),

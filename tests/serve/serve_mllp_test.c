@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "record/hl7v2.h"
+#include "serve/serve_mllp.h"
 
 static struct site_fixture site;
 static char key[ROLES][64];
@@ -381,15 +381,17 @@ static void many_connections_at_once(void **state) {
 struct place { /* a destination: a listener of ours */
   int fd, port;
 };
-static void place_open(struct place *p) {
-  struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+static void place_open_at(struct place *p, int port) {
+  struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
   socklen_t n = sizeof a;
   p->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  setsockopt(p->fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
   assert_int_equal(bind(p->fd, (struct sockaddr *)&a, sizeof a), 0);
   assert_int_equal(listen(p->fd, 8), 0);
   assert_int_equal(getsockname(p->fd, (struct sockaddr *)&a, &n), 0);
   p->port = ntohs(a.sin_port);
 }
+static void place_open(struct place *p) { place_open_at(p, 0); }
 static void place_take(struct place *p, struct talk *t) {
   struct timeval limit = {.tv_sec = 60};
   *t = (struct talk){.fd = accept(p->fd, NULL, NULL)};
@@ -449,6 +451,132 @@ static void results_are_told_and_delivered(void **state) {
   talk_close(&t);
   close(p.fd);
   assert_int_equal(server_stop(&r), 0);
+}
+
+/* ---- results and the process's end ---- */
+
+static const char *results_to(const struct place *p, const char *key_file) {
+  static char text[512];
+  snprintf(text, sizeof text, "{\"results\":{\"to\":\"127.0.0.1:%d\",\"after\":[\"R01\"],\"tries\":9%s%s%s}}", p->port,
+           key_file ? ",\"key\":\"" : "", key_file ? key_file : "", key_file ? "\"" : "");
+  return text;
+}
+static void write_key(const char *path, char digit, unsigned mode) {
+  struct site_fixture *fx = &site;
+  char text[65];
+  memset(text, digit, 64);
+  text[64] = '\n';
+  SITE_MUST(file_write_atomic(path, text, sizeof text, mode, &fx->e));
+}
+/* A server that starts when the leases of a killed one are over. */
+static void start_later(struct running *r, const char *settings) {
+  static const struct time_pretence later = {.wall = 30 * TIME_SECOND};
+  time_pretend(&later);
+  start(r, settings);
+  time_pretend(NULL);
+}
+/* A result is under way to its destination and not acknowledged when the server is killed. */
+static void kill_with_a_result(struct place *p, const char *settings, const char *id, char *oru, size_t size) {
+  struct running r;
+  struct talk t;
+  start(&r, settings);
+  char message[512];
+  snprintf(message, sizeof message,
+           MSH("ORU^R01", "%s") PID
+           "PV1|1|I|||||||||||||||||V1\rOBR|1|||24323-8^CMP^LN|||201903050708\r"
+           "OBX|1|NM|2160-0^Crea^LN||1.9|mg/dL|||||F\r",
+           id);
+  exchange(message, "AA", id);
+  place_take(p, &t);
+  snprintf(oru, size, "%s", hear(&t));
+  assert_non_null(strstr(oru, SITE_CANARY_NAME));
+  kill(r.pid, SIGKILL);
+  assert_int_equal(server_wait(&r), 128 + SIGKILL);
+  talk_close(&t);
+  assert_false(site_holds(SITE_CANARY_NAME "^EVE"));
+  assert_false(site_holds("70001^^^HOSP"));
+}
+
+static void results_outlive_a_killed_server(void **state) {
+  (void)state;
+  struct running r;
+  struct place p;
+  struct talk t;
+  char file[128], other[128], oru[4096], wanted[96];
+  place_open(&p);
+  snprintf(file, sizeof file, "%s/out.key", site.dir), snprintf(other, sizeof other, "%s/other.key", site.dir);
+  write_key(file, 'a', 0600), write_key(other, 'b', 0600);
+  kill_with_a_result(&p, results_to(&p, file), "outlive-1", oru, sizeof oru);
+  start_later(&r, results_to(&p, other)); /* under another key it is not to be had, and stays */
+  assert_int_equal(metric(&r, "vitae_hl7_results_resumed_total") + metric(&r, "vitae_hl7_results_lost_total"), 0);
+  assert_int_equal(server_stop(&r), 0);
+  start_later(&r, results_to(&p, file));
+  assert_int_equal(metric(&r, "vitae_hl7_results_resumed_total"), 1);
+  place_take(&p, &t);
+  assert_string_equal(hear(&t), oru); /* to the letter: the control id is the same */
+  talk_close(&t);                     /* no answer: again */
+  place_take(&p, &t);
+  assert_string_equal(hear(&t), oru);
+  acknowledge(&t, "AA", oru);
+  while (metric(&r, "vitae_hl7_results_delivered_total") < 1) usleep(20000);
+  snprintf(wanted, sizeof wanted, "\"request\":\"%.*s\"", STR_ARG(hl7v2_raw(str_c(oru), "MSH", 10)));
+  assert_int_equal(rows_with(&r, wanted), 1);
+  /* the destination is away: an orderly end keeps what waits */
+  talk_close(&t);
+  shutdown(p.fd, SHUT_RDWR); /* the server's copy of it, too */
+  close(p.fd);
+  exchange(ORU("outlive-2", "2.5"), "AA", "outlive-2");
+  while (metric(&r, "vitae_hl7_result_retries_total") < 2) usleep(20000);
+  assert_int_equal(server_stop(&r), 0);
+  assert_false(site_holds(SITE_CANARY_NAME "^EVE"));
+  int port = p.port;
+  place_open_at(&p, port);
+  start(&r, results_to(&p, file)); /* at once: no lease has to end */
+  place_take(&p, &t);
+  const char *late = hear(&t);
+  assert_non_null(strstr(late, SITE_CANARY_NAME));
+  acknowledge(&t, "AA", late);
+  while (metric(&r, "vitae_hl7_results_delivered_total") < 1) usleep(20000);
+  assert_int_equal(server_stop(&r), 0);
+  start_later(&r, results_to(&p, file));
+  assert_int_equal(metric(&r, "vitae_hl7_results_resumed_total"), 0);
+  assert_int_equal(server_stop(&r), 0);
+  talk_close(&t);
+  close(p.fd);
+}
+
+static void results_that_are_not_stored_are_told_to_be_lost(void **state) {
+  (void)state;
+  struct running r;
+  struct place p;
+  char oru[4096], wanted[96];
+  place_open(&p);
+  kill_with_a_result(&p, results_to(&p, NULL), "lost-1", oru, sizeof oru);
+  start_later(&r, results_to(&p, NULL));
+  assert_int_equal(metric(&r, "vitae_hl7_results_lost_total"), 1);
+  snprintf(wanted, sizeof wanted, "\"request\":\"%.*s\"", STR_ARG(hl7v2_raw(str_c(oru), "MSH", 10)));
+  assert_int_equal(rows_with(&r, wanted), 1);
+  assert_int_equal(rows_with(&r, "\"status\":410"), 1);
+  assert_int_equal(server_stop(&r), 0);
+  start_later(&r, results_to(&p, NULL)); /* told once */
+  assert_int_equal(metric(&r, "vitae_hl7_results_lost_total"), 0);
+  assert_int_equal(server_stop(&r), 0);
+  close(p.fd);
+}
+
+/* A key that others may read, or that is none. */
+static void a_bad_key_is_refused(void **state) {
+  (void)state;
+  struct site_fixture *fx = &site;
+  char file[128];
+  uint8_t secret[SEAL_KEY];
+  snprintf(file, sizeof file, "%s/bad.key", site.dir);
+  write_key(file, 'a', 0644);
+  assert_int_equal(hl7_key_load(file, secret, &fx->e), E_DENIED);
+  write_key(file, 'x', 0600);
+  assert_int_equal(hl7_key_load(file, secret, &fx->e), E_INPUT);
+  write_key(file, 'a', 0600);
+  assert_int_equal(hl7_key_load(file, secret, &fx->e), OK);
 }
 
 /* Without a destination: whoever asks for the patient by number gets the risks of what the feed has said. */
@@ -543,6 +671,9 @@ int main(void) {
                                      cmocka_unit_test(what_cannot_be_recorded_is_not_taken),
                                      cmocka_unit_test(many_connections_at_once),
                                      cmocka_unit_test(results_are_told_and_delivered),
+                                     cmocka_unit_test(results_outlive_a_killed_server),
+                                     cmocka_unit_test(results_that_are_not_stored_are_told_to_be_lost),
+                                     cmocka_unit_test(a_bad_key_is_refused),
                                      cmocka_unit_test(risks_can_be_asked_for),
                                      cmocka_unit_test(memory_holds_the_patients_messages),
                                      cmocka_unit_test(wrong_settings_are_named),
