@@ -186,6 +186,13 @@ struct MHD_Response *stream_response(struct call *c) {
   return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_frames, c, NULL);
 }
 
+void stream_copy(const struct call *c, struct call *to) {
+  if (c->stream) pthread_mutex_lock(&c->stream->mutex);
+  *to = *c;
+  if (c->stream) pthread_mutex_unlock(&c->stream->mutex);
+  if (c->stream) to->stream = NULL, to->stage = CALL_WORK;
+}
+
 void stream_free(struct call *c) {
   struct stream *s = c->stream;
   uint8_t digest[32];

@@ -21,4 +21,6 @@ void stream_digest(struct call *c, uint8_t digest[32]); /* of all frames, those 
 struct MHD_Response *stream_response(struct call *c);   /* by the HTTP thread; NULL: none can be made */
 void stream_started(struct call *c);
 void stream_free(struct call *c);
+/* *to = the call, streaming or not, as one that does not: the HTTP thread may be taking its connection away meanwhile. */
+void stream_copy(const struct call *c, struct call *to);
 #endif

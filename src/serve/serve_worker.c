@@ -9,6 +9,7 @@
 #include "predict/predict.h"
 #include "serve/engine.h"
 #include "serve/serve_mllp.h"
+#include "serve/serve_stream.h"
 #include "vitae.h"
 
 const double histogram_edge[HISTOGRAM_EDGES] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10};
@@ -42,7 +43,7 @@ static struct call *mirror_of(const struct call *c) {
     mem_free(m);
     return NULL;
   }
-  *m = *c; /* a copy of its own: the call may be gone at any moment once it is finished */
+  stream_copy(c, m); /* a copy of its own: the call may be gone at any moment once it is finished */
   memcpy(body, c->body, c->body_cap);
   m->body = body;
   m->out = (struct buf){0};
@@ -51,7 +52,6 @@ static struct call *mirror_of(const struct call *c) {
   m->served = served_keep(c->mirror), m->mirror = NULL;
   m->shadow = true, m->input_open = false;
   m->verdict[0] = 0;
-  m->stream = NULL, m->stage = CALL_WORK;
   m->status = 200, m->tokens_in = m->tokens_out = 0;
   return m;
 }
