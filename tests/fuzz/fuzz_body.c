@@ -75,7 +75,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   int status = reply[0].status;
   if (status >= 400) says_no_number(reply[0].body, body, size - 2);
   if (data[1] % 8) return 0;
-  if (ask_with(s, p, body, size - 2, 1 + data[1], reply) != 1) BUG("one body in chunks is one request");
+  int replies = ask_with(s, p, body, size - 2, 1 + data[1], reply);
+  if (replies != 1) BUG("one body in chunks is one request, and has %d replies", replies);
   if (reply[0].status != status) BUG("chunks change what is said of a body");
   return 0;
 }

@@ -56,7 +56,7 @@ static inline const struct live *live(void) {
                                       .cors = "https://allowed.example",
                                       .guesses = 1 << 30,
                                       .workers = 1,
-                                      .timeout_s = 5,
+                                      .timeout_s = 60,
                                       .body_limit = 64 << 10,
                                       .ready = live_ready,
                                       .ctx = l};
@@ -167,8 +167,12 @@ static inline int live_replies(struct str all, struct live_reply *out, int most)
 static inline int live_ask(int port, const char *p, size_t n, bool half, struct live_reply *out, int most) {
   static struct buf got;
   static char piece[1 << 16];
-  int fd = live_dial(port);
+  sigset_t alarm;
   ssize_t k;
+  sigemptyset(&alarm);
+  sigaddset(&alarm, SIGALRM); /* libFuzzer's clock: it may interrupt others */
+  pthread_sigmask(SIG_BLOCK, &alarm, NULL);
+  int fd = live_dial(port);
   while (n && (k = send(fd, p, n, MSG_NOSIGNAL)) > 0) p += k, n -= (size_t)k;
   if (half) {
     struct timeval quiet = {.tv_usec = 10000};
@@ -176,11 +180,12 @@ static inline int live_ask(int port, const char *p, size_t n, bool half, struct 
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &quiet, sizeof quiet);
   }
   buf_clear(&got);
-  while ((k = recv(fd, piece, sizeof piece, 0)) > 0 || (half && k < 0 && (errno == EAGAIN || errno == EINTR))) {
+  while ((k = recv(fd, piece, sizeof piece, 0)) > 0 || (half && k < 0 && errno == EAGAIN)) {
     if (k > 0) buf_put(&got, piece, (size_t)k);
     if (k < 0 && got.n && live_whole((struct str){got.p, got.n})) break;
   }
   close(fd);
+  pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
   return live_replies((struct str){got.p ? got.p : "", got.n}, out, most);
 }
 #endif
