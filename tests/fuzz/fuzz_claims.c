@@ -11,11 +11,13 @@
 #include "base/file.h"
 #include "base/time.h"
 #include "serve/serve_ehr.h"
+#include "serve/serve_shared.h"
 #include "serve/serve_token.h"
 
 static EVP_PKEY *key[2]; /* P-256, P-384 */
 static struct tokens *tokens;
 static struct ehr *ehr;
+static struct shared *shared;
 static const char *folder;
 static void sweep(void) { (void)!file_remove_tree(folder, NULL); }
 
@@ -62,6 +64,7 @@ static void start(void) {
   snprintf(path, sizeof path, "%s/ehr.json", dir);
   if (rc == OK) rc = file_write_atomic(path, cds, sizeof cds - 1, 0600, &e);
   if (rc == OK) rc = ehr_open(dir, &ehr, &e);
+  if (rc == OK) rc = shared_open(dir, NULL, &shared, &e);
   snprintf(path, sizeof path, "%s/oidc.json", dir);
   if (rc == OK) rc = file_write_atomic(path, oidc, sizeof oidc - 1, 0600, &e);
   if (rc == OK) rc = tokens_open(path, &tokens, &e);
@@ -122,15 +125,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   for (int plane = PLANE_HOSPITAL; plane <= PLANE_DEVELOPER + 1; plane++) {
     struct identity who = {0};
     bool cds = plane > PLANE_DEVELOPER;
-    int rc =
-        cds ? ehr_token(ehr, "/cds-services/vitae-risk", whole, &who, NULL) : token_check(tokens, (enum plane)plane, whole, 1, &who, NULL);
+    int rc = cds ? ehr_token(ehr, shared, "/cds-services/vitae-risk", whole, &who, NULL)
+                 : token_check(tokens, (enum plane)plane, whole, 1, &who, NULL);
     if (rc < 0) continue;
     /* a backslash may spell any of these words otherwise */
     if (!says(&header, "\\") && !says(&header, i ? "ES384" : "ES256")) BUG("an algorithm that the key is not of");
     if (!says(&claims, "\\") && (!says(&claims, "https://issuer.test") || !says(&claims, "https://vitae.test") || !says(&claims, "exp")))
       BUG("a token of somebody else, or for somebody else");
     if (cds ? who.role != ROLE_EHR : who.role != (plane == PLANE_DEVELOPER ? ROLE_DEVELOPER : ROLE_ADMIN)) BUG("a role of another plane");
-    if (cds && ehr_token(ehr, "/cds-services/vitae-risk", whole, &who, NULL) == OK) BUG("a token was taken twice");
+    if (cds && ehr_token(ehr, shared, "/cds-services/vitae-risk", whole, &who, NULL) == OK) BUG("a token was taken twice");
   }
   buf_release(&header), buf_release(&claims), buf_release(&token), buf_release(&text);
   return 0;
