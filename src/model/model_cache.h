@@ -34,7 +34,7 @@ struct model_cache {
 void prefix_keep(const struct model *m, const struct token_batch *b, int l, const struct layer_state *s,
                  struct model_prefix *const *prefix);
 
-/* model_quant.c: the trunk's matrices in eight bits; *out NULL where the column has matrix units or the weights are no numbers */
+/* model_quant.c: the trunk's matrices in eight bits; *out NULL where that is not faster, or the weights are no numbers */
 int model_quant_new(const struct model *m, struct model_quant **out, struct error *e) MUST_CHECK;
 void model_quant_free(struct model_quant *q);
 size_t model_quant_scratch(const struct model_quant *q, int rows); /* bytes, 64-byte aligned */
