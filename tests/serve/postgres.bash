@@ -19,7 +19,7 @@ kill_postgres() { kill -9 "$(head -1 "$work/pg/data/postmaster.pid")"; }
 # What a killed one left must be away before the next may start.
 revive_postgres() {
   rm -f "$work/pg/data/postmaster.pid"
-  for _ in $(seq 20); do db start && return 0; sleep 0.5; done
+  for _ in $(seq 20); do db start 2>/dev/null && return 0; sleep 0.5; done
   return 1
 }
 replica=()
