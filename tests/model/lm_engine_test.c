@@ -430,6 +430,7 @@ static void test_states(void **state) {
     run_all(m);
     assert_int_equal(a.n, b.n);
     assert_memory_equal(a.token, b.token, (size_t)a.n * sizeof *a.token);
+    buf_release(&a.text), buf_release(&b.text);
     /* what is beyond the first tokens does not count */
     char *text = malloc(LONG + 1);
     memset(text, 'x', LONG + 1);
