@@ -38,17 +38,23 @@ uint64_t event_origin_row(const struct event *ev) { return ev->origin_row; }
 
 /* ---- opening and closing ---- */
 
-static int load_rules(struct deid *w, struct error *e) {
+int deid_rules_load(const struct deid_policy *policy, struct code_rules **out, struct error *e) {
+  char beside[sizeof policy->codes_path], hex[65] = "";
+  const char *path = policy->codes_path;
   uint8_t digest[32];
-  char hex[65] = "";
-  if (!w->policy.codes_path[0])
-    TRY(file_join(w->policy.codes_path, sizeof w->policy.codes_path, file_data_dir(), "policy/code-shapes.json", e));
-  TRY(sha256_file(w->policy.codes_path, digest, e));
+  *out = NULL;
+  if (!path[0]) {
+    TRY(file_join(beside, sizeof beside, file_data_dir(), "policy/code-shapes.json", e));
+    path = beside;
+  }
+  TRY(sha256_file(path, digest, e));
   hash_hex(digest, 32, hex);
-  if (w->policy.codes_hash[0] && memcmp(hex, w->policy.codes_hash, 64) != 0)
+  if (policy->codes_hash[0] && memcmp(hex, policy->codes_hash, 64) != 0)
     return error_set(e, E_MISMATCH, "the table of code shapes changed after the policy was read");
-  return code_rules_load(w->policy.codes_path, &w->rules, e);
+  return code_rules_load(path, out, e);
 }
+
+void deid_rules_free(struct code_rules *rules) { code_rules_free(rules); }
 
 static int policy_check(const struct deid_policy *p, struct error *e) {
   bool sound = p->dates <= DEID_DATES_KEEP && (p->dates != DEID_DATES_SHIFT || (p->shift_days_max >= 1 && p->shift_days_max <= 36500)) &&
@@ -57,8 +63,8 @@ static int policy_check(const struct deid_policy *p, struct error *e) {
   return sound ? OK : error_set(e, E_USAGE, "de-identification policy out of range");
 }
 
-int deid_open(const struct deid_policy *policy, struct vault *vault, const char *source, const struct event_sink *out, struct deid **wall,
-              struct error *e) {
+static int open_wall(const struct deid_policy *policy, const struct code_rules *rules, struct vault *vault, const char *source,
+                     const struct event_sink *out, struct deid **wall, struct error *e) {
   *wall = NULL;
   TRY(policy_check(policy, e));
   struct deid *w = mem_alloc(sizeof *w);
@@ -71,7 +77,8 @@ int deid_open(const struct deid_policy *policy, struct vault *vault, const char 
   map_init(&w->codes, CODES_MEMORY);
   map_init(&w->paths, PATHS_MEMORY);
   if (w->policy.display_persons < 1 || w->policy.display_persons > DISPLAY_PERSONS) w->policy.display_persons = 3;
-  int rc = load_rules(w, e);
+  int rc = rules ? OK : deid_rules_load(&w->policy, &w->own_rules, e);
+  w->rules = rules ? rules : w->own_rules;
   if (rc == OK) rc = vault_source(vault, str_c(source), &w->source, e);
   if (rc < 0) {
     deid_close(w);
@@ -82,11 +89,21 @@ int deid_open(const struct deid_policy *policy, struct vault *vault, const char 
   return OK;
 }
 
+int deid_open(const struct deid_policy *policy, struct vault *vault, const char *source, const struct event_sink *out, struct deid **wall,
+              struct error *e) {
+  return open_wall(policy, NULL, vault, source, out, wall, e);
+}
+
+int deid_open_shared(const struct deid_policy *policy, const struct code_rules *rules, struct vault *vault, const char *source,
+                     const struct event_sink *out, struct deid **wall, struct error *e) {
+  return open_wall(policy, rules, vault, source, out, wall, e);
+}
+
 void deid_close(struct deid *w) {
   if (!w) return;
   object_close(w);
   deid_text_close(w);
-  code_rules_free(w->rules);
+  code_rules_free(w->own_rules);
   map_release(&w->codes);
   map_release(&w->paths);
   mem_free(w->entries);

@@ -145,6 +145,13 @@ int vault_unseal_file(const char *path, const char *passphrase, struct arena *a,
 struct deid;
 int deid_open(const struct deid_policy *policy, struct vault *vault, const char *source, const struct event_sink *out, struct deid **wall,
               struct error *e) MUST_CHECK;
+/* Who opens many walls of one policy (a server: one a request) reads its table of code shapes once. Immutable, may be shared by threads;
+ * freed by the caller after the last wall that borrows it. A table that was changed after the policy was read is E_MISMATCH. */
+struct code_rules;
+int deid_rules_load(const struct deid_policy *policy, struct code_rules **out, struct error *e) MUST_CHECK;
+void deid_rules_free(struct code_rules *rules);
+int deid_open_shared(const struct deid_policy *policy, const struct code_rules *rules, struct vault *vault, const char *source,
+                     const struct event_sink *out, struct deid **wall, struct error *e) MUST_CHECK;
 /* Takes one record; emits zero or more events. The signature fits record_sink.record. */
 int deid_take(void *wall, const struct record *r, struct error *e);
 /* The pass before: learns identifiers and births, emits nothing. Same signature. */

@@ -53,7 +53,8 @@ struct deid {
   struct deid_policy policy;
   struct vault *vault;
   struct event_sink out;
-  struct code_rules *rules;
+  const struct code_rules *rules;
+  struct code_rules *own_rules; /* NULL: `rules` are the caller's */
   uint16_t source;
   bool open;                /* an open source: see code_rules.h */
   uint32_t person;          /* row of the person of the last record */

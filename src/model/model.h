@@ -68,6 +68,9 @@ const struct model_config *model_config(const struct model *m);
 const struct vocabulary *model_vocabulary(const struct model *m); /* borrowed; a loaded model owns its vocabulary */
 uint64_t model_parameters(const struct model *m);
 void model_set_kernel(struct model *m, const struct kernel *k);
+/* Lays the matrices out once as the kernel's products want them, for a model that answers many questions and learns no more: the same bits
+ * for as much memory again as its matrices have (nothing is done beyond 256 MiB). Freed with the model. */
+int model_lay_out(struct model *m, struct error *e) MUST_CHECK;
 
 /* Checkpoint directory: config.json, model.safetensors, vocabulary.json, tasks/NAME.json (heads), training.jsonl, optimizer.safetensors.
  * Written to a temporary name, fsynced, renamed. A vocabulary whose hash differs from the config's is refused (E_MISMATCH). */

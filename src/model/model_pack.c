@@ -101,3 +101,5 @@ const float *model_packed_back(const struct model *m, ptrdiff_t weight, int in, 
   const struct model_pack *p = m->packed_back ? find(m, weight, in, out) : NULL;
   return p ? m->packed + p->back : NULL;
 }
+
+int model_lay_out(struct model *m, struct error *e) { return model_pack_new(m, false, e); }

@@ -29,6 +29,7 @@ struct vitae_engine {
   char id[65], dir[4096];
   struct model *model;
   struct deid_policy policy;
+  struct code_rules *codes;     /* the policy's table of code shapes, as it was when the engine was opened */
   struct task *task[MAX_TASKS]; /* those that may be asked */
   int tasks;
   struct spares {
@@ -162,6 +163,7 @@ static int engine_open(const char *site, const char *version, vitae_engine *en, 
   TRY(site_open(site, &en->site, e));
   TRY(site_find(&en->site, "policy", en->site.policy, policy, e));
   TRY(deid_policy_load(policy, &en->policy, e));
+  TRY(deid_rules_load(&en->policy, &en->codes, e));
   if (version && file_is_dir(version)) {
     snprintf(en->dir, sizeof en->dir, "%s", version);
   } else {
@@ -175,6 +177,7 @@ static int engine_open(const char *site, const char *version, vitae_engine *en, 
   }
   TRY(model_load(en->dir, &en->model, e));
   model_set_kernel(en->model, kernel_pick(KERNEL_AUTO, KERNEL_F32));
+  TRY(model_lay_out(en->model, e));
   return take_tasks(en, e);
 }
 
@@ -199,6 +202,7 @@ void vitae_engine_close(vitae_engine *en) {
   for (int i = 0; i < en->spares.parsers; i++) json_parser_free(en->spares.parser[i]);
   pthread_mutex_destroy(&en->spares.mutex);
   if (en->model) model_free(en->model);
+  deid_rules_free(en->codes);
   mem_free(en);
 }
 
@@ -265,7 +269,7 @@ static int open_wall(vitae_session *s, const char *source, struct error *e) {
   if (s->wall && strcmp(s->source, source) != 0) return error_set(e, E_USAGE, "a session takes records of one kind");
   if (s->wall) return OK;
   s->source = source;
-  return deid_open(&s->engine->policy, s->vault, source, &out, &s->wall, e);
+  return deid_open_shared(&s->engine->policy, s->engine->codes, s->vault, source, &out, &s->wall, e);
 }
 
 int vitae_session_open(const vitae_engine *en, vitae_session **out, struct vitae_error *err) {

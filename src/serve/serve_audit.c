@@ -334,7 +334,8 @@ static void event_entity(const struct audit_entry *r, struct json_out *o) {
   detail(o, "method", r->method);
   detail(o, "status", status);
   detail(o, "latency-us", latency);
-  detail(o, "input-sha256", r->input);
+  bool tree = strncmp(r->input, INPUT_TREE, strlen(INPUT_TREE)) == 0;
+  detail(o, tree ? "input-tree-sha256" : "input-sha256", tree ? r->input + strlen(INPUT_TREE) : r->input);
   detail(o, "output-sha256", r->output);
   detail(o, "request", r->request);
   detail(o, "verdict", r->verdict);

@@ -4,13 +4,14 @@
 #include "base/error.h"
 #include "base/json.h"
 
-enum { KEY_ID = 8, TENANT_MOST = 63, REQUEST_ID = 36 };
+enum { KEY_ID = 8, TENANT_MOST = 63, REQUEST_ID = 36, INPUT_MOST = 69 };
+#define INPUT_TREE "tree-" /* before the digest of a long input (serve_input.c); without it, plain SHA-256 */
 struct db;
 struct audit_entry {
   int64_t time; /* us since 1970, UTC */
   char key[KEY_ID + 1];
   const char *method, *route, *version;
-  char input[65], output[65];
+  char input[INPUT_MOST + 1], output[65];
   int status;
   int64_t latency_us;
   char tenant[TENANT_MOST + 1], request[REQUEST_ID + 1];

@@ -210,11 +210,7 @@ void call_describe(struct call *c, struct audit_entry *row) {
   snprintf(row->tenant, sizeof row->tenant, "%s", c->who.tenant);
   snprintf(row->request, sizeof row->request, "%s", c->request);
   snprintf(row->verdict, sizeof row->verdict, "%s", c->verdict);
-  if (c->input_open) {
-    sha256_end(&c->input_hash, digest);
-    c->input_open = false;
-    hash_hex(digest, 32, c->input);
-  }
+  input_end(c);
   snprintf(row->input, sizeof row->input, "%s", c->input);
   if (begun) return;
   if (c->stream)

@@ -250,7 +250,6 @@ static mhd_result take_body(struct call *c, const char *p, size_t n) {
   memcpy(c->body + c->body_n, p, n);
   c->body_n += n;
   memset(c->body + c->body_n, 0, STREAM_PAD);
-  if (c->input_open) sha256_add(&c->input_hash, p, n);
   return MHD_YES;
 }
 
@@ -371,6 +370,7 @@ static mhd_result handle(void *cls, struct MHD_Connection *connection, const cha
         call_finish(c);
         return MHD_YES;
       }
+      input_body(c);
       c->stage = CALL_WORK;
       return to_desk(c);
     }
@@ -405,11 +405,7 @@ static void *begin_call(void *cls, const char *uri, struct MHD_Connection *conne
   c->connection = connection;
   c->route = -1;
   c->began = time_monotonic();
-  c->input_open = sha256_init(&c->input_hash, NULL) == OK;
-  if (c->input_open) {
-    sha256_add(&c->input_hash, uri, strlen(uri));
-    sha256_add(&c->input_hash, "\n", 1);
-  }
+  input_begin(c, uri);
   atomic_fetch_add(&s->n.in_flight, 1);
   pthread_mutex_lock(&s->live.mutex);
   c->live_next = s->live.first;
@@ -429,7 +425,6 @@ static void completed(void *cls, struct MHD_Connection *connection, void **state
 
 void call_free(struct call *c) {
   struct server *s = c->server;
-  uint8_t digest[32];
   pthread_mutex_lock(&s->live.mutex);
   if (c->live_next) c->live_next->live_before = c->live_before;
   *(c->live_before ? &c->live_before->live_next : &s->live.first) = c->live_next;
@@ -437,7 +432,7 @@ void call_free(struct call *c) {
   served_release(c->served);
   served_release(c->mirror);
   stream_free(c);
-  if (c->input_open) sha256_end(&c->input_hash, digest);
+  input_end(c);
   body_release(c);
   if (c->job) c->free_job(c->job);
   struct buf *held[] = {&c->out, &c->place, &c->cookie};

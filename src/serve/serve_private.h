@@ -42,9 +42,9 @@ struct call {
   double began;
   char request[REQUEST_ID + 1], client_request[REQUEST_ID + 1]; /* ours; the client's own, "" = none */
   struct sha256 input_hash;                                     /* over the request target and the body */
-  bool input_open, counted, close, repeat, shadow;
+  bool input_open, input_tree, counted, close, repeat, shadow;
   bool talking, to_talkers, again; /* by a talker; a worker hands it to them; the client said that it asks again */
-  char input[65];                  /* the hash, once it is ended */
+  char input[INPUT_MOST + 1];      /* the hash, once it is ended */
   struct voice *voice;             /* the language model that answers, NULL: the version in `served` does */
   struct stream *stream;           /* NULL: its answer leaves whole (serve_stream.h) */
   uint8_t *body;
@@ -68,6 +68,10 @@ struct call {
   struct call *next;
   struct call *live_next, *live_before; /* in the server's list */
 };
+/* serve_input.c: the input's hash is begun with the target, takes the whole body once, and is ended by the audit. */
+void input_begin(struct call *c, const char *target);
+void input_body(struct call *c);
+void input_end(struct call *c); /* fills c->input */
 void call_fail(struct call *c, int status, const char *code, const char *field, const char *message);
 /* The failure as its dialect writes it (serve_error.c). */
 void error_envelope(struct call *c, enum dialect d, int status, const char *code, const char *field, const char *message,

@@ -1,6 +1,7 @@
 #include "helpers.h"
 
 #include "base/hash.h"
+#include "base/hash_pieces.h"
 
 static void hex_of(const void *p, size_t n, char out[65]) {
   uint8_t h[32];
@@ -43,6 +44,30 @@ TEST(hexadecimal) {
   char out[9];
   hash_hex(bytes, 4, out);
   assert_string_equal(out, "00ffa510");
+}
+
+TEST(sha256_of_pieces_is_that_of_each) { /* every way, every number of lanes that stay empty, last pieces of all kinds */
+  enum { MOST = 40 * 1024 };
+  static uint8_t bytes[MOST + 3], got[32 * (MOST / 64 + 1)];
+  static const size_t piece[] = {64, 128, 960, 1024, 8192};
+  for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)hash64_u64(i);
+  for (int way = HASH_ONE; way <= HASH_SIXTEEN + 1; way++) { /* one beyond: the way that it chooses itself */
+    if (way <= HASH_SIXTEEN && !hash_way_here((enum hash_way)way)) continue;
+    for (size_t k = 0; k < sizeof piece / sizeof *piece; k++)
+      for (size_t n = 0; n <= MOST && n <= 36 * piece[k]; n += n < 200 ? 7 : piece[k] / 2 + 17) {
+        const uint8_t *p = bytes + n % 3; /* wherever it lies */
+        if (way <= HASH_SIXTEEN)
+          sha256_pieces_by((enum hash_way)way, p, n, piece[k], got);
+        else
+          sha256_pieces(p, n, piece[k], got);
+        for (size_t i = 0; i < sha256_pieces_count(n, piece[k]); i++) {
+          uint8_t want[32];
+          size_t at = i * piece[k];
+          sha256_of(p + at, n - at < piece[k] ? n - at : piece[k], want);
+          assert_memory_equal(got + 32 * i, want, 32);
+        }
+      }
+  }
 }
 
 TEST(hash64_stays_the_same) { /* stored in files: these values may never change */
@@ -127,9 +152,13 @@ TEST(seeds_differ) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(sha256_known_answers),  cmocka_unit_test(hexadecimal),
-      cmocka_unit_test(hash64_stays_the_same), cmocka_unit_test(hash64_reads_only_its_bytes),
-      cmocka_unit_test(hash64_avalanche),      cmocka_unit_test(hash64_collisions),
+      cmocka_unit_test(sha256_known_answers),
+      cmocka_unit_test(hexadecimal),
+      cmocka_unit_test(sha256_of_pieces_is_that_of_each),
+      cmocka_unit_test(hash64_stays_the_same),
+      cmocka_unit_test(hash64_reads_only_its_bytes),
+      cmocka_unit_test(hash64_avalanche),
+      cmocka_unit_test(hash64_collisions),
       cmocka_unit_test(seeds_differ),
   };
   return cmocka_run_group_tests(tests, temp_make, temp_remove);

@@ -558,6 +558,42 @@ static void the_page_and_the_description_are_there(void **state) {
   reply_free(&page), reply_free(&api);
 }
 
+/* What docs/api.md says of a row's input, worked out again here: plain SHA-256 up to 32 KiB of body, a list of digests of 8 KiB beyond. */
+static void expected_input(const char *body, char out[80]) {
+  size_t n = strlen(body), at = 0;
+  struct buf b = {0};
+  uint8_t digest[32];
+  buf_puts(&b, "/v1/predict\n");
+  if (n > 32768) buf_printf(&b, "vitae-tree-1 8192 %zu\n", n);
+  for (; n > 32768 && at < n; at += 8192) {
+    sha256_of(body + at, n - at < 8192 ? n - at : 8192, digest);
+    buf_put(&b, digest, 32);
+  }
+  if (!at) buf_puts(&b, body);
+  sha256_of(b.p, b.n, digest);
+  strcpy(out, at ? "\"input\":\"tree-" : "\"input\":\"");
+  hash_hex(digest, 32, out + strlen(out));
+  strcat(out, "\"");
+  buf_release(&b);
+}
+
+static void a_row_names_its_input(void **state) {
+  (void)state;
+  static const size_t size[] = {300, 32768, 32769, 50000, 65000};
+  static char body[65001];
+  for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
+    char want[80];
+    memset(body, ' ', size[i]), body[size[i]] = 0;
+    memcpy(body, EVENTS, strlen(EVENTS));
+    expected_input(body, want);
+    struct reply r = ask(&server, "POST", "/v1/predict", key[ROLE_CLINICIAN], body);
+    struct reply audit = ask(&server, "GET", "/v1/audit?limit=1", key[ROLE_ADMIN], NULL);
+    assert_int_equal(r.status, 200);
+    if (!strstr(audit.body, want)) fail_msg("a body of %zu bytes: expected %s", size[i], want);
+    reply_free(&r), reply_free(&audit);
+  }
+}
+
 /* Runs last: the chain that all the others have written holds. */
 static void the_chain_holds(void **state) {
   (void)state;
@@ -582,6 +618,7 @@ int main(void) {
                                      cmocka_unit_test(bad_bodies_are_told_where),
                                      cmocka_unit_test(deep_nesting_is_refused),
                                      cmocka_unit_test(a_prediction_has_its_parts),
+                                     cmocka_unit_test(a_row_names_its_input),
                                      cmocka_unit_test(the_cohort_pages_and_finds),
                                      cmocka_unit_test(clients_at_once),
                                      cmocka_unit_test(keep_alive_serves_many_requests),
