@@ -160,7 +160,7 @@ void V(attention_forward)(const struct attention *a) {
       pack_rows(s.t, s.tp, s.d, v, a->v_stride, s.vp);
       group_of(a, hk, &from, &to);
       for (int h = from; h < to; h++) {
-        for (int i = 0; i < s.t; i += MR) forward_block(&s, h, i);
+        for (int i = a->skip; i < s.t; i += MR) forward_block(&s, h, i);
       }
     }
   }

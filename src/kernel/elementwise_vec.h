@@ -86,11 +86,13 @@ enum { ROPE_BLOCK = 128 };
 /* pairs [first, first+n) of every row */
 static void rope_pairs(const struct rope *r, int first, int n) {
   double frequency[ROPE_BLOCK];
-  float c[ROPE_BLOCK], s[ROPE_BLOCK];
+  float own[2 * ROPE_BLOCK];
   int half = r->d / 2;
-  for (int i = 0; i < n; i++) frequency[i] = pow(r->base, -2.0 * (first + i) / r->d);
+  bool told = r->table && r->told;
+  for (int i = 0; i < n && !told; i++) frequency[i] = pow(r->base, -2.0 * (first + i) / r->d);
   for (int row = 0; row < r->rows; row++) {
-    for (int i = 0; i < n; i++) {
+    float *c = r->table ? r->table + (size_t)row * r->d + first : own, *s = r->table ? c + half : own + ROPE_BLOCK;
+    for (int i = 0; i < n && !told; i++) {
       sincos_small(r->position[row] * frequency[i], &s[i], &c[i]);
       if (r->back) s[i] = -s[i];
     }

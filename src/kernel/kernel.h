@@ -65,6 +65,8 @@ struct attention {
   float *out; /* (rows, heads*d), stride out_stride */
   int out_stride;
   float *lse;     /* (rows, heads): log of the softmax denominator, saved for backward */
+  int skip;       /* forward: so many rows at the beginning of each sequence are seen and need no answer; a column may leave their out and
+                   * lse as they are. The other rows have the same bits as without it */
   float *scratch; /* kernel_attention_scratch(longest sequence, d) floats */
 };
 struct attention_back {
@@ -103,6 +105,8 @@ struct rope {
   float base;
   float *x;
   bool back;
+  float *table; /* (rows, d) or NULL: cosines and sines, filled, or (told) taken, for calls that share their positions; a column may do without */
+  bool told;
 };
 
 /* Sum of table rows: out[p] += sum over e in [start[p], start[p+1]) of weight[e] * table[id[e]]; weight NULL = 1. */

@@ -111,7 +111,7 @@ static void attention_row(const struct attention *a, int begin, int end, int r, 
 
 void ref_attention_forward(const struct attention *a) {
   for (int s = 0; s < a->sequences; s++) {
-    for (int r = a->start[s]; r < a->start[s + 1]; r++) {
+    for (int r = a->start[s] + a->skip; r < a->start[s + 1]; r++) {
       for (int h = 0; h < a->heads; h++) attention_row(a, a->start[s], a->start[s + 1], r, h);
     }
   }

@@ -101,6 +101,8 @@ void model_workspace_free(struct model_workspace *w);
 struct model_prefix;
 int model_forward(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_prefix *const *prefix,
                   struct error *e) MUST_CHECK;
+/* The same where only each life's end is asked for: of a batch of one sequence, the other rows of hidden are not filled. */
+int model_forward_last(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct error *e) MUST_CHECK;
 const float *model_hidden(const struct model_workspace *w);
 void model_rates(const struct model *m, struct model_workspace *w, const float *hidden, float *log_rate);
 void model_rates_rows(const struct model *m, struct model_workspace *w, int rows, const float *hidden,

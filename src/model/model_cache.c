@@ -290,7 +290,7 @@ int model_decode(const struct model *m, struct model_workspace *w, struct model_
     block_rest(m, w, b->positions, l, s->x, s, l + 1 < m->config.layers ? w->layer[l + 1].x : w->last);
   }
   w->quant_scratch = NULL;
-  final_norm(m, w, b->positions, w->last);
+  final_norm(m, w, 0, b->positions, w->last);
   w->rows = b->positions;
   for (int i = 0; i < b->sequences; i++) c->n[stream[i]]++;
   return OK;

@@ -118,7 +118,8 @@ static void norm_heads(const struct model *m, struct model_workspace *w, int row
   for (size_t r = 0; r < (size_t)rows; r++) memcpy(s->qkv + r * width + (size_t)first * hd, w->qk_tmp + r * n, n * sizeof *raw);
 }
 
-static void rotate(const struct model *m, const struct token_batch *b, float *qkv) {
+/* Where nothing goes back, all blocks of a pass turn by the same angles: the first one's are kept. */
+static void rotate(const struct model *m, const struct model_workspace *w, const struct token_batch *b, int l, float *qkv) {
   const struct model_config *c = &m->config;
   if (c->position != POSITION_ROPE_INDEX && c->position != POSITION_ROPE_TIME) return;
   m->kernel->rope(&(struct rope){.rows = b->positions,
@@ -127,7 +128,9 @@ static void rotate(const struct model *m, const struct token_batch *b, float *qk
                                  .stride = qkv_width(c),
                                  .position = c->position == POSITION_ROPE_TIME ? b->rope_time : b->rope_index,
                                  .base = c->rope_base,
-                                 .x = qkv});
+                                 .x = qkv,
+                                 .table = w->turns,
+                                 .told = l > 0});
 }
 
 void block_qkv(const struct model *m, struct model_workspace *w, const struct token_batch *b, int l, const float *x,
@@ -142,7 +145,7 @@ void block_qkv(const struct model *m, struct model_workspace *w, const struct to
     norm_heads(m, w, b->positions, 0, c->heads, k->q_norm, s);
     norm_heads(m, w, b->positions, c->heads, c->kv_heads, k->k_norm, s);
   }
-  rotate(m, b, s->qkv);
+  rotate(m, w, b, l, s->qkv);
 }
 
 static void drop(const struct model *m, const struct model_workspace *w, int rows, int site, float *x) {
@@ -179,14 +182,25 @@ void block_rest(const struct model *m, struct model_workspace *w, int rows, int 
   m->kernel->add(n, w->branch, out);
 }
 
-void final_norm(const struct model *m, struct model_workspace *w, int rows, const float *x) {
+void final_norm(const struct model *m, struct model_workspace *w, int from, int rows, const float *x) {
   struct norm n;
-  norm_describe(m, rows, x, m->norm_gain, m->norm_shift, w->hidden, w->mean, w->rstd, &n);
+  norm_describe(m, rows, x, m->norm_gain, m->norm_shift, w->hidden + (size_t)from * (size_t)m->config.d, w->mean + from, w->rstd + from, &n);
   m->kernel->norm_forward(&n);
 }
 
-int model_forward(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_prefix *const *prefix,
-                  struct error *e) {
+struct layer_state layer_rows(const struct model_config *c, const struct layer_state *s, int from) {
+  size_t r = (size_t)from, d = (size_t)c->d, heads = (size_t)(c->heads + c->kv_heads);
+  struct layer_state t = *s;
+  t.x += r * d, t.n1 += r * d, t.mean1 += r, t.rstd1 += r, t.qkv += r * (size_t)qkv_width(c), t.att += r * d;
+  t.lse += r * (size_t)c->heads, t.mid += r * d, t.n2 += r * d, t.mean2 += r, t.rstd2 += r;
+  t.up += r * (size_t)up_width(c), t.act += r * (size_t)c->ff;
+  if (c->qk_norm) t.qk_raw += r * heads * (size_t)head_size(c), t.qk_rstd += r * heads;
+  return t;
+}
+
+/* `last`: of the last block only the last position's answer is wanted: its keys and values are all there is to the others. */
+static int pass(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_prefix *const *prefix,
+                struct model_kept *kept, bool last, struct error *e) {
   TRY(batch_check(m, w, b, e));
   for (int s = 0; prefix && s < b->sequences; s++)
     if (prefix[s] && (m->config.mask == MASK_FULL || b->seq_start[s + 1] - b->seq_start[s] > prefix[s]->cap))
@@ -195,15 +209,40 @@ int model_forward(const struct model *m, struct model_workspace *w, const struct
   model_embed(m, w, b, w->layer[0].x);
   drop(m, w, b->positions, 0, w->layer[0].x);
   for (int l = 0; l < layers; l++) {
-    struct layer_state *s = &w->layer[l];
+    int from = last && l + 1 == layers ? b->positions - 1 : 0;
+    const struct layer_state *s = &w->layer[l];
+    struct layer_state t = layer_rows(&m->config, s, from);
     struct attention a;
-    block_qkv(m, w, b, l, s->x, s);
+    block_qkv(m, w, b, l, s->x, &w->layer[l]);
     if (prefix) prefix_keep(m, b, l, s, prefix);
+    if (kept) kept_layer(m, kept, l, s->qkv, b->positions);
     attention_describe(m, w, b, s, &a);
+    a.skip = from;
     m->kernel->attention_forward(&a);
-    block_rest(m, w, b->positions, l, s->x, s, l + 1 < layers ? w->layer[l + 1].x : w->last);
+    float *out = l + 1 < layers ? w->layer[l + 1].x : w->last;
+    block_rest(m, w, b->positions - from, l, t.x, &t, out + (size_t)from * (size_t)m->config.d);
   }
-  final_norm(m, w, b->positions, w->last);
+  int from = last ? b->positions - 1 : 0;
+  final_norm(m, w, from, b->positions - from, w->last + (size_t)from * (size_t)m->config.d);
   w->rows = b->positions;
+  return OK;
+}
+
+int model_forward(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_prefix *const *prefix,
+                  struct error *e) {
+  return pass(m, w, b, prefix, NULL, false, e);
+}
+
+int model_forward_last(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct error *e) {
+  return pass(m, w, b, NULL, NULL, b->sequences == 1 && !w->training, e);
+}
+
+int model_forward_keep(const struct model *m, struct model_workspace *w, const struct token_batch *b, struct model_kept *kept,
+                       struct error *e) {
+  if (b->sequences != 1 || b->positions > kept->cap) return error_set(e, E_USAGE, "one life that fits is kept");
+  kept->n = 0; /* until it is whole */
+  TRY(pass(m, w, b, NULL, kept, false, e));
+  memcpy(kept->hidden, w->hidden, (size_t)b->positions * (size_t)m->config.d * sizeof *kept->hidden);
+  kept->n = b->positions, kept->clean = 0;
   return OK;
 }

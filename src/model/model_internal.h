@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "kernel/kernel.h"
 #include "model/model.h"
+#include "model/model_kept.h"
 
 #define MODEL_FORMAT 1
 #define MODEL_TASK_NAME 64
@@ -98,6 +99,7 @@ struct model_workspace {
   struct layer_state *layer;
   float *last, *mean, *rstd, *hidden; /* input, statistics and output of the final norm */
   float *branch, *qk_tmp;
+  float *turns;            /* (positions, head size) the rotations of a pass; NULL when training */
   float *gemm_scratch, *attention_scratch;
   float *logits, *dlogits; /* (rates_rows, codes) */
   float *sample, *dsample; /* (HAZARD_ROWS, d) */
@@ -120,6 +122,15 @@ struct model_workspace {
 #define HAZARD_CELLS 2048 /* outcomes times positions of a sequence */
 #define HAZARD_LEAST 4
 #define HAZARD_MOST 16
+
+struct model_kept { /* keys, values and hidden rows of one life, and of the life that was last continued from it */
+  int cap, n, clean;          /* positions: room, of the life; up to `clean` the two are the same */
+  size_t row;                 /* floats of keys and values of a position */
+  float *memory;              /* all of what follows */
+  size_t bytes;
+  float *kv, *now_kv;         /* (layers, cap, row) */
+  float *hidden, *now_hidden; /* (cap, d) */
+};
 
 static inline const float *weight_at(const struct model *m, ptrdiff_t at) { return at < 0 ? NULL : m->weight + at; }
 static inline float *grad_at(float *g, ptrdiff_t at) { return at < 0 ? NULL : g + at; }
@@ -155,6 +166,8 @@ const float *model_packed_back(const struct model *m, ptrdiff_t weight, int in, 
 /* model_plan.c */
 size_t model_workspace_bytes(const struct model *m, struct model_workspace *w, void *base); /* w: positions, training, recompute */
 
+/* model_kept.c: layer l's keys and values of the batch's one sequence */
+void kept_layer(const struct model *m, struct model_kept *kept, int l, const float *qkv, int rows);
 /* model_heads.c: softmax over a code's knots; u (d): the value head's linear map of a hidden row */
 double softmax_knots(const struct model *m, const float *u, uint32_t code, float *p);
 
@@ -172,7 +185,8 @@ void model_embed(const struct model *m, struct model_workspace *w, const struct 
 void block_qkv(const struct model *m, struct model_workspace *w, const struct token_batch *b, int l, const float *x, struct layer_state *s);
 void block_middle(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s);
 void block_rest(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s, float *out);
-void final_norm(const struct model *m, struct model_workspace *w, int rows, const float *x);
+void final_norm(const struct model *m, struct model_workspace *w, int from, int rows, const float *x); /* x: row `from` */
+struct layer_state layer_rows(const struct model_config *c, const struct layer_state *s, int from); /* the same arrays from a row on */
 int batch_check(const struct model *m, const struct model_workspace *w, const struct token_batch *b, struct error *e) MUST_CHECK;
 /* dhidden (in w) -> gradient of every trunk and embedder parameter, accumulated */
 void model_backward(const struct model *m, struct model_workspace *w, const struct token_batch *b, float *gradient);

@@ -91,6 +91,7 @@ size_t model_workspace_bytes(const struct model *m, struct model_workspace *w, v
   w->hidden = floats(&c, t * d);
   w->branch = floats(&c, t * d);
   w->qk_tmp = floats(&c, g->qk_norm ? 2 * t * d : 0);
+  w->turns = w->training ? NULL : floats(&c, t * (size_t)head_size(g));
   w->gemm_scratch = floats(&c, largest_gemm_scratch());
   w->attention_floats = kernel_attention_scratch(longest, head_size(g));
   w->attention_scratch = floats(&c, w->attention_floats);

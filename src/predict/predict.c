@@ -1,4 +1,5 @@
 #include "model/model.h"
+#include "model/model_kept.h"
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 #include "token/token.h"
@@ -23,6 +24,7 @@ int predictor_new(const struct model *m, const struct timeline *store, struct pr
   p->pack = (struct token_options){.pack = (enum token_pack_mode)c->pack, .context = c->context};
   size_t outcomes = vocabulary_outcomes(p->v);
   int rc = token_batch_init(&p->batch, 0, e);
+  if (rc == OK) rc = token_batch_init(&p->kept_batch, 0, e);
   if (rc == OK) rc = token_map_new(p->v, store, &p->map, e);
   if (rc == OK) rc = model_workspace_new(m, p->positions, false, &p->w, e);
   p->log_hazard = mem_alloc((outcomes + 1) * HAZARD_BINS * sizeof *p->log_hazard);
@@ -61,6 +63,8 @@ void predictor_free(struct predictor *p) {
   model_decoder_free(p->decoder);
   uncertainty_free(p->sure);
   model_workspace_free(p->back);
+  model_kept_free(p->kept);
+  token_batch_release(&p->kept_batch);
   mem_free(p);
 }
 
@@ -166,12 +170,12 @@ static bool target_before(const struct predictor *p, const struct question *q, c
 
 /* ---- lives through the model ---- */
 
-static int answer_one(struct predictor *p, const struct question *q, const struct life *life, int sequence, struct answer *out,
-                      struct error *e) {
+/* h: the hidden rows of the sequence, of which a task's head reads all and everything else the last */
+static int answer_one(struct predictor *p, const struct question *q, const struct life *life, int sequence, const float *h,
+                      struct answer *out, struct error *e) {
   const struct token_batch *b = &p->batch;
   size_t d = (size_t)model_config(p->m)->d;
   int from = b->seq_start[sequence], n = b->seq_start[sequence + 1] - from;
-  const float *h = model_hidden(p->w) + (size_t)from * d;
   *out = (struct answer){.score = {NAN, NAN, NAN}, .hazard = NAN, .unusual = NAN};
   if (p->sure) out->unusual = uncertainty_unusual(p->sure, h + (size_t)(n - 1) * d, (int)d);
   if (q->outcomes && !target_before(p, q, life)) {
@@ -189,15 +193,33 @@ static int answer_one(struct predictor *p, const struct question *q, const struc
 
 static int flush(struct predictor *p, const struct question *q, const struct life *life, struct answer *out, struct error *e) {
   int n = p->batch.sequences;
+  size_t d = (size_t)model_config(p->m)->d;
   if (!n) return OK;
   TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
-  for (int s = 0; s < n; s++) TRY(answer_one(p, q, &life[s], s, &out[s], e));
+  for (int s = 0; s < n; s++)
+    TRY(answer_one(p, q, &life[s], s, model_hidden(p->w) + (size_t)p->batch.seq_start[s] * d, &out[s], e));
+  token_batch_clear(&p->batch);
+  return OK;
+}
+
+static int lives_after(struct predictor *p, const struct question *q, const struct life *life, uint32_t n, struct answer *out,
+                       struct error *e) {
+  for (uint32_t i = 0; i < n; i++) {
+    const float *h;
+    if (predict_cancelled(p)) return error_set(e, E_CANCELLED, "the one who asked has left");
+    token_batch_clear(&p->batch);
+    TRY(token_pack(p->v, p->map, life[i].view, life[i].index, life[i].events, life[i].now, &p->pack, &p->batch, e));
+    int same = model_kept_same(&p->kept_batch, &p->batch, 0);
+    TRY(model_forward_after(p->m, p->w, &p->batch, 0, same, p->kept, &h, e));
+    TRY(answer_one(p, q, &life[i], 0, h, &out[i], e));
+  }
   token_batch_clear(&p->batch);
   return OK;
 }
 
 int predict_lives(struct predictor *p, const struct question *q, const struct life *life, uint32_t n, struct answer *out, struct error *e) {
   uint32_t done = 0;
+  if (p->keeps) return lives_after(p, q, life, n, out, e);
   token_batch_clear(&p->batch);
   for (uint32_t i = 0; i < n; i++) {
     if (p->batch.positions + p->pack.context > p->positions) {
@@ -208,6 +230,17 @@ int predict_lives(struct predictor *p, const struct question *q, const struct li
     TRY(token_pack(p->v, p->map, life[i].view, life[i].index, life[i].events, life[i].now, &p->pack, &p->batch, e));
   }
   return flush(p, q, life + done, out + done, e);
+}
+
+/* The life asked about, in p->batch, through the model: kept where others like it will be asked, and only to its end where no more is read. */
+static int forward_life(struct predictor *p, const struct question *q, const struct life *life, bool others, struct error *e) {
+  if (others && !p->kept) TRY(model_kept_new(p->m, p->pack.context, &p->kept, e));
+  if (!others || !p->kept) return q->head ? model_forward(p->m, p->w, &p->batch, NULL, e) : model_forward_last(p->m, p->w, &p->batch, e);
+  token_batch_clear(&p->kept_batch);
+  TRY(token_pack(p->v, p->map, life->view, life->index, life->events, life->now, &p->pack, &p->kept_batch, e));
+  TRY(model_forward_keep(p->m, p->w, &p->batch, p->kept, e));
+  p->keeps = true;
+  return OK;
 }
 
 /* ---- one prediction ---- */
@@ -297,6 +330,17 @@ static void how_sure(const struct predictor *p, const struct predict_options *o,
   if (r->unusual > rules->unusual_percentile) r->warning[r->warnings++] = "this timeline is unlike those that the model was tuned on";
 }
 
+/* NaN is below every bar: no explanation of no answer. */
+static int explain_in_time(struct predictor *p, const struct question *q, const struct life *life, const struct predict_options *o,
+                           struct arena *a, struct prediction *r, struct error *e) {
+  if (o->explain_late) p->cancelled = o->explain_late;
+  int rc = predict_explain(p, q, life, o->explain, o->quick, a, r, e);
+  p->cancelled = o->cancelled;
+  if (rc != E_CANCELLED || !o->explain_late || cancel_requested() || predict_cancelled(p)) return rc;
+  r->contributions = 0;
+  return OK;
+}
+
 static int answer(struct predictor *p, const struct question *q, const struct life *life, const struct predict_options *o, struct arena *a,
                   struct prediction *r, struct error *e) {
   struct answer x;
@@ -305,9 +349,9 @@ static int answer(struct predictor *p, const struct question *q, const struct li
   bool asked = !r->refusal;
   token_batch_clear(&p->batch); /* one pass for the question and for the list of outcomes */
   TRY(token_pack(p->v, p->map, life->view, life->index, life->events, life->now, &p->pack, &p->batch, e));
-  TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
+  TRY(forward_life(p, q, life, asked && (o->explain > 0 || o->reasons > 0 || o->change > 0), e));
   if (asked) {
-    TRY(answer_one(p, q, life, 0, &x, e));
+    TRY(answer_one(p, q, life, 0, model_hidden(p->w), &x, e));
     r->probability = x.shipped;
     r->deep = x.score.deep;
     r->wide = x.score.wide;
@@ -323,7 +367,7 @@ static int answer(struct predictor *p, const struct question *q, const struct li
     TRY(list_outcomes(p, list, o->outcomes, a, r, e));
   }
   if (o->futures > 0 && !r->dead) TRY(predict_sampled(p, asked ? q : NULL, life, o, horizon, a, r, e));
-  if (o->explain > 0 && !isnan(r->probability)) TRY(predict_explain(p, q, life, o->explain, o->quick, a, r, e));
+  if (o->explain > 0 && r->probability >= o->explain_least) TRY(explain_in_time(p, q, life, o, a, r, e));
   if (o->reasons > 0 && !isnan(r->probability)) TRY(predict_reasons(p, q, life, o->reasons, a, r, e));
   if (o->change > 0 && !isnan(r->probability)) TRY(predict_change(p, q, life, o->change, a, r, e));
   return OK;
@@ -387,7 +431,7 @@ int predict(struct predictor *p, uint32_t subject_index, const struct predict_op
   count_events(p, &life, out);
   p->cancelled = o->cancelled, p->cancel_ctx = o->cancel_ctx;
   int rc = answer(p, &q, &life, o, a, out, e);
-  p->cancelled = NULL;
+  p->cancelled = NULL, p->keeps = false;
   question_close(&q);
   return rc;
 }

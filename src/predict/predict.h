@@ -29,6 +29,8 @@ struct predict_options {
   int futures;             /* 0 = none */
   double horizon_days;     /* of the futures; 0 = the task's, else 365.25 */
   int explain;             /* number of contributing events; 0 = none */
+  double explain_least;    /* of answers below this probability none are looked for */
+  bool (*explain_late)(void *ctx); /* (cancel_ctx) or NULL: true ends the search for them, and the answer goes without */
   int reasons;             /* number of steps in which what raised the answer is taken out; 0 = none */
   bool quick;              /* of these events, ask only about the latest one of each of the eight latest codes: no search, no gradients */
   int change;              /* number of values that would have made another answer; 0 = none */

@@ -27,6 +27,9 @@ struct predictor {
   struct model_decoder *decoder; /* NULL until futures are asked for */
   struct uncertainty *sure;      /* of the model; NULL = none */
   struct model_workspace *back;  /* for gradients; NULL until asked for */
+  struct model_kept *kept;       /* the life asked about, for others that begin as it does; NULL until asked for, or too large */
+  struct token_batch kept_batch; /* its inputs */
+  bool keeps;                    /* `kept` holds the life of the question at hand */
   const struct model_task *features_of;
   struct feature_set *features; /* of that head, bound to this store */
   float *row;
@@ -60,7 +63,8 @@ struct answer {
   double shipped; /* the head's probability, else the hazard's */
   double unusual; /* percentile of the life's distance (uncertainty.h); NaN: not known */
 };
-/* Packs as many lives as fit into each forward pass. out[n]. */
+/* Packs as many lives as fit into each forward pass; while the predictor keeps a life, computes of each only what comes after the first
+ * difference from it: the same bits. out[n]. */
 int predict_lives(struct predictor *p, const struct question *q, const struct life *life, uint32_t n, struct answer *out,
                   struct error *e) MUST_CHECK;
 uint32_t predict_prefix(const struct timeline_view *v, int64_t time); /* events with time <= time */

@@ -367,6 +367,8 @@ int session_predict(vitae_session *s, const struct session_query *q, struct aren
                                     .horizon_days = q->horizon_days,
                                     .explain = q->explain,
                                     .quick = q->quick,
+                                    .explain_least = q->explain_least,
+                                    .explain_late = q->explain_late,
                                     .outcomes = q->outcomes,
                                     .seed = q->seed ? q->seed : 1,
                                     .cancelled = s->cancelled,

@@ -28,6 +28,8 @@ struct session_query {
   const struct task *task; /* NULL: hazards only */
   int futures, explain, outcomes;
   bool quick; /* explain by one batch of removals (predict.h) */
+  double explain_least;            /* of answers below it nothing is explained */
+  bool (*explain_late)(void *ctx); /* (the context of session_cancel) true: the answer goes without explanation */
   double horizon_days;
   uint64_t seed;
 };

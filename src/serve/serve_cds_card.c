@@ -250,9 +250,21 @@ static bool no_more_reasons(void *call) {
   return call_left(call) || time_monotonic() - c->began > REASONS_SHARE * c->server->cds->budget;
 }
 
-/* Reasons are asked for only where there is a card to put them on: most views show none. */
+static double least_of(const struct cds_rule *r) {
+  double least = INFINITY;
+  for (int i = 0; i < CDS_LEVELS; i++)
+    if (r->level[i] < least) least = r->level[i]; /* NaN: no such level */
+  return least;
+}
+
+/* Reasons are looked for only where there is a card to put them on, since most views show none; what is late goes without. */
 static int of_task(struct making *m, const struct cds_rule *rule, const struct task *t, struct error *e) {
-  struct session_query q = {.task = t, .outcomes = 1};
+  struct session_query q = {.task = t,
+                            .outcomes = 1,
+                            .explain = rule->reasons,
+                            .quick = !rule->thorough,
+                            .explain_least = least_of(rule),
+                            .explain_late = no_more_reasons};
   struct prediction r;
   struct arena a;
   arena_init(&a, 512u << 20, ARENA_WIPE);
@@ -261,16 +273,7 @@ static int of_task(struct making *m, const struct cds_rule *rule, const struct t
   struct str whole = str_c(task_title(t));
   struct card k = {.rule = rule, .task = t, .title = rule->title ? str_c(rule->title) : str_cut(&whole, ',')};
   k.level = answered ? level_of(rule, r.probability) : -1;
-  if (k.level >= 0 && rule->reasons) {
-    struct prediction with;
-    q.explain = rule->reasons, q.quick = !rule->thorough;
-    session_cancel(m->s, no_more_reasons, m->c);
-    int reasons = session_predict(m->s, &q, &a, &with, e);
-    session_cancel(m->s, cds_stop, m->c);
-    if (reasons == OK) r = with;
-    if (reasons < 0 && (reasons != E_CANCELLED || call_left(m->c))) rc = reasons; /* late: the card goes without them */
-  }
-  if (rc == OK && k.level >= 0) {
+  if (k.level >= 0) {
     k.probability = r.probability, k.lo = r.lo, k.hi = r.hi;
     horizon_words(t, k.horizon);
     put_card(m->c, &k, &r, m->job, m->cards++, m->o);

@@ -157,18 +157,27 @@ static void rotary(void **state) {
       int rows = between(0, 9), heads = between(1, 4), stride = heads * d + between(0, 3);
       size_t n = (size_t)(rows * stride);
       float *x = normals(n, 1), *want = copy(x, n), *first = copy(x, n), *position = normals((size_t)rows, 3e5f);
-      struct rope r = {rows, heads, d, stride, position, 10000.0f, x, false};
+      struct rope r = {.rows = rows, .heads = heads, .d = d, .stride = stride, .position = position, .base = 10000.0f, .x = x};
+      float *kept = normals((size_t)(rows * d), 1), *again = copy(x, n), *told = copy(x, n);
       k->rope(&r);
       r.x = want;
       ref()->rope(&r);
       close_to("rope", k->name, n, x, want, 2e-6, 1e-6);
+      r.table = kept; /* angles kept by one call for another: the same bits */
+      r.x = again;
+      k->rope(&r);
+      r.x = told, r.told = true;
+      k->rope(&r);
+      assert_memory_equal(again, x, n * sizeof *x);
+      assert_memory_equal(told, x, n * sizeof *x);
+      r.table = NULL, r.told = false;
       r.x = x, r.back = true;
       k->rope(&r);
       close_to("rope and back", k->name, n, x, first, 2e-6, 1e-6);
-      drop(x), drop(want), drop(first), drop(position);
+      drop(x), drop(want), drop(first), drop(position), drop(kept), drop(again), drop(told);
     }
     float far[3] = {1e12f, NAN, 0}, x[6] = {1, 2, 1, 2, 1, 2}, want[6] = {1, 2, 1, 2, 1, 2};
-    struct rope r = {3, 1, 2, 2, far, 10000.0f, x, false};
+    struct rope r = {.rows = 3, .heads = 1, .d = 2, .stride = 2, .position = far, .base = 10000.0f, .x = x};
     k->rope(&r);
     r.x = want;
     ref()->rope(&r);

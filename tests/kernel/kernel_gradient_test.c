@@ -190,7 +190,7 @@ static double rope_loss(void *p) {
 static void rope_gradients(void **state) {
   (void)state;
   float position[4] = {0, 1, 7.5f, 300}, *x = normals(4 * 16, 1), *work = zeros(4 * 16), *w = normals(4 * 16, 1), *d = copy(w, 4 * 16);
-  struct rope_case c = {{4, 2, 8, 16, position, 100.0f, work, false}, x, w};
+  struct rope_case c = {{.rows = 4, .heads = 2, .d = 8, .stride = 16, .position = position, .base = 100.0f, .x = work}, x, w};
   struct rope back = c.r;
   back.x = d, back.back = true; /* a rotation's transpose is its inverse */
   k->rope(&back);
