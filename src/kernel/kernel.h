@@ -105,7 +105,8 @@ struct rope {
   float base;
   float *x;
   bool back;
-  float *table; /* (rows, d) or NULL: cosines and sines, filled, or (told) taken, for calls that share their positions; a column may do without */
+  float *
+      table; /* (rows, d) or NULL: cosines and sines, filled, or (told) taken, for calls that share their positions; a column may do without */
   bool told;
 };
 

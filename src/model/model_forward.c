@@ -184,7 +184,8 @@ void block_rest(const struct model *m, struct model_workspace *w, int rows, int 
 
 void final_norm(const struct model *m, struct model_workspace *w, int from, int rows, const float *x) {
   struct norm n;
-  norm_describe(m, rows, x, m->norm_gain, m->norm_shift, w->hidden + (size_t)from * (size_t)m->config.d, w->mean + from, w->rstd + from, &n);
+  norm_describe(m, rows, x, m->norm_gain, m->norm_shift, w->hidden + (size_t)from * (size_t)m->config.d, w->mean + from, w->rstd + from,
+                &n);
   m->kernel->norm_forward(&n);
 }
 

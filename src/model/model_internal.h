@@ -99,7 +99,7 @@ struct model_workspace {
   struct layer_state *layer;
   float *last, *mean, *rstd, *hidden; /* input, statistics and output of the final norm */
   float *branch, *qk_tmp;
-  float *turns;            /* (positions, head size) the rotations of a pass; NULL when training */
+  float *turns; /* (positions, head size) the rotations of a pass; NULL when training */
   float *gemm_scratch, *attention_scratch;
   float *logits, *dlogits; /* (rates_rows, codes) */
   float *sample, *dsample; /* (HAZARD_ROWS, d) */
@@ -123,10 +123,10 @@ struct model_workspace {
 #define HAZARD_LEAST 4
 #define HAZARD_MOST 16
 
-struct model_kept { /* keys, values and hidden rows of one life, and of the life that was last continued from it */
-  int cap, n, clean;          /* positions: room, of the life; up to `clean` the two are the same */
-  size_t row;                 /* floats of keys and values of a position */
-  float *memory;              /* all of what follows */
+struct model_kept {  /* keys, values and hidden rows of one life, and of the life that was last continued from it */
+  int cap, n, clean; /* positions: room, of the life; up to `clean` the two are the same */
+  size_t row;        /* floats of keys and values of a position */
+  float *memory;     /* all of what follows */
   size_t bytes;
   float *kv, *now_kv;         /* (layers, cap, row) */
   float *hidden, *now_hidden; /* (cap, d) */
@@ -186,7 +186,7 @@ void block_qkv(const struct model *m, struct model_workspace *w, const struct to
 void block_middle(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s);
 void block_rest(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s, float *out);
 void final_norm(const struct model *m, struct model_workspace *w, int from, int rows, const float *x); /* x: row `from` */
-struct layer_state layer_rows(const struct model_config *c, const struct layer_state *s, int from); /* the same arrays from a row on */
+struct layer_state layer_rows(const struct model_config *c, const struct layer_state *s, int from);    /* the same arrays from a row on */
 int batch_check(const struct model *m, const struct model_workspace *w, const struct token_batch *b, struct error *e) MUST_CHECK;
 /* dhidden (in w) -> gradient of every trunk and embedder parameter, accumulated */
 void model_backward(const struct model *m, struct model_workspace *w, const struct token_batch *b, float *gradient);

@@ -196,8 +196,7 @@ static int flush(struct predictor *p, const struct question *q, const struct lif
   size_t d = (size_t)model_config(p->m)->d;
   if (!n) return OK;
   TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
-  for (int s = 0; s < n; s++)
-    TRY(answer_one(p, q, &life[s], s, model_hidden(p->w) + (size_t)p->batch.seq_start[s] * d, &out[s], e));
+  for (int s = 0; s < n; s++) TRY(answer_one(p, q, &life[s], s, model_hidden(p->w) + (size_t)p->batch.seq_start[s] * d, &out[s], e));
   token_batch_clear(&p->batch);
   return OK;
 }

@@ -24,17 +24,17 @@ struct json_out;
 struct predictor;
 
 struct predict_options {
-  const struct task *task; /* NULL: hazards only */
-  int64_t time;            /* the moment, us; INT64_MAX = now = the end of the record; events after it are not used */
-  int futures;             /* 0 = none */
-  double horizon_days;     /* of the futures; 0 = the task's, else 365.25 */
-  int explain;             /* number of contributing events; 0 = none */
-  double explain_least;    /* of answers below this probability none are looked for */
+  const struct task *task;         /* NULL: hazards only */
+  int64_t time;                    /* the moment, us; INT64_MAX = now = the end of the record; events after it are not used */
+  int futures;                     /* 0 = none */
+  double horizon_days;             /* of the futures; 0 = the task's, else 365.25 */
+  int explain;                     /* number of contributing events; 0 = none */
+  double explain_least;            /* of answers below this probability none are looked for */
   bool (*explain_late)(void *ctx); /* (cancel_ctx) or NULL: true ends the search for them, and the answer goes without */
-  int reasons;             /* number of steps in which what raised the answer is taken out; 0 = none */
-  bool quick;              /* of these events, ask only about the latest one of each of the eight latest codes: no search, no gradients */
-  int change;              /* number of values that would have made another answer; 0 = none */
-  int outcomes;            /* number of most likely outcomes listed; 0 = 10 */
+  int reasons;                     /* number of steps in which what raised the answer is taken out; 0 = none */
+  bool quick;   /* of these events, ask only about the latest one of each of the eight latest codes: no search, no gradients */
+  int change;   /* number of values that would have made another answer; 0 = none */
+  int outcomes; /* number of most likely outcomes listed; 0 = 10 */
   uint64_t seed;
   int threads;                  /* of the futures; 0 = one. The answer has the same bits for any number */
   bool (*cancelled)(void *ctx); /* asked between steps of long work (or NULL): true ends it with E_CANCELLED */

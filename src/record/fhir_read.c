@@ -101,17 +101,16 @@ static int keep_alias(struct fhir *f, struct str full_url, struct str id) {
   return OK;
 }
 
+static int prepare_resource(struct fhir *f, struct json resource, struct str full_url) {
+  struct str type = json_str(json_get(resource, "resourceType"));
+  if (str_eq(type, STR("Patient"))) return keep_alias(f, full_url, json_str(json_get(resource, "id")));
+  return str_eq(type, STR("Medication")) ? fhir_keep_medication(f, resource, full_url, true) : OK;
+}
+
 static int prepare_bundle(struct fhir *f, struct json entries) {
   struct json_iter it = json_items(entries);
   struct json v;
-  for (f->row = 1; json_next(&it, &v); f->row++) {
-    struct json resource = json_get(v, "resource");
-    struct str type = json_str(json_get(resource, "resourceType"));
-    if (str_eq(type, STR("Patient")))
-      TRY(keep_alias(f, json_str(json_get(v, "fullUrl")), json_str(json_get(resource, "id"))));
-    else if (str_eq(type, STR("Medication")))
-      TRY(fhir_keep_medication(f, resource, json_str(json_get(v, "fullUrl")), true));
-  }
+  for (f->row = 1; json_next(&it, &v); f->row++) TRY(prepare_resource(f, json_get(v, "resource"), json_str(json_get(v, "fullUrl"))));
   return OK;
 }
 
@@ -153,6 +152,18 @@ static int take_bundle(struct fhir *f, struct json bundle) {
   clear_map(&f->bundle_medications);
   arena_reset(&f->bundle);
   return rc;
+}
+
+static int take_parsed(struct fhir *f, const struct fhir_parsed *list, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    f->row = i + 1;
+    TRY(prepare_resource(f, list[i].resource, list[i].full_url));
+  }
+  for (size_t i = 0; i < n; i++) {
+    f->row = i + 1, f->shape = NULL;
+    TRY(take_resource(f, list[i].resource, list[i].full_url, true));
+  }
+  return OK;
 }
 
 int fhir_take_document(struct fhir *f, struct json root) { return take_resource(f, root, STR_NONE, false); }
@@ -208,6 +219,17 @@ int fhir_parse(struct json_parser *jp, const char *bytes, size_t n, size_t cap, 
   else if (rc == 0)
     rc = error_set(e, E_INPUT, "not valid JSON in UTF-8, too large or nested too deeply");
   stats->bytes += n;
+  reader_close(&f);
+  return rc;
+}
+
+int fhir_take_parsed(const struct fhir_parsed *list, size_t n, uint32_t file, const char *name, const struct record_sink *sink,
+                     struct record_stats *stats, struct error *e) {
+  struct fhir f;
+  TRY(reader_open(&f, NULL, sink, stats, 0, e));
+  f.name = name ? name : "";
+  f.file = file;
+  int rc = take_parsed(&f, list, n);
   reader_close(&f);
   return rc;
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/str.h"
 #include "base/time.h"
 
@@ -118,6 +119,13 @@ int fhir_read(const struct fhir_options *o, const char *path, const struct recor
 struct json_parser;
 int fhir_parse(struct json_parser *jp, const char *bytes, size_t n, size_t cap, uint32_t file, uint64_t row, const char *name,
                const struct record_sink *sink, struct record_stats *stats, struct error *e) MUST_CHECK;
+/* Resources that are parsed already, taken as the entries of one Bundle would be; they stay with their parsers. */
+struct fhir_parsed {
+  struct json resource;
+  struct str full_url; /* of its entry; none: STR_NONE */
+};
+int fhir_take_parsed(const struct fhir_parsed *list, size_t n, uint32_t file, const char *name, const struct record_sink *sink,
+                     struct record_stats *stats, struct error *e) MUST_CHECK;
 /* A request's own event list: {"subject":"…","birth":"…","events":[{"time":"…","code":"…","value":…,"unit":"…"}]} -> records. */
 int events_parse(struct json_parser *jp, const char *bytes, size_t n, size_t cap, const struct record_sink *sink,
                  struct record_stats *stats, struct error *e) MUST_CHECK;

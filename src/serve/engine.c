@@ -299,20 +299,31 @@ void session_cancel(vitae_session *s, bool (*cancelled)(void *ctx), void *ctx) {
 
 static void count_reject(void *ctx, const struct record_reject *r) { (void)ctx, (void)r; /* record_stats counts them */ }
 
-static int add(vitae_session *s, const char *bytes, size_t n, bool fhir, struct error *e) {
+static int add(vitae_session *s, const char *bytes, size_t n, size_t cap, bool fhir, struct error *e) {
   TRY(open_wall(s, fhir ? "fhir" : "request", e));
   struct record_sink sink = {s->wall, deid_take, count_reject, NULL, NULL};
-  if (fhir) return fhir_parse(s->parser, bytes, n, n, 0, 1, "request", &sink, &s->stats, e);
-  return events_parse(s->parser, bytes, n, n, &sink, &s->stats, e);
+  if (fhir) return fhir_parse(s->parser, bytes, n, cap, 0, 1, "request", &sink, &s->stats, e);
+  return events_parse(s->parser, bytes, n, cap, &sink, &s->stats, e);
+}
+
+int session_padded(vitae_session *s, const char *bytes, size_t n, size_t cap, bool fhir, struct vitae_error *err) {
+  struct error e = {0};
+  return give(&e, add(s, bytes, n, cap, fhir, &e), err);
+}
+
+int session_parsed(vitae_session *s, const struct fhir_parsed *list, size_t n, struct error *e) {
+  TRY(open_wall(s, "fhir", e));
+  struct record_sink sink = {s->wall, deid_take, count_reject, NULL, NULL};
+  return fhir_take_parsed(list, n, 0, "request", &sink, &s->stats, e);
 }
 
 int vitae_session_add_fhir(vitae_session *s, const char *bytes, size_t n, struct vitae_error *err) {
   struct error e = {0};
-  return give(&e, add(s, bytes, n, true, &e), err);
+  return give(&e, add(s, bytes, n, n, true, &e), err);
 }
 int vitae_session_add_events(vitae_session *s, const char *bytes, size_t n, struct vitae_error *err) {
   struct error e = {0};
-  return give(&e, add(s, bytes, n, false, &e), err);
+  return give(&e, add(s, bytes, n, n, false, &e), err);
 }
 
 static int seal(vitae_session *s, struct error *e) {
@@ -345,7 +356,7 @@ static void wall_json(const vitae_session *s, struct json_out *o) {
   json_out_end(o);
 }
 
-int session_records(vitae_session *s, const char *bytes, size_t n, bool fhir, struct error *e) { return add(s, bytes, n, fhir, e); }
+int session_records(vitae_session *s, const char *bytes, size_t n, bool fhir, struct error *e) { return add(s, bytes, n, n, fhir, e); }
 int engine_width(const vitae_engine *e) { return model_config(e->model)->d; }
 
 int session_finish(vitae_session *s, struct error *e) { return seal(s, e); }

@@ -13,6 +13,7 @@ struct site;
 struct task;
 struct json_out;
 struct vitae_session;
+struct vitae_error;
 
 /* Asked between steps of a prediction; true ends it with E_CANCELLED. */
 void session_cancel(struct vitae_session *s, bool (*cancelled)(void *ctx), void *ctx);
@@ -24,10 +25,14 @@ struct session_summary {
   uint32_t events, unknown_codes;
 };
 int session_records(struct vitae_session *s, const char *bytes, size_t n, bool fhir, struct error *e) MUST_CHECK;
+/* The same of a document behind whose n bytes others may be read, up to cap: it need not be copied. And of resources that are parsed already. */
+int session_padded(struct vitae_session *s, const char *bytes, size_t n, size_t cap, bool fhir, struct vitae_error *err);
+struct fhir_parsed;
+int session_parsed(struct vitae_session *s, const struct fhir_parsed *list, size_t n, struct error *e) MUST_CHECK;
 struct session_query {
   const struct task *task; /* NULL: hazards only */
   int futures, explain, outcomes;
-  bool quick; /* explain by one batch of removals (predict.h) */
+  bool quick;                      /* explain by one batch of removals (predict.h) */
   double explain_least;            /* of answers below it nothing is explained */
   bool (*explain_late)(void *ctx); /* (the context of session_cancel) true: the answer goes without explanation */
   double horizon_days;

@@ -121,8 +121,9 @@ static bool orders_wanted(const struct cds_service *s, struct json context) {
 
 void cds_job_free(void *p) {
   struct cds_job *job = p;
-  if (job->document.p) mem_wipe(job->document.p, job->document.cap);
-  buf_release(&job->document);
+  for (int i = 0; i < job->parsers; i++) json_parser_free(job->parser[i]);
+  mem_free(job->parser);
+  mem_free(job->resource);
   mem_free(job);
 }
 
@@ -157,10 +158,9 @@ bool errand_cds(struct call *c) {
     return false;
   }
   struct cds_job *job = mem_alloc(sizeof *job);
-  int rc = job ? json_parser_new(&jp, &e) : error_set(&e, E_NOMEM, "out of memory");
   if (job) memset(job, 0, sizeof *job), c->job = job, c->free_job = cds_job_free;
+  int rc = job ? cds_parser(job, &jp, &e) : error_set(&e, E_NOMEM, "out of memory");
   if (rc == OK) rc = read_request(c, jp, job, &e);
-  json_parser_free(jp);
   if (rc == OK && job->wanted && !cds_late(c)) return true;
   if (rc == OK && !job->wanted) {
     c->status = 200;
@@ -183,7 +183,7 @@ static int answer(struct call *c, const struct cds_job *job, struct vitae_sessio
   struct json_out o;
   json_out_init(&o, &c->out, false);
   json_out_object(&o);
-  int n = session_records(s, job->document.p, job->document.n, true, e);
+  int n = session_parsed(s, job->resource, job->resources, e);
   if (n == OK) n = cds_cards(c, job, s, &o, e);
   if (n < 0) return n;
   json_out_end(&o);

@@ -52,12 +52,16 @@ void cds_close(struct cds *d);
 const struct cds_service *cds_service(const struct cds *d, const char *id, const char *hook); /* hook NULL: any; NULL if there is none */
 
 /* ---- one call: made in the errand thread, used by the worker, then freed with the call. Identified: wiped ---- */
+struct fhir_parsed;
 struct cds_job {
   const struct cds_service *service;
-  struct buf document; /* a Bundle of all that was given or fetched */
-  char absent[256];    /* keys that were not to be had, with commas */
-  bool cut;            /* a list had more pages than were read */
-  bool wanted;         /* false: no order that this service speaks of */
+  struct fhir_parsed *resource; /* (resources) all that was given or fetched, in the documents of the parsers */
+  size_t resources, resource_room;
+  struct json_parser **parser; /* (parsers) */
+  int parsers;
+  char absent[256]; /* keys that were not to be had, with commas */
+  bool cut;         /* a list had more pages than were read */
+  bool wanted;      /* false: no order that this service speaks of */
 };
 void cds_job_free(void *job);
 /* ---- patients by prefetch (serve_cds_fetch.c) ---- */
@@ -69,8 +73,10 @@ struct cds_gather {
   struct str patient, encounter;
   double until; /* monotonic: all must be here by then */
 };
-/* Fills job's document, absent and cut. E_INPUT names the field; E_NOTFOUND: a required part is neither given nor to be had (412);
+/* Fills job's resources, absent and cut. E_INPUT names the field; E_NOTFOUND: a required part is neither given nor to be had (412);
  * E_UNAVAILABLE: not in time. */
+/* A parser whose document lives as long as the job. */
+int cds_parser(struct cds_job *job, struct json_parser **out, struct error *e) MUST_CHECK;
 int cds_gather(const struct cds_gather *g, struct cds_job *job, struct error *e) MUST_CHECK;
 
 /* ---- cards (serve_cds_card.c) ---- */

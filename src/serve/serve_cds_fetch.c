@@ -1,11 +1,13 @@
-/* A patient's record out of prefetch, and out of the EHR where prefetch does not have it. What comes of it is one Bundle for the reader. */
+/* A patient's record out of prefetch, and out of the EHR where prefetch does not have it. What comes of it is a list of resources for the reader, each where its document
+ * was parsed. */
 #include <string.h>
 
 #include "base/time.h"
+#include "record/record.h"
 #include "serve/serve_cds.h"
 #include "serve/serve_ehr.h"
 
-enum { PAGES = 5, DEPTH = 3 }; /* pages of one list; levels that the Bundle puts above a resource */
+enum { PAGES = 5 }; /* of one list */
 #define PAGE_BYTES (8u << 20)
 
 static int bad(struct error *e, const char *key, int code, const char *what) {
@@ -17,7 +19,27 @@ static int bad(struct error *e, const char *key, int code, const char *what) {
 
 static struct str type_of(struct json resource) { return json_str(json_get(resource, "resourceType")); }
 
-/* ---- one resource into the Bundle ---- */
+/* ---- one resource into the list ---- */
+
+int cds_parser(struct cds_job *job, struct json_parser **out, struct error *e) {
+  struct json_parser **more = mem_realloc(job->parser, ((size_t)job->parsers + 1) * sizeof *more);
+  if (!more) return error_set(e, E_NOMEM, "out of memory");
+  job->parser = more;
+  TRY(json_parser_new(out, e));
+  job->parser[job->parsers++] = *out;
+  return OK;
+}
+
+static int keep(struct cds_job *job, struct json resource, struct str full_url, struct error *e) {
+  if (job->resources == job->resource_room) {
+    size_t room = job->resource_room ? 2 * job->resource_room : 128;
+    struct fhir_parsed *more = mem_realloc(job->resource, room * sizeof *more);
+    if (!more) return error_set(e, E_NOMEM, "out of memory");
+    job->resource = more, job->resource_room = room;
+  }
+  job->resource[job->resources++] = (struct fhir_parsed){resource, full_url};
+  return OK;
+}
 
 /* "Patient/X", "https://…/Patient/X", "Patient/X/_history/1": whether X is another than the one whose record this is. */
 static bool names_another(struct json reference, struct str patient) {
@@ -28,7 +50,7 @@ static bool names_another(struct json reference, struct str patient) {
   return !str_eq(str_cut(&id, '/'), patient);
 }
 
-static int put_resource(struct json resource, struct str full_url, const char *key, struct str patient, struct json_out *o,
+static int put_resource(struct json resource, struct str full_url, const char *key, struct str patient, struct cds_job *job,
                         struct error *e) {
   struct str type = type_of(resource);
   if (!type.n) return bad(e, key, E_INPUT, "expected a FHIR resource");
@@ -37,20 +59,15 @@ static int put_resource(struct json resource, struct str full_url, const char *k
                      ? !str_eq(json_str(json_get(resource, "id")), patient)
                      : names_another(json_get(resource, "subject"), patient) || names_another(json_get(resource, "patient"), patient);
   if (another) return bad(e, key, E_INPUT, "this speaks of another patient than the context");
-  json_out_object(o);
-  if (full_url.n) json_kv_str(o, "fullUrl", full_url);
-  json_out_key(o, "resource");
-  TRY(json_again(resource, DEPTH, o, e));
-  json_out_end(o);
-  return OK;
+  return keep(job, resource, full_url, e);
 }
 
-static int put_document(struct json doc, const char *key, struct str patient, struct json_out *o, struct error *e) {
+static int put_document(struct json doc, const char *key, struct str patient, struct cds_job *job, struct error *e) {
   struct json item;
-  if (!str_eqc(type_of(doc), "Bundle")) return put_resource(doc, STR_NONE, key, patient, o, e);
+  if (!str_eqc(type_of(doc), "Bundle")) return put_resource(doc, STR_NONE, key, patient, job, e);
   for (struct json_iter it = json_items(json_get(doc, "entry")); json_next(&it, &item);) {
     struct json resource = json_get(item, "resource");
-    if (json_kind(resource) == JSON_OBJECT) TRY(put_resource(resource, json_str(json_get(item, "fullUrl")), key, patient, o, e));
+    if (json_kind(resource) == JSON_OBJECT) TRY(put_resource(resource, json_str(json_get(item, "fullUrl")), key, patient, job, e));
   }
   return OK;
 }
@@ -174,7 +191,7 @@ static void note_absent(struct cds_job *job, const char *key) {
 }
 
 /* What the request holds of one key; errands for what it does not hold. `r->url` is filled where the EHR is to be asked. */
-static int take_given(const struct cds_gather *g, struct errand *r, bool may_ask, struct json_out *o, struct error *e) {
+static int take_given(const struct cds_gather *g, struct errand *r, bool may_ask, struct cds_job *job, struct error *e) {
   struct json v = json_get(g->prefetch, r->query->key);
   bool failed = str_eqc(type_of(v), "OperationOutcome");
   if (json_kind(v) == JSON_NULL) return r->outcome = FETCH_DONE, OK; /* the EHR says that there is none */
@@ -182,7 +199,7 @@ static int take_given(const struct cds_gather *g, struct errand *r, bool may_ask
     return bad(e, r->query->key, E_INPUT, "expected a FHIR resource, a Bundle or null");
   if (json_kind(v) == JSON_OBJECT && !failed) {
     r->outcome = FETCH_DONE, r->given = true;
-    TRY(put_document(v, r->query->key, g->patient, o, e));
+    TRY(put_document(v, r->query->key, g->patient, job, e));
     struct str next = next_page(v);
     r->more = next.n > 0;
     if (next.n && may_ask && ehr_fhir(g->server->ehr, next)) buf_str(&r->url, next), r->more = false;
@@ -192,40 +209,32 @@ static int take_given(const struct cds_gather *g, struct errand *r, bool may_ask
   return OK;
 }
 
-static int take_fetched(const struct cds_gather *g, struct errand *r, struct cds_job *job, struct json_out *o, struct error *e) {
-  struct json_parser *jp = NULL;
+static int take_fetched(const struct cds_gather *g, struct errand *r, struct cds_job *job, struct error *e) {
+  struct json_parser *jp;
   struct json root;
-  TRY(json_parser_new(&jp, e));
   int rc = OK;
   for (int i = 0; i < r->pages && rc == OK; i++) {
     struct buf *b = &r->page[i].body;
-    rc = json_parse(jp, b->p, b->n, b->cap, &root, e);
-    if (rc == OK) rc = put_document(root, r->query->key, g->patient, o, e);
+    rc = cds_parser(job, &jp, e);
+    if (rc == OK) rc = json_parse(jp, b->p, b->n, b->cap, &root, e);
+    if (rc == OK) rc = put_document(root, r->query->key, g->patient, job, e);
   }
-  json_parser_free(jp);
   job->cut = job->cut || r->more;
   return rc;
 }
 
 int cds_gather(const struct cds_gather *g, struct cds_job *job, struct error *e) {
   struct errand r[CDS_QUERIES];
-  struct json_out o;
   bool may_ask = g->fhir.n && ehr_fhir(g->server->ehr, g->fhir);
   int n = g->service->queries, rc = OK;
   memset(r, 0, sizeof r);
-  json_out_init(&o, &job->document, false);
-  json_out_object(&o);
-  json_kv_c(&o, "resourceType", "Bundle");
-  json_kv_c(&o, "type", "collection");
-  json_out_key(&o, "entry");
-  json_out_array(&o);
   for (int i = 0; i < n && rc == OK; i++) {
     r[i].g = g, r[i].query = &g->service->query[i];
-    rc = take_given(g, &r[i], may_ask, &o, e);
+    rc = take_given(g, &r[i], may_ask, job, e);
   }
   if (rc == OK) run_all(r, n);
   for (int i = 0; i < n && rc == OK; i++) {
-    rc = take_fetched(g, &r[i], job, &o, e);
+    rc = take_fetched(g, &r[i], job, e);
     if (rc < 0 || r[i].outcome == FETCH_DONE) continue;
     if (!r[i].query->required)
       note_absent(job, r[i].query->key);
@@ -235,9 +244,5 @@ int cds_gather(const struct cds_gather *g, struct cds_job *job, struct error *e)
       rc = bad(e, r[i].query->key, E_NOTFOUND, "this is needed: neither prefetch has it nor can the FHIR server be asked for it");
   }
   release(r, n);
-  if (rc < 0) return rc;
-  json_out_end(&o);
-  json_out_end(&o);
-  buf_reserve(&job->document, 64);
-  return buf_check(&job->document, e);
+  return rc;
 }

@@ -237,7 +237,8 @@ int patient_document(struct str text, size_t cap, struct json_parser *jp, struct
   return OK;
 }
 
-static void answer_session_of(struct call *c, vitae_session *s, struct str doc, bool fhir, const struct ask *a) {
+/* `cap`: bytes of the document that may be read, so that it need not be copied. */
+static void answer_session_of(struct call *c, vitae_session *s, struct str doc, size_t cap, bool fhir, const struct ask *a) {
   struct vitae_error ve = {0};
   char *json = NULL;
   vitae_query q = {.task = a->task[0] ? a->task : NULL,
@@ -246,7 +247,7 @@ static void answer_session_of(struct call *c, vitae_session *s, struct str doc, 
                    .outcomes = (int)a->outcomes,
                    .horizon_days = a->horizon_days,
                    .seed = (uint64_t)a->seed};
-  int rc = fhir ? vitae_session_add_fhir(s, doc.p, doc.n, &ve) : vitae_session_add_events(s, doc.p, doc.n, &ve);
+  int rc = session_padded(s, doc.p, doc.n, cap, fhir, &ve);
   if (rc == OK) rc = vitae_session_predict(s, &q, &json, &ve);
   if (rc == OK)
     buf_puts(&c->out, json);
@@ -275,7 +276,7 @@ void answer_predict(struct call *c) {
   else if (vitae_session_open(call_engine(c), &s, &ve) < 0)
     call_vitae_error(c, &ve);
   else
-    session_cancel(s, call_left, c), answer_session_of(c, s, doc, fhir, &a);
+    session_cancel(s, call_left, c), answer_session_of(c, s, doc, doc.p == body.p ? c->body_cap : b.cap, fhir, &a);
   vitae_session_close(s);
   if (b.p) mem_wipe(b.p, b.cap);
   buf_release(&b);

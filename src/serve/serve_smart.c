@@ -459,7 +459,7 @@ static int launched(struct call *c, const struct ask *a, struct vitae_session *s
                             .seed = (uint64_t)a->seed};
   if (a->task[0] && !(q.task = engine_task(call_engine(c), a->task)))
     return say(e, E_NOTFOUND, "task", "this version offers no task of that name; GET /v1/launch lists those it offers");
-  TRY(session_records(s, job->document.p, job->document.n, true, e));
+  TRY(session_parsed(s, job->resource, job->resources, e));
   json_out_init(&o, &c->out, false);
   json_out_object(&o);
   json_kv_c(&o, "version", vitae_engine_id(call_engine(c)));

@@ -24,7 +24,8 @@ static void other_life(const struct token_batch *b, int from, int n, struct toke
 
 static void assert_bits(const float *want, const float *have, size_t n, const char *what) {
   for (size_t i = 0; i < n; i++)
-    if (memcmp(&want[i], &have[i], sizeof *want) != 0) fail_msg("%s: float %zu: %g instead of %g", what, i, (double)have[i], (double)want[i]);
+    if (memcmp(&want[i], &have[i], sizeof *want) != 0)
+      fail_msg("%s: float %zu: %g instead of %g", what, i, (double)have[i], (double)want[i]);
 }
 
 static void check(struct model_config c, const struct kernel *k, const char *what) {

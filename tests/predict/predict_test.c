@@ -167,6 +167,47 @@ static void test_reasons_are_removals(void **state) {
   fixture_close(&f);
 }
 
+static bool at_once(void *ctx) {
+  ++*(int *)ctx;
+  return true;
+}
+
+/* No explanation is looked for below a bar; one that is late leaves the answer as it is; to be cancelled is something else. */
+static void test_explanation_may_be_left_out(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  int asked = 0;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 25);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  uint32_t s = (uint32_t)fixture_index(&f, 4);
+  struct predict_options o = {.task = f.task, .time = INT64_MAX, .explain = 5, .quick = true, .cancel_ctx = &asked};
+  struct prediction with, r;
+  run(&f, f.store, s, o, &a, &with);
+  assert_true(with.contributions > 0);
+  o.explain_least = with.probability;
+  run(&f, f.store, s, o, &a, &r);
+  assert_same(&with, &r);
+  o.explain_least = with.probability + 1e-9;
+  run(&f, f.store, s, o, &a, &r);
+  assert_true(r.contributions == 0 && r.probability == with.probability);
+  o.explain_least = 0, o.explain_late = at_once;
+  run(&f, f.store, s, o, &a, &r);
+  assert_true(asked > 0 && r.contributions == 0 && r.probability == with.probability);
+  struct predictor *p;
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  o.cancelled = at_once;
+  assert_int_equal(predict(p, s, &o, &a, &r, &f.e), E_CANCELLED);
+  o.cancelled = o.explain_late = NULL;
+  MUST(predict(p, s, &o, &a, &r, &f.e)); /* and the predictor answers as before */
+  assert_same(&with, &r);
+  predictor_free(p);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
 /* A long life is searched; what is listed is still exact, and one planted event that matters is found. */
 static void test_long_explanation(void **state) {
   (void)state;
@@ -438,6 +479,7 @@ int main(void) {
                                      cmocka_unit_test(test_nothing_after_the_moment),
                                      cmocka_unit_test(test_explanation_is_removal),
                                      cmocka_unit_test(test_reasons_are_removals),
+                                     cmocka_unit_test(test_explanation_may_be_left_out),
                                      cmocka_unit_test(test_long_explanation),
                                      cmocka_unit_test(test_hazards),
                                      cmocka_unit_test(test_examples),

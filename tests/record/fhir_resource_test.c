@@ -479,6 +479,55 @@ TEST(bundle_bad_entry_is_alone) {
   catcher_close(&c);
 }
 
+/* Resources that others have parsed, each in a document of its own, give what one Bundle of them gives. */
+TEST(parsed_resources_are_a_bundle) {
+  static const char *const url[] = {"urn:uuid:aaaa-1", "urn:uuid:bbbb-2", "", "x", "urn:uuid:m-1", "y", "z"};
+  static const char *const resource[] = {PROCEDURE("urn:uuid:bbbb-2"),
+                                         "{\"resourceType\":\"Patient\",\"id\":\"real\",\"gender\":\"male\",\"birthDate\":\"1950-02-03\"}",
+                                         PROCEDURE("Patient/real"),
+                                         "{\"resourceType\":\"MedicationRequest\",\"status\":\"active\"," SUBJECT
+                                         ",\"authoredOn\":\"2020\",\"medicationReference\":{\"reference\":\"urn:uuid:m-1\"}}",
+                                         "{\"resourceType\":\"Medication\",\"code\":" RXNORM("5") "}",
+                                         "{\"resourceType\":\"Claim\",\"patient\":{}}",
+                                         "{\"resourceType\":\"Procedure\",\"status\":\"completed\"}"};
+  enum { N = sizeof url / sizeof *url };
+  struct catcher whole, parts;
+  struct json_parser *jp[N];
+  struct fhir_parsed list[N];
+  struct buf b = {0};
+  buf_puts(&b, "{\"resourceType\":\"Bundle\",\"entry\":[");
+  for (int i = 0; i < N; i++) {
+    struct json root;
+    size_t n = strlen(resource[i]);
+    if (i) buf_putc(&b, ',');
+    if (url[i][0])
+      buf_printf(&b, "{\"fullUrl\":\"%s\",\"resource\":%s}", url[i], resource[i]);
+    else
+      buf_printf(&b, "{\"resource\":%s}", resource[i]);
+    assert_int_equal(json_parser_new(&jp[i], NULL), OK);
+    assert_int_equal(json_parse(jp[i], resource[i], n, n, &root, NULL), OK);
+    list[i] = (struct fhir_parsed){root, url[i][0] ? str_c(url[i]) : STR_NONE};
+  }
+  buf_puts(&b, "]}");
+  catcher_open(&whole), catcher_open(&parts);
+  assert_int_equal(parse_text(&whole, buf_cstr(&b)), OK);
+  assert_int_equal(fhir_take_parsed(list, N, 0, "test.json", &parts.sink, &parts.stats, &parts.error), OK);
+  assert_int_equal(parts.n, whole.n);
+  assert_int_equal(parts.rejects_n, whole.rejects_n);
+  assert_true(parts.rejects_n > 0 && count_kind(&parts, RECORD_EVENT) >= 3);
+  event_want(&parts, "RXNORM//5", "2020-01-01T00:00:00");
+  for (size_t i = 0; i < whole.n; i++) {
+    const struct record *x = &whole.records[i].r, *y = &parts.records[i].r;
+    assert_true(x->kind == y->kind && x->row == y->row && x->time.us == y->time.us && str_eq(x->person, y->person) &&
+                str_eq(x->code, y->code));
+    assert_string_equal(x->path ? x->path : "", y->path ? y->path : "");
+  }
+  for (size_t i = 0; i < whole.rejects_n; i++) assert_int_equal(whole.rejects[i].reject.row, parts.rejects[i].reject.row);
+  for (int i = 0; i < N; i++) json_parser_free(jp[i]);
+  catcher_close(&whole), catcher_close(&parts);
+  buf_release(&b);
+}
+
 TEST(other_types_are_counted) {
   struct catcher c;
   accept_json(&c, "{\"resourceType\":\"ExplanationOfBenefit\",\"patient\":{\"reference\":\"Patient/p1\"}}", 0);
@@ -519,6 +568,7 @@ int main(void) {
       cmocka_unit_test(bundle_person_is_one),
       cmocka_unit_test(bundle_medication_by_reference),
       cmocka_unit_test(bundle_bad_entry_is_alone),
+      cmocka_unit_test(parsed_resources_are_a_bundle),
       cmocka_unit_test(other_types_are_counted),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
