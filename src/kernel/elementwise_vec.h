@@ -87,12 +87,11 @@ enum { ROPE_BLOCK = 128 };
 static void rope_pairs(const struct rope *r, int first, int n) {
   double frequency[ROPE_BLOCK];
   float own[2 * ROPE_BLOCK];
-  int half = r->d / 2;
-  bool told = r->table && r->told;
-  for (int i = 0; i < n && !told; i++) frequency[i] = pow(r->base, -2.0 * (first + i) / r->d);
+  int half = r->d / 2, fresh = r->table && r->told ? 0 : n;
+  for (int i = 0; i < fresh; i++) frequency[i] = pow(r->base, -2.0 * (first + i) / r->d);
   for (int row = 0; row < r->rows; row++) {
     float *c = r->table ? r->table + (size_t)row * r->d + first : own, *s = r->table ? c + half : own + ROPE_BLOCK;
-    for (int i = 0; i < n && !told; i++) {
+    for (int i = 0; i < fresh; i++) {
       sincos_small(r->position[row] * frequency[i], &s[i], &c[i]);
       if (r->back) s[i] = -s[i];
     }
