@@ -243,7 +243,7 @@ static void run_adamw(void *p) {
 }
 static void run_rope(void *p) {
   struct job *j = p;
-  j->k->rope(&(struct rope){j->rows, j->c / 32, 32, j->c, j->w, 10000, j->x, false});
+  j->k->rope(&(struct rope){.rows = j->rows, .heads = j->c / 32, .d = 32, .stride = j->c, .position = j->w, .base = 10000, .x = j->x});
 }
 
 static void bench_elements(const struct kernel *const *all, int n) {
