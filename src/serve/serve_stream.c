@@ -15,9 +15,10 @@ struct stream {
   enum state state;
   struct buf out;
   size_t sent;
+  bool hashes; /* of the thread that makes the answer and the audit's; apart from the flags under the lock, which are read as one word */
   struct sha256 hash;
-  bool hashes, made; /* made: by the answering thread, until its last row is committed */
-  bool waiting;      /* the connection is suspended for want of bytes */
+  bool made;    /* by the answering thread, until its last row is committed */
+  bool waiting; /* the connection is suspended for want of bytes */
   bool ended, broken, gone;
 };
 
