@@ -110,7 +110,7 @@ static bool quoted(struct str s, size_t from, size_t n, struct str whole) {
 }
 /* The figure belongs to a code that is written out: SYSTEM//CODE, the same legibly, or a part of it that is more than digits (I50.9). */
 static bool in_code(struct str s, size_t from, size_t n, struct str code) {
-  char legible[256];
+  char legible[256] = "";
   if (quoted(s, from, n, code)) return true;
   if (code.n <= sizeof legible && quoted(s, from, n, (struct str){legible, words_legible(code, legible)})) return true;
   while (code.p) {
