@@ -70,15 +70,21 @@ static void who_leaves_is_not_worked_for(void **state) {
   struct running r;
   server_start(&r, &site, (struct serve_options){.queue = 32});
   assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_CLINICIAN], NULL), 200);
-  int first = send_slow(&r, 2000), fd[8];
-  for (int i = 0; i < 8; i++) fd[i] = send_slow(&r, 2000);
-  while (metric(&r, "vitae_model_waiting") + metric(&r, "vitae_model_seconds_count") < 8) usleep(1000);
-  for (int i = 0; i < 8; i++) close(fd[i]);
-  struct reply a = receive(first);
-  assert_int_equal(a.status, 200);
-  reply_free(&a);
-  while (metric(&r, "vitae_model_waiting") > 0) usleep(10000);
-  assert_true(metric(&r, "vitae_model_dropped_total") >= 1);
+  long long dropped = 0;
+  for (int try = 0; try < 50 && !dropped; try++) { /* a fast model may have answered all nine before we left: try again */
+    long long before = metric(&r, "vitae_model_seconds_count");
+    int first = send_slow(&r, 2000), fd[8];
+    for (int i = 0; i < 8; i++) fd[i] = send_slow(&r, 2000);
+    while (metric(&r, "vitae_model_waiting") + metric(&r, "vitae_model_seconds_count") - before < 1) usleep(500);
+    usleep(3000 * (unsigned)(try % 10 + 1));
+    for (int i = 0; i < 8; i++) close(fd[i]);
+    struct reply a = receive(first);
+    assert_int_equal(a.status, 200);
+    reply_free(&a);
+    while (metric(&r, "vitae_model_waiting") > 0) usleep(10000);
+    dropped = metric(&r, "vitae_model_dropped_total");
+  }
+  assert_true(dropped >= 1);
   assert_int_equal(status_of(&r, "GET", "/livez", NULL, NULL), 200);
   assert_int_equal(server_stop(&r), 0);
 }
