@@ -104,8 +104,8 @@ static int take(struct cds *d, struct json root, struct error *e) {
   struct json item, source = json_get(root, "source");
   int64_t budget = 500;
   if (json_kind(json_get(root, "budget_ms")) != JSON_NONE &&
-      (!json_i64(json_get(root, "budget_ms"), &budget) || budget < 50 || budget > 10000))
-    return bad(e, "budget_ms", "expected 50 to 10000");
+      (!json_i64(json_get(root, "budget_ms"), &budget) || budget < 50 || budget > 60000))
+    return bad(e, "budget_ms", "expected 50 to 60000");
   d->budget = (double)budget / 1e3;
   TRY(take_text(d, source, "label", &d->source_label, true, e));
   TRY(take_text(d, source, "url", &d->source_url, false, e));

@@ -161,9 +161,10 @@ static bool send_one(struct mllp *m, struct wire *w, const struct hl7_result *r)
   }
   bool waits = o == AGAIN && try + 1 < m->set.tries && m->set.key[0]; /* the end came first */
   if (!waits) {
-    atomic_fetch_add(o == DELIVERED ? &m->n.delivered : o == REFUSED ? &m->n.refused_results : &m->n.undelivered, 1);
     if (o != DELIVERED) log_line(LOG_WARN, "hl7: a result was %s", o == REFUSED ? "refused by its destination" : "not delivered");
     note_surely(m, r, &answer, o == DELIVERED ? 200 : o == REFUSED ? 422 : 504, began);
+    /* counted once the row is there: whoever reads the one finds the other */
+    atomic_fetch_add(o == DELIVERED ? &m->n.delivered : o == REFUSED ? &m->n.refused_results : &m->n.undelivered, 1);
   }
   buf_release(&answer);
   return waits;

@@ -35,7 +35,8 @@ struct keys {
   pthread_mutex_t mutex; /* of everything below */
   pthread_cond_t freed;
   struct db *db;
-  int checking, waiting, guesses;
+  int checking, guesses;
+  const uint8_t *checked[ARGON_AT_ONCE + ARGON_WAITING]; /* digests of keys that are being checked or wait for it; NULL: free */
   uint8_t secret[32];
   struct remembered list[SLOTS];
   struct guesser guesser[ADDRESSES];
@@ -286,14 +287,31 @@ static int look_up(struct keys *k, struct identity *who, char hash[crypto_pwhash
 }
 
 /* Argon2 costs memory and time by design: few at once, hardly any waiting, the rest is told to come back. Holds the mutex outside. */
-static int enter(struct keys *k, struct error *e) {
-  if (k->checking >= ARGON_AT_ONCE && k->waiting >= ARGON_WAITING)
-    return error_set(e, E_BUSY, "too many keys are being checked; try again in a second");
-  k->waiting++;
+static int enter(struct keys *k, const uint8_t digest[32], struct error *e) {
+  int i = 0;
+  while (i < ARGON_AT_ONCE + ARGON_WAITING && k->checked[i]) i++;
+  if (i == ARGON_AT_ONCE + ARGON_WAITING) return error_set(e, E_BUSY, "too many keys are being checked; try again in a second");
+  k->checked[i] = digest;
   while (k->checking >= ARGON_AT_ONCE) pthread_cond_wait(&k->freed, &k->mutex);
-  k->waiting--;
   k->checking++;
   return OK;
+}
+static void leave(struct keys *k, const uint8_t digest[32]) {
+  for (int i = 0; i < ARGON_AT_ONCE + ARGON_WAITING; i++)
+    if (k->checked[i] == digest) k->checked[i] = NULL;
+  k->checking--;
+  pthread_cond_broadcast(&k->freed);
+}
+
+/* From memory; a key that somebody else is checking at the moment is waited for: its clients all forget it at the same time. */
+static const struct remembered *recall_soon(struct keys *k, const uint8_t digest[32]) {
+  for (;;) {
+    const struct remembered *r = recall(k, digest);
+    bool soon = false;
+    for (int i = 0; !r && i < ARGON_AT_ONCE + ARGON_WAITING; i++) soon |= k->checked[i] && memcmp(k->checked[i], digest, 32) == 0;
+    if (!soon) return r;
+    pthread_cond_wait(&k->freed, &k->mutex);
+  }
 }
 
 static int from_memory(const struct remembered *r, struct identity *who, struct error *e) {
@@ -320,13 +338,13 @@ int keys_check(struct keys *k, struct str key, uint64_t address, struct identity
   if (!key_shape(key)) return error_set(e, E_DENIED, "the key is not valid");
   digest_of(k, key, digest);
   pthread_mutex_lock(&k->mutex);
-  const struct remembered *r = recall(k, digest);
+  const struct remembered *r = recall_soon(k, digest);
   int rc = r ? from_memory(r, who, e) : guessing(k, address, e);
   if (!r && rc == OK) {
     memcpy(who->key, key.p + 6, KEY_ID);
     rc = look_up(k, who, hash, e);
     if (rc == E_DENIED) wrong_guess(k, address), remember(k, digest, NULL, true);
-    if (rc == OK) rc = enter(k, e);
+    if (rc == OK) rc = enter(k, digest, e);
   }
   bool known = r != NULL;
   pthread_mutex_unlock(&k->mutex);
@@ -335,8 +353,7 @@ int keys_check(struct keys *k, struct str key, uint64_t address, struct identity
   bool right = crypto_pwhash_str_verify(hash, key.p, key.n) == 0;
   if (h) histogram_add(h, time_monotonic() - began);
   pthread_mutex_lock(&k->mutex);
-  k->checking--;
-  pthread_cond_signal(&k->freed);
+  leave(k, digest);
   remember(k, digest, right ? who : NULL, !right);
   if (!right) wrong_guess(k, address);
   pthread_mutex_unlock(&k->mutex);

@@ -232,7 +232,9 @@ static void converse(struct connection *c) {
     if (got <= 0) break;
     if (!in.n) began = time_monotonic();
     in.n += (size_t)got;
+    size_t all = in.n;
     if (!take_frames(c, &a, &in, &noise)) break;
+    if (in.n < all) began = time_monotonic(); /* what is left is of another message */
     if (in.n > limit) {
       refuse_long(c, &a, &in);
       break;

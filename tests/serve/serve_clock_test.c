@@ -84,21 +84,25 @@ static void a_quota_ends_with_its_minute_whatever_the_wall_says(void **state) {
   SITE_MUST(key_create(fx->path, &(struct key_options){.role = ROLE_DEVELOPER, .requests_per_minute = 3}, mine, &fx->e));
   set(&clocks->wall, 0);
   server_start(&r, fx, (struct serve_options){.developer_listen = "127.0.0.1:0"});
-  set(&clocks->steady, TIME_MINUTE - (int64_t)(time_monotonic() * 1e6) % TIME_MINUTE + clocks->steady); /* a minute begins now */
-  for (int round = 0; round < 2; round++) {
+  for (int rounds = 0; rounds < 2;) {
+    set(&clocks->steady, TIME_MINUTE - (int64_t)(time_monotonic() * 1e6) % TIME_MINUTE + clocks->steady); /* a minute begins now */
+    double began = time_monotonic();
+    int good = 0, full = 0;
     for (int i = 0; i < 3; i++) {
       struct reply a = ask_port(r.developer, "GET", "/v1/models", mine, NULL, "");
-      assert_int_equal(a.status, 200);
+      good += a.status == 200;
       reply_free(&a);
     }
     for (size_t j = 0; j < sizeof jump / sizeof *jump; j++) {
       set(&clocks->wall, jump[j]);
       struct reply a = ask_port(r.developer, "GET", "/v1/models", mine, NULL, "");
-      assert_int_equal(a.status, 429);
-      assert_in_range(header(&a, "Retry-After"), 1, 60);
+      full += a.status == 429 && header(&a, "Retry-After") >= 1 && header(&a, "Retry-After") <= 60;
       reply_free(&a);
     }
-    set(&clocks->steady, clocks->steady + TIME_MINUTE);
+    if (time_monotonic() - began > 59) continue; /* too slow a machine: the minute was over */
+    assert_int_equal(good, 3);
+    assert_int_equal(full, sizeof jump / sizeof *jump);
+    rounds++;
   }
   assert_int_equal(server_stop(&r), 0);
   set(&clocks->wall, 0);
@@ -251,7 +255,7 @@ static void a_flood_of_logins_is_bounded(void **state) {
   struct site_fixture *fx = &site;
   struct shared *s;
   char name[32];
-  int64_t until = time_now() + 5 * TIME_MINUTE;
+  int64_t until = time_now() + TIME_DAY;
   SITE_MUST(shared_open(fx->path, NULL, &s, &fx->e));
   SITE_MUST(shared_put(s, SHARED_SESSION, STR("quiet"), STR("quiet"), STR("stays"), until, &fx->e));
   for (int i = 0; i < SHARED_KEPT + 20; i++) {

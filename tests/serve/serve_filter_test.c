@@ -2,8 +2,6 @@
  * does) says things in odd pieces; the server in between replaces or refuses them, counts, writes the verdict, and says nothing of it in its log. */
 #include "serve_helper.h"
 
-#include <pthread.h>
-
 #include "serve/serve_audit.h"
 
 enum { PIECES = 12, SCRIPTS = 9 };
@@ -73,8 +71,9 @@ static void speak(int fd, const struct script *s) {
   send_all(fd, tail, sizeof tail - 1);
 }
 
-static void *upstream(void *ctx) {
-  int listening = *(int *)ctx, fd;
+static pid_t upstream_pid; /* a process: servers are forked, and a process that has threads had better not fork */
+static void upstream(int listening) {
+  int fd;
   while ((fd = accept(listening, NULL, NULL)) >= 0) {
     struct buf b = {0};
     char piece[4096];
@@ -90,20 +89,17 @@ static void *upstream(void *ctx) {
     close(fd);
     buf_release(&b);
   }
-  return NULL;
 }
 
 static int setup(void **state) {
-  static int listening;
   struct site_fixture *fx = &site;
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t size = sizeof a;
   char path[160], text[256];
-  pthread_t thread;
   (void)state;
   site_fixture_open(fx, 12);
   make_keys(fx, key);
-  listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   assert_int_equal(bind(listening, (struct sockaddr *)&a, sizeof a), 0);
   assert_int_equal(listen(listening, 16), 0);
   assert_int_equal(getsockname(listening, (struct sockaddr *)&a, &size), 0);
@@ -114,10 +110,19 @@ static int setup(void **state) {
            "{\"name\":\"far\",\"family\":\"upstream\",\"upstream\":{\"url\":\"http://127.0.0.1:%d/v1\",\"model\":\"m\",\"context\":4096}}",
            ntohs(a.sin_port));
   SITE_MUST(file_write_atomic(path, text, strlen(text), 0644, &fx->e));
-  return pthread_create(&thread, NULL, upstream, &listening);
+  upstream_pid = fork();
+  if (upstream_pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    upstream(listening);
+    _exit(0);
+  }
+  close(listening);
+  return upstream_pid < 0;
 }
 static int teardown(void **state) {
   (void)state;
+  kill(upstream_pid, SIGKILL);
+  (void)waitpid(upstream_pid, NULL, 0);
   site_fixture_close(&site);
   return 0;
 }

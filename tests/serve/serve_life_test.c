@@ -1,6 +1,7 @@
 /* Starting, stopping, a full queue, clients that leave, a killed server; keys and the audit chain by themselves. */
 #include "serve_helper.h"
 
+#include <pthread.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
 
@@ -45,22 +46,26 @@ static long long metric(const struct running *r, const char *name) {
   return v;
 }
 
+/* When to leave so that an answer is being made, on whatever machine: tried from none to 100 ms, and again. */
+static void leave_after(int try) { usleep(100 * (unsigned)(try % 12) * (unsigned)(try % 12) * (unsigned)(try % 12 + 1)); }
+
 static void a_full_queue_says_come_back(void **state) {
   (void)state;
   struct running r;
-  server_start(&r, &site, (struct serve_options){.queue = 1});
+  server_start(&r, &site, (struct serve_options){.queue = 1, .workers = 1});
   assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_CLINICIAN], NULL), 200); /* the key is known from now on */
-  int fd[12], busy = 0, good = 0;
-  for (int i = 0; i < 12; i++) fd[i] = send_slow(&r, 2000);
-  for (int i = 0; i < 12; i++) {
-    struct reply a = receive(fd[i]);
-    good += a.status == 200;
-    if (a.status == 429) busy++, assert_non_null(strstr(a.all.p, "Retry-After: "));
-    reply_free(&a);
+  int fd[12], busy = 0, good = 0, asked = 0;
+  while (!busy) { /* a model may be faster than we ask: then all were answered, and we try again */
+    for (int i = 0; i < 12; i++) fd[i] = send_slow(&r, 2000);
+    for (int i = 0; i < 12; i++, asked++) {
+      struct reply a = receive(fd[i]);
+      good += a.status == 200;
+      if (a.status == 429) busy++, assert_non_null(strstr(a.all.p, "Retry-After: "));
+      reply_free(&a);
+    }
+    assert_int_equal(good + busy, asked);
   }
-  assert_int_equal(good + busy, 12);
   assert_true(good >= 1);
-  assert_true(busy >= 1);
   assert_int_equal(metric(&r, "vitae_model_rejected_total"), busy);
   assert_int_equal(server_stop(&r), 0);
 }
@@ -71,12 +76,12 @@ static void who_leaves_is_not_worked_for(void **state) {
   server_start(&r, &site, (struct serve_options){.queue = 32});
   assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_CLINICIAN], NULL), 200);
   long long dropped = 0;
-  for (int try = 0; try < 50 && !dropped; try++) { /* a fast model may have answered all nine before we left: try again */
+  for (int try = 0; !dropped; try++) { /* a fast model may have answered all nine before we left: try again */
     long long before = metric(&r, "vitae_model_seconds_count");
     int first = send_slow(&r, 2000), fd[8];
     for (int i = 0; i < 8; i++) fd[i] = send_slow(&r, 2000);
     while (metric(&r, "vitae_model_waiting") + metric(&r, "vitae_model_seconds_count") - before < 1) usleep(500);
-    usleep(3000 * (unsigned)(try % 10 + 1));
+    leave_after(try);
     for (int i = 0; i < 8; i++) close(fd[i]);
     struct reply a = receive(first);
     assert_int_equal(a.status, 200);
@@ -84,7 +89,6 @@ static void who_leaves_is_not_worked_for(void **state) {
     while (metric(&r, "vitae_model_waiting") > 0) usleep(10000);
     dropped = metric(&r, "vitae_model_dropped_total");
   }
-  assert_true(dropped >= 1);
   assert_int_equal(status_of(&r, "GET", "/livez", NULL, NULL), 200);
   assert_int_equal(server_stop(&r), 0);
 }
@@ -96,15 +100,14 @@ static void who_leaves_stops_the_work(void **state) {
   server_start(&r, &site, (struct serve_options){.queue = 32});
   assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_CLINICIAN], NULL), 200);
   long long dropped = 0;
-  for (int i = 0; i < 50 && !dropped; i++) { /* a fast machine may have answered before we left: try again */
+  for (int i = 0; !dropped; i++) { /* a fast machine may have answered before we left: try again */
     long long before = metric(&r, "vitae_model_seconds_count");
     int fd = send_slow(&r, 2000);
-    usleep(3000 * (unsigned)(i % 10 + 1));
+    leave_after(i);
     close(fd);
     while (metric(&r, "vitae_model_seconds_count") + metric(&r, "vitae_model_dropped_total") <= before + dropped) usleep(2000);
     dropped = metric(&r, "vitae_model_dropped_total");
   }
-  assert_true(dropped >= 1);
   assert_int_equal(status_of(&r, "GET", "/livez", NULL, NULL), 200);
   assert_int_equal(server_stop(&r), 0);
 }
@@ -116,15 +119,17 @@ static void stopping_finishes_what_was_begun(void **state) {
   server_start(&r, &site, (struct serve_options){0});
   assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_CLINICIAN], NULL), 200);
   int fd[3];
+  long long begun = 0, good = 0;
   for (int i = 0; i < 3; i++) fd[i] = send_slow(&r, 1000);
-  while (metric(&r, "vitae_model_waiting") + metric(&r, "vitae_model_seconds_count") < 2) usleep(1000);
+  while (begun < 2) begun = metric(&r, "vitae_model_waiting") + metric(&r, "vitae_model_seconds_count");
   kill(r.pid, SIGTERM);
   for (int i = 0; i < 3; i++) {
     struct reply a = receive(fd[i]);
     assert_true(a.status == 200 || a.status == 503); /* 503: its request was still unread when the stop came */
-    if (i == 0) assert_int_equal(a.status, 200);
+    good += a.status == 200;
     reply_free(&a);
   }
+  assert_true(good >= begun);
   assert_int_equal(server_wait(&r), 0);
 }
 
@@ -335,10 +340,50 @@ static void keys_are_kept_as_hashes(void **state) {
   assert_int_equal(file_remove_tree(dir, NULL), OK);
 }
 
+/* Argon2 is for few at a time, but one key is checked once: however many come with it, none is told to come back. */
+struct comer {
+  struct keys *keys;
+  const char *key;
+  struct histogram *checks;
+  pthread_t thread;
+  int rc;
+};
+static void *come(void *ctx) {
+  struct comer *c = ctx;
+  struct identity who;
+  struct error e = {0};
+  c->rc = keys_check(c->keys, str_c(c->key), 1, &who, c->checks, &e);
+  return NULL;
+}
+static void one_key_is_checked_once(void **state) {
+  (void)state;
+  enum { MANY = 16 };
+  char dir[64], k[64];
+  struct keys *keys;
+  struct error e = {0};
+  struct histogram checks = {0};
+  struct comer c[MANY];
+  fresh_dir(dir);
+  assert_int_equal(key_create(dir, &(struct key_options){.role = ROLE_VIEWER}, k, &e), OK);
+  assert_int_equal(keys_open(dir, NULL, 1000, &keys, &e), OK);
+  for (int i = 0; i < MANY; i++) {
+    c[i] = (struct comer){.keys = keys, .key = k, .checks = &checks};
+    assert_int_equal(pthread_create(&c[i].thread, NULL, come, &c[i]), 0);
+  }
+  for (int i = 0; i < MANY; i++) {
+    pthread_join(c[i].thread, NULL);
+    assert_int_equal(c[i].rc, OK);
+  }
+  assert_int_equal(atomic_load(&checks.count), 1);
+  keys_close(keys);
+  assert_int_equal(file_remove_tree(dir, NULL), OK);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(an_older_chain_goes_on),
                                      cmocka_unit_test(every_kind_of_tampering_is_found),
                                      cmocka_unit_test(keys_are_kept_as_hashes),
+                                     cmocka_unit_test(one_key_is_checked_once),
                                      cmocka_unit_test(plain_http_stays_at_home),
                                      cmocka_unit_test(commands_beside_a_server_harm_nothing),
                                      cmocka_unit_test(a_full_queue_says_come_back),

@@ -25,10 +25,11 @@ static int teardown(void **state) {
 
 /* The server writes its MLLP port into memory that it shares with us. */
 static int *shared_port;
+static int patience = 600; /* seconds that a message may take to come whole */
 static void start(struct running *r, const char *settings) {
   static char path[128];
   struct site_fixture *fx = &site;
-  struct serve_options o = {.mllp_listen = "127.0.0.1:0", .body_limit = 64 << 10, .timeout_s = 5};
+  struct serve_options o = {.mllp_listen = "127.0.0.1:0", .body_limit = 64 << 10, .timeout_s = patience};
   if (!shared_port) shared_port = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   assert_true(shared_port != MAP_FAILED);
   o.mllp_port = shared_port;
@@ -203,7 +204,7 @@ static void too_long_and_too_slow(void **state) {
   struct running r;
   struct talk t, idle;
   struct buf b = {0};
-  start(&r, NULL);
+  start(&r, NULL); /* too long: as slow as it may be */
   talk_open(&idle);
   talk_open(&t);
   buf_puts(&b, "\v" ADT("A08", "long") "NTE|1||");
@@ -218,6 +219,12 @@ static void too_long_and_too_slow(void **state) {
   send_all(t.fd, b.p, b.n);
   assert_string_equal(hear(&t), "");
   talk_close(&t);
+  talk_close(&idle);
+  assert_int_equal(server_stop(&r), 0);
+  patience = 2;
+  start(&r, NULL);
+  patience = 600;
+  talk_open(&idle);
   talk_open(&t);
   send_all(t.fd, "\vMSH|", 5); /* begun, never finished: ended by the server */
   assert_string_equal(hear(&t), "");
@@ -378,20 +385,36 @@ static void many_connections_at_once(void **state) {
 
 /* ---- results ---- */
 
-struct place { /* a destination: a listener of ours */
-  int fd, port;
+struct place { /* a destination: a listener of ours; it may go away for a while, and nobody else gets its port meanwhile */
+  int fd, held, port;
 };
-static void place_open_at(struct place *p, int port) {
+static int bound(int port) {
   struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
-  socklen_t n = sizeof a;
-  p->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  setsockopt(p->fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-  assert_int_equal(bind(p->fd, (struct sockaddr *)&a, sizeof a), 0);
-  assert_int_equal(listen(p->fd, 8), 0);
-  assert_int_equal(getsockname(p->fd, (struct sockaddr *)&a, &n), 0);
-  p->port = ntohs(a.sin_port);
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+  assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+  return fd;
 }
-static void place_open(struct place *p) { place_open_at(p, 0); }
+static void place_come(struct place *p) {
+  p->fd = bound(p->port);
+  assert_int_equal(listen(p->fd, 8), 0);
+}
+static void place_go(struct place *p) {
+  shutdown(p->fd, SHUT_RDWR); /* the server's copy of it, too */
+  close(p->fd);
+}
+static void place_open(struct place *p) {
+  struct sockaddr_in a;
+  socklen_t n = sizeof a;
+  p->held = bound(0);
+  assert_int_equal(getsockname(p->held, (struct sockaddr *)&a, &n), 0);
+  p->port = ntohs(a.sin_port);
+  place_come(p);
+}
+static void place_close(struct place *p) {
+  place_go(p);
+  close(p->held);
+}
 static void place_take(struct place *p, struct talk *t) {
   struct timeval limit = {.tv_sec = 60};
   *t = (struct talk){.fd = accept(p->fd, NULL, NULL)};
@@ -449,7 +472,7 @@ static void results_are_told_and_delivered(void **state) {
   assert_int_equal(metric(&r, "vitae_hl7_result_retries_total"), 1);
   assert_int_equal(rows_with(&r, "\"method\":\"ORU\""), 3);
   talk_close(&t);
-  close(p.fd);
+  place_close(&p);
   assert_int_equal(server_stop(&r), 0);
 }
 
@@ -523,14 +546,12 @@ static void results_outlive_a_killed_server(void **state) {
   assert_int_equal(rows_with(&r, wanted), 1);
   /* the destination is away: an orderly end keeps what waits */
   talk_close(&t);
-  shutdown(p.fd, SHUT_RDWR); /* the server's copy of it, too */
-  close(p.fd);
+  place_go(&p);
   exchange(ORU("outlive-2", "2.5"), "AA", "outlive-2");
   while (metric(&r, "vitae_hl7_result_retries_total") < 2) usleep(20000);
   assert_int_equal(server_stop(&r), 0);
   assert_false(site_holds(SITE_CANARY_NAME "^EVE"));
-  int port = p.port;
-  place_open_at(&p, port);
+  place_come(&p);
   start(&r, results_to(&p, file)); /* at once: no lease has to end */
   place_take(&p, &t);
   const char *late = hear(&t);
@@ -542,7 +563,7 @@ static void results_outlive_a_killed_server(void **state) {
   assert_int_equal(metric(&r, "vitae_hl7_results_resumed_total"), 0);
   assert_int_equal(server_stop(&r), 0);
   talk_close(&t);
-  close(p.fd);
+  place_close(&p);
 }
 
 static void results_that_are_not_stored_are_told_to_be_lost(void **state) {
@@ -561,7 +582,7 @@ static void results_that_are_not_stored_are_told_to_be_lost(void **state) {
   start_later(&r, results_to(&p, NULL)); /* told once */
   assert_int_equal(metric(&r, "vitae_hl7_results_lost_total"), 0);
   assert_int_equal(server_stop(&r), 0);
-  close(p.fd);
+  place_close(&p);
 }
 
 /* A key that others may read, or that is none. */
@@ -634,7 +655,7 @@ static void memory_holds_the_patients_messages(void **state) {
   acknowledge(&t, "AA", oru);
   assert_string_equal(before, after);
   talk_close(&t);
-  close(p.fd);
+  place_close(&p);
   assert_int_equal(server_stop(&r), 0);
 }
 

@@ -170,21 +170,26 @@ static void a_documents_head_leaves_first(void **state) {
   reply_free(&warm);
   struct buf b = {0};
   static const char body[] = STREAM("2000");
-  int fd = dial_port(r.developer);
-  buf_printf(&b,
-             "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: "
-             "application/json\r\nContent-Length: %zu\r\n\r\n%s",
-             key[ROLE_DEVELOPER], sizeof body - 1, body);
-  send_all(fd, b.p, b.n);
-  buf_clear(&b);
-  assert_true(read_until(fd, "probability", &b));
-  assert_null(strstr(buf_cstr(&b), "[DONE]"));
-  assert_non_null(strstr(buf_cstr(&b), "\"role\":\"assistant\""));
-  const char *at = strstr(buf_cstr(&b), "x-request-id: ");
-  assert_non_null(at);
-  assert_int_equal(sscanf(at + 14, "%40s", id), 1);
-  close(fd);
-  assert_int_equal(last_status(&r, id), 499);
+  for (int status = 0; status != 499;) { /* all of it may have been made before we could leave: try again */
+    int fd = dial_port(r.developer);
+    buf_clear(&b);
+    buf_printf(&b,
+               "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %s\r\nContent-Type: "
+               "application/json\r\nContent-Length: %zu\r\n\r\n%s",
+               key[ROLE_DEVELOPER], sizeof body - 1, body);
+    send_all(fd, b.p, b.n);
+    buf_clear(&b);
+    assert_true(read_until(fd, "probability", &b));
+    bool whole = strstr(buf_cstr(&b), "[DONE]");
+    assert_non_null(strstr(buf_cstr(&b), "\"role\":\"assistant\""));
+    const char *at = strstr(buf_cstr(&b), "x-request-id: ");
+    assert_non_null(at);
+    assert_int_equal(sscanf(at + 14, "%40s", id), 1);
+    close(fd);
+    status = last_status(&r, id);
+    assert_true(status == 499 || status == 200);
+    assert_true(status == 200 || !whole);
+  }
   /* in parts and whole: the same head */
   struct reply parts = chat(&r, key[ROLE_DEVELOPER], STREAM("20")), whole = chat(&r, key[ROLE_DEVELOPER], CHAT("vitae", "20"));
   assert_int_equal(parts.status, 200);
@@ -290,7 +295,7 @@ static void quotas_are_exact(void **state) {
   int good = 0, busy = 0;
   SITE_MUST(key_create(site.path, &(struct key_options){.role = ROLE_DEVELOPER, .requests_per_minute = 5}, limited, &fx->e));
   start(&r, (struct serve_options){0});
-  int64_t before = time_now() / 60000000, after;
+  int64_t before = (int64_t)time_monotonic() / 60, after; /* the clock by which the server counts minutes */
   for (int i = 0; i < 12; i++) {
     struct reply a = ask_port(r.developer, "GET", "/v1/models", limited, NULL, "");
     good += a.status == 200, busy += a.status == 429;
@@ -302,10 +307,10 @@ static void quotas_are_exact(void **state) {
     }
     reply_free(&a);
   }
-  after = time_now() / 60000000;
+  after = (int64_t)time_monotonic() / 60;
   assert_int_equal(good + busy, 12);
-  if (before == after) assert_int_equal(good, 5); /* within one minute of the wall clock */
-  assert_true(good >= 5 && good <= 10);
+  if (before == after) assert_int_equal(good, 5);
+  assert_true(good >= 5 && good <= 5 * (after - before + 1));
   assert_int_equal(server_stop(&r), 0);
 }
 
@@ -313,7 +318,8 @@ static void who_guesses_waits(void **state) {
   (void)state;
   struct running r;
   char wrong[64];
-  int busy = 0;
+  double known = time_monotonic();
+  bool sure = false;
   start(&r, (struct serve_options){.guesses = 4});
   assert_true(has_model(&r, "vitae"));
   strcpy(wrong, key[ROLE_DEVELOPER]);
@@ -324,15 +330,20 @@ static void who_guesses_waits(void **state) {
     assert_int_equal(a.status, 401);
     reply_free(&a);
   }
-  for (int i = 0; i < 8; i++) {
-    wrong[40] = (char)('B' + i);
+  for (int i = 0, busy = 0; !sure; i++) { /* each wait is longer than the one before: on any machine we ask again before one is over */
+    wrong[39] = (char)('A' + i / 26 % 26), wrong[40] = (char)('A' + i % 26);
     struct reply a = ask_port(r.developer, "GET", "/v1/models", wrong, NULL, "");
     assert_true(a.status == 401 || a.status == 429);
     busy += a.status == 429;
     reply_free(&a);
+    if (busy < 2) continue;
+    double now = time_monotonic();
+    bool goes_on = has_model(&r, "vitae");
+    sure = time_monotonic() - known < 60; /* so long a key that was checked needs no check */
+    if (sure) assert_true(goes_on);
+    for (; !goes_on; goes_on = has_model(&r, "vitae")) usleep(100000), now = time_monotonic();
+    known = now, busy = 0;
   }
-  assert_true(busy >= 2);
-  assert_true(has_model(&r, "vitae")); /* who is known goes on */
   assert_int_equal(server_stop(&r), 0);
 }
 
