@@ -73,10 +73,10 @@ coverage: packages-test ## the tests with line coverage of src/, printed at the 
 san: packages-test ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@-$(MAKE) --no-print-directory BUILD=$(BUILD)-asan duckdb
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)-asan SAN=address OPT=-O1 all tests
-	@DATA=$(DATA) BUILD=$(BUILD)-asan TEST_TIMEOUT=1200 ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 scripts/run-tests $(foreach t,$(TESTS),$(patsubst tests/%.c,$(BUILD)-asan/tests/%,$(t)))
+	@DATA=$(DATA) BUILD=$(BUILD)-asan ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 scripts/run-tests $(foreach t,$(TESTS),$(patsubst tests/%.c,$(BUILD)-asan/tests/%,$(t)))
 tsan: packages-test ## the threaded tests under ThreadSanitizer
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)-tsan SAN=thread OPT=-O1 $(patsubst tests/%.c,$(BUILD)-tsan/tests/%,$(TSAN_TESTS))
-	@DATA=$(DATA) BUILD=$(BUILD)-tsan TEST_TIMEOUT=1200 TSAN_OPTIONS=halt_on_error=1 scripts/run-tests $(patsubst tests/%.c,$(BUILD)-tsan/tests/%,$(TSAN_TESTS))
+	@DATA=$(DATA) BUILD=$(BUILD)-tsan TSAN_OPTIONS=halt_on_error=1 scripts/run-tests $(patsubst tests/%.c,$(BUILD)-tsan/tests/%,$(TSAN_TESTS))
 TSAN_TESTS := $(wildcard tests/base/thread_test.c tests/model/model_train_test.c tests/predict/*_test.c tests/serve/*_test.c)
 clang: packages-test ## build everything with clang 14 as well
 	@$(MAKE) --no-print-directory -j$$(nproc) CC=clang-14 CXX=clang++-14 BUILD=$(BUILD)-clang all

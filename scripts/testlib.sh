@@ -44,6 +44,8 @@ is_json() { python3 -m json.tool "$work/out" > /dev/null 2>&1 || fail "standard 
 json_is() { local v; v=$(json "$1"); [ "$v" = "$2" ] || fail "$1 is $v, not $2"; }
 sha() { sha256sum "$1" | cut -c1-64; }
 seconds() { date +%s.%N; }
+# until_so COMMAND...: waits for what must come about, ten minutes if need be: no test may depend on the machine's speed
+until_so() { local i; for i in $(seq 12000); do "$@" && return 0; sleep 0.05; done; return 1; }
 
 run_cases() {
   local name

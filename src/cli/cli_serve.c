@@ -27,6 +27,7 @@ static const struct cli_option serve_options_table[] = {
     {"streams", CLI_INTEGER, "N", "answers of one language model at a time (default 8)"},
     {"language-threads", CLI_INTEGER, "N", "threads of a language model (default: cores)"},
     {"body-limit", CLI_INTEGER, "MIB", "largest body (default 8)"},
+    {"drain", CLI_INTEGER, "SECONDS", "at SIGTERM: time for the answers under way (default 30); the rest are told 503"},
     {0}};
 static const struct cli_option key_options[] = {
     {"role", CLI_TEXT, "ROLE", "viewer, ehr (CDS services only), clinician (default), admin or developer"},
@@ -71,6 +72,8 @@ static int run_serve(struct cli *c, struct error *e) {
   int mllp_port = 0;
   int64_t body = cli_integer(c, "body-limit", 8);
   if (body < 1 || body > 128) return error_set(e, E_USAGE, "--body-limit is 1 to 128 MiB");
+  int64_t drain = cli_integer(c, "drain", 30);
+  if (drain < 0 || drain > 3600) return error_set(e, E_USAGE, "--drain is 0 to 3600 seconds");
   struct serve_options o = {.site = s.path,
                             .listen = cli_text(c, "listen", "127.0.0.1:8080"),
                             .developer_listen = cli_text(c, "developer-listen", NULL),
@@ -91,6 +94,7 @@ static int run_serve(struct cli *c, struct error *e) {
                             .streams = (int)cli_integer(c, "streams", 0),
                             .language_threads = (int)cli_integer(c, "language-threads", 0),
                             .body_limit = (size_t)body << 20,
+                            .drain_s = drain ? (int)drain : -1,
                             .ready = ready};
   o.ctx = &o;
   return serve_run(&o, e);

@@ -37,6 +37,7 @@ struct serve_options {
   int streams, language_threads;  /* answers at a time of one language model (8); threads of its passes (cores) */
   size_t body_limit;              /* bytes; default 8 MiB */
   int timeout_s;                  /* connection timeout; default 30 */
+  int drain_s;                    /* at the end: seconds for what was begun (default 30; negative: none); then it is given up */
   void (*ready)(void *ctx, int port, int developer_port); /* called once listening; may be NULL */
   void *ctx;
 };

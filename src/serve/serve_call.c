@@ -46,6 +46,8 @@ void call_finish(struct call *c) {
     buf_release(&c->out);
     call_fail(c, 503, "nomem", NULL, "out of memory");
   }
+  if (c->status == 499 && atomic_load(&s->giving_up))
+    call_fail(c, 503, "unavailable", NULL, "the server has stopped before the answer was made");
   if (c->quota.reserved || c->tokens_in) quota_settle(s->quotas, c);
   if (c->stream) {
     stream_end(c);
@@ -58,8 +60,10 @@ void call_finish(struct call *c) {
 
 void call_resume(struct call *c) { MHD_resume_connection(c->connection); }
 
-/* MHD does not watch a suspended connection; its socket knows whether the other side has closed. */
+/* MHD does not watch a suspended connection; its socket knows whether the other side has closed. Who has left, and whom the server leaves when
+ * its time is over, are not worked for. */
 bool call_client_left(const struct call *c) {
+  if (atomic_load(&c->server->giving_up)) return true;
   if (c->stream) return stream_left(c);
   if (!c->connection) return false;
   const union MHD_ConnectionInfo *i = MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_CONNECTION_FD);

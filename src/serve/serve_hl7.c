@@ -93,30 +93,62 @@ static int open_day(struct mllp *m, int64_t now, struct error *e) {
   return file_sync_dir(dir, e);
 }
 
-static int write_whole(int fd, const char *p, size_t n, struct error *e) {
-  while (n) {
-    ssize_t k = write(fd, p, n);
+static int write_whole(int fd, const char *p, size_t n, size_t *written, struct error *e) {
+  for (*written = 0; *written < n;) {
+    ssize_t k = write(fd, p + *written, n - *written);
     if (k < 0 && errno == EINTR) continue;
     if (k <= 0) return error_set(e, E_IO, "the inbox cannot be written: %s", strerror(errno));
-    p += k, n -= (size_t)k;
+    *written += (size_t)k;
   }
   return OK;
+}
+
+/* What the file cannot be made to forget (replicas append to it too) is not appended again: a message whose transaction failed after it was
+ * laid there is known by sender, control id and content when it comes once more. */
+static void laid_name(const struct hl7_item *it, uint8_t name[32]) {
+  char text[3][33];
+  names_of(it, text[0], text[1], text[2]);
+  sha256_of(text, sizeof text, name);
+}
+static bool lies_there(const struct mllp *m, const struct hl7_item *it) {
+  uint8_t name[32];
+  uint64_t n = m->clerk.laid_n < HL7_LAID ? m->clerk.laid_n : HL7_LAID;
+  if (n) laid_name(it, name);
+  for (uint64_t i = 0; i < n; i++)
+    if (memcmp(m->clerk.laid[i], name, 16) == 0) return true;
+  return false;
+}
+static void note_laid(struct mllp *m, struct hl7_item **it, int n) {
+  for (int i = 0; i < n; i++) {
+    uint8_t name[32];
+    if (!it[i]->laid || lies_there(m, it[i])) continue;
+    laid_name(it[i], name);
+    memcpy(m->clerk.laid[m->clerk.laid_n++ % HL7_LAID], name, 16);
+  }
 }
 
 /* Durable on return. A piece that a crash cut off ends at the next message's MSH: its sender had no answer and sends it again. */
 static int store(struct mllp *m, struct hl7_item **it, int n, int64_t now, struct error *e) {
   struct buf b = {0};
+  size_t end[BATCH] = {0}, written = 0; /* where each message's frame ends; 0: not among them */
   int kept = 0;
   if (!m->set.store) return OK;
   for (int i = 0; i < n; i++) {
     if (strcmp(it[i]->answer.code, "AA") != 0 || it[i]->again) continue;
-    hl7v2_frame_put(&b, it[i]->message);
     kept++;
+    it[i]->laid = lies_there(m, it[i]);
+    if (it[i]->laid) continue;
+    hl7v2_frame_put(&b, it[i]->message);
+    end[i] = b.n;
   }
-  int rc = kept ? buf_check(&b, e) : OK;
-  if (rc == OK && kept) rc = open_day(m, now, e);
-  if (rc == OK && kept) rc = write_whole(m->clerk.store, b.p, b.n, e);
-  if (rc == OK && kept && fdatasync(m->clerk.store) < 0) rc = error_set(e, E_IO, "the inbox cannot be written: %s", strerror(errno));
+  int rc = b.n ? buf_check(&b, e) : OK;
+  if (rc == OK && b.n) rc = open_day(m, now, e);
+  if (rc == OK && b.n) rc = write_whole(m->clerk.store, b.p, b.n, &written, e);
+  for (int i = 0; i < n; i++) it[i]->laid |= end[i] && end[i] <= written;
+  if (rc == OK && b.n && fdatasync(m->clerk.store) < 0) {
+    rc = error_set(e, E_IO, "the inbox cannot be written: %s", strerror(errno));
+    for (int i = 0; i < n; i++) it[i]->laid = false; /* nobody knows: twice is better than never */
+  }
   if (rc == OK) atomic_fetch_add(&m->n.stored, (uint64_t)kept);
   if (b.p) mem_wipe(b.p, b.cap);
   buf_release(&b);
@@ -181,7 +213,10 @@ static int record_all(struct mllp *m, struct hl7_item **it, int n, struct error 
   if (rc == OK) rc = audit_append(m->clerk.audit, rows, n, e);
   served_release(live);
   if (rc == OK) rc = db_commit(db, e);
-  if (rc < 0) db_rollback(db);
+  if (rc < 0) {
+    db_rollback(db);
+    note_laid(m, it, n);
+  }
   return rc;
 }
 

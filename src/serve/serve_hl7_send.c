@@ -9,7 +9,7 @@
 #include "serve/serve_mllp.h"
 #include "vitae.h"
 
-enum { DIAL_MS = 10000, ANSWER_MS = 30000, ANSWER_MOST = 64 << 10, PAUSE_MOST = 60 };
+enum { DIAL_MS = 10000, ANSWER_MS = 30000, LOOK_MS = 200, ANSWER_MOST = 64 << 10, PAUSE_MOST = 60 };
 
 void hl7_result_free(struct hl7_result *r) {
   if (r->message.p) mem_wipe(r->message.p, r->message.cap);
@@ -53,7 +53,15 @@ static enum outcome judge(struct str message, const char *control, bool *ours) {
   return str_eqc(code, "AE") || str_eqc(code, "AR") || str_eqc(code, "CE") || str_eqc(code, "CR") ? REFUSED : AGAIN;
 }
 
-static enum outcome await_answer(struct wire *w, const char *control, struct buf *in) {
+/* The end has come, and its time is over. */
+static bool late(struct mllp *m) {
+  pthread_mutex_lock(&m->send.mutex);
+  bool over = m->send.closed && time_monotonic() > m->send.stop_by;
+  pthread_mutex_unlock(&m->send.mutex);
+  return over;
+}
+
+static enum outcome await_answer(struct mllp *m, struct wire *w, const char *control, struct buf *in) {
   double until = time_monotonic() + ANSWER_MS / 1000.0;
   for (;;) {
     struct str message;
@@ -70,8 +78,9 @@ static enum outcome await_answer(struct wire *w, const char *control, struct buf
       continue;
     }
     int left = (int)((until - time_monotonic()) * 1000);
-    if (left <= 0 || in->n > ANSWER_MOST || !buf_reserve(in, 4096)) return AGAIN;
-    ptrdiff_t got = wire_read(w, in->p + in->n, 4096, left);
+    if (left <= 0 || late(m) || in->n > ANSWER_MOST || !buf_reserve(in, 4096)) return AGAIN;
+    ptrdiff_t got = wire_read(w, in->p + in->n, 4096, left < LOOK_MS ? left : LOOK_MS);
+    if (got == WIRE_LATE) continue;
     if (got <= 0) return AGAIN;
     in->n += (size_t)got;
   }
@@ -82,9 +91,10 @@ static enum outcome deliver(struct mllp *m, struct wire *w, const struct hl7_res
   struct buf frame = {0};
   enum outcome o = AGAIN;
   buf_clear(answer);
+  if (late(m)) return AGAIN;
   if (w->fd < 0 && wire_dial(w, m->set.to, m->tls_out, DIAL_MS, &e) < 0) return AGAIN;
   hl7v2_frame_put(&frame, (struct str){r->message.p, r->message.n});
-  if (!frame.failed && wire_write(w, frame.p, frame.n, ANSWER_MS)) o = await_answer(w, r->control, answer);
+  if (!frame.failed && wire_write(w, frame.p, frame.n, ANSWER_MS)) o = await_answer(m, w, r->control, answer);
   if (o == AGAIN) wire_close(w);
   if (frame.p) mem_wipe(frame.p, frame.cap);
   buf_release(&frame);
@@ -199,10 +209,11 @@ int hl7_send_start(struct mllp *m, struct error *e) {
   return OK;
 }
 
-/* Whatever still waits is tried once. */
+/* Whatever still waits is tried once, as long as there is time. */
 void hl7_send_stop(struct mllp *m) {
   pthread_mutex_lock(&m->send.mutex);
   m->send.closed = true;
+  m->send.stop_by = m->server->stop_by;
   pthread_cond_broadcast(&m->send.work);
   pthread_mutex_unlock(&m->send.mutex);
   if (m->send.started) pthread_join(m->send.thread, NULL);

@@ -144,6 +144,7 @@ static mhd_result refuse(struct call *c, int status, const char *code, const cha
 struct framing {
   int lengths, encodings, hosts, types;
   bool chunked, coded, odd;
+  const char *next; /* where the next line begins, if the one before ended with CR and LF */
 };
 
 /* RFC 9110 5.6.2. libmicrohttpd keeps "Transfer-Encoding " with its space as a name of its own; what stands in front of us may not. */
@@ -155,11 +156,22 @@ static bool is_token(struct str s) {
   return s.n > 0;
 }
 
-static mhd_result count_header(void *ctx, enum MHD_ValueKind kind, const char *name, const char *value) {
+/* No CR, LF or NUL, which what stands in front of us may take for an end; nor other control characters. */
+static bool is_text(struct str s) {
+  for (size_t i = 0; i < s.n; i++)
+    if (((uint8_t)s.p[i] < ' ' && s.p[i] != '\t') || s.p[i] == 0x7f) return false;
+  return true;
+}
+
+/* libmicrohttpd splits the head where it lies. It also ends a line at LF alone, joins folded ones elsewhere and passes over nameless ones: then
+ * the lines do not follow on each other by CR and LF. */
+static mhd_result count_header(void *ctx, enum MHD_ValueKind kind, const char *name, size_t name_n, const char *value, size_t value_n) {
   struct framing *f = ctx;
-  struct str n = str_c(name), v = str_trim(str_c(value ? value : ""));
+  struct str n = {name, name_n}, v = {value ? value : "", value_n};
   (void)kind;
-  f->odd = f->odd || !is_token(n);
+  f->odd = f->odd || !is_token(n) || !is_text(v) || n.p != f->next;
+  f->next = v.p + v.n + 2;
+  v = str_trim(v);
   f->lengths += str_eq_nocase(n, STR("Content-Length"));
   f->hosts += str_eq_nocase(n, STR("Host"));
   f->types += str_eq_nocase(n, STR("Content-Type"));
@@ -180,7 +192,11 @@ static int door(struct call *c, const struct framing *f, bool post, const char *
   struct str length = call_header(c, "Content-Length");
   int64_t n = 0;
   *code = "input";
-  if (f->odd) return *message = "a header's name holds letters, digits and marks, and no space", 400;
+  if (f->odd)
+    return *message =
+               "a line of the head is a name of letters, digits and marks, a colon without space before it, a value without control "
+               "characters, CR and LF",
+           400;
   if (f->lengths + f->encodings > 1) return *message = "a request has one Content-Length or one Transfer-Encoding", 400;
   if (f->encodings && !f->chunked) return *message = "the only Transfer-Encoding taken is chunked", 400;
   if (f->hosts > 1) return *message = "a request has one Host", 400;
@@ -320,11 +336,13 @@ static bool certificate_right(const struct call *c) {
   return i && i->tls_session && gnutls_certificate_verify_peers2(i->tls_session, &status) == 0 && status == 0;
 }
 
-static mhd_result first_call(struct call *c, const char *path, const char *method) {
-  struct framing f = {0};
+static mhd_result first_call(struct call *c, const char *path, const char *method, const char *version) {
+  struct framing f = {.next = version + strlen(version) + 2};
   const char *code = "input", *message = "";
   bool post = strcmp(method, "POST") == 0;
-  (void)MHD_get_connection_values(c->connection, MHD_HEADER_KIND, count_header, &f);
+  (void)MHD_get_connection_values_n(c->connection, MHD_HEADER_KIND, count_header, &f);
+  const union MHD_ConnectionInfo *head = MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+  f.odd = f.odd || !head || method + head->header_size != f.next + 2;
   int found = route_find(c->plane, method, path, c->arg, c->allow), status = door(c, &f, post && found >= 0, &code, &message);
   c->route = found >= 0 ? found : -1;
   c->address = address_of(c->connection);
@@ -352,11 +370,11 @@ static mhd_result first_call(struct call *c, const char *path, const char *metho
 static mhd_result handle(void *cls, struct MHD_Connection *connection, const char *path, const char *method, const char *http_version,
                          const char *data, size_t *n, void **state) {
   struct call *c = *state;
-  (void)cls, (void)http_version;
+  (void)cls;
   if (!c) return MHD_NO;
   c->connection = connection;
   switch (c->stage) {
-    case CALL_NEW: return first_call(c, path, method);
+    case CALL_NEW: return first_call(c, path, method, http_version);
     case CALL_BODY_FIRST:
     case CALL_BODY: {
       bool again = c->stage == CALL_BODY_FIRST && *n == 0; /* after the resume, before the body: MHD may ask once more */

@@ -63,6 +63,7 @@ struct hl7_item {
   uint64_t person, replaced; /* hashes; 0 = none */
   double began;
   bool again; /* was taken before: nothing more is done with it */
+  bool laid;  /* lies in the inbox */
   bool done;
   struct hl7_item *next;
 };
@@ -85,7 +86,7 @@ struct hl7_result {
   char control[24];
   struct buf message;
 };
-enum { HL7_WISHES = 1024, HL7_RESULTS = 1024 };
+enum { HL7_WISHES = 1024, HL7_RESULTS = 1024, HL7_LAID = 4096 };
 struct hl7_counters {
   atomic_uint_fast64_t answers[3], again, stored, wishes_dropped, results, delivered, undelivered, retries, refused_results, resumed, lost;
   atomic_int connections;
@@ -110,6 +111,9 @@ struct mllp {
     struct audit *audit;
     int store; /* descriptor of the day's file, -1 = none */
     int64_t day;
+    uint8_t laid[HL7_LAID]
+                [16]; /* hashes of messages that lie in the inbox though their transaction failed: their senders will send them again */
+    uint64_t laid_n;
     uint64_t forget_next;
     struct settled settled;
     atomic_uint_fast64_t ids;
@@ -133,6 +137,7 @@ struct mllp {
     struct hl7_result *first, *last;
     int n;
     bool closed, started;
+    double stop_by; /* once closed: later than that no answer is waited for */
     pthread_t thread;
     struct audit *audit;
   } send;

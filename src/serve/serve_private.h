@@ -135,8 +135,9 @@ struct server {
   struct voices *voices;
   struct filter *filter; /* of what leaves for developers */
   struct counters n;
-  atomic_bool ready, draining, mute; /* mute: the audit could not be written when it was last tried; nothing can be answered */
-  struct buf openapi[2];             /* of the hospital's plane, the developers': written once */
+  double stop_by;                               /* monotonic, once draining: what is not answered by then is given up */
+  atomic_bool ready, draining, giving_up, mute; /* mute: the audit could not be written when it was last tried; nothing can be answered */
+  struct buf openapi[2];                        /* of the hospital's plane, the developers': written once */
   double started;
   uint64_t splits[3], subjects, request_seed;
   atomic_uint_fast64_t requests;

@@ -25,16 +25,9 @@
 #include "timeline/timeline.h"
 #include "vitae.h"
 
-enum {
-  DESK_THREADS = 4,
-  ERRAND_THREADS = 8,
-  ERRAND_QUEUE = 256,
-  DESK_QUEUE = 512,
-  DRAIN_SECONDS = 30,
-  WORKERS_MOST = 8,
-  TALKERS_MOST = 64
-};
+enum { DESK_THREADS = 4, ERRAND_THREADS = 8, ERRAND_QUEUE = 256, DESK_QUEUE = 512, WORKERS_MOST = 8, TALKERS_MOST = 64 };
 #define LOOK_SECONDS 2.0
+#define FLUSH_SECONDS 5.0 /* for what was given up to be told */
 
 static volatile sig_atomic_t look_now;
 void serve_reload(void) { look_now = 1; }
@@ -186,8 +179,9 @@ static void drain(struct server *s, struct listener *face[2]) {
   atomic_store(&s->draining, true);
   for (int i = 0; i < 2 && face[i]; i++) listener_quiesce(face[i]);
   log_line(LOG_INFO, "stopping: %d requests in flight", atomic_load(&s->n.in_flight));
-  double until = time_monotonic() + DRAIN_SECONDS;
-  while (atomic_load(&s->n.in_flight) > 0 && time_monotonic() < until) nap(20), let_go(s);
+  s->stop_by = time_monotonic() + s->o.drain_s;
+  while (atomic_load(&s->n.in_flight) > 0 && time_monotonic() < s->stop_by) nap(20), let_go(s);
+  atomic_store(&s->giving_up, true);
 }
 
 static int run(struct server *s, struct listener *face[2], struct crew *w, struct error *e) {
@@ -232,6 +226,7 @@ static int check_options(struct serve_options *o, struct error *e) {
   if (o->streams > TALKERS_MOST) return error_set(e, E_USAGE, "at most %d answers of a language model at a time", TALKERS_MOST);
   if (o->body_limit == 0) o->body_limit = 8u << 20;
   if (o->timeout_s <= 0) o->timeout_s = 30;
+  o->drain_s = o->drain_s < 0 ? 0 : o->drain_s ? o->drain_s : 30;
   if (o->queue > CONNECTIONS || o->body_limit > BODIES_MOST / 4 || o->workers > WORKERS_MOST)
     return error_set(e, E_USAGE, "at most %d requests may wait for at most %d workers, and a body has at most %u MiB", CONNECTIONS,
                      WORKERS_MOST, BODIES_MOST / 4 >> 20);
@@ -259,6 +254,7 @@ int serve_run(const struct serve_options *o, struct error *e) {
   if (rc == OK) rc = run(s, face, &w, e);
   mllp_stop(s->mllp);
   dismiss(&w, s); /* whoever is still waiting is answered or let go, so that no connection is suspended when the daemon stops */
+  for (double until = time_monotonic() + FLUSH_SECONDS; atomic_load(&s->n.in_flight) > 0 && time_monotonic() < until;) nap(5);
   for (int i = 0; i < 2; i++) listener_stop(face[i]);
   queue_destroy(&s->desk), queue_destroy(&s->errand), queue_destroy(&s->work), queue_destroy(&s->talk), queue_destroy(&s->audited);
   close_parts(s);

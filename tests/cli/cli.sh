@@ -123,7 +123,7 @@ what_is_missing_is_said() {
   run "$vitae" versions "$work/m" --json; status_is 0; json_is "j" "[]"
   run "$vitae" train "$work/m" --size enormous; [ $status -eq 66 ] || [ $status -eq 64 ] || fail "exit status $status"
   run "$vitae" key "$work/m" --role king; status_is 64
-  run timeout 10 "$vitae" serve "$work/m" --listen 127.0.0.1:0; [ $status -ne 0 ] && [ $status -ne 124 ] || fail "serve ran without a live version"; no_crash
+  run timeout 600 "$vitae" serve "$work/m" --listen 127.0.0.1:0; [ $status -ne 0 ] && [ $status -ne 124 ] || fail "serve ran without a live version"; no_crash
 }
 
 completion_is_a_right_script() {

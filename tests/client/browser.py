@@ -83,7 +83,7 @@ class Browser:
             raise RuntimeError(r["exceptionDetails"].get("text", "exception"))
         return r["result"].get("value")
 
-    def wait(self, expression, seconds=20):
+    def wait(self, expression, seconds=600):
         until = time.monotonic() + seconds
         while True:
             try:

@@ -64,7 +64,7 @@ def place(port):
     async def run():
         server = await start_hl7_server(take, host="127.0.0.1", port=int(sys.argv[3]))
         async with server:
-            text = await asyncio.wait_for(done, 60)
+            text = await asyncio.wait_for(done, 600)
         return text
     text = got.run_until_complete(run())
     message = judge(text if text.endswith("\r") else text + "\r")

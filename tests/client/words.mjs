@@ -34,9 +34,9 @@ const hello = [{role: 'user', content: 'Name the capital of France in one word.'
 const say = (more) => client.chat.completions.create({model, messages: hello, max_tokens: 6, ...more});
 const rows = async (query) => (await (await fetch(`${hospital}/v1/audit?limit=50&${query}`, {headers: {'api-key': admin}})).json()).rows;
 const until = async (f) => {
-  for (let i = 0; i < 200; i++) {
+  for (let i = 0; i < 6000; i++) {
     if (await f()) return;
-    await new Promise((r) => setTimeout(r, 50));
+    await new Promise((r) => setTimeout(r, 100));
   }
   throw new Error('it did not come about');
 };
@@ -189,8 +189,10 @@ await check('js_words_frames_leave_before_the_end_and_a_client_may_go', async ()
   const began = (await rows('status=100')).length;
   assert.ok(began >= 1, id);
   const before = (await rows('status=499')).length, abort = new AbortController(); // whole answers too, while they are made
-  setTimeout(() => abort.abort(), 300);
-  await client.chat.completions.create({model, ...long}, {signal: abort.signal}).catch((e) => assert.equal(e.constructor.name, 'APIUserAbortError'));
+  const answer = client.chat.completions.create({model, ...long}, {signal: abort.signal}).catch((e) => assert.equal(e.constructor.name, 'APIUserAbortError'));
+  await until(async () => (await (await fetch(`${hospital}/v1/live`, {headers: {'api-key': admin}})).text()).includes('chat')); // not before it has come
+  abort.abort();
+  await answer;
   await until(async () => (await rows('status=499')).length > before);
 });
 await check('js_words_azure', async () => {

@@ -1,9 +1,10 @@
 /* Bytes of a connection, to a whole server through a socket. The first byte says which listener; "@KEY" becomes a key of it. Beside what live.h
  * finds: a request with more than one length (Content-Length and Transfer-Encoding counted together, also spelt with a space before the colon),
- * a length that is no number or another coding than chunked is refused, and nothing after it on the connection is answered. */
+ * a length that is no number, another coding than chunked, or a head that has a line without CR and LF, a folded one, or a control character is
+ * refused, and nothing after it on the connection is answered. */
 #include "fuzz/live.h"
 
-/* The first request's head as another server might read it: lines end with LF, names end before spaces. */
+/* The first request's head as another server might read it: lines end with LF (or with CR), names end before spaces. */
 static bool smuggles(struct str all) {
   int lengths = 0, bad = 0;
   struct str line = str_cut(&all, '\n');
@@ -12,9 +13,12 @@ static bool smuggles(struct str all) {
   for (;;) {
     if (!all.n) return false; /* the head does not end */
     line = str_cut(&all, '\n');
-    if (!line.n || line.p[line.n - 1] != '\r' || memchr(line.p, 0, line.n)) return false; /* another reader may see another line */
-    line.n--;
+    bool whole = line.n && line.p[line.n - 1] == '\r';
+    bad += !whole;
+    line.n -= whole;
     if (!line.n) return lengths > 1 || bad;
+    for (size_t i = 0; i < line.n; i++) bad += ((uint8_t)line.p[i] < ' ' && line.p[i] != '\t') || line.p[i] == 0x7f;
+    bad += line.p[0] == ' ' || line.p[0] == '\t';
     struct str value = line, name = str_trim(str_cut(&value, ':'));
     bool length = str_eq_nocase(name, STR("Content-Length")), coding = str_eq_nocase(name, STR("Transfer-Encoding"));
     lengths += length + coding;

@@ -86,19 +86,19 @@ river() { # policy: init, ingest, show, train, predict, validate, export; then t
 
 served() { # site version: the canary bundle asked over HTTP; the answer, the audit and the log are searched with the rest
   command -v curl > /dev/null || return 0
-  run "$vitae" key "$1" --role admin --label ward; status_is 0; local key pid port f i answered=0; key=$(cat "$work/out")
+  run "$vitae" key "$1" --role admin --label ward; status_is 0; local key pid port f answered=0; key=$(cat "$work/out")
   "$vitae" serve "$1" --model "$2" --listen 127.0.0.1:0 > "$work/serve.out" 2> "$work/serve.err" & pid=$!
-  for i in $(seq 100); do grep -q 'serves http' "$work/serve.out" && break; sleep 0.1; done
+  until_so grep -q 'serves http' "$work/serve.out"
   port=$(grep -oE ':[0-9]+/' "$work/serve.out" | head -1 | tr -d ':/')
   for f in "$work"/in/*; do
-    run curl -sS -m 60 "http://127.0.0.1:$port/v1/predict" -H "Authorization: Bearer $key" -H 'Content-Type: application/json' --data-binary "@$f"; status_is 0
+    run curl -sS -m 600 "http://127.0.0.1:$port/v1/predict" -H "Authorization: Bearer $key" -H 'Content-Type: application/json' --data-binary "@$f"; status_is 0
     if [ "$(json "j['prediction']['events'] > 5")" = True ]; then answered=$((answered + 1)); fi
   done
   less 3 "$answered" "canary bundles that were answered"
   for f in "/v1/predict/Qzvkxj90020" "/v1/subjects/Qzvkxj90021" "/v1/reports/Qzvkxj90022" "/v1/audit?limit=100" /metrics "/v1/cohort?find=Qzvkxj90023"; do
-    run curl -sS -m 60 "http://127.0.0.1:$port$f" -H "Authorization: Bearer $key"; status_is 0
+    run curl -sS -m 600 "http://127.0.0.1:$port$f" -H "Authorization: Bearer $key"; status_is 0
   done
-  run curl -sS -m 60 "http://127.0.0.1:$port/v1/model" -H "Authorization: Bearer Qzvkxj90024"; status_is 0
+  run curl -sS -m 600 "http://127.0.0.1:$port/v1/model" -H "Authorization: Bearer Qzvkxj90024"; status_is 0
   kill -TERM $pid; wait $pid; same $? 0 "exit status of serve"
   cat "$work/serve.out" "$work/serve.err" >> "$work/said"
 }

@@ -142,11 +142,11 @@ P
 the_live_version_is_served() {
   whole_river_is_ready || return
   command -v curl > /dev/null || { skip "no curl"; return; }
-  run "$vitae" key "$site" --role clinician --json; status_is 0; is_json; local key pid port i; key=$(json "j['key']")
+  run "$vitae" key "$site" --role clinician --json; status_is 0; is_json; local key pid port; key=$(json "j['key']")
   "$vitae" serve "$site" --listen 127.0.0.1:0 > "$work/serve.out" 2> "$work/serve.err" & pid=$!
-  for i in $(seq 100); do grep -q 'serves http' "$work/serve.out" && break; sleep 0.1; done
+  until_so grep -q 'serves http' "$work/serve.out"
   port=$(grep -oE ':[0-9]+/' "$work/serve.out" | head -1 | tr -d ':/')
-  ask() { run curl -sS -m 60 -w '\n%{http_code}' "http://127.0.0.1:$port$1" "${@:2}"; http=$(tail -1 "$work/out"); sed -i '$d' "$work/out"; }
+  ask() { run curl -sS -m 600 -w '\n%{http_code}' "http://127.0.0.1:$port$1" "${@:2}"; http=$(tail -1 "$work/out"); sed -i '$d' "$work/out"; }
   ask /livez; same "$http" 200 /livez
   ask /v1/model; same "$http" 401 "without a key"
   ask /v1/model -H "Authorization: Bearer $key"; same "$http" 200 /v1/model; is_json

@@ -12,7 +12,7 @@ for f in "$work"/export/*.json; do grep -q deceased "$f" || cp "$f" "$work/livin
 python3 tests/client/ehr.py "$work/living" >"$work/ehr.port" & ehr_pid=$!
 place_pid=
 trap 'kill $ehr_pid $place_pid 2>/dev/null; finish' EXIT
-for _ in $(seq 50); do [ -s "$work/ehr.port" ] && break; sleep 0.1; done
+until_so test -s "$work/ehr.port"
 ehr=http://127.0.0.1:$(cat "$work/ehr.port")
 b64() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }
 openssl genrsa -out "$work/rsa.pem" 2048 2>/dev/null
@@ -35,13 +35,12 @@ echo "{\"store\": true, \"results\": {\"to\": \"127.0.0.1:$place\", \"key\": \"$
 start_replica() { # N
   "$vitae" serve "$site" --model "$site/models/runs/run" --listen "${at[$1]}" --mllp 127.0.0.1:0 --queue 200 >"$work/out$1" 2>"$work/err$1" &
   replica[$1]=$!
-  for _ in $(seq 150); do
-    hl7[$1]=$(sed -nE 's/^HL7 v2 \(MLLP\): .*:([0-9]+)$/\1/p' "$work/out$1" 2>/dev/null)
-    [ -n "${hl7[$1]}" ] && curl -sf "http://${at[$1]}/readyz" >/dev/null && return 0
-    kill -0 "${replica[$1]}" 2>/dev/null || { cat "$work/err$1"; return 1; }
-    sleep 0.1
-  done
-  return 1
+  until_so replica_is_ready "$1" && [ -n "${hl7[$1]}" ] || { cat "$work/err$1"; return 1; }
+}
+replica_is_ready() {
+  kill -0 "${replica[$1]}" 2>/dev/null || { hl7[$1]=; return 0; }
+  hl7[$1]=$(sed -nE 's/^HL7 v2 \(MLLP\): .*:([0-9]+)$/\1/p' "$work/out$1" 2>/dev/null)
+  [ -n "${hl7[$1]}" ] && curl -sf "http://${at[$1]}/readyz" >/dev/null
 }
 start_replica 1 && start_replica 2 || { bad replicas_start; exit 1; }
 code() { curl -s -o /dev/null -w '%{http_code}' "$@"; }
@@ -72,7 +71,7 @@ class Peer:
     def __init__(self, port): self.port, self.s = port, None
     def ask(self, text):  # (code, control), or None when the connection is lost
         try:
-            self.s = self.s or socket.create_connection(("127.0.0.1", self.port), 30)
+            self.s = self.s or socket.create_connection(("127.0.0.1", self.port), 600)
             self.s.sendall(b"\x0b" + text.encode() + b"\x1c\r")
             got = b""
             while not got.endswith(b"\x1c\r"):
@@ -93,7 +92,7 @@ gate, said = threading.Barrier(2), {p: [] for p in ports}
 def client(p):
     peer = Peer(p)
     for i in range(N):
-        gate.wait(30)
+        gate.wait(600)
         said[p].append(peer.ask(message(f"both-{i}")))
 t = [threading.Thread(target=client, args=(p,)) for p in ports]
 [x.start() for x in t]; [x.join() for x in t]
@@ -117,7 +116,7 @@ def asks(host, predict):
     c = None
     while not os.path.exists(until):
         try:
-            c = c or http.client.HTTPConnection(host, timeout=30)
+            c = c or http.client.HTTPConnection(host, timeout=600)
             c.request(*(("POST", "/v1/predict", patient, {"api-key": key, "Content-Type": "application/json"}) if predict else ("GET", "/v1/model", None, {"api-key": key})))
             r = c.getresponse()
             r.read()
@@ -126,6 +125,7 @@ def asks(host, predict):
             note("lost")
             continue
         note(str(r.status) if r.status in (200, 503) else "other")
+        if r.status == 503: open(work + "/refused", "w").close()
         if r.status == 200:
             with lock: rows.append(int(r.headers["Vitae-Audit"]))
         else: time.sleep(0.01)
@@ -144,23 +144,23 @@ hashed = [hashlib.sha256(c.encode()).digest()[:16].hex() for c in taken]
 json.dump({"rows": rows, "taken": hashed, "said": said}, open(work + "/load.json", "w"))
 PY
 python3 "$work/load.py" "$work" "$key" "${at[1]},${at[2]}" "${hl7[1]},${hl7[2]}" & load=$!
-sleep 1.5
+rows_are() { [ "$(sql "SELECT count(*) FROM audit")" -ge "$1" ]; }
+until_so rows_are $(($(sql "SELECT count(*) FROM audit") + 100))
 kill_postgres
-for _ in $(seq 100); do
-  unready="$(code "http://${at[1]}/readyz") $(code "http://${at[2]}/readyz")"
-  [ "$unready" = "503 503" ] && break
-  sleep 0.1
-done
+readiness() { unready="$(code "http://${at[1]}/readyz") $(code "http://${at[2]}/readyz")"; [ "$unready" = "$1" ]; }
+until_so readiness "503 503"
+away=$unready
+until_so test -e "$work/refused"
 revive_postgres || bad postgresql_comes_back
-for _ in $(seq 100); do [ "$(code "http://${at[1]}/readyz") $(code "http://${at[2]}/readyz")" = "200 200" ] && break; sleep 0.1; done
+until_so readiness "200 200"
 revived=$(sql "SELECT count(*) FROM audit")
-for _ in $(seq 100); do [ "$(sql "SELECT count(*) FROM audit")" -gt $((revived + 100)) ] && break; sleep 0.1; done
+until_so rows_are $((revived + 100))
 touch "$work/stop"
 wait $load
 again="$(code -H "api-key: $key" "http://${at[1]}/v1/model") $(code -H "api-key: $key" "http://${at[2]}/v1/model")"
 sql "SELECT seq FROM audit WHERE status = 200" >"$work/seqs"
 sql "SELECT control FROM hl7_seen" >"$work/controls"
-python3 - "$work" "$revived" "$unready" "$again" <<'PY' && ok who_was_answered_has_a_row || bad who_was_answered_has_a_row
+python3 - "$work" "$revived" "$away" "$again" <<'PY' && ok who_was_answered_has_a_row || bad who_was_answered_has_a_row
 import json, sys
 d = json.load(open(sys.argv[1] + "/load.json"))
 have, seen = {int(x) for x in open(sys.argv[1] + "/seqs")}, set(open(sys.argv[1] + "/controls").read().split())
@@ -199,18 +199,18 @@ while True:
     c.close()
 PY
 python3 "$work/place.py" "$place" "$work" & place_pid=$!
-sleep 0.3
 python3 -c 'import sys; sys.path.insert(0, sys.argv[1]); from mllp import *; print(Peer(int(sys.argv[2])).ask(result("lab-1")))' "$work" "${hl7[1]}" >"$work/answer"
-for _ in $(seq 100); do [ -s "$work/seen" ] && break; sleep 0.1; done
+until_so test -s "$work/seen"
 kill -9 "${replica[1]}"; wait "${replica[1]}" 2>/dev/null
 touch "$work/dead"
 sql "SELECT encode(sealed, 'escape') FROM hl7_out" >"$work/sealed"
-for _ in $(seq 300); do [ -s "$work/delivered" ] && break; sleep 0.1; done
+until_so test -s "$work/delivered"
 first='' second='' named=''
 [ -s "$work/delivered" ] && read -r first second named <"$work/delivered"
 [ -n "$first" ] && [ "$first" = "$second" ] && [ "$named" = True ] && [ -s "$work/sealed" ] && ! grep -qi quetzal "$work/sealed" && ok the_other_delivers_a_dead_ones_result ||
   { cat "$work/answer" "$work/err2"; echo "$first $second $named"; bad the_other_delivers_a_dead_ones_result; }
-for _ in $(seq 100); do [ "$(sql "SELECT (SELECT count(*) FROM hl7_out), count(*) FROM audit WHERE method = 'ORU' AND status = 200 AND request = '$first'")" = "0|1" ] && break; sleep 0.1; done
+told() { [ "$(sql "SELECT (SELECT count(*) FROM hl7_out), count(*) FROM audit WHERE method = 'ORU' AND status = 200 AND request = '$first'")" = "0|1" ]; }
+until_so told
 [ "$(sql "SELECT count(*) FROM audit WHERE method = 'ORU' AND status = 200 AND request = '$first'")" = 1 ] && ok and_says_so_once || bad and_says_so_once
 
 # a restart forgets no token

@@ -11,11 +11,11 @@ mkdir "$work/living"
 for f in "$work"/export/*.json; do grep -q deceased "$f" || cp "$f" "$work/living"; done
 python3 tests/client/ehr.py "$work/living" >"$work/ehr.port" & ehr_pid=$!
 trap 'kill $ehr_pid 2>/dev/null; finish' EXIT
-for _ in $(seq 50); do [ -s "$work/ehr.port" ] && break; sleep 0.1; done
+until_so test -s "$work/ehr.port"
 ehr=http://127.0.0.1:$(cat "$work/ehr.port")
 patient=$(ls "$work/living" | sed 's/\.json//;s/^/p/' | sort | head -1) # the standalone launch's, and the backend token's
 bundle=$work/living/${patient#p}.json
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(free_port)
 url=http://127.0.0.1:$port
 echo '{"keys":[]}' >"$site/ehr-keys.json"
 if [ -n "$have" ]; then node tests/client/hospital.mjs keys "$clients" "$work" && cp "$work/jwks.json" "$site/ehr-keys.json" || { bad keys_are_made; exit 1; }; fi
@@ -28,14 +28,15 @@ mkdir -p "$site/policy"
 python3 - policy/cds-services.json >"$site/policy/cds-services.json" <<'PY'
 import json, sys
 d = json.load(open(sys.argv[1]))
-d["budget_ms"] = 5000
+d["budget_ms"] = 60000
 for s in d["services"]:
     for c in s["cards"]:
         c["info"] = 0  # every answer is shown
 print(json.dumps(d))
 PY
 "$vitae" serve "$site" --model "$site/models/runs/run" --listen "127.0.0.1:$port" >"$work/out" 2>"$work/err" & server=$!
-for _ in $(seq 100); do curl -sf "$url/readyz" >/dev/null && break; sleep 0.1; done
+is_ready() { curl -sf "$url/readyz" >/dev/null || ! kill -0 $server 2>/dev/null; }
+until_so is_ready
 ehrkey=$("$vitae" key "$site" --role ehr)
 uuid=d1577c69-dfbe-44ad-ba6d-3e05e953b2ea
 

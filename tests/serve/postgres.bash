@@ -8,9 +8,8 @@ if [ -z "$pg" ] || [ "$(id -u)" -ne 0 ]; then
 fi
 chmod 711 "$work"
 mkdir -m 700 "$work/pg" && chown postgres "$work/pg"
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 pg_port=$(free_port) pg_url=
-db() { runuser -u postgres -- "$pg/pg_ctl" -D "$work/pg/data" -o "-p $pg_port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$work/pg -c max_connections=80" -l "$work/pg/log" -w -s "$@" >/dev/null; }
+db() { runuser -u postgres -- "$pg/pg_ctl" -D "$work/pg/data" -o "-p $pg_port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$work/pg -c max_connections=80" -l "$work/pg/log" -w -t 600 -s "$@" >/dev/null; }
 sql() { runuser -u postgres -- psql -h "$work/pg" -p "$pg_port" -U vitae -At -c "$1" vitae; }
 runuser -u postgres -- "$pg/initdb" -D "$work/pg/data" -A trust -U vitae --no-sync >"$work/initdb" 2>&1 && db start &&
   runuser -u postgres -- "$pg/createdb" -h "$work/pg" -p "$pg_port" -U vitae vitae || { cat "$work/initdb" "$work/pg/log"; bad postgresql_starts; exit 1; }
@@ -19,8 +18,7 @@ kill_postgres() { kill -9 "$(head -1 "$work/pg/data/postmaster.pid")"; }
 # What a killed one left must be away before the next may start.
 revive_postgres() {
   rm -f "$work/pg/data/postmaster.pid"
-  for _ in $(seq 20); do db start 2>/dev/null && return 0; sleep 0.5; done
-  return 1
+  until_so db start 2>/dev/null
 }
 replica=()
 finish() {

@@ -327,18 +327,19 @@ static void answers_have_the_headers_of_a_careful_server(void **state) {
 
 static void smuggling_is_refused(void **state) {
   (void)state;
-  const char *heads[] = {"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
-                         "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
-                         "Content-Length: 4\r\nContent-Length: 5\r\n",
-                         "Content-Length: 4\r\nContent-Length: 4\r\n",
-                         "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
-                         "Transfer-Encoding: gzip\r\n",
-                         "Content-Length: +4\r\n",
-                         "Content-Length: 4\r\nHost: b\r\n",
-                         "Content-Length: 4\r\nTransfer-Encoding : chunked\r\n",
-                         "Content-Length: 4\r\nContent-Length : 40\r\n",
-                         "Content-Length: 4\r\nTransfer-Encoding\t: chunked\r\n",
-                         "Content-Length: 4\r\nTransfer\x0b-Encoding: chunked\r\n"};
+  const char *heads[] = {"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+                         "Content-Length: 4\r\nContent-Length: 5\r\n", "Content-Length: 4\r\nContent-Length: 4\r\n",
+                         "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "Transfer-Encoding: gzip\r\n",
+                         "Content-Length: +4\r\n", "Content-Length: 4\r\nHost: b\r\n",
+                         "Content-Length: 4\r\nTransfer-Encoding : chunked\r\n", "Content-Length: 4\r\nContent-Length : 40\r\n",
+                         "Content-Length: 4\r\nTransfer-Encoding\t: chunked\r\n", "Content-Length: 4\r\nTransfer\x0b-Encoding: chunked\r\n",
+                         "Content-Length: 4\r\nTransfer-Encoding: \x0b"
+                         "chunked\r\n",
+                         "Content-Length: 4, 4\r\n", "Content-Length: -4\r\n", "Content-Length: 0x4\r\n", "Content-Length:\r\n 4\r\n",
+                         "Transfer-Encoding:\r\n chunked\r\n", "Transfer-Encoding: xchunked\r\n", "Transfer-Encoding: chunked, chunked\r\n",
+                         /* what one reader takes for the end of a line, and another does not */
+                         "X: a\n", "X: a\nContent-Length: 4\r\n", "X: a\rTransfer-Encoding: chunked\r\n", "X: a\rContent-Length: 4\r\n",
+                         "X: a\r\n b\r\n", "X: a\x01\r\n", "X : a\r\n", ": a\r\n", "X\r\n"};
   for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
     for (int way = 0; way < 4; way++) {
       struct buf b = {0};
@@ -357,6 +358,57 @@ static void smuggling_is_refused(void **state) {
       reply_free(&r);
       buf_release(&b);
     }
+}
+
+/* Heads and chunks to the letter. Whatever is refused ends the connection, and what comes behind it is no request. */
+static void forms_of_heads_and_chunks(void **state) {
+  (void)state;
+#define AFTER "GET /v1/audit HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer @ADMIN\r\nConnection: close\r\n\r\n"
+#define HEAD "GET /v1/model HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer @ADMIN\r\n"
+#define CHUNKS                                                                                                                    \
+  "POST /v1/predict HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer @ADMIN\r\nContent-Type: application/json\r\nTransfer-Encoding: " \
+  "chunked\r\n\r\n"
+  static const struct {
+    const char *request;
+    int status;
+  } cases[] = {{HEAD "X:\r\nY: \r\nZ:a\r\nW: a \t \r\nV:\t b\r\n\r\n", 200}, /* all of this is allowed */
+               {"\r\n" HEAD "\r\n", 200},
+               {HEAD "\n", 400},
+               {"GET /v1/model HTTP/1.1\nHost: a\r\nAuthorization: Bearer @ADMIN\r\n\r\n", 400},
+               {"GET /v1/model HTTP/1.1\r\n X: a\r\nAuthorization: Bearer @ADMIN\r\n\r\n", 400},
+               {CHUNKS "2\r\n{}\r\n0\r\n\r\n", -1}, /* taken; that {} says nothing is another matter */
+               {CHUNKS "002;a=b\r\n{}\r\n00\r\nX: y\r\n\r\n", -1},
+               {CHUNKS "+2\r\n{}\r\n0\r\n\r\n", 400},
+               {CHUNKS "-2\r\n{}\r\n0\r\n\r\n", 400},
+               {CHUNKS "0x2\r\n{}\r\n0\r\n\r\n", 400},
+               {CHUNKS " 2\r\n{}\r\n0\r\n\r\n", 400},
+               {CHUNKS "2 \r\n{}\r\n0\r\n\r\n", 400},
+               {CHUNKS "\r\n{}\r\n0\r\n\r\n", 400},
+               {CHUNKS "2\r{}\r\n0\r\n\r\n", 400},
+               {CHUNKS "2\r\n{}0\r\n\r\n", 400},
+               {CHUNKS "2\r\n{}x\r\n0\r\n\r\n", 400},
+               {CHUNKS "2;a=\"b\r\nc\"\r\n{}\r\n0\r\n\r\n", 400},
+               {CHUNKS "10000000000000002\r\n{}\r\n0\r\n\r\n", 413},
+               {CHUNKS "fffffffffffffffff\r\n{}\r\n0\r\n\r\n", 413}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct buf b = {0}, whole = {0};
+    buf_puts(&whole, cases[i].request);
+    buf_puts(&whole, AFTER);
+    const char *p = buf_cstr(&whole);
+    for (const char *at; (at = strstr(p, "@ADMIN")); p = at + 6) {
+      buf_put(&b, p, (size_t)(at - p));
+      buf_puts(&b, key[ROLE_ADMIN]);
+    }
+    buf_puts(&b, p);
+    int fd = dial(&server);
+    send_all(fd, b.p, b.n);
+    struct reply r = receive(fd);
+    bool next = strstr(r.all.p ? r.all.p : "", "\"rows\":") != NULL, taken = cases[i].status < 300;
+    if (r.status != (cases[i].status < 0 ? 400 : cases[i].status) || next != taken)
+      fail_msg("case %zu: %d, and the next request was %s: %s", i, r.status, next ? "answered" : "not answered", r.all.p);
+    reply_free(&r);
+    buf_release(&b), buf_release(&whole);
+  }
 }
 
 static void bodies_have_limits(void **state) {
@@ -614,6 +666,7 @@ int main(void) {
                                      cmocka_unit_test(unknown_paths_and_methods),
                                      cmocka_unit_test(answers_have_the_headers_of_a_careful_server),
                                      cmocka_unit_test(smuggling_is_refused),
+                                     cmocka_unit_test(forms_of_heads_and_chunks),
                                      cmocka_unit_test(bodies_have_limits),
                                      cmocka_unit_test(bad_bodies_are_told_where),
                                      cmocka_unit_test(deep_nesting_is_refused),

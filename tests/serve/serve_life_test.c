@@ -133,6 +133,28 @@ static void stopping_finishes_what_was_begun(void **state) {
   assert_int_equal(server_wait(&r), 0);
 }
 
+/* What is not answered when the drain's time is over is told so, and the process ends well. */
+static void what_takes_too_long_is_given_up(void **state) {
+  (void)state;
+  enum { MANY = 100 };
+  int fd[MANY], given_up = 0;
+  for (int try = 0; !given_up; try++) { /* a fast model may have answered all of them by then */
+    struct running r;
+    server_start(&r, &site, (struct serve_options){.queue = 2 * MANY, .workers = 1, .drain_s = -1});
+    assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_CLINICIAN], NULL), 200);
+    for (int i = 0; i < MANY; i++) fd[i] = send_slow(&r, 2000);
+    while (metric(&r, "vitae_model_waiting") + metric(&r, "vitae_model_seconds_count") < MANY) usleep(1000);
+    kill(r.pid, SIGTERM);
+    for (int i = 0; i < MANY; i++) {
+      struct reply a = receive(fd[i]);
+      assert_true(a.status == 200 || a.status == 503 || a.status == 0); /* 0: the last of them may not have been told in time */
+      given_up += strstr(a.body, "has stopped before the answer") != NULL;
+      reply_free(&a);
+    }
+    assert_int_equal(server_wait(&r), 0);
+  }
+}
+
 static void plain_http_stays_at_home(void **state) {
   (void)state;
   struct error e = {0};
@@ -384,6 +406,7 @@ int main(void) {
                                      cmocka_unit_test(every_kind_of_tampering_is_found),
                                      cmocka_unit_test(keys_are_kept_as_hashes),
                                      cmocka_unit_test(one_key_is_checked_once),
+                                     cmocka_unit_test(what_takes_too_long_is_given_up),
                                      cmocka_unit_test(plain_http_stays_at_home),
                                      cmocka_unit_test(commands_beside_a_server_harm_nothing),
                                      cmocka_unit_test(a_full_queue_says_come_back),

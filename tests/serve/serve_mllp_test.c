@@ -329,6 +329,39 @@ static void what_cannot_be_recorded_is_not_taken(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
+static int times_in_inbox(const char *text) {
+  char command[256], number[16] = "";
+  snprintf(command, sizeof command, "cat %s/inbox/hl7v2/*.hl7 | tr '\\r' '\\n' | grep -acF '%s'", site.path, text);
+  FILE *f = popen(command, "r");
+  assert_non_null(f);
+  assert_non_null(fgets(number, sizeof number, f));
+  pclose(f);
+  return atoi(number);
+}
+
+/* The transaction fails after the message was laid into the inbox: it comes again, and lies there once. */
+static void a_message_lies_in_the_inbox_once(void **state) {
+  (void)state;
+  struct running r;
+  char path[128];
+  sqlite3 *db;
+  start(&r, "{\"store\":true}");
+  exchange(ADT("A08", "once-1"), "AA", "once-1");
+  snprintf(path, sizeof path, "%s/vitae.db", site.path);
+  assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+  sqlite3_busy_timeout(db, 60000);
+  assert_int_equal(sqlite3_exec(db, "ALTER TABLE audit RENAME TO away", NULL, NULL, NULL), SQLITE_OK);
+  for (int i = 0; i < 3; i++) exchange(ADT("A08", "once-2"), "AE", "once-2");
+  assert_int_equal(sqlite3_exec(db, "ALTER TABLE away RENAME TO audit", NULL, NULL, NULL), SQLITE_OK);
+  sqlite3_close(db);
+  exchange(ADT("A08", "once-2"), "AA", "once-2");
+  exchange(ADT("A03", "once-3"), "AA", "once-3");
+  assert_int_equal(times_in_inbox("|once-1|"), 1);
+  assert_int_equal(times_in_inbox("|once-2|"), 1);
+  assert_int_equal(times_in_inbox("|once-3|"), 1);
+  assert_int_equal(server_stop(&r), 0);
+}
+
 struct sender {
   pthread_t thread;
   int no, good;
@@ -698,6 +731,7 @@ int main(void) {
                                      cmocka_unit_test(risks_can_be_asked_for),
                                      cmocka_unit_test(memory_holds_the_patients_messages),
                                      cmocka_unit_test(wrong_settings_are_named),
-                                     cmocka_unit_test(nothing_is_kept_unless_configured)};
+                                     cmocka_unit_test(nothing_is_kept_unless_configured),
+                                     cmocka_unit_test(a_message_lies_in_the_inbox_once)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

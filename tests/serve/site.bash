@@ -1,6 +1,8 @@
 # Sourced by the shell tests here: a small trained site through the program itself, and a server on it.
 # Afterwards: $vitae $work $site $url $key (clinician) $admin, and ok/bad/skip, which print what scripts/run-tests counts.
+# Nothing here may depend on the machine's speed: `until_so` waits for what must come about, ten minutes if need be.
 set -u
+export LC_ALL=C.UTF-8
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
 vitae=$PWD/${BUILD:-build}/vitae failures=0
 case ${BUILD:-build} in /*) vitae=$BUILD/vitae ;; esac
@@ -10,6 +12,19 @@ trap finish EXIT
 ok() { printf '[       OK ] %s\n' "$1"; }
 bad() { printf '[  FAILED  ] %s\n' "$1"; failures=$((failures + 1)); }
 skip() { printf '[  SKIPPED ] %s\n' "$1"; }
+until_so() { local i; for i in $(seq 6000); do "$@" && return 0; sleep 0.1; done; return 1; } # COMMAND...
+# For whoever must know its port before it listens: one outside the range from which the kernel gives ports to others.
+free_port() { python3 -c 'import random, socket
+low, high = (int(x) for x in open("/proc/sys/net/ipv4/ip_local_port_range").read().split())
+while True:
+    port = random.SystemRandom().randrange(10000, 65000)
+    with socket.socket() as s:
+        try:
+            if not low <= port <= high:
+                s.bind(("127.0.0.1", port))
+                break
+        except OSError: pass
+print(port)'; }
 
 make_site() {
   site=$work/site
@@ -40,12 +55,8 @@ start_server() { # options of serve
   : >"$work/out" # else the address of an earlier one is read
   "$vitae" serve "$site" --model "$site/models/runs/run" --listen 127.0.0.1:0 "$@" >"$work/out" 2>"$work/err" &
   server=$!
-  for _ in $(seq 100); do
-    url=$(sed -nE 's/^Vitae serves ([^ ]+)\/ .*/\1/p' "$work/out")
-    [ -n "$url" ] && return 0
-    kill -0 "$server" 2>/dev/null || { cat "$work/err"; return 1; }
-    sleep 0.1
-  done
-  return 1
+  until_so says_where || return 1
+  [ -n "$url" ] || { cat "$work/err"; return 1; }
 }
+says_where() { url=$(sed -nE 's/^Vitae serves ([^ ]+)\/ .*/\1/p' "$work/out"); [ -n "$url" ] || ! kill -0 "$server" 2>/dev/null; }
 stop_server() { kill "$server"; wait "$server"; local rc=$?; server=; return $rc; }

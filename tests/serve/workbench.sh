@@ -92,18 +92,19 @@ def walk(b, prefix):
     def patient():
         b.wait("document.querySelector('.ways')")
         expect(b.evaluate("document.querySelectorAll('.ways tbody tr').length") == 3, "not three ways to the number")
-        expect(b.evaluate("document.querySelectorAll('.why li').length") > 0, "no contributing events")
-        expect(b.evaluate("!!document.querySelector('.uplot canvas')"), "no risk curves")
+        b.wait("document.querySelectorAll('.why li').length > 0")  # contributing events
+        b.wait("document.querySelector('.uplot canvas')")  # risk curves
         b.evaluate("document.querySelector('.timeline canvas').focus()")
         b.key("ArrowRight")
+        b.wait("document.querySelector('.detail').textContent.includes('LOINC//')")
         first = b.evaluate("document.querySelector('.detail').textContent")
         b.key("ArrowRight")
-        expect(b.evaluate("document.querySelector('.detail').textContent") != first and "LOINC//" in first, "the arrow keys do not walk through events")
-        expect(b.evaluate("(() => { const c = document.querySelector('.timeline canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const s = new Set(); for (let i = 0; i < d.length; i += 4) s.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]); return s.size; })()") > 10, "the picture is empty")
+        b.wait(f"document.querySelector('.detail').textContent !== {json.dumps(first)}")  # the arrow keys walk through events
+        b.wait("(() => { const c = document.querySelector('.timeline canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const s = new Set(); for (let i = 0; i < d.length; i += 4) s.add(d[i] << 16 | d[i + 1] << 8 | d[i + 2]); return s.size; })() > 10")  # a picture
     def late():
         b.evaluate(f"location.hash = '#/subject/{dead[-1]}'")
         b.wait("document.querySelector('main').textContent.includes('there is nothing to foretell')")
-        expect(b.evaluate("document.querySelector('main').textContent.includes('Does not apply')"), "the question is answered for somebody who is dead")
+        b.wait("document.querySelector('main').textContent.includes('Does not apply')")
         expect(not b.evaluate("!!document.querySelector('.ways')"), "ways to a number that there is none of")
         expect(not b.evaluate("!!document.querySelector('.uplot canvas')"), "risk curves of somebody whose record ends in death")
     def pages():
