@@ -64,7 +64,7 @@ demo: packages-build ## install, build, run the main job on demo/, end serving t
 test: packages-test ## install, build, pass all tests
 	@-$(MAKE) --no-print-directory BUILD=$(BUILD) duckdb
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD) COVERAGE=$(COVERAGE) all tests
-	@DATA=$(DATA) BUILD=$(BUILD) scripts/run-tests $(foreach t,$(TESTS),$(call testbin,$(t))) $(sort $(wildcard tests/river/*.sh tests/reason/*.sh tests/cli/*.sh tests/serve/*.sh))
+	@DATA=$(DATA) BUILD=$(BUILD) scripts/run-tests $(sort $(wildcard tests/river/*.sh tests/reason/*.sh tests/cli/*.sh tests/serve/*.sh)) $(foreach t,$(TESTS),$(call testbin,$(t)))
 tests: $(foreach t,$(TESTS),$(call testbin,$(t)))
 coverage: packages-test ## the tests with line coverage of src/, printed at the end
 	@-$(MAKE) --no-print-directory BUILD=$(BUILD)-coverage duckdb
