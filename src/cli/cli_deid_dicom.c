@@ -10,6 +10,7 @@
 #include "cli/cli_site.h"
 #include "deid/deid.h"
 #include "deid/event.h"
+#include "govern/site.h"
 #include "record/dicom.h"
 #include "record/record.h"
 
@@ -154,15 +155,6 @@ static int run_wall(struct images *g, struct cli *c, const struct deid_policy *p
   return rc;
 }
 
-static int policy_of(struct cli *c, struct deid_policy *policy, struct error *e) {
-  const char *name = cli_text(c, "policy", "expert");
-  char path[4096], beside[256];
-  if (strchr(name, '/') || file_exists(name)) return deid_policy_load(name, policy, e);
-  snprintf(beside, sizeof beside, "policy/%.200s.json", name);
-  TRY(file_join(path, sizeof path, file_data_dir(), beside, e));
-  return deid_policy_load(path, policy, e);
-}
-
 static int places(struct images *g, struct cli *c, struct error *e) {
   const char *how = cli_text(c, "names", "uid");
   g->in = c->arg[0];
@@ -182,9 +174,11 @@ int cli_deid_dicom(struct cli *c, struct error *e) {
   struct vault *vault = NULL;
   struct arena a;
   char *phrase;
+  char policy_file[4096];
   const char *dir = cli_text(c, "vault", NULL);
   TRY(places(&g, c, e));
-  TRY(policy_of(c, &policy, e));
+  TRY(site_find(NULL, "policy", cli_text(c, "policy", "expert"), policy_file, e));
+  TRY(deid_policy_load(policy_file, &policy, e));
   arena_init(&a, 1 << 20, ARENA_WIPE);
   int rc = cli_passphrase(c, &a, &phrase, e);
   if (rc == OK) rc = dir ? vault_open(dir, phrase, &vault, e) : vault_open_memory(&vault, e);

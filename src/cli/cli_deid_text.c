@@ -8,6 +8,7 @@
 #include "cli/cli_deid.h"
 #include "deid/deid.h"
 #include "deid/text.h"
+#include "govern/site.h"
 
 enum { PLAIN_LIMIT = 64 << 20, KNOWN_MOST = 512, SHIFT_DAYS = 365 };
 
@@ -199,14 +200,10 @@ static int all_files(struct run *r, const char *path, struct error *e) {
 static int set_up(struct run *r, struct cli *c, struct deid_policy *policy, struct error *e) {
   const char *mode = cli_text(c, "mode", NULL), *name = cli_text(c, "policy", NULL), *config = cli_text(c, "text-config", NULL);
   const char *offsets = cli_text(c, "offsets", "codepoints");
-  char path[4096], file[128];
+  char path[4096];
   r->dates = DEID_DATES_YEAR;
   if (name) {
-    snprintf(file, sizeof file, "policy/%.100s.json", name);
-    if (strchr(name, '/') || str_ends(str_c(name), STR(".json")))
-      snprintf(path, sizeof path, "%s", name);
-    else
-      TRY(file_join(path, sizeof path, file_data_dir(), file, e));
+    TRY(site_find(NULL, "policy", name, path, e));
     TRY(deid_policy_load(path, policy, e));
     r->dates = policy->dates, r->shift_days_max = policy->shift_days_max;
     if (!mode) mode = policy->text == DEID_TEXT_SURROGATE ? "surrogate" : "tag";

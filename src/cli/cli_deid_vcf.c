@@ -9,6 +9,7 @@
 #include "cli/cli_site.h"
 #include "deid/deid.h"
 #include "deid/event.h"
+#include "govern/site.h"
 #include "record/record.h"
 
 struct genomes {
@@ -106,25 +107,18 @@ static int run_wall(struct genomes *g, struct cli *c, const struct deid_policy *
   return rc;
 }
 
-static int policy_of(struct cli *c, struct deid_policy *policy, struct error *e) {
-  const char *name = cli_text(c, "policy", "expert");
-  char path[4096], beside[256];
-  if (strchr(name, '/') || file_exists(name)) return deid_policy_load(name, policy, e);
-  snprintf(beside, sizeof beside, "policy/%.200s.json", name);
-  TRY(file_join(path, sizeof path, file_data_dir(), beside, e));
-  return deid_policy_load(path, policy, e);
-}
-
 int cli_deid_vcf(struct cli *c, struct error *e) {
   struct genomes g = {.out = c->arg[1]};
   struct deid_policy policy;
   struct vault *vault = NULL;
   struct arena a;
   char *phrase;
+  char policy_file[4096];
   const char *dir = cli_text(c, "vault", NULL);
   if (strcmp(c->arg[0], "-") == 0) return error_set(e, E_USAGE, "genomes are read from files, not from standard input");
   if (file_exists(c->arg[1])) return error_set(e, E_USAGE, "OUT is a new directory: it is there already");
-  TRY(policy_of(c, &policy, e));
+  TRY(site_find(NULL, "policy", cli_text(c, "policy", "expert"), policy_file, e));
+  TRY(deid_policy_load(policy_file, &policy, e));
   TRY(file_join(g.scratch, sizeof g.scratch, c->arg[1], ".writing", e));
   arena_init(&a, 1 << 20, ARENA_WIPE);
   json_out_init(&g.json, &g.files, false);
