@@ -295,7 +295,10 @@ static int list_outcomes(struct predictor *p, const struct ranked *list, int mos
                                   .integrated = NAN,
                                   .integrated_se = NAN};
     predict_outcome_curve(p, list[i].outcome, death, predict_horizon_days, 6, o->probability);
-    for (int k = 0; k < 6; k++) o->sampled_within[k] = NAN;
+    for (int k = 0; k < 6; k++) {
+      o->sampled_within[k] = NAN;
+      if (predict_horizon_days[k] > r->followed_days) o->probability[k] = NAN;
+    }
   }
   return OK;
 }
@@ -311,6 +314,21 @@ static void count_events(const struct predictor *p, const struct life *life, str
     r->outside += n->knots > 1 && (value < n->knot[0] || value > n->knot[n->knots - 1]); /* NaN is neither */
   }
   r->unknown_share = life->events ? (double)r->unknown_codes / life->events : 0;
+}
+
+/* By the latest instant with a code that enough training persons had: the least of its codes' follow-up, less the time gone by since. */
+static double followed_days(const struct predictor *p, const struct life *life) {
+  const struct timeline_view *v = life->view;
+  double least = INFINITY;
+  for (uint32_t k = life->events; k-- > v->statics;) {
+    float days = vocabulary_at(p->v, token_map_id(p->map, v->code[k]))->followed_days;
+    if (days >= 0) least = fmin(least, (double)days);
+    if (isfinite(least) && (k == v->statics || v->time[k - 1] != v->time[k])) {
+      int64_t now = life->now != INT64_MIN ? life->now : v->time[life->events - 1];
+      return fmax(0, least - ((double)now - (double)v->time[k]) / (double)TIME_DAY);
+    }
+  }
+  return INFINITY;
 }
 
 static void how_sure(const struct predictor *p, const struct predict_options *o, const float *hidden, struct prediction *r) {
@@ -428,6 +446,7 @@ int predict(struct predictor *p, uint32_t subject_index, const struct predict_op
     snprintf(out->task, sizeof out->task, "%s", task_name(o->task));
   }
   count_events(p, &life, out);
+  out->followed_days = followed_days(p, &life);
   p->cancelled = o->cancelled, p->cancel_ctx = o->cancel_ctx;
   int rc = answer(p, &q, &life, o, a, out, e);
   p->cancelled = NULL, p->keeps = false;

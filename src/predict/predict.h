@@ -43,11 +43,11 @@ struct predict_options {
 struct predict_outcome {
   struct str code, display;
   uint32_t id;                      /* in the model's vocabulary */
-  double probability[6];            /* within each of predict_horizon_days, death competing */
+  double probability[6];            /* within each of predict_horizon_days, death competing; NaN beyond followed_days */
   bool before;                      /* already happened: shown for completeness, not "new onset" */
-  double sampled, sampled_se;       /* share of futures with it within horizon_days; NaN if none were sampled */
+  double sampled, sampled_se;       /* share of futures with it within horizon_days; NaN if none were sampled, or beyond followed_days */
   double integrated, integrated_se; /* the same probability from the futures' hazards: smaller error (predict_estimate.h) */
-  double sampled_within[6];         /* the same within each of predict_horizon_days; NaN beyond horizon_days */
+  double sampled_within[6];         /* the same within each of predict_horizon_days; NaN beyond horizon_days and followed_days */
 };
 struct predict_contribution {
   int64_t time;
@@ -97,6 +97,8 @@ struct prediction {
   double unusual;         /* percentile of the timeline's distance among tuning patients; NaN: not known */
   double unknown_share;   /* of the events */
   uint32_t outside;       /* values beyond all that training held */
+  double followed_days;   /* how long enough training persons were followed after events like the latest here; INFINITY: not known. What was
+                             never seen is not foretold: outcomes have no number beyond it */
   const char *warning[4]; /* our own sentences: why this answer is less sure than others */
   int warnings;
   const char *method; /* of the contributions: "exact removal" */

@@ -75,13 +75,13 @@ static void outcomes_json(const struct prediction *r, struct json_out *o) {
     json_kv_bool(o, "before", x->before);
     json_out_key(o, "within");
     json_out_object(o);
-    for (int k = 0; k < 6; k++) json_kv_f64(o, within[k], x->probability[k]);
+    for (int k = 0; k < 6; k++) kv_number(o, within[k], x->probability[k]);
     json_out_end(o);
     kv_number(o, "sampled", x->sampled);
     kv_number(o, "sampled_standard_error", x->sampled_se);
     kv_number(o, "integrated_hazard", x->integrated);
     kv_number(o, "integrated_hazard_standard_error", x->integrated_se);
-    if (!isnan(x->sampled)) {
+    if (r->futures) {
       json_out_key(o, "sampled_within");
       json_out_object(o);
       for (int k = 0; k < 6; k++) kv_number(o, within[k], x->sampled_within[k]);
@@ -165,6 +165,7 @@ static void sureness_json(const struct prediction *r, struct json_out *o) {
   json_kv_f64(o, "unknown_share", r->unknown_share);
   json_kv_i64(o, "values_outside", r->outside);
   kv_number(o, "unusual_percentile", r->unusual);
+  if (isfinite(r->followed_days)) json_kv_f64(o, "followed_days", r->followed_days);
   json_out_key(o, "warnings");
   json_out_array(o);
   for (int i = 0; i < r->warnings; i++) json_out_c(o, r->warning[i]);
@@ -292,6 +293,9 @@ static void print_outcomes(const struct prediction *r, int width, bool colour, s
     if (!isnan(x->integrated)) percent(b, x->integrated);
     buf_puts(b, x->before ? "  had before\n" : "\n");
   }
+  if (r->followed_days < predict_horizon_days[5])
+    buf_printf(b, "  No number beyond %.0f days: too few were followed for longer after events like the latest here.\n",
+               floor(r->followed_days));
 }
 
 static void print_contributions(const struct prediction *r, int width, bool colour, struct buf *b) {

@@ -35,12 +35,14 @@ static void fill_outcomes(const struct futures *f, const struct sample *s, int w
   for (int i = 0; i < r->outcomes; i++) {
     struct predict_outcome *o = &r->outcome[i];
     mark[o->id] = 1;
-    for (int k = 0; k < 6 && predict_horizon_days[k] <= horizon; k++)
+    for (int k = 0; k < 6 && predict_horizon_days[k] <= fmin(horizon, r->followed_days); k++)
       o->sampled_within[k] = share_with(f, mark, NULL, 0, predict_horizon_days[k]);
-    o->sampled = share_with(f, mark, NULL, 0, horizon);
-    o->sampled_se = standard_error(o->sampled, f->count);
-    struct estimate x = estimate_of(s->value + i, f->count, watches);
-    o->integrated = fmin(1, x.mean), o->integrated_se = x.se;
+    if (horizon <= r->followed_days) {
+      o->sampled = share_with(f, mark, NULL, 0, horizon);
+      o->sampled_se = standard_error(o->sampled, f->count);
+      struct estimate x = estimate_of(s->value + i, f->count, watches);
+      o->integrated = fmin(1, x.mean), o->integrated_se = x.se;
+    }
     mark[o->id] = 0;
   }
 }

@@ -9,6 +9,7 @@
 #include "reason/ask_private.h"
 #include "timeline/timeline.h"
 
+#define YEAR 365.25 /* days */
 enum { CODES = 8, LATEST = 3, NOTES = 4, PASSAGES = 3, OUTCOMES = 8, FUTURES = 50 };
 #define SEARCH_LEAST 0.34 /* share of the query's weighed words */
 
@@ -129,12 +130,16 @@ static int foretell(const struct ask_scope *s, struct chart *c, bool sampled) {
               &(struct predict_options){.time = INT64_MAX,
                                         .outcomes = OUTCOMES,
                                         .futures = sampled ? FUTURES : 0,
-                                        .horizon_days = 365.25,
+                                        .horizon_days = YEAR,
                                         .seed = 1,
                                         .cancelled = s->cancelled,
                                         .cancel_ctx = s->ctx},
               c->a, &r, c->e));
   if (r.dead) return ask_say(c, NULL, 0, "The record holds the death: there is nothing to foretell.");
+  if (r.followed_days < YEAR)
+    return ask_say(
+        c, NULL, 0,
+        "Too few of those whom the model learned from were followed for a year after a record like this: it gives no probability.");
   for (int i = 0; i < r.outcomes; i++) {
     const struct predict_outcome *x = &r.outcome[i];
     struct str name = x->display.n ? x->display : x->code;

@@ -216,7 +216,10 @@ static void narrative(const struct prediction *r, const struct task *task, struc
   for (int i = 0; !task && i < r->outcomes; i++) {
     buf_puts(&b, i ? "; " : ": ");
     buf_html(&b, r->outcome[i].display.n ? r->outcome[i].display : r->outcome[i].code);
-    buf_printf(&b, " %.1f %% within a year", 100 * r->outcome[i].probability[4]);
+    if (isnan(r->outcome[i].probability[4]))
+      buf_puts(&b, " (nobody like this was followed for a year)");
+    else
+      buf_printf(&b, " %.1f %% within a year", 100 * r->outcome[i].probability[4]);
   }
   buf_puts(&b, ". Made by a model, not reviewed.</p></div>");
   if (!b.failed) {
@@ -315,9 +318,10 @@ static void outcomes_risk(struct fhirout_telling *t, const struct prediction *r,
   json_kv_c(o, "text", "closed-form hazard: first occurrence, death competing");
   json_out_end(o);
   concept(o, "code", "urn:vitae:task", "outcomes", "Most likely outcomes");
-  open_list(o, "prediction");
-  for (int i = 0; i < r->outcomes; i++)
-    for (int k = 0; k < 6; k++) {
+  bool any = r->outcomes > 0 && !isnan(r->outcome[0].probability[0]); /* FHIR knows no empty list */
+  if (any) open_list(o, "prediction");
+  for (int i = 0; any && i < r->outcomes; i++)
+    for (int k = 0; k < 6 && !isnan(r->outcome[i].probability[k]); k++) {
       json_out_object(o);
       outcome(&r->outcome[i], o);
       probability(r->outcome[i].probability[k], o);
@@ -325,7 +329,7 @@ static void outcomes_risk(struct fhirout_telling *t, const struct prediction *r,
       if (r->outcome[i].before) json_kv_c(o, "rationale", "On record before: no new onset.");
       json_out_end(o);
     }
-  json_out_end(o);
+  if (any) json_out_end(o);
   end_risk(t, r, false, o);
 }
 

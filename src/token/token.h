@@ -28,7 +28,8 @@ struct vocabulary;
 struct token_map;
 
 #define TOKEN_UNKNOWN 0
-#define TOKEN_KNOTS 12 /* most knots a code may have */
+#define VOCABULARY_FOLLOWED 20 /* persons whose follow-up makes a statement about a horizon one about something seen */
+#define TOKEN_KNOTS 12         /* most knots a code may have */
 #define TOKEN_EVENT_TARGETS 32
 #define TOKEN_TIME_FEATURES 24 /* age sin/cos, log gap, log time since first event, hour of day, flags: token_time.c says which is which */
 
@@ -50,6 +51,8 @@ struct vocabulary_entry {
   int32_t outcome;         /* index in the hazard head, -1 = none */
   float log_rate;          /* log of events per subject-day at risk in training: starting bias of the heads */
   float together;          /* mean size of the instants that hold it, as a code picked from an instant by chance finds it: >= 1 */
+  float
+      followed_days; /* for how long at least VOCABULARY_FOLLOWED training persons were followed after they first had it; < 0: fewer had it */
 };
 int vocabulary_build(const struct timeline *t, const struct vocabulary_options *o, struct vocabulary **out, struct error *e) MUST_CHECK;
 int vocabulary_save(const struct vocabulary *v, const char *path, struct error *e) MUST_CHECK;

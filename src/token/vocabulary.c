@@ -90,6 +90,10 @@ static void encode_entry(struct json_out *o, const struct vocabulary_entry *n) {
   json_out_f32(o, n->log_rate);
   json_out_key(o, "together");
   json_out_f32(o, n->together);
+  if (n->followed_days >= 0) {
+    json_out_key(o, "followed_days");
+    json_out_f32(o, n->followed_days);
+  }
   if (n->knots) {
     json_out_key(o, "knots");
     json_out_array(o);
@@ -193,6 +197,9 @@ static int decode_entry(struct vocabulary *v, struct json j, uint32_t i, struct 
   if (json_kind(json_get(j, "together")) != JSON_NONE &&
       (!get_f32(j, "together", &n->together) || !(n->together >= 1 && n->together < 1e6F)))
     return bad(e, i, "codes.together");
+  n->followed_days = -1;
+  if (json_kind(json_get(j, "followed_days")) != JSON_NONE && (!get_f32(j, "followed_days", &n->followed_days) || n->followed_days < 0))
+    return bad(e, i, "codes.followed_days");
   n->code = str_copy(&v->arena, code);
   n->display = str_copy(&v->arena, display);
   if ((code.n && !n->code.p) || (display.n && !n->display.p)) return error_set(e, E_NOMEM, "no memory for code names");

@@ -161,6 +161,7 @@ static int make_entries(const struct builder *b, struct vocabulary *v, struct er
   v->entry[0].outcome = -1;
   v->entry[0].log_rate = VOCABULARY_MIN_LOG_RATE;
   v->entry[0].together = 1;
+  v->entry[0].followed_days = -1;
   for (uint32_t i = 1; i < v->codes; i++) {
     const struct node *n = &b->node[b->order[i - 1]];
     struct vocabulary_entry *out = &v->entry[i];
@@ -192,15 +193,12 @@ static uint32_t entry_at(const struct builder *b, const uint32_t *entry_of, uint
 
 /* How large the sets are that each code comes in. The rates head learns how often a code is the one that a blind pick from the next instant
  * finds; that times the mean size of the sets in which a pick finds it is how often the code is there (predict_law.h). */
-static int measure_sets(const struct builder *b, struct vocabulary *v, struct error *e) {
-  uint32_t people = timeline_subjects(b->t), *entry_of = mem_alloc(((size_t)b->names.count + 1) * sizeof *entry_of);
+static int measure_sets(const struct builder *b, struct vocabulary *v, const uint32_t *entry_of, struct error *e) {
+  uint32_t people = timeline_subjects(b->t);
   struct in_sets *x = mem_alloc(v->codes * sizeof *x);
   uint64_t instant = 0;
-  int rc = entry_of && x ? OK : error_set(e, E_NOMEM, "no memory for the sets");
-  if (rc < 0) goto out;
-  memset(entry_of, 0, ((size_t)b->names.count + 1) * sizeof *entry_of);
+  if (!x) return error_set(e, E_NOMEM, "no memory for the sets");
   memset(x, 0, v->codes * sizeof *x);
-  for (uint32_t i = 1; i < v->codes; i++) entry_of[b->order[i - 1]] = i;
   for (uint32_t s = 0; s < people; s++) {
     struct timeline_view w = timeline_view(b->t, s);
     if (w.split != SPLIT_TRAIN) continue;
@@ -216,9 +214,57 @@ static int measure_sets(const struct builder *b, struct vocabulary *v, struct er
     }
   }
   for (uint32_t i = 1; i < v->codes; i++) v->entry[i].together = x[i].instants ? (float)fmax(1, (double)x[i].instants / x[i].picked) : 1;
-out:
-  mem_free(entry_of);
   mem_free(x);
+  return OK;
+}
+
+/* ---- follow-up ---- */
+
+struct follow_up { /* of one entry */
+  uint32_t last_subject, n;
+  float longest[VOCABULARY_FOLLOWED]; /* days, ascending */
+};
+
+static void add_follow_up(struct follow_up *f, float days) {
+  if (f->n == VOCABULARY_FOLLOWED) {
+    if (days <= f->longest[0]) return;
+    memmove(f->longest, f->longest + 1, (VOCABULARY_FOLLOWED - 1) * sizeof *f->longest);
+    f->n--;
+  }
+  uint32_t at = f->n++;
+  for (; at > 0 && f->longest[at - 1] > days; at--) f->longest[at] = f->longest[at - 1];
+  f->longest[at] = days;
+}
+
+/* What nobody was followed for cannot be learned: after a discharge at which records end, say, the rates head has seen no day at all. */
+static int measure_follow_up(const struct builder *b, struct vocabulary *v, const uint32_t *entry_of, struct error *e) {
+  uint32_t people = timeline_subjects(b->t);
+  struct follow_up *x = mem_alloc(v->codes * sizeof *x);
+  if (!x) return error_set(e, E_NOMEM, "no memory for the follow-up");
+  memset(x, 0, v->codes * sizeof *x);
+  for (uint32_t s = 0; s < people; s++) {
+    struct timeline_view w = timeline_view(b->t, s);
+    if (w.split != SPLIT_TRAIN) continue;
+    for (uint32_t k = w.statics; k < w.n; k++) {
+      struct follow_up *f = &x[entry_at(b, entry_of, w.code[k])];
+      if (f->last_subject == s + 1) continue;
+      f->last_subject = s + 1;
+      add_follow_up(f, (float)(((double)w.time[w.n - 1] - (double)w.time[k]) / (double)TIME_DAY));
+    }
+  }
+  for (uint32_t i = 1; i < v->codes; i++) v->entry[i].followed_days = x[i].n == VOCABULARY_FOLLOWED ? x[i].longest[0] : -1;
+  mem_free(x);
+  return OK;
+}
+
+static int measure(const struct builder *b, struct vocabulary *v, struct error *e) {
+  uint32_t *entry_of = mem_alloc(((size_t)b->names.count + 1) * sizeof *entry_of);
+  if (!entry_of) return error_set(e, E_NOMEM, "no memory for the entries");
+  memset(entry_of, 0, ((size_t)b->names.count + 1) * sizeof *entry_of);
+  for (uint32_t i = 1; i < v->codes; i++) entry_of[b->order[i - 1]] = i;
+  int rc = measure_sets(b, v, entry_of, e);
+  if (rc == OK) rc = measure_follow_up(b, v, entry_of, e);
+  mem_free(entry_of);
   return rc;
 }
 
@@ -344,7 +390,7 @@ static int build(struct builder *b, struct vocabulary *v, struct error *e) {
   if (b->subjects == 0) return error_set(e, E_INPUT, "the training split holds nobody: no vocabulary can be built");
   TRY(choose_entries(b, e));
   TRY(make_entries(b, v, e));
-  TRY(measure_sets(b, v, e));
+  TRY(measure(b, v, e));
   uint8_t *mostly_values = mem_alloc(v->codes);
   if (!mostly_values) return error_set(e, E_NOMEM, "no memory for the vocabulary");
   memset(mostly_values, 0, v->codes);

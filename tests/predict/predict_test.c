@@ -255,15 +255,25 @@ static void test_hazards(void **state) {
   struct prediction r;
   run(&f, f.store, living, (struct predict_options){.task = f.task, .time = INT64_MAX, .outcomes = 1000}, &a, &r);
   assert_int_equal(r.outcomes, vocabulary_outcomes(f.v));
+  assert_true(r.followed_days > 30 && r.followed_days < 365);
+  double by_year[64];
+  const char *code[64];
+  assert_true(r.outcomes <= 64);
+  for (int i = 0; i < r.outcomes; i++) code[i] = str_copy(&a, r.outcome[i].code).p;
+  MUST(predict_curves(f.m, f.store, &(struct task_example){.subject_index = living, .time = r.time, .events = r.events}, 1,
+                      &(struct predict_curves_request){code, r.outcomes, &predict_horizon_days[4], 1}, 1, by_year, &f.e));
   bool seen_death = false;
   for (int i = 0; i < r.outcomes; i++) {
     const double *p = r.outcome[i].probability;
-    for (int k = 0; k < 6; k++) assert_true(p[k] > 0 && p[k] <= 1 && (k == 0 || p[k] >= p[k - 1]));
-    if (i && r.outcome[i].before == r.outcome[i - 1].before) assert_true(p[4] <= r.outcome[i - 1].probability[4]);
+    for (int k = 0; k < 6; k++) {
+      assert_true(isnan(p[k]) == (predict_horizon_days[k] > r.followed_days));
+      if (!isnan(p[k])) assert_true(p[k] > 0 && p[k] <= 1 && (k == 0 || p[k] >= p[k - 1]));
+    }
+    if (i && r.outcome[i].before == r.outcome[i - 1].before) assert_true(by_year[i] <= by_year[i - 1]);
     if (!str_eqc(r.outcome[i].code, "MEDS_DEATH")) continue;
     seen_death = true;
     assert_true(!r.outcome[i].before);
-    assert_float_equal(p[4], r.hazard, 1e-12); /* the task's horizon is a year: closed form and list are one number */
+    assert_float_equal(by_year[i], r.hazard, 1e-12); /* the task's horizon is a year: closed form and list are one number */
   }
   assert_true(seen_death);
   assert_true(r.probability == r.hazard && isnan(r.deep) && isnan(r.agreement)); /* no head: the hazard answers */

@@ -75,6 +75,12 @@ static void test_build(void **state) {
   assert_int_equal(vocabulary_outcome_code(v, 0), vocabulary_death(v));
   assert_int_equal(vocabulary_at(v, vocabulary_death(v))->subjects, 1);
   assert_int_equal(vocabulary_outcomes(v), 3); /* death, DX//A, CONST */
+  /* lives end ten days after they begin, one after thirty: the twentieth longest follow-up, where twenty had the code at all */
+  assert_float_equal(vocabulary_at(v, 1)->followed_days, 10, 1e-6);
+  assert_float_equal(icd->followed_days, 8, 1e-6);
+  assert_float_equal(vocabulary_at(v, id_of(v, "LAB//1//u"))->followed_days, 0, 1e-6);
+  assert_true(rx->followed_days < 0 && vocabulary_at(v, 0)->followed_days < 0);
+  assert_true(vocabulary_at(v, id_of(v, "GENDER//F"))->followed_days < 0);
   uint32_t rows = vocabulary_codes(v);
   for (uint32_t i = 0; i < vocabulary_codes(v); i++) {
     assert_int_equal(vocabulary_at(v, i)->knot_row, rows);

@@ -17,6 +17,11 @@ const reasons: Record<string, string> = {
   'excluded: a window of the task does not hold': 'the question is not about patients with such a record',
 };
 
+const sets = {
+  no: 'the outcome can be ruled out', yes: 'the outcome is to be expected',
+  'cannot tell': 'neither can be ruled out: no statement', neither: 'unlike patients with and without the outcome: no statement',
+};
+
 function Ways({p, task}: {p: NonNullable<Prediction['task']>; task?: Task}) {
   if (!p.applies) return <p class="big"><b>Does not apply</b> <span>{task?.title ?? p.name}: {reasons[p.reason ?? ''] ?? p.reason}.</span></p>;
   const ways: [string, string, number | undefined, number | undefined][] = [
@@ -29,6 +34,7 @@ function Ways({p, task}: {p: NonNullable<Prediction['task']>; task?: Task}) {
   return (
     <div>
       <p class="big"><b>{percent(p.probability)}</b> <span>{task?.title ?? p.name}</span></p>
+      {p.interval && <p class="sure">Calibrated range <b>{percent(p.interval.lo)}</b> to <b>{percent(p.interval.hi)}</b>{p.set && <>. At {percent(p.set.coverage)} coverage {sets[p.set.answer]}</>}.</p>}
       <table class="ways"><caption class="hidden">Three ways to one number</caption><tbody>
         {ways.map(([what, how, v, se]) => (
           <tr key={what}>
@@ -59,12 +65,14 @@ function Curves({p}: {p: Prediction}) {
     })),
   }), [p, off]);
   if (p.dead) return <p class="muted">The record ends in death: there is nothing to foretell.</p>;
+  const followed = p.history.followed_days ?? Infinity, cut = followed < spanDays[spanDays.length - 1];
+  if (followed < spanDays[0]) return <p class="muted">No risks over time: too few of those whom the model learned from were followed after events like the latest here.</p>;
   if (!news.length) return <p class="muted">No outcome that has not happened before.</p>;
   const top = Math.max(0.01, ...chart.lines.flatMap((l) => l.y.map((v) => v ?? 0)), ...chart.errors.map((e) => e.hi)) * 1.05;
   return (
     <div>
       <Chart title="Likely new outcomes, by horizon" x={spanDays} lines={chart.lines} errors={chart.errors} xLog xTicks={xTicks} yRange={[0, Math.min(1, top)]} xRange={[0.8, 2300]} xLabel="within" yLabel="probability" percent height={280} />
-      <p class="muted small">Lines: closed-form hazard. {count ? `Bars: 95 % interval of ${n(count)} sampled futures, up to ${n(Math.round(p.futures!.horizon_days))} days.` : 'Ask for sampled futures to see their intervals.'}{p.futures?.cut_short ? ` ${p.futures.cut_short} futures were cut short: their shares are lower bounds.` : ''}</p>
+      <p class="muted small">Lines: closed-form hazard. {count ? `Bars: 95 % interval of ${n(count)} sampled futures, up to ${n(Math.round(p.futures!.horizon_days))} days.` : 'Ask for sampled futures to see their intervals.'}{p.futures?.cut_short ? ` ${p.futures.cut_short} futures were cut short: their shares are lower bounds.` : ''}{cut && ` No number beyond ${n(Math.floor(followed))} days: too few were followed for longer after events like the latest here.`}</p>
       <div class="scroll"><table><caption class="hidden">Likely outcomes by horizon</caption><thead><tr><th scope="col">Outcome</th>{spans.map((s) => <th scope="col" class="n" key={s}>{spanWords[s]}</th>)}<th scope="col" class="n">sampled</th></tr></thead>
         <tbody>{p.outcomes.map((o: Outcome) => (
           <tr key={o.code} class={o.before ? 'muted' : ''}>
@@ -111,6 +119,7 @@ function Risk<T extends Answer>({base, tasks, first, seen}: {base: string; tasks
       {load.failure ? <Problem of={load.failure} /> : !load.value ? <Waiting what="Asking the model" /> : (
         <div class={load.busy ? 'stale' : ''}>
           <div class="two"><div>{load.value.prediction.task ? <Ways p={load.value.prediction.task} task={tasks.find((t) => t.name === task)} /> : <p class="muted">This version offers no question of its own; the outcomes below come from the hazard head.</p>}</div><Why p={load.value.prediction} /></div>
+          {load.value.prediction.history.warnings.length > 0 && <div class="notice" role="note"><b>Less sure than usual:</b> {load.value.prediction.history.warnings.join('; ')}.</div>}
           <Curves p={load.value.prediction} />
           <p class="muted small">Asked at {load.value.prediction.time.slice(0, 16).replace('T', ' ')} from {n(load.value.prediction.events)} events{load.value.prediction.unknown_codes > 0 && `, ${n(load.value.prediction.unknown_codes)} with a code that the model has not seen`}. Version <code>{load.value.version.slice(0, 12)}</code>. Research use: not for the care of a patient.</p>
         </div>)}
