@@ -96,6 +96,7 @@ struct feature_code {
   uint32_t column; /* first column */
   bool numeric, group;
   float mark[MARKS]; /* quantiles of the values of the training examples (numeric, no group) */
+  float per_range;   /* 1 / their quartile range; 0: there is none */
 };
 struct feature_set {
   struct arena arena;
@@ -135,6 +136,12 @@ static int add_code(struct feature_set *f, struct str code, bool numeric, struct
   c->numeric = numeric;
   c->group = code.n > 2 && memcmp(code.p + code.n - 2, ".*", 2) == 0;
   return OK;
+}
+
+static void set_marks(struct feature_code *c, const float mark[MARKS]) {
+  memcpy(c->mark, mark, sizeof c->mark);
+  c->per_range = 1 / (mark[MARK_THREE_QUARTERS] - mark[MARK_QUARTER]);
+  if (!isfinite(c->per_range)) c->per_range = 0;
 }
 
 static void set_columns(struct feature_set *f) {
@@ -197,7 +204,7 @@ int feature_set_copy(const struct feature_set *f, const struct timeline *store, 
   int rc = OK;
   for (uint32_t i = 0; i < f->n && rc == OK; i++) {
     rc = add_code(g, f->code[i].code, f->code[i].numeric, e);
-    memcpy(g->code[i].mark, f->code[i].mark, sizeof g->code[i].mark);
+    if (rc == OK) set_marks(&g->code[i], f->code[i].mark);
   }
   set_columns(g);
   if (rc == OK) rc = feature_set_bind(g, store, e);
@@ -338,7 +345,9 @@ static int find_marks(struct feature_set *f, const struct timeline *store, const
     uint32_t m = count[c] < MARK_SAMPLE ? count[c] : MARK_SAMPLE;
     float *v = kept + (size_t)c * MARK_SAMPLE;
     qsort(v, m, sizeof *v, by_size);
-    for (int q = 0; q < MARKS && m; q++) f->code[c].mark[q] = v[(uint32_t)(mark_share[q] * (m - 1) + 0.5)];
+    float mark[MARKS] = {0};
+    for (int q = 0; q < MARKS && m; q++) mark[q] = v[(uint32_t)(mark_share[q] * (m - 1) + 0.5)];
+    set_marks(&f->code[c], mark);
   }
   mem_free(kept);
   mem_free(count);
@@ -417,30 +426,30 @@ static void add_number(float *c, float value, bool late) {
 static bool outside(const struct feature_code *code, float value) { return value < code->mark[MARK_LOW] || value > code->mark[MARK_HIGH]; }
 
 static float deviation(const struct feature_code *code, float value) {
-  float range = code->mark[MARK_THREE_QUARTERS] - code->mark[MARK_QUARTER];
-  if (!(range > 0)) return 0;
-  return fmaxf(fminf((value - code->mark[MARK_MEDIAN]) / range, DEVIATION_MOST), -DEVIATION_MOST);
+  float z = (value - code->mark[MARK_MEDIAN]) * code->per_range; /* no number: infinitely far, but without a range */
+  return z > DEVIATION_MOST ? DEVIATION_MOST : z < -DEVIATION_MOST ? -DEVIATION_MOST : isnan(z) ? 0 : z;
 }
 
 /* What all codes say together, from the columns of each before row_finish; so far OUTSIDE and OUTSIDE_COUNT hold how many values were outside.
  * hours: of the record. */
 static void row_sum_up(const struct feature_set *f, double hours, float *row) {
-  float values = 0, late = 0, coded = 0;
+  float values = 0, late = 0, coded = 0, sum[LIFE_COLUMNS] = {0};
   for (uint32_t i = 0; i < f->n; i++) {
     const struct feature_code *code = &f->code[i];
     const float *c = row + code->column;
     if (code->group || !(c[NUM_COUNT] > 0)) continue;
-    row[LIFE_CODES]++;
-    for (int k = 0; k < 3; k++) row[LIFE_CODES_LATE + k] += (double)c[NUM_HOURS] <= late_share[k] * hours;
+    sum[LIFE_CODES]++;
+    for (int k = 0; k < 3; k++) sum[LIFE_CODES_LATE + k] += (double)c[NUM_HOURS] <= late_share[k] * hours;
     if (!code->numeric || !(c[NUM_DELTA] > 0)) continue;
-    float low = fminf(deviation(code, c[NUM_MIN]), 0), high = fmaxf(deviation(code, c[NUM_MAX]), 0);
-    float last = fabsf(deviation(code, c[NUM_LAST]));
+    float low = deviation(code, c[NUM_MIN]), high = deviation(code, c[NUM_MAX]), last = fabsf(deviation(code, c[NUM_LAST]));
     coded++, values += c[NUM_DELTA], late += c[NUM_SUM];
-    row[LIFE_OUTSIDE_LAST] += outside(code, c[NUM_LAST]);
-    row[LIFE_LOW] += low * low, row[LIFE_HIGH] += high * high;
-    row[LIFE_LAST] += last, row[LIFE_LAST_SQUARES] += last * last;
-    row[LIFE_LAST_MOST] = fmaxf(row[LIFE_LAST_MOST], last);
+    sum[LIFE_OUTSIDE_LAST] += outside(code, c[NUM_LAST]);
+    if (low < 0) sum[LIFE_LOW] += low * low;
+    if (high > 0) sum[LIFE_HIGH] += high * high;
+    sum[LIFE_LAST] += last, sum[LIFE_LAST_SQUARES] += last * last;
+    if (last > sum[LIFE_LAST_MOST]) sum[LIFE_LAST_MOST] = last;
   }
+  for (int i = LIFE_CODES; i < LIFE_COLUMNS; i++) row[i] += sum[i];
   row[LIFE_LAST_MEAN] = coded > 0 ? row[LIFE_LAST] / coded : NAN;
   row[LIFE_OUTSIDE] = values > 0 ? row[LIFE_OUTSIDE] / values : NAN;
   row[LIFE_OUTSIDE_LATE] = late > 0 ? row[LIFE_OUTSIDE_COUNT] / late : NAN;
@@ -470,6 +479,8 @@ void feature_row(const struct feature_set *f, const struct timeline *store, cons
     if (first != INT64_MIN && birth != INT64_MIN) break;
   }
   double start = first == INT64_MIN ? 0 : (double)first, length = (double)now - start;
+  double window[3] = {late_share[0] * length, late_share[1] * length, late_share[2] * length};
+  uint32_t recent[3] = {0};
   for (uint32_t k = 0; k < events; k++) {
     uint32_t c = view->code[k];
     if (c >= f->store_codes || f->birth[c]) continue;
@@ -477,12 +488,12 @@ void feature_row(const struct feature_set *f, const struct timeline *store, cons
     counted++;
     if (timed && view->time[k] != last) instants++, last = view->time[k];
     double ago = timed ? (double)now - (double)view->time[k] : 0;
-    for (int s = 0; s < 3; s++) row[LIFE_EVENTS_LATE + s] += timed && ago <= late_share[s] * length;
+    if (timed && ago <= window[0]) recent[0]++, recent[1] += ago <= window[1], recent[2] += ago <= window[2];
     for (int level = 0; level < 2; level++) { /* the code itself, then the group that it belongs to */
       uint32_t i = level ? f->group_of[c] : f->of_code[c];
       if (i == NAN_CODE) continue;
       float *column = row + f->code[i].column;
-      bool late = timed && ago <= 0.25 * length;
+      bool late = timed && ago <= window[1];
       column[NUM_COUNT]++;
       if (timed) column[NUM_HOURS] = (float)(ago / (double)TIME_HOUR);
       column[NUM_LATE_COUNT] += late;
@@ -493,6 +504,7 @@ void feature_row(const struct feature_set *f, const struct timeline *store, cons
       row[LIFE_OUTSIDE_COUNT] += late;
     }
   }
+  for (int k = 0; k < 3; k++) row[LIFE_EVENTS_LATE + k] = (float)recent[k];
   row_sum_up(f, length / (double)TIME_HOUR, row);
   row_finish(f, row);
   if (birth != INT64_MIN) row[LIFE_AGE] = (float)(((double)now - (double)birth) / (double)TIME_YEAR);
@@ -530,12 +542,14 @@ int feature_set_write(const struct feature_set *f, struct buf *json, struct erro
 static bool read_marks(struct json list, struct feature_code *code) {
   struct json_iter it = json_items(list);
   struct json item;
+  float mark[MARKS];
   if (json_kind(list) != JSON_ARRAY || json_count(list) != MARKS) return false;
   for (int q = 0; q < MARKS && json_next(&it, &item); q++) {
     double v;
-    if (!json_f64(item, &v) || !isfinite((float)v) || (q && (float)v < code->mark[q - 1])) return false;
-    code->mark[q] = (float)v;
+    if (!json_f64(item, &v) || !isfinite((float)v) || (q && (float)v < mark[q - 1])) return false;
+    mark[q] = (float)v;
   }
+  set_marks(code, mark);
   return true;
 }
 
