@@ -40,6 +40,9 @@
 #define SITE_CANARY_NAME "Quetzalcoatlusson"
 #define SITE_CANARY_MRN "MRN-77120934"
 
+#ifndef SITE_UNDER
+#define SITE_UNDER "/tmp"
+#endif
 struct site_fixture {
   char dir[64], path[96], version[65];
   struct error e;
@@ -172,7 +175,7 @@ static inline void site_model_as(struct site_fixture *fx, const char *run, uint6
 static inline void site_model(struct site_fixture *fx) { site_model_as(fx, "one", 21, STATE_LIVE, fx->version); }
 
 static inline void site_fixture_open(struct site_fixture *fx, int people) {
-  *fx = (struct site_fixture){.dir = "/tmp/vitae-site-XXXXXX"};
+  *fx = (struct site_fixture){.dir = SITE_UNDER "/vitae-site-XXXXXX"};
   assert_non_null(mkdtemp(fx->dir));
   snprintf(fx->path, sizeof fx->path, "%s/site", fx->dir);
   SITE_MUST(site_init(fx->path, "ward", "expert", &fx->e));

@@ -1,4 +1,5 @@
-/* Bytes of a connection, to a whole server through a socket. The first byte says which listener; "@KEY" becomes a key of it. Beside what live.h
+/* Bytes of a connection, to a whole server through a socket. The first byte says which listener; "@KEY" becomes a key of it. A last request follows,
+ * which ends the connection, or ends what the bytes have begun. Beside what live.h
  * finds: a request with more than one length (Content-Length and Transfer-Encoding counted together, also spelt with a space before the colon),
  * a length that is no number, another coding than chunked, or a head that has a line without CR and LF, a folded one, or a control character is
  * refused, and nothing after it on the connection is answered. */
@@ -42,6 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     buf_puts(&b, s->key[developer ? ROLE_DEVELOPER : ROLE_ADMIN]);
   }
   buf_put(&b, p, (size_t)(end - p));
+  buf_puts(&b, "\r\n\r\nGET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
   int n = live_ask(developer ? s->developer : s->port, b.p, b.n, true, reply, REPLIES_MOST);
   if (!smuggles((struct str){b.p, b.n})) return 0;
   bool taken = n && (reply[0].status < 400 || reply[0].status == 499);
