@@ -521,6 +521,25 @@ static void origins_and_openness(void **state) {
   assert_int_equal(WEXITSTATUS(status), 7);
 }
 
+/* Whatever somebody without a key writes into a token or an issuer into its key set: refused, and the server goes on. */
+static void texts_that_are_no_tokens(void **state) {
+  (void)state;
+  static const char *const tokens[] = {"eyJhbGciOiJSUzM4NCJ9.e30.AAAA",  "eyJhb==GciOiJSUzM4NCJ9.e30.AAAA",
+                                       "eyJhbGciOiJSUzM4NCJ9.e=30.AAAA", "eyJhbGciOiJSUzM4NCJ9.e30.AA=A",
+                                       "eyJhbGciOiJSUzM4NCJ9.e30.A",     "eyJhbGciOiJSUzM4NCJ9..",
+                                       "eyJhbGciOiJSUzM4NCJ9.e30.",      "eyJ..",
+                                       "eyJhbGciOiJSUzM4NCJ9=.e30.AAAA", "eyJhbGciOiJSUzM4NCJ9.e30.\xc3\xa4"};
+  struct running r;
+  write_file("set.json",
+             "{\"keys\":[{\"kty\":\"RSA\",\"n\":\"A==QAB\",\"e\":\"AQAB\"},{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83=\",\"y\":"
+             "\"x_F\"},{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\"}]}");
+  always(&r, "{\"clients\":[{\"issuer\":\"https://ehr.example\",\"jwks\":\"set.json\"}]}");
+  for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
+    if (status_of(&r, "GET", "/cds-services", tokens[i], NULL) != 401) fail_msg("token %zu", i);
+  peer_off();
+  assert_int_equal(server_stop(&r), 0);
+}
+
 /* What went through these tests is nowhere in the site: not in the database, the inbox, the logs. */
 static void nothing_identified_is_left(void **state) {
   (void)state;
@@ -553,6 +572,7 @@ int main(void) {
                                      cmocka_unit_test(late_is_empty_and_counted),
                                      cmocka_unit_test(feedback_becomes_a_file_without_a_word_of_its_writer),
                                      cmocka_unit_test(origins_and_openness),
+                                     cmocka_unit_test(texts_that_are_no_tokens),
                                      cmocka_unit_test(nothing_identified_is_left)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
