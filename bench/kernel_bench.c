@@ -153,35 +153,23 @@ static void bench_attention(const struct kernel *const *all, int n) {
   for (size_t s = 0; s < sizeof shape / sizeof *shape; s++) bench_attention_shape(all, n, shape[s][0], shape[s][1], shape[s][2]);
 }
 
-static uint16_t *halves(size_t n) {
-  float *x = dense(n);
-  uint16_t *y = calloc(n, sizeof *y);
-  if (!y) exit(1);
-  for (size_t i = 0; i < n; i++) y[i] = quant_to_half(x[i]);
-  free(x);
-  return y;
-}
-
 /* 64 streams over one shared prefix of 208 rows and 48 rows of their own each: 4 d per key and head */
 static void bench_decode(const struct kernel *const *all, int n) {
-  enum {
-    STREAMS = 64,
-    PREFIX = 208,
-    OWN = 48,
-    H = 4,
-    D = 32,
-    ROW = H * D,
-    BLOCK = 2 * DECODE_ROWS * ROW,
-    SHARED = PREFIX / DECODE_ROWS,
-    MINE = OWN / DECODE_ROWS
-  };
+  enum { STREAMS = 64, PREFIX = 208, OWN = 48, H = 4, D = 32, ROW = H * D, SHARED = PREFIX / DECODE_ROWS, MINE = OWN / DECODE_ROWS };
   struct job j = {.x = dense(STREAMS * ROW), .w = dense(STREAMS * ROW)};
-  uint16_t *cache = halves((SHARED + (size_t)STREAMS * MINE) * BLOCK);
-  const uint16_t *shared[SHARED], *mine[STREAMS * MINE];
+  const size_t row = decode_row(H, D), block = DECODE_ROWS * row + DECODE_BEYOND;
+  int8_t *cache = calloc(SHARED + (size_t)STREAMS * MINE, block);
+  if (!cache) exit(1);
+  float *keep = dense((int)kernel_keep_scratch(D));
+  for (size_t i = 0; i < SHARED + (size_t)STREAMS * MINE; i++)
+    for (size_t r = 0; r < DECODE_ROWS; r++)
+      all[0]->decode_keep(
+          &(struct decode_keep){1, H, D, j.x + (i + r) % (STREAMS - 1) * ROW, 0, &(int8_t *){cache + i * block + r * row}, keep});
+  const int8_t *shared[SHARED], *mine[STREAMS * MINE];
   struct decode_rows prefix[STREAMS], own[STREAMS];
-  float *scratch = dense((int)kernel_decode_scratch(PREFIX, OWN));
-  for (int i = 0; i < SHARED; i++) shared[i] = cache + (size_t)i * BLOCK;
-  for (int i = 0; i < STREAMS * MINE; i++) mine[i] = cache + (size_t)(SHARED + i) * BLOCK;
+  float *scratch = dense((int)kernel_decode_scratch(PREFIX, OWN, D));
+  for (int i = 0; i < SHARED; i++) shared[i] = cache + (size_t)i * block;
+  for (int i = 0; i < STREAMS * MINE; i++) mine[i] = cache + (size_t)(SHARED + i) * block;
   for (int s = 0; s < STREAMS; s++) {
     prefix[s] = (struct decode_rows){shared, 0, PREFIX, 0, 0};
     own[s] = (struct decode_rows){mine + (ptrdiff_t)s * MINE, 0, OWN, 0, 0};
@@ -204,7 +192,7 @@ static void bench_decode(const struct kernel *const *all, int n) {
     printf(" %11.1f", 4e-9 * STREAMS * H * (PREFIX + OWN) * D / seconds(run_decode, &j));
   }
   printf("\n");
-  free(j.x), free(j.w), free(scratch), free(cache);
+  free(j.x), free(j.w), free(scratch), free(keep), free(cache);
 }
 
 static void run_swiglu(void *p) {

@@ -1,170 +1,272 @@
-/* Private: attention of one new row per stream against its cache, over vec.h. A block's keys and values lie with 16 positions in a row, so that
- * every lane works whatever the head's size, and only the values' sums go across a register, once a head. Neighbouring streams with one prefix
- * share each load of it. Every stream's sums run in the same order whoever its neighbours are. The including file defines V(name).
+/* Private: attention of one new row per stream against its cache, over vec.h. Lanes are key heads (and, of few heads, several numbers of each), so
+ * that a cached row is read in one piece, every lane works for heads of any size, and nothing is summed across a register but the few lanes of
+ * one head. Neighbouring streams with one prefix, or the query heads that share a key head, use each load together. Every stream's sums run in
+ * the same order whoever its neighbours are: a row that only they see adds zero. The including file defines V(name).
  */
 #ifndef KERNEL_ATTENTION_DECODE_VEC_H
 #define KERNEL_ATTENTION_DECODE_VEC_H
+#include <string.h>
+
 #include "kernel/half_vec.h"
 #include "kernel/kernel_columns.h"
 
-enum { DECODE_PARTS = DECODE_ROWS / VW }; /* registers of a block's row */
+enum { DECODE_COLUMNS = VW == 16 ? 5 : 2 }; /* registers of values summed together */
 
-struct decode_list { /* blocks of rows of one head */
-  const uint16_t *const *block;
-  size_t at;        /* to the head's keys */
-  int from, end, d; /* blocks [from, end) */
+struct decode_list { /* rows [begin[0], end[0]) and [begin[1], end[1]) */
+  const int8_t *const *block;
+  int begin[2], end[2];
 };
-struct decode_job { /* one head of up to DECODE_GROUP streams that share a prefix */
+struct decode_part {            /* the heads that the lanes of a register hold; of N queries */
+  size_t at, row, half, scales; /* bytes: of this part in the layer; of a row; to its values; from either's numbers to their scales */
+  int step, registers, lanes;   /* bytes from register to register; lanes from a number of a head to its next */
+  bool together;                /* the queries are of one stream: they share their own rows too */
   struct decode_list shared, own[DECODE_GROUP];
-  float scale;
-  const float *q[DECODE_GROUP];
-  float *score[DECODE_GROUP]; /* of the first shared block; the stream's own follow those of the last */
-  float inverse[DECODE_GROUP];
-  float *out[DECODE_GROUP];
+  float *q[DECODE_GROUP], *score[DECODE_GROUP], *out[DECODE_GROUP];
 };
 
-/* Scores of S streams with `blocks` blocks from b on */
-VINLINE void decode_scores(const int S, const int blocks, const struct decode_list *g, int b, float scale, const float *const *q,
-                           float *const *score, int at) {
-  vf acc[DECODE_GROUP][2 * DECODE_PARTS];
-  const uint16_t *k[2];
-  UNROLL for (int n = 0; n < blocks; n++) k[n] = g->block[b + n] + g->at;
-  UNROLL for (int s = 0; s < S; s++) UNROLL for (int n = 0; n < blocks * DECODE_PARTS; n++) acc[s][n] = v_zero();
-  for (int i = 0; i < g->d; i++) {
-    vf key[2 * DECODE_PARTS];
-    UNROLL for (int n = 0; n < blocks * DECODE_PARTS; n++) key[n] = v_half(k[n / DECODE_PARTS] + i * DECODE_ROWS + n % DECODE_PARTS * VW);
-    UNROLL for (int s = 0; s < S; s++) {
-      vf x = v_set1(q[s][i]);
-      UNROLL for (int n = 0; n < blocks * DECODE_PARTS; n++) acc[s][n] = v_fma(x, key[n], acc[s][n]);
-    }
-  }
-  UNROLL for (int s = 0; s < S; s++) UNROLL for (int n = 0; n < blocks * DECODE_PARTS; n++)
-      v_store(score[s] + at + n * VW, v_mul(acc[s][n], v_set1(scale)));
+VINLINE const int8_t *decode_row_at(const struct decode_part *c, const struct decode_list *g, int j) {
+  return g->block[j / DECODE_ROWS] + c->at + (size_t)(j % DECODE_ROWS) * c->row;
 }
 
-VINLINE void decode_list_scores(const int S, const struct decode_list *g, float scale, const float *const *q, float *const *score, int at) {
-  int b = g->from;
-  for (; b + 2 <= g->end; b += 2, at += 2 * DECODE_ROWS) decode_scores(S, 2, g, b, scale, q, score, at);
-  if (b < g->end) decode_scores(S, 1, g, b, scale, q, score, at);
+VINLINE vf decode_scale(const struct decode_part *c, const int8_t *half) {
+  return v_half((const uint16_t *)(const void *)(half + c->scales));
 }
 
-/* The part of n <= 4 columns' sums that one list adds: lanes of acc[s][c] are positions */
-VINLINE void decode_list_values(const int S, const int n, const struct decode_list *g, int column, float *const *score, int at,
-                                vf acc[DECODE_GROUP][4]) {
-  for (int b = g->from; b < g->end; b++, at += DECODE_ROWS) {
-    const uint16_t *v = g->block[b] + g->at + (size_t)(g->d + column) * DECODE_ROWS;
-    UNROLL for (int part = 0; part < DECODE_PARTS; part++) {
-      vf value[4];
-      UNROLL for (int c = 0; c < n; c++) value[c] = v_half(v + c * DECODE_ROWS + part * VW);
-      UNROLL for (int s = 0; s < S; s++) {
-        vf p = v_load(score[s] + at + part * VW);
-        UNROLL for (int c = 0; c < n; c++) acc[s][c] = v_fma(p, value[c], acc[s][c]);
-      }
-    }
-  }
-}
-
-VINLINE void decode_columns(const int S, const int n, const struct decode_job *j, int column) {
+/* Scores of N queries with B rows from j on */
+VINLINE void decode_tile(const int N, const int B, const struct decode_part *c, const struct decode_list *g, int j, int first, int at) {
   vf acc[DECODE_GROUP][4];
-  const int mine = (j->shared.end - j->shared.from) * DECODE_ROWS;
-  UNROLL for (int s = 0; s < S; s++) UNROLL for (int c = 0; c < 4; c++) acc[s][c] = v_zero();
-  decode_list_values(S, n, &j->shared, column, j->score, 0, acc);
-  UNROLL for (int s = 0; s < S; s++) {
-    decode_list_values(1, n, &j->own[s], column, j->score + s, mine, acc + s);
-    __m128 sum = _mm_mul_ps(v_sum4(acc[s]), _mm_set1_ps(j->inverse[s]));
-    float *out = j->out[s] + column;
-    if (n == 4) {
-      _mm_storeu_ps(out, sum);
-    } else {
-      float four[4];
-      _mm_storeu_ps(four, sum);
-      UNROLL for (int c = 0; c < n; c++) out[c] = four[c];
+  const int8_t *k[4];
+  UNROLL for (int b = 0; b < B; b++) k[b] = decode_row_at(c, g, j + b);
+  UNROLL for (int n = 0; n < N; n++) UNROLL for (int b = 0; b < B; b++) acc[n][b] = v_zero();
+  for (int r = 0; r < c->registers; r++) {
+    vf key[4];
+    UNROLL for (int b = 0; b < B; b++) key[b] = v_bytes(k[b] + (ptrdiff_t)r * c->step);
+    UNROLL for (int n = 0; n < N; n++) {
+      vf x = v_load(c->q[first + n] + r * VW);
+      UNROLL for (int b = 0; b < B; b++) acc[n][b] = v_fma(x, key[b], acc[n][b]);
     }
   }
-}
-
-VINLINE void decode_values(const int S, const struct decode_job *j) {
-  int column = 0, d = j->shared.d;
-  for (; column + 4 <= d; column += 4) decode_columns(S, 4, j, column);
-  if (d - column == 3) decode_columns(S, 3, j, column);
-  if (d - column == 2) decode_columns(S, 2, j, column);
-  if (d - column == 1) decode_columns(S, 1, j, column);
-}
-
-/* What a list adds to the largest score; rows that the stream does not see get -inf. Masks, not stores of single scores: a register loaded
- * over a smaller store waits for it. */
-VINLINE vf decode_seen(const struct decode_rows *r, const struct decode_list *g, float *score, vf top) {
-  const vi n = vi_set1(r->n), from = vi_set1(r->from), hide = vi_set1(r->hide), show = vi_set1(r->show);
-  for (int j = g->from * DECODE_ROWS; j < g->end * DECODE_ROWS; j += VW, score += VW) {
-    vi row = vi_add(vi_iota(), vi_set1(j));
-    vm unseen = vm_or(vi_ge(row, n), vm_andnot(vi_ge(row, show), vi_ge(row, hide)));
-    vf x = v_select(vm_andnot(unseen, vi_ge(row, from)), v_load(score), v_set1(-INFINITY));
-    v_store(score, x);
-    top = v_max(x, top);
+  UNROLL for (int b = 0; b < B; b++) {
+    vf scale = decode_scale(c, k[b]);
+    UNROLL for (int n = 0; n < N; n++) v_store(c->score[first + n] + (ptrdiff_t)(at + b) * VW, v_mul(v_fold(acc[n][b], c->lanes), scale));
   }
-  return top;
 }
 
-/* n is a multiple of DECODE_ROWS; scores become weights, 1 / their sum is returned */
-VINLINE float decode_softmax(float *score, int n, vf top) {
-  vf shift = v_set1(v_max_all(top)), sum = v_zero();
-  for (int j = 0; j < n; j += VW) {
-    vf e = v_exp(v_sub(v_load(score + j), shift));
-    v_store(score + j, e);
+VINLINE int decode_scores(const int N, const struct decode_part *c, const struct decode_list *g, int first, int at) {
+  const int B = N > 2 ? 2 : 4;
+  for (int part = 0; part < 2; part++) {
+    int j = g->begin[part];
+    for (; j + B <= g->end[part]; j += B, at += B) decode_tile(N, B, c, g, j, first, at);
+    for (; j < g->end[part]; j++, at++) decode_tile(N, 1, c, g, j, first, at);
+  }
+  return at;
+}
+
+/* Rows of the shared list that a stream does not see */
+static void decode_hide(const struct decode_list *all, const struct decode_list *mine, float *score) {
+  const int gap[2][2] = {{all->begin[0], mine->begin[0]}, {mine->end[0], mine->begin[1]}};
+  for (int i = 0; i < 2; i++)
+    for (int j = gap[i][0]; j < gap[i][1]; j++) {
+      if (j >= all->end[0] && j < all->begin[1]) j = all->begin[1];
+      if (j >= gap[i][1]) break;
+      v_store(score + (ptrdiff_t)(j < all->end[0] ? j - all->begin[0] : j - all->begin[1] + all->end[0] - all->begin[0]) * VW,
+              v_set1(-INFINITY));
+    }
+}
+
+/* Scores become weights; returns 1 / their sum */
+VINLINE vf decode_softmax(float *score, int n) {
+  vf top = v_set1(-INFINITY), sum = v_zero();
+  for (int j = 0; j < n; j++) top = v_max(v_load(score + (ptrdiff_t)j * VW), top);
+  for (int j = 0; j < n; j++) {
+    vf e = v_exp(v_sub(v_load(score + (ptrdiff_t)j * VW), top));
+    v_store(score + (ptrdiff_t)j * VW, e);
     sum = v_add(sum, e);
   }
-  return 1.0f / v_sum(sum);
+  return v_div(v_set1(1.0f), sum);
 }
 
-static struct decode_list decode_list_of(const struct decode_rows *r, size_t at, int from, int d) {
-  int end = (r->n + DECODE_ROWS - 1) / DECODE_ROWS, first = from / DECODE_ROWS;
-  return (struct decode_list){.block = r->block, .at = at, .from = first < end ? first : end, .end = end, .d = d};
+VINLINE int decode_weigh(const int N, const int C, const struct decode_part *c, const struct decode_list *g, int column, int first, int at,
+                         vf acc[DECODE_GROUP][DECODE_COLUMNS]) {
+  for (int part = 0; part < 2; part++)
+    for (int j = g->begin[part]; j < g->end[part]; j++, at++) {
+      const int8_t *v = decode_row_at(c, g, j) + c->half;
+      vf value[DECODE_COLUMNS], scale = decode_scale(c, v);
+      UNROLL for (int i = 0; i < C; i++) value[i] = v_bytes(v + (ptrdiff_t)(column + i) * c->step);
+      UNROLL for (int n = 0; n < N; n++) {
+        vf p = v_mul(v_load(c->score[first + n] + (ptrdiff_t)at * VW), scale);
+        UNROLL for (int i = 0; i < C; i++) acc[n][i] = v_fma(p, value[i], acc[n][i]);
+      }
+    }
+  return at;
 }
 
-VINLINE void decode_head(const int S, const struct attention_decode *a, int first, int h) {
-  const struct decode_rows *p = a->prefix + first, *own = a->own + first;
-  struct decode_job j = {.scale = a->scale};
-  size_t at = a->at + (size_t)(h * a->kv_heads / a->heads) * 2 * DECODE_ROWS * (size_t)a->d;
-  int from = p->n, longest = 0;
-  UNROLL for (int s = 0; s < S; s++) {
-    j.own[s] = decode_list_of(&own[s], at, own[s].from, a->d);
-    int mine = j.own[s].end - j.own[s].from;
-    if (p[s].from < from) from = p[s].from;
-    if (mine > longest) longest = mine;
+VINLINE void decode_columns(const int N, const int C, const struct decode_part *c, int column, const vf *inverse) {
+  vf acc[DECODE_GROUP][DECODE_COLUMNS];
+  UNROLL for (int n = 0; n < N; n++) UNROLL for (int i = 0; i < C; i++) acc[n][i] = v_zero();
+  int at = decode_weigh(N, C, c, &c->shared, column, 0, 0, acc);
+  if (c->together) {
+    decode_weigh(N, C, c, &c->own[0], column, 0, at, acc);
+  } else {
+    UNROLL for (int n = 0; n < N; n++) decode_weigh(1, C, c, &c->own[n], column, n, at, acc + n);
   }
-  j.shared = decode_list_of(p, at, from, a->d);
-  int shared = (j.shared.end - j.shared.from) * DECODE_ROWS, stride = shared + longest * DECODE_ROWS;
-  UNROLL for (int s = 0; s < S; s++) {
-    j.q[s] = a->q + (ptrdiff_t)(first + s) * a->q_stride + (ptrdiff_t)h * a->d;
-    j.out[s] = a->out + (ptrdiff_t)(first + s) * a->out_stride + (ptrdiff_t)h * a->d;
-    j.score[s] = a->scratch + (ptrdiff_t)s * stride;
-  }
-  decode_list_scores(S, &j.shared, j.scale, j.q, j.score, 0);
-  UNROLL for (int s = 0; s < S; s++) {
-    decode_list_scores(1, &j.own[s], j.scale, j.q + s, j.score + s, shared);
-    vf top = decode_seen(&p[s], &j.shared, j.score[s], v_set1(-INFINITY));
-    top = decode_seen(&own[s], &j.own[s], j.score[s] + shared, top);
-    j.inverse[s] = decode_softmax(j.score[s], shared + (j.own[s].end - j.own[s].from) * DECODE_ROWS, top);
-  }
-  decode_values(S, &j);
+  UNROLL for (int n = 0; n < N; n++) UNROLL for (int i = 0; i < C; i++)
+      v_store(c->out[n] + (ptrdiff_t)(column + i) * VW, v_mul(acc[n][i], inverse[n]));
 }
 
-#define DECODE_OF(S) \
-  static void decode_head_##S(const struct attention_decode *a, int first, int h) { decode_head(S, a, first, h); }
+VINLINE void decode_values(const int N, const struct decode_part *c, const vf *inverse) {
+  int column = 0;
+  for (; column + DECODE_COLUMNS <= c->registers; column += DECODE_COLUMNS) decode_columns(N, DECODE_COLUMNS, c, column, inverse);
+  switch (c->registers - column) {
+#ifdef __AVX512F__
+    case 4: decode_columns(N, 4, c, column, inverse); break;
+    case 3: decode_columns(N, 3, c, column, inverse); break;
+    case 2: decode_columns(N, 2, c, column, inverse); break;
+#endif
+    case 1: decode_columns(N, 1, c, column, inverse); break;
+  }
+}
+
+VINLINE void decode_part(const int N, const struct decode_part *c, const struct decode_list *mine) {
+  vf inverse[DECODE_GROUP];
+  int shared = decode_scores(N, c, &c->shared, 0, 0), all = shared;
+  if (c->together) all = decode_scores(N, c, &c->own[0], 0, shared);
+  UNROLL for (int n = 0; n < N; n++) {
+    if (!c->together) {
+      decode_hide(&c->shared, &mine[n], c->score[n]);
+      all = decode_scores(1, c, &c->own[n], n, shared);
+    }
+    inverse[n] = decode_softmax(c->score[n], all);
+  }
+  decode_values(N, c, inverse);
+}
+
+#define DECODE_OF(N) \
+  static void decode_part_##N(const struct decode_part *c, const struct decode_list *mine) { decode_part(N, c, mine); }
 DECODE_OF(1)
 DECODE_OF(2)
 DECODE_OF(3)
 DECODE_OF(4)
-static void (*const decode_head_of[])(const struct attention_decode *, int, int) = {decode_head_1, decode_head_2, decode_head_3,
-                                                                                    decode_head_4};
+static void (*const decode_part_of[])(const struct decode_part *, const struct decode_list *) = {decode_part_1, decode_part_2,
+                                                                                                 decode_part_3, decode_part_4};
+
+static struct decode_list decode_list_of(const struct decode_rows *r) {
+  bool gap = r->hide < r->show;
+  int from = r->from < r->n ? r->from : r->n, hide = gap ? r->hide : from, show = gap ? r->show : from;
+  if (hide > r->n) hide = r->n;
+  if (hide < from) hide = from;
+  if (show > r->n) show = r->n;
+  return (struct decode_list){r->block, {from, show < hide ? hide : show}, {hide, r->n}};
+}
+
+/* What any of them sees */
+static struct decode_list decode_union(const struct decode_list *g, int n) {
+  struct decode_list all = g[0];
+  for (int i = 1; i < n; i++) {
+    if (g[i].begin[0] < all.begin[0]) all.begin[0] = g[i].begin[0];
+    if (g[i].end[0] > all.end[0]) all.end[0] = g[i].end[0];
+    if (g[i].begin[1] < all.begin[1]) all.begin[1] = g[i].begin[1];
+  }
+  if (all.begin[1] < all.end[0]) all.begin[1] = all.end[0];
+  return all;
+}
+
+/* Where the lanes of a part's registers find their numbers in rows of (heads, d): numbers of `heads` heads, `stride` apart; the rest find the first
+ * one, and nobody reads what comes of it. */
+static int decode_order(int32_t *from, int few, int heads, int stride, int d) {
+  int n = (d * few + VW - 1) / VW * VW;
+  for (int i = 0; i * few < n; i++)
+    for (int h = 0; h < few && i * few + h < n; h++) from[i * few + h] = i < d && h < heads ? h * stride + i : 0;
+  return n;
+}
+
+void V(decode_keep)(const struct decode_keep *k) {
+  const int lanes = decode_lanes(k->kv_heads), scales = decode_scales(k->kv_heads), few = lanes > 8 ? VW : lanes;
+  const int step = lanes > 8 ? lanes : VW;
+  const size_t side = decode_side(k->kv_heads, k->d), half = decode_row(k->kv_heads, k->d) / 2;
+  int32_t *from = (int32_t *)(void *)k->scratch;
+  for (int head = 0; head < k->kv_heads; head += few) {
+    const int heads = k->kv_heads - head < few ? k->kv_heads - head : few, n = lanes > 8 ? heads : VW;
+    const int registers = decode_order(from, few, heads, k->d, k->d) / VW;
+    const vm rest = v_first((k->d * few - 1) % VW + 1);
+    float *x = k->scratch + registers * VW;
+    for (int r = 0; r < 2 * k->rows; r++) {
+      const float *kv = k->kv + (ptrdiff_t)(r / 2) * k->kv_stride + (r % 2 * k->kv_heads + head) * k->d;
+      int8_t *to = k->to[r / 2] + r % 2 * half;
+      vf most = v_zero(), bad = v_zero();
+      for (int i = 0; i < registers; i++) {
+        vf v = v_gather(kv, vi_load(from + i * VW));
+        if (i + 1 == registers) v = v_select(rest, v, v_zero());
+        v_store(x + i * VW, v);
+        most = v_max(v_max(v, v_sub(v_zero(), v)), most), bad = v_fma(v, v_zero(), bad);
+      }
+      float scale[VW];
+      v_store(scale, v_add(v_mul(most, v_set1(1 / 127.0f)), bad));
+      for (int l = few; l < VW; l++) scale[l % few] = isnan(scale[l % few]) || scale[l % few] > scale[l] ? scale[l % few] : scale[l];
+      for (int l = few; l < VW; l++) scale[l] = scale[l % few];
+      uint16_t kept[VW];
+      v_half_store(kept, v_load(scale));
+      vf inverse = v_div(v_set1(1.0f), v_max(v_half(kept), v_set1(DECODE_LEAST)));
+      for (int i = 0; i < registers; i++) v_bytes_store(to + head + i * step, v_mul(v_load(x + i * VW), inverse), n);
+      for (int l = 0; l < (lanes > 8 ? 1 : scales); l += VW) memcpy(to + side + 2 * (head + l), kept, 2 * (size_t)n);
+    }
+  }
+}
+
+/* N queries: members [member, member + N) of each key head's queries of one stream, or one of N streams. */
+static void decode_queries(const struct attention_decode *a, int first, int member, int N) {
+  const int group = a->heads / a->kv_heads, lanes = decode_lanes(a->kv_heads), few = lanes > 8 ? VW : lanes;
+  struct decode_part c = {.row = decode_row(a->kv_heads, a->d), .together = group > 1};
+  struct decode_list mine[DECODE_GROUP] = {{NULL, {0, 0}, {0, 0}}};
+  c.lanes = few, c.step = lanes > 8 ? lanes : VW, c.registers = (a->d * few + VW - 1) / VW;
+  const vm rest = v_first((a->d * few - 1) % VW + 1); /* lanes of the last register that hold numbers */
+  const int streams = c.together ? 1 : N;
+  int longest = 0;
+  for (int s = 0; s < streams; s++) {
+    mine[s] = decode_list_of(&a->prefix[first + s]), c.own[s] = decode_list_of(&a->own[first + s]);
+    int rows = c.own[s].end[0] - c.own[s].begin[0] + c.own[s].end[1] - c.own[s].begin[1];
+    if (rows > longest) longest = rows;
+  }
+  c.shared = decode_union(mine, streams);
+  int32_t *from = (int32_t *)(void *)a->scratch;
+  size_t rows = (size_t)(c.shared.end[0] - c.shared.begin[0] + c.shared.end[1] - c.shared.begin[1] + longest),
+         at = 2 * (size_t)c.registers * VW;
+  for (int n = 0; n < N; n++) {
+    c.q[n] = a->scratch + at, c.out[n] = c.q[n] + c.registers * VW, c.score[n] = c.out[n] + c.registers * VW;
+    at += (2 * (size_t)c.registers + rows) * VW;
+  }
+  for (int head = 0; head < a->kv_heads; head += few) {
+    int heads = a->kv_heads - head < few ? a->kv_heads - head : few;
+    c.at = a->at + (size_t)head, c.half = c.row / 2, c.scales = decode_side(a->kv_heads, a->d) + (size_t)head;
+    decode_order(from, few, heads, group * a->d, a->d);
+    for (int n = 0; n < N; n++) {
+      const float *q =
+          a->q + (ptrdiff_t)(first + (c.together ? 0 : n)) * a->q_stride + (head * group + member + (c.together ? n : 0)) * a->d;
+      for (int r = 0; r < c.registers; r++) {
+        vf x = v_mul(v_gather(q, vi_load(from + r * VW)), v_set1(a->scale));
+        v_store(c.q[n] + r * VW, r + 1 == c.registers ? v_select(rest, x, v_zero()) : x);
+      }
+    }
+    decode_part_of[N - 1](&c, mine);
+    for (int n = 0; n < N; n++) {
+      float *out =
+          a->out + (ptrdiff_t)(first + (c.together ? 0 : n)) * a->out_stride + (head * group + member + (c.together ? n : 0)) * a->d;
+      for (int h = 0; h < heads; h++)
+        for (int i = 0; i < a->d; i++) out[h * group * a->d + i] = c.out[n][i * few + h];
+    }
+  }
+}
 
 void V(attention_decode)(const struct attention_decode *a) {
-  for (int first = 0, S; first < a->streams; first += S) {
-    for (S = 1; S < DECODE_GROUP && first + S < a->streams; S++) {
+  const int group = a->heads / a->kv_heads;
+  for (int first = 0, S = 1; first < a->streams; first += S) {
+    for (S = 1; S < DECODE_GROUP && first + S < a->streams && group == 1; S++) {
       const struct decode_rows *p = &a->prefix[first], *other = &a->prefix[first + S];
       if (other->block != p->block || other->n != p->n) break;
     }
-    for (int h = 0; h < a->heads; h++) decode_head_of[S - 1](a, first, h);
+    if (group == 1) decode_queries(a, first, 0, S);
+    for (int member = 0; member < group && group > 1; member += DECODE_GROUP)
+      decode_queries(a, first, member, group - member < DECODE_GROUP ? group - member : DECODE_GROUP);
   }
 }
 #endif

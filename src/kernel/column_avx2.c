@@ -12,6 +12,7 @@ const struct kernel kernel_column_avx2 = {
     .attention_forward = avx2_attention_forward,
     .attention_backward = avx2_attention_backward,
     .attention_decode = avx2_attention_decode,
+    .decode_keep = avx2_decode_keep,
     .rope = avx2_rope,
     .embed_forward = avx2_embed_forward,
     .embed_backward = avx2_embed_backward,

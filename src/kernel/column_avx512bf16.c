@@ -13,6 +13,7 @@ const struct kernel kernel_column_avx512bf16 = {
     .attention_forward = avx512_attention_forward,
     .attention_backward = avx512_attention_backward,
     .attention_decode = avx512_attention_decode,
+    .decode_keep = avx512_decode_keep,
     .rope = avx512_rope,
     .embed_forward = avx512_embed_forward,
     .embed_backward = avx512_embed_backward,

@@ -12,6 +12,7 @@ void avx2_norm_backward(const struct norm_back *n);
 void avx2_attention_forward(const struct attention *a);
 void avx2_attention_backward(const struct attention_back *b);
 void avx2_attention_decode(const struct attention_decode *a);
+void avx2_decode_keep(const struct decode_keep *k);
 void avx2_rope(const struct rope *r);
 void avx2_embed_forward(const struct embed_bag *e);
 void avx2_embed_backward(const struct embed_bag_back *e);

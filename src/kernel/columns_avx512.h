@@ -24,6 +24,7 @@ void avx512_norm_backward(const struct norm_back *n);
 void avx512_attention_forward(const struct attention *a);
 void avx512_attention_backward(const struct attention_back *b);
 void avx512_attention_decode(const struct attention_decode *a);
+void avx512_decode_keep(const struct decode_keep *k);
 void avx512_rope(const struct rope *r);
 void avx512_embed_forward(const struct embed_bag *e);
 void avx512_embed_backward(const struct embed_bag_back *e);

@@ -75,13 +75,30 @@ struct attention_back {
   float *dq, *dk, *dv; /* accumulated; strides as q, k, v */
 };
 /* One new row per stream against its cache. Cached rows lie in blocks of DECODE_ROWS, so that streams share the blocks of a common
- * prefix and memory follows use (after PagedAttention, Kwon et al. 2023). Of one block and key head, at the layer's offset `at`, as IEEE half
- * precision: keys (d, DECODE_ROWS), then values (d, DECODE_ROWS); the next head follows. Neighbouring streams that name the same prefix blocks
+ * prefix and memory follows use (after PagedAttention, Kwon et al. 2023). A row of one layer, at byte `at` of its block, is keys, then values; of
+ * each, the numbers in eight bits (decode_side of them: number i of key head h at i * decode_lanes + h, zero between), then every head's scale in
+ * IEEE half precision (decode_scales; those of few heads are repeated to fill a register). Neighbouring streams that name the same prefix blocks
  * are worked on together, and each gets the bits that it would get alone. */
 #define DECODE_ROWS 16
-#define DECODE_GROUP 4 /* streams worked on together */
-struct decode_rows {   /* rows [from, n): row j is row j % DECODE_ROWS of block[j / DECODE_ROWS]; unused rows must be finite */
-  const uint16_t *const *block;
+#define DECODE_GROUP 4   /* streams worked on together */
+#define DECODE_BEYOND 32 /* bytes after a block that may be read */
+static inline int decode_lanes(int kv_heads) { return kv_heads > 4 && kv_heads < 8 ? 8 : kv_heads == 3 ? 4 : kv_heads; }
+static inline int decode_scales(int kv_heads) { return kv_heads > 8 ? kv_heads : 16; }
+static inline size_t decode_side(int kv_heads, int d) {
+  size_t n = (size_t)d * (size_t)decode_lanes(kv_heads);
+  return kv_heads > 8 ? (n + 1) / 2 * 2 : (n + 15) / 16 * 16;
+}
+static inline size_t decode_row(int kv_heads, int d) { return 2 * (decode_side(kv_heads, d) + 2 * (size_t)decode_scales(kv_heads)); }
+struct decode_keep { /* rows of keys (kv_heads, d) and the values after them to where blocks keep them; no numbers stay no numbers */
+  int rows, kv_heads, d;
+  const float *kv;
+  int kv_stride;
+  int8_t *const *to; /* (rows) */
+  float *scratch;    /* kernel_keep_scratch(d) floats */
+};
+static inline size_t kernel_keep_scratch(int d) { return 32 * ((size_t)d + 1); }
+struct decode_rows { /* rows [from, n): row j is row j % DECODE_ROWS of block[j / DECODE_ROWS]; unused rows must be finite */
+  const int8_t *const *block;
   int from, n;
   int hide, show; /* rows [hide, show) of them are not seen: between static facts and a window, or ties before the last row */
 };
@@ -90,13 +107,15 @@ struct attention_decode {
   float scale;
   const float *q; /* (streams, heads*d) */
   int q_stride;
-  size_t at;                              /* numbers from a block's start to this layer's keys */
+  size_t at;                              /* bytes from a block's start to this layer's row 0 */
   const struct decode_rows *prefix, *own; /* (streams); the new row is the last of `own` */
   float *out;                             /* (streams, heads*d), stride out_stride */
   int out_stride;
-  float *scratch; /* kernel_decode_scratch(longest prefix, longest own) floats */
+  float *scratch; /* kernel_decode_scratch(longest prefix, longest own, d) floats */
 };
-static inline size_t kernel_decode_scratch(int prefix, int own) { return DECODE_GROUP * ((size_t)prefix + (size_t)own + 2 * DECODE_ROWS); }
+static inline size_t kernel_decode_scratch(int prefix, int own, int d) {
+  return DECODE_GROUP * 16 * ((size_t)prefix + (size_t)own + 2 * (size_t)d + 2) + 32 * ((size_t)d + 1);
+}
 
 /* Rotary position (Su et al. 2021), half-split pairs (i, i+d/2): angle = position[r] * base^(-2i/d). In place; back = inverse rotation. */
 struct rope {
@@ -151,6 +170,7 @@ struct kernel {
   void (*attention_forward)(const struct attention *a);
   void (*attention_backward)(const struct attention_back *a);
   void (*attention_decode)(const struct attention_decode *a);
+  void (*decode_keep)(const struct decode_keep *k);
   void (*rope)(const struct rope *r);
   void (*embed_forward)(const struct embed_bag *e);
   void (*embed_backward)(const struct embed_bag_back *e);

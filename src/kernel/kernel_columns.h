@@ -17,6 +17,7 @@ void ref_norm_backward(const struct norm_back *n);
 void ref_attention_forward(const struct attention *a);
 void ref_attention_backward(const struct attention_back *b);
 void ref_attention_decode(const struct attention_decode *a);
+void ref_decode_keep(const struct decode_keep *k);
 void ref_rope(const struct rope *r);
 void ref_embed_forward(const struct embed_bag *e);
 void ref_embed_backward(const struct embed_bag_back *e);
@@ -47,6 +48,8 @@ static inline bool attention_sees(const struct attention *a, int r, int j) {
 /* gelu(x) = x * sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): the tanh form (Hendrycks & Gimpel 2016) without tanh */
 #define GELU_2U 1.5957691216057308f /* 2 sqrt(2/pi) */
 #define GELU_CUBIC 0.044715f
+
+#define DECODE_LEAST 6e-8f /* about the smallest half: what a row is divided by when its scale is none */
 
 /* Dropout: 16 bits decide about an element, dropped when below the threshold. Of every 128 elements the first 64 take the low halves
  * of the words of 16 Philox blocks (four words each, in order), the other 64 the high halves. */

@@ -148,22 +148,48 @@ void ref_attention_backward(const struct attention_back *b) {
   }
 }
 
-static const uint16_t *decode_head(const struct attention_decode *a, const struct decode_rows *r, int j, int hk) {
-  return r->block[j / DECODE_ROWS] + a->at + (size_t)hk * 2 * DECODE_ROWS * (size_t)a->d;
+void ref_decode_keep(const struct decode_keep *k) {
+  int lanes = decode_lanes(k->kv_heads), scales = decode_scales(k->kv_heads);
+  size_t side = decode_side(k->kv_heads, k->d), half = decode_row(k->kv_heads, k->d) / 2;
+  for (int r = 0; r < k->rows; r++) {
+    memset(k->to[r], 0, 2 * half);
+    for (int h = 0; h < 2 * k->kv_heads; h++) {
+      int8_t *to = k->to[r] + (h < k->kv_heads ? 0 : half);
+      const float *x = k->kv + (size_t)r * (size_t)k->kv_stride + (size_t)h * (size_t)k->d;
+      float most = 0, bad = 0;
+      for (int i = 0; i < k->d; i++) most = fmaxf(most, fabsf(x[i])), bad += 0 * x[i];
+      uint16_t kept = quant_to_half(most * (1 / 127.0f) + bad);
+      float inverse = 1 / fmaxf(quant_half(kept), DECODE_LEAST);
+      for (int i = 0; i < k->d; i++) to[i * lanes + h % k->kv_heads] = (int8_t)fmaxf(-127, fminf(127, rintf(x[i] * inverse)));
+      for (int s = h % k->kv_heads; s < scales; s += lanes) memcpy(to + side + 2 * s, &kept, sizeof kept);
+    }
+  }
 }
 
-static void decode_row(const struct attention_decode *a, int s, int h) {
-  int hk = h * a->kv_heads / a->heads, n = 0;
+struct decode_numbers {
+  const int8_t *q;
+  float scale;
+};
+static struct decode_numbers decode_at(const struct attention_decode *a, const struct decode_rows *r, int j, int hk, int values) {
+  size_t row = decode_row(a->kv_heads, a->d);
+  const int8_t *p = r->block[j / DECODE_ROWS] + a->at + (size_t)(j % DECODE_ROWS) * row + (size_t)values * row / 2;
+  uint16_t scale;
+  memcpy(&scale, p + decode_side(a->kv_heads, a->d) + 2 * hk, sizeof scale);
+  return (struct decode_numbers){p + hk, quant_half(scale)};
+}
+
+static void decode_one(const struct attention_decode *a, int s, int h) {
+  int hk = h * a->kv_heads / a->heads, lanes = decode_lanes(a->kv_heads), n = 0;
   const struct decode_rows *part[2] = {&a->prefix[s], &a->own[s]};
   const float *q = a->q + (size_t)s * a->q_stride + (size_t)h * a->d;
   float *out = a->out + (size_t)s * a->out_stride + (size_t)h * a->d, max = -INFINITY;
   double sum = 0;
   for (int r = 0; r < 2; r++)
     for (int j = part[r]->from; j < part[r]->n; j++, n++) {
-      const uint16_t *k = decode_head(a, part[r], j, hk) + j % DECODE_ROWS;
+      struct decode_numbers k = decode_at(a, part[r], j, hk, 0);
       double dot = 0;
-      for (int i = 0; i < a->d; i++) dot += (double)q[i] * quant_half(k[i * DECODE_ROWS]);
-      a->scratch[n] = j >= part[r]->hide && j < part[r]->show ? -INFINITY : a->scale * (float)dot;
+      for (int i = 0; i < a->d; i++) dot += (double)q[i] * k.q[i * lanes];
+      a->scratch[n] = j >= part[r]->hide && j < part[r]->show ? -INFINITY : a->scale * (float)(dot * (double)k.scale);
       if (!(a->scratch[n] <= max)) max = a->scratch[n];
     }
   for (int j = 0; j < n; j++) sum += a->scratch[j] = expf(a->scratch[j] - max);
@@ -171,15 +197,17 @@ static void decode_row(const struct attention_decode *a, int s, int h) {
     double acc = 0;
     n = 0;
     for (int r = 0; r < 2; r++)
-      for (int j = part[r]->from; j < part[r]->n; j++, n++)
-        acc += (double)a->scratch[n] * quant_half(decode_head(a, part[r], j, hk)[(a->d + i) * DECODE_ROWS + j % DECODE_ROWS]);
+      for (int j = part[r]->from; j < part[r]->n; j++, n++) {
+        struct decode_numbers v = decode_at(a, part[r], j, hk, 1);
+        acc += (double)a->scratch[n] * (double)v.scale * v.q[i * lanes];
+      }
     out[i] = (float)(acc / sum);
   }
 }
 
 void ref_attention_decode(const struct attention_decode *a) {
   for (int s = 0; s < a->streams; s++) {
-    for (int h = 0; h < a->heads; h++) decode_row(a, s, h);
+    for (int h = 0; h < a->heads; h++) decode_one(a, s, h);
   }
 }
 
@@ -337,6 +365,7 @@ const struct kernel kernel_column_ref = {
     .attention_forward = ref_attention_forward,
     .attention_backward = ref_attention_backward,
     .attention_decode = ref_attention_decode,
+    .decode_keep = ref_decode_keep,
     .rope = ref_rope,
     .embed_forward = ref_embed_forward,
     .embed_backward = ref_embed_backward,

@@ -66,6 +66,20 @@ size_t quant_plan(uint32_t type, int rows, int columns, struct quant_matrix *w);
 void quant_pack(struct quant_matrix *w, const uint8_t *file, void *memory, int first_group, int end_group);
 static inline int quant_groups(const struct quant_matrix *w) { return (w->rows + QUANT_ROWS - 1) / QUANT_ROWS; }
 
+/* Small models' own matrices: signed bytes with one scale for a whole row, times rows of unsigned bytes (128 is zero) with one scale each, so that a
+ * product is whole-number sums and one multiplication at their end.
+ * Packed: groups of 16 rows of W (rows, columns); of a group, for every four columns 64 bytes (four of each row); columns are padded with zeros. */
+struct byte_matrix {
+  int rows, columns;
+  const int8_t *packed;
+  const float *scale;   /* (rows, in whole groups) */
+  const int32_t *begin; /* the same: -128 times the sum of the row's bytes */
+};
+size_t byte_matrix_bytes(int rows, int columns);
+/* memory: so many bytes, 64-byte aligned. false: the weights are not all finite numbers */
+bool byte_matrix_pack(const float *weight, int rows, int columns, void *memory, struct byte_matrix *w);
+static inline size_t byte_columns(int columns) { return (size_t)(columns + 3) / 4 * 4; }
+
 /* Attention of some rows of one sequence against one key head's cache. Keys lie in blocks of 16 positions: k[pos / 16][i][pos % 16]; values
  * v[pos][i]; both f16. Query row r (position `position + (phase + r) / group`, `group` rows a position) sees positions (own - window, own], or all
  * `keys` of them where `full`. */
@@ -87,6 +101,10 @@ struct quant_kernel {
                   size_t ldy);
   void (*attention)(const struct quant_attention *a); /* rows <= 8 */
   void (*to_half)(size_t n, const float *x, uint16_t *y);
+  /* NULL where it is not faster: x (m, columns) -> q (m, byte_columns), scale (m), no numbers stay no numbers; y (m, rows) = x W^T + bias (or NULL).
+   * A row's bits do not depend on the others. */
+  void (*to_bytes)(int m, int columns, const float *x, uint8_t *q, float *scale);
+  void (*byte_product)(const struct byte_matrix *w, int m, const uint8_t *q, const float *scale, const float *bias, float *y);
   void (*gelu_erf)(size_t n, float *x); /* in place: x Phi(x), by the error function; the vector columns to 2e-7 of x */
 };
 const struct quant_kernel *quant_pick(const char *name); /* NULL if the named one cannot run here */

@@ -62,4 +62,66 @@ VINLINE void product_tile(const struct quant_matrix *w, const uint8_t *p, const 
 
 #include "kernel/quant_product_vec.h"
 
-const struct quant_kernel quant_column_avx512 = {"avx512", activations, product, attention, to_half, gelu_erf};
+/* ---- whole rows ---- */
+
+static void to_bytes(int m, int columns, const float *x, uint8_t *q, float *scale) {
+  for (int t = 0; t < m; t++, x += columns, q += byte_columns(columns)) {
+    vf most = v_zero(), bad = v_zero();
+    for (int i = 0; i < columns; i += 16) {
+      vf v = v_load_n(x + i, columns - i < 16 ? columns - i : 16);
+      most = v_max(_mm512_abs_ps(v), most), bad = v_fma(v, v_zero(), bad);
+    }
+    float largest = v_max_all(most);
+    vf inverse = v_set1(largest > 0 ? 127 / largest : 0);
+    scale[t] = largest * (1 / 127.0f) + v_sum(bad);
+    for (int i = 0; i < columns; i += 16) {
+      int n = columns - i < 16 ? columns - i : 16;
+      __m512i k = _mm512_add_epi32(_mm512_cvtps_epi32(v_mul(v_load_n(x + i, n), inverse)), _mm512_set1_epi32(128));
+      _mm_mask_storeu_epi8(q + i, v_first((n + 3) / 4 * 4), _mm512_cvtusepi32_epi8(_mm512_max_epi32(k, _mm512_setzero_si512())));
+    }
+  }
+}
+
+#define DOT_ROWS(sum, bytes, weights) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(bytes), "v"(weights))
+/* G groups of W times M rows: as many sums as registers hold, so that each unit always has one to go on with */
+VINLINE void byte_tile(const int M, const int G, const struct byte_matrix *w, int group, const uint8_t *q, const float *scale,
+                       const float *bias, float *y) {
+  const size_t across = byte_columns(w->columns);
+  const int8_t *p = w->packed + (size_t)group * 16 * across;
+  __m512i sum[8][3];
+  UNROLL for (int i = 0; i < M; i++) UNROLL for (int g = 0; g < G; g++) sum[i][g] = _mm512_loadu_si512(w->begin + 16 * (group + g));
+  for (size_t k = 0; k < across; k += 4) {
+    __m512i weights[3];
+    UNROLL for (int g = 0; g < G; g++) weights[g] = _mm512_loadu_si512(p + ((size_t)g * across + k) * 16);
+    UNROLL for (int i = 0; i < M; i++) {
+      int32_t four;
+      memcpy(&four, q + (size_t)i * across + k, sizeof four);
+      __m512i bytes = _mm512_set1_epi32(four);
+      UNROLL for (int g = 0; g < G; g++) DOT_ROWS(sum[i][g], bytes, weights[g]);
+    }
+  }
+  UNROLL for (int g = 0; g < G; g++) {
+    int row = 16 * (group + g), n = w->rows - row < 16 ? w->rows - row : 16;
+    vf of = v_load(w->scale + row), b = bias ? v_load_n(bias + row, n) : v_zero();
+    UNROLL for (int i = 0; i < M; i++)
+        v_store_n(y + (size_t)i * (size_t)w->rows + row, v_add(v_mul(_mm512_cvtepi32_ps(sum[i][g]), v_mul(v_set1(scale[i]), of)), b), n);
+  }
+}
+
+VINLINE void byte_groups(const int G, const struct byte_matrix *w, int group, int m, const uint8_t *q, const float *scale,
+                         const float *bias, float *y) {
+  const size_t across = byte_columns(w->columns), rows = (size_t)w->rows;
+  int t = 0;
+  for (; t + 8 <= m; t += 8) byte_tile(8, G, w, group, q + (size_t)t * across, scale + t, bias, y + (size_t)t * rows);
+  for (; t + 4 <= m; t += 4) byte_tile(4, G, w, group, q + (size_t)t * across, scale + t, bias, y + (size_t)t * rows);
+  for (; t < m; t++) byte_tile(1, G, w, group, q + (size_t)t * across, scale + t, bias, y + (size_t)t * rows);
+}
+
+static void byte_product(const struct byte_matrix *w, int m, const uint8_t *q, const float *scale, const float *bias, float *y) {
+  int group = 0, groups = (w->rows + 15) / 16;
+  for (; group + 3 <= groups; group += 3) byte_groups(3, w, group, m, q, scale, bias, y);
+  if (groups - group == 2) byte_groups(2, w, group, m, q, scale, bias, y);
+  if (groups - group == 1) byte_groups(1, w, group, m, q, scale, bias, y);
+}
+
+const struct quant_kernel quant_column_avx512 = {"avx512", activations, product, attention, to_half, to_bytes, byte_product, gelu_erf};

@@ -219,6 +219,34 @@ void quant_pack(struct quant_matrix *w, const uint8_t *file, void *memory, int f
     }
 }
 
+size_t byte_matrix_bytes(int rows, int columns) {
+  size_t padded = (size_t)(rows + 15) / 16 * 16;
+  return padded * (byte_columns(columns) + sizeof(float) + sizeof(int32_t));
+}
+
+bool byte_matrix_pack(const float *weight, int rows, int columns, void *memory, struct byte_matrix *w) {
+  size_t padded = (size_t)(rows + 15) / 16 * 16, across = byte_columns(columns);
+  int8_t *to = memory;
+  float *scale = (float *)(void *)(to + padded * across);
+  int32_t *begin = (int32_t *)(void *)(scale + padded);
+  memset(memory, 0, byte_matrix_bytes(rows, columns));
+  *w = (struct byte_matrix){rows, columns, to, scale, begin};
+  for (int r = 0; r < rows; r++, weight += columns) {
+    float most = 0;
+    for (int i = 0; i < columns; i++) {
+      if (!isfinite(weight[i])) return false;
+      most = fmaxf(most, fabsf(weight[i]));
+    }
+    scale[r] = most / 127;
+    for (int i = 0; i < columns; i++) {
+      int q = scale[r] > 0 ? (int)rintf(fmaxf(-127, fminf(127, weight[i] / scale[r]))) : 0;
+      to[((size_t)(r / 16) * across + (size_t)(i / 4 * 4)) * 16 + (size_t)(4 * (r % 16) + i % 4)] = (int8_t)q;
+      begin[r] -= 128 * q;
+    }
+  }
+  return true;
+}
+
 size_t quant_activations_bytes(int m, size_t columns) {
   size_t n = (size_t)m * columns;
   return n + n / 32 * 4 * 3 + n / 16 * 4 + 5 * 64;

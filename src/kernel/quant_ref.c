@@ -123,8 +123,30 @@ static void to_half(size_t n, const float *x, uint16_t *y) {
   for (size_t i = 0; i < n; i++) y[i] = quant_to_half(x[i]);
 }
 
+static void to_bytes(int m, int columns, const float *x, uint8_t *q, float *scale) {
+  for (int t = 0; t < m; t++, x += columns, q += byte_columns(columns)) {
+    float most = 0, bad = 0;
+    for (int i = 0; i < columns; i++) most = fmaxf(most, fabsf(x[i])), bad += 0 * x[i];
+    float inverse = most > 0 ? 127 / most : 0;
+    for (int i = 0; i < (int)byte_columns(columns); i++)
+      q[i] = (uint8_t)(128 + fmaxf(-128, fminf(127, i < columns ? rintf(x[i] * inverse) : 0)));
+    scale[t] = most * (1 / 127.0f) + bad;
+  }
+}
+
+static void byte_product(const struct byte_matrix *w, int m, const uint8_t *q, const float *scale, const float *bias, float *y) {
+  size_t padded = byte_columns(w->columns);
+  for (int t = 0; t < m; t++)
+    for (int row = 0; row < w->rows; row++) {
+      const int8_t *p = w->packed + (size_t)(row / 16) * 16 * padded + 4 * (row % 16);
+      int32_t sum = w->begin[row];
+      for (size_t i = 0; i < padded; i++) sum += p[16 * (i / 4 * 4) + i % 4] * q[(size_t)t * padded + i];
+      y[(size_t)t * (size_t)w->rows + (size_t)row] = (float)sum * (scale[t] * w->scale[row]) + (bias ? bias[row] : 0);
+    }
+}
+
 static void gelu_erf(size_t n, float *x) {
   for (size_t i = 0; i < n; i++) x[i] = (float)(0.5 * (double)x[i] * (1.0 + erf((double)x[i] * 0.70710678118654752)));
 }
 
-const struct quant_kernel quant_column_ref = {"ref", activations, product, attention, to_half, gelu_erf};
+const struct quant_kernel quant_column_ref = {"ref", activations, product, attention, to_half, to_bytes, byte_product, gelu_erf};

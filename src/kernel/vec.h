@@ -27,6 +27,7 @@ VINLINE void v_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
 VINLINE vm v_first(int n) { return (vm)((1u << n) - 1); } /* lanes 0..n-1, n in [0, 16] */
 VINLINE vf v_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 VINLINE void v_store_n(float *p, vf v, int n) { _mm512_mask_storeu_ps(p, v_first(n), v); }
+VINLINE vf v_gather(const float *p, __m512i at) { return _mm512_i32gather_ps(at, p, 4); }
 VINLINE vf v_set1(float x) { return _mm512_set1_ps(x); }
 VINLINE vf v_zero(void) { return _mm512_setzero_ps(); }
 VINLINE vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
@@ -66,6 +67,13 @@ VINLINE double v_sum_double(vf v) {
 }
 VINLINE float v_sum(vf v) { return _mm512_reduce_add_ps(v); }
 VINLINE float v_max_all(vf v) { return _mm512_reduce_max_ps(v); }
+/* Every lane becomes the sum of the lanes that lie a multiple of n away from it; n = 1, 2, 4, ... */
+VINLINE vf v_fold(vf v, int n) {
+  if (n <= 8) v = v_add(v, _mm512_shuffle_f32x4(v, v, 0x4e));
+  if (n <= 4) v = v_add(v, _mm512_shuffle_f32x4(v, v, 0xb1));
+  if (n <= 2) v = v_add(v, _mm512_permute_ps(v, 0x4e));
+  return n == 1 ? v_add(v, _mm512_permute_ps(v, 0xb1)) : v;
+}
 typedef __m512d vd; /* VD doubles; a vf is two of them */
 enum { VD = 8 };
 VINLINE vd vd_zero(void) { return _mm512_setzero_pd(); }
@@ -101,6 +109,7 @@ VINLINE void v_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
 VINLINE vm v_first(int n) { return _mm256_cmpgt_epi32(vi_set1(n), vi_iota()); }
 VINLINE vf v_load_n(const float *p, int n) { return _mm256_maskload_ps(p, v_first(n)); }
 VINLINE void v_store_n(float *p, vf v, int n) { _mm256_maskstore_ps(p, v_first(n), v); }
+VINLINE vf v_gather(const float *p, __m256i at) { return _mm256_i32gather_ps(p, at, 4); }
 VINLINE vf v_set1(float x) { return _mm256_set1_ps(x); }
 VINLINE vf v_zero(void) { return _mm256_setzero_ps(); }
 VINLINE vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
@@ -118,6 +127,11 @@ VINLINE vf v_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT |
 VINLINE vf v_ldexp(vf c, vf n) {
   vi e = _mm256_slli_epi32(_mm256_max_epi32(vi_add(_mm256_cvtps_epi32(n), vi_set1(126)), _mm256_setzero_si256()), 23);
   return v_mul(v_mul(c, _mm256_castsi256_ps(e)), v_set1(2.0f));
+}
+VINLINE vf v_fold(vf v, int n) {
+  if (n <= 4) v = v_add(v, _mm256_permute2f128_ps(v, v, 1));
+  if (n <= 2) v = v_add(v, _mm256_permute_ps(v, 0x4e));
+  return n == 1 ? v_add(v, _mm256_permute_ps(v, 0xb1)) : v;
 }
 typedef __m256d vd;
 enum { VD = 4 };

@@ -132,7 +132,7 @@ double hazard_probability(const float *log_hazard /* bins */, double days);
  *     TRY(model_decode(m, w, c, next, stream, e));  model_decode_rates(m, w, n, model_hidden(w), rate, shift);
  */
 /* The weights laid out for products of few rows: as much memory as the model (beyond 256 MiB it does without). With `int8` model_decode takes the
- * trunk's products in eight bits, weights and rows in blocks of 32 with a scale each, where that is faster: docs/performance.md has what it does to
+ * trunk's products in eight bits, a scale for each row of weights and of activations, where that is faster: docs/performance.md has what it does to
  * the rates. model_forward and the heads take the weights as they are, either way. */
 struct model_decoder;
 int model_decoder_new(const struct model *m, bool int8, struct model_decoder **out, struct error *e) MUST_CHECK;

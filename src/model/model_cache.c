@@ -39,8 +39,9 @@ void model_workspace_decode(struct model_workspace *w, const struct model_decode
 
 /* ---- prefixes ---- */
 
-static size_t layer_halves(const struct model *m) { return 2 * DECODE_ROWS * (size_t)kv_width(&m->config); }
-static size_t block_bytes(const struct model *m) { return layer_halves(m) * (size_t)m->config.layers * sizeof(uint16_t); }
+static size_t row_bytes(const struct model *m) { return decode_row(m->config.kv_heads, head_size(&m->config)); }
+static size_t layer_bytes(const struct model *m) { return DECODE_ROWS * row_bytes(m); }
+static size_t block_bytes(const struct model *m) { return (layer_bytes(m) * (size_t)m->config.layers + DECODE_BEYOND + 63) / 64 * 64; }
 
 int model_prefix_new(const struct model *m, int positions, struct model_prefix **out, struct error *e) {
   *out = NULL;
@@ -48,15 +49,17 @@ int model_prefix_new(const struct model *m, int positions, struct model_prefix *
   int blocks = (positions + DECODE_ROWS - 1) / DECODE_ROWS;
   struct model_prefix *p = mem_alloc(sizeof *p);
   if (!p) return error_set(e, E_NOMEM, "no memory for a prefix");
-  *p = (struct model_prefix){.cap = positions, .bytes = (size_t)blocks * block_bytes(m), .to_half = quant_pick(NULL)->to_half};
+  *p = (struct model_prefix){.cap = positions, .bytes = (size_t)blocks * block_bytes(m)};
   p->memory = mem_alloc_aligned(p->bytes);
   p->block = mem_alloc((size_t)blocks * sizeof *p->block);
   p->time = mem_alloc((size_t)positions * sizeof *p->time);
-  if (!p->memory || !p->block || !p->time) {
+  p->to = mem_alloc((size_t)positions * sizeof *p->to);
+  p->scratch = mem_alloc(kernel_keep_scratch(head_size(&m->config)) * sizeof *p->scratch);
+  if (!p->memory || !p->block || !p->time || !p->to || !p->scratch) {
     model_prefix_free(p);
     return error_set(e, E_NOMEM, "no memory for a prefix");
   }
-  for (int i = 0; i < blocks; i++) p->block[i] = p->memory + (size_t)i * (block_bytes(m) / sizeof(uint16_t));
+  for (int i = 0; i < blocks; i++) p->block[i] = p->memory + (size_t)i * block_bytes(m);
   *out = p;
   return OK;
 }
@@ -66,40 +69,31 @@ void model_prefix_free(struct model_prefix *p) {
   if (p->memory) mem_free_aligned(p->memory, p->bytes);
   mem_free(p->block);
   mem_free(p->time);
+  mem_free(p->to);
+  mem_free(p->scratch);
   mem_free(p);
 }
 
 int model_prefix_positions(const struct model_prefix *p) { return p->n; }
 
-/* One position's keys and values of a layer: rows of (kv heads * head size), keys then values, into column `at` of a block. */
-static void put_row(const struct model *m, void (*to_half)(size_t, const float *, uint16_t *), uint16_t *layer, int at, const float *kv) {
-  enum { AT_ONCE = 256 };
-  int d = head_size(&m->config), width = kv_width(&m->config), head = 0, i = 0; /* heads of the keys, then of the values */
-  uint16_t half[AT_ONCE];
-  for (int from = 0; from < 2 * width; from += AT_ONCE) {
-    int n = 2 * width - from < AT_ONCE ? 2 * width - from : AT_ONCE;
-    to_half((size_t)n, kv + from, half);
-    for (int k = 0; k < n;) {
-      int side = head >= m->config.kv_heads, rows = d - i < n - k ? d - i : n - k;
-      uint16_t *to = layer + (size_t)((2 * (head - side * m->config.kv_heads) + side) * d + i) * DECODE_ROWS + at;
-      for (int r = 0; r < rows; r++) to[r * DECODE_ROWS] = half[k + r];
-      k += rows, i += rows;
-      if (i == d) head++, i = 0;
-    }
-  }
+static int8_t *row_of(const struct model *m, int8_t *const *block, int l, int position) {
+  return block[position / DECODE_ROWS] + (size_t)l * layer_bytes(m) + (size_t)(position % DECODE_ROWS) * row_bytes(m);
+}
+static void keep_rows(const struct model *m, int rows, const float *qkv, int8_t *const *to, float *scratch) {
+  const struct model_config *c = &m->config;
+  m->kernel->decode_keep(&(struct decode_keep){rows, c->kv_heads, head_size(c), qkv + c->d, qkv_width(c), to, scratch});
 }
 
 void prefix_keep(const struct model *m, const struct token_batch *b, int l, const struct layer_state *s,
                  struct model_prefix *const *prefix) {
-  size_t stride = (size_t)qkv_width(&m->config), q = (size_t)m->config.d;
+  size_t stride = (size_t)qkv_width(&m->config);
   for (int k = 0; k < b->sequences; k++) {
     struct model_prefix *p = prefix[k];
     if (!p) continue;
     int from = b->seq_start[k];
     p->n = b->seq_start[k + 1] - from;
-    for (int r = 0; r < p->n; r++)
-      put_row(m, p->to_half, p->block[r / DECODE_ROWS] + (size_t)l * layer_halves(m), r % DECODE_ROWS,
-              s->qkv + (size_t)(from + r) * stride + q);
+    for (int r = 0; r < p->n; r++) p->to[r] = row_of(m, p->block, l, r);
+    keep_rows(m, p->n, s->qkv + (size_t)from * stride, p->to, p->scratch);
     if (l == 0) memcpy(p->time, b->time + from, (size_t)p->n * sizeof *p->time);
   }
 }
@@ -115,7 +109,8 @@ static int cache_arrays(struct model_cache *c, int blocks, struct error *e) {
   c->prefix = mem_alloc(n * sizeof *c->prefix);
   c->past = mem_alloc(n * sizeof *c->past);
   c->own = mem_alloc(n * sizeof *c->own);
-  if (!c->block || !c->seen || !c->time || !c->n || !c->prefix || !c->past || !c->own)
+  c->to = mem_alloc(n * sizeof *c->to);
+  if (!c->block || !c->seen || !c->time || !c->n || !c->prefix || !c->past || !c->own || !c->to)
     return error_set(e, E_NOMEM, "no memory for a cache");
   memset(c->block, 0, n * (size_t)blocks * sizeof *c->block);
   memset(c->n, 0, n * sizeof *c->n);
@@ -133,7 +128,6 @@ int model_cache_new(const struct model *m, int streams, int own_positions, struc
   if (!c) return error_set(e, E_NOMEM, "no memory for a cache");
   *c = (struct model_cache){.streams = streams, .own_cap = own_positions, .row_blocks = (own_positions + DECODE_ROWS - 1) / DECODE_ROWS};
   c->block_bytes = block_bytes(m);
-  c->to_half = quant_pick(NULL)->to_half;
   int rc = cache_arrays(c, c->row_blocks, e);
   if (rc < 0) {
     model_cache_free(c);
@@ -157,6 +151,7 @@ void model_cache_free(struct model_cache *c) {
   mem_free(c->prefix);
   mem_free(c->past);
   mem_free(c->own);
+  mem_free(c->to);
   if (c->scratch) mem_free_aligned(c->scratch, c->scratch_bytes);
   if (c->quant_scratch) mem_free_aligned(c->quant_scratch, c->quant_bytes);
   mem_free(c);
@@ -165,11 +160,11 @@ void model_cache_free(struct model_cache *c) {
 /* The blocks of an ended stream go to the pool; the pool holds at most as many as were ever in use. */
 int model_cache_bind(struct model_cache *c, int stream, const struct model_prefix *p, struct error *e) {
   if (stream < 0 || stream >= c->streams) return error_set(e, E_USAGE, "no such stream in the cache");
-  uint16_t **block = c->block + (size_t)stream * (size_t)c->row_blocks;
+  int8_t **block = c->block + (size_t)stream * (size_t)c->row_blocks;
   for (int i = 0; i < c->row_blocks && block[i]; i++) {
     if (c->spares == c->spare_cap) {
       int cap = c->spare_cap ? 2 * c->spare_cap : 64;
-      uint16_t **more = mem_realloc(c->spare, (size_t)cap * sizeof *more);
+      int8_t **more = mem_realloc(c->spare, (size_t)cap * sizeof *more);
       if (!more) return error_set(e, E_NOMEM, "no memory for a cache");
       c->spare = more;
       c->spare_cap = cap;
@@ -183,7 +178,7 @@ int model_cache_bind(struct model_cache *c, int stream, const struct model_prefi
 }
 
 static int own_block(struct model_cache *c, int stream, struct error *e) {
-  uint16_t **at = c->block + (size_t)stream * (size_t)c->row_blocks + c->n[stream] / DECODE_ROWS;
+  int8_t **at = c->block + (size_t)stream * (size_t)c->row_blocks + c->n[stream] / DECODE_ROWS;
   if (*at) return OK;
   *at = c->spares ? c->spare[--c->spares] : mem_alloc_aligned(c->block_bytes);
   return *at ? OK : error_set(e, E_NOMEM, "no memory for the keys and values of a future");
@@ -209,8 +204,8 @@ static void visible(const struct model *m, const struct model_cache *c, int stre
   int prefix = p ? p->n : 0, n = c->n[stream], window = m->config.window ? m->config.window : m->config.context;
   int first = prefix + n + 1 - window + (m->config.window ? 0 : 1);
   const int64_t *time = c->time + (size_t)stream * (size_t)c->own_cap;
-  *past = (struct decode_rows){.block = p ? (const uint16_t *const *)p->block : NULL, .n = prefix};
-  *own = (struct decode_rows){.block = (const uint16_t *const *)(c->block + (size_t)stream * (size_t)c->row_blocks), .n = n + 1, .hide = n};
+  *past = (struct decode_rows){.block = p ? (const int8_t *const *)p->block : NULL, .n = prefix};
+  *own = (struct decode_rows){.block = (const int8_t *const *)(c->block + (size_t)stream * (size_t)c->row_blocks), .n = n + 1, .hide = n};
   own->show = n;
   own->from = first > prefix ? first - prefix : 0;
   if (m->config.window)
@@ -243,22 +238,15 @@ static int prepare(const struct model *m, const struct model_workspace *w, struc
     own = c->own[i].n > own ? c->own[i].n : own;
   }
   TRY(grow(&c->quant_scratch, &c->quant_bytes, model_quant_scratch(w->quant, b->positions) / sizeof(float), e));
-  return grow(&c->scratch, &c->scratch_bytes, kernel_decode_scratch(prefix, own), e);
-}
-
-static uint16_t *newest(const struct model_cache *c, int stream) {
-  return c->block[(size_t)stream * (size_t)c->row_blocks + (size_t)(c->n[stream] / DECODE_ROWS)];
+  return grow(&c->scratch, &c->scratch_bytes, kernel_decode_scratch(prefix, own, head_size(&m->config)), e);
 }
 
 static void decode_attention(const struct model *m, struct model_cache *c, const struct token_batch *b, const int *stream, int l,
                              struct layer_state *s) {
   const struct model_config *g = &m->config;
   int row = qkv_width(g), d = head_size(g);
-  size_t at = (size_t)l * layer_halves(m);
-  for (int i = 0; i < b->sequences; i++) {
-    int n = c->n[stream[i]];
-    put_row(m, c->to_half, newest(c, stream[i]) + at, n % DECODE_ROWS, s->qkv + (size_t)i * (size_t)row + g->d);
-  }
+  for (int i = 0; i < b->sequences; i++) c->to[i] = row_of(m, c->block + (size_t)stream[i] * (size_t)c->row_blocks, l, c->n[stream[i]]);
+  keep_rows(m, b->sequences, s->qkv, c->to, c->scratch);
   m->kernel->attention_decode(&(struct attention_decode){.streams = b->sequences,
                                                          .heads = g->heads,
                                                          .kv_heads = g->kv_heads,
@@ -266,7 +254,7 @@ static void decode_attention(const struct model *m, struct model_cache *c, const
                                                          .scale = 1.0f / sqrtf((float)d),
                                                          .q = s->qkv,
                                                          .q_stride = row,
-                                                         .at = at,
+                                                         .at = (size_t)l * layer_bytes(m),
                                                          .prefix = c->past,
                                                          .own = c->own,
                                                          .out = s->att,

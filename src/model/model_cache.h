@@ -10,24 +10,24 @@ struct model_decoder {
 struct model_prefix { /* keys and values of one life so far, in blocks as in kernel.h */
   int cap, n;
   size_t bytes;
-  uint16_t *memory, **block;
+  int8_t *memory, **block, **to;
   int64_t *time;
-  void (*to_half)(size_t n, const float *x, uint16_t *y);
+  float *scratch;
 };
 struct model_cache {
   int streams, own_cap, row_blocks; /* row_blocks: most blocks of a stream */
   size_t block_bytes;
-  uint16_t **block; /* (streams, row_blocks) a stream's own, NULL from its first unused one on */
-  uint16_t **spare; /* pool */
+  int8_t **block; /* (streams, row_blocks) a stream's own, NULL from its first unused one on */
+  int8_t **spare; /* pool */
   int spares, spare_cap;
   int64_t *time;                      /* (streams, own_cap) */
   int32_t *n;                         /* (streams) own positions */
   uint64_t *seen, round;              /* which streams the current call has named */
   const struct model_prefix **prefix; /* (streams) */
   struct decode_rows *past, *own;     /* (rows of a batch) */
+  int8_t **to;                        /* (rows of a batch) where the new keys and values go */
   float *scratch, *quant_scratch;
   size_t scratch_bytes, quant_bytes;
-  void (*to_half)(size_t n, const float *x, uint16_t *y);
 };
 
 /* model_cache.c: layer l's keys and values of every sequence into its prefix */

@@ -166,29 +166,42 @@ static void extremes(void **state) {
   }
 }
 
-/* What a cache keeps of keys and values */
-static void to_halves(size_t n, float *x) {
-  for (size_t i = 0; i < n; i++) x[i] = quant_half(quant_to_half(x[i]));
-}
-
 /* Rows [begin, end) of the batch as blocks of a cache that holds two layers; the first layer's part is rubbish. */
-static uint16_t **blocks_make(const struct batch *b, int begin, int end, int kv, int d, size_t at) {
+static int8_t **blocks_make(const struct kernel *k, const struct batch *b, int begin, int end, int kv, int d, size_t at) {
   int n = (end - begin + DECODE_ROWS - 1) / DECODE_ROWS;
-  size_t head = 2 * DECODE_ROWS * (size_t)d;
-  uint16_t **block = calloc((size_t)n + 1, sizeof *block);
-  for (int i = 0; i < n; i++) block[i] = calloc(at + (size_t)kv * head, sizeof **block);
-  for (int j = begin; j < end; j++)
-    for (int h = 0; h < kv; h++)
-      for (int i = 0; i < d; i++) {
-        uint16_t *to = block[(j - begin) / DECODE_ROWS] + at + (size_t)h * head;
-        int r = (j - begin) % DECODE_ROWS;
-        to[i * DECODE_ROWS + r] = quant_to_half(b->k[j * b->ks + h * d + i]);
-        to[(d + i) * DECODE_ROWS + r] = quant_to_half(b->v[j * b->vs + h * d + i]);
-      }
+  size_t row = decode_row(kv, d), side = (size_t)(kv * d);
+  int8_t **block = calloc((size_t)n + 1, sizeof *block);
+  float *both = zeros(2 * side), *scratch = scratch_floats(kernel_keep_scratch(d));
+  for (int i = 0; i < n; i++)
+    block[i] = malloc(at + DECODE_ROWS * row + DECODE_BEYOND), memset(block[i], 0xff, at + DECODE_ROWS * row + DECODE_BEYOND);
+  for (int j = begin; j < end; j++) {
+    memcpy(both, b->k + (ptrdiff_t)j * b->ks, side * sizeof *both), memcpy(both + side, b->v + (ptrdiff_t)j * b->vs, side * sizeof *both);
+    int8_t *to = block[(j - begin) / DECODE_ROWS] + at + (size_t)((j - begin) % DECODE_ROWS) * row;
+    k->decode_keep(&(struct decode_keep){1, kv, d, both, 0, &to, scratch});
+  }
+  drop(both), free(scratch);
   return block;
 }
 
-static void blocks_drop(uint16_t **block) {
+/* What a cache keeps of keys and values, which any column reads alike */
+static void as_kept(const struct batch *b, int8_t *const *block, int kv, int d, size_t at) {
+  size_t row = decode_row(kv, d);
+  for (int j = 0; j < b->rows; j++)
+    for (int h = 0; h < 2 * kv; h++) {
+      const int8_t *p = block[j / DECODE_ROWS] + at + (size_t)(j % DECODE_ROWS) * row + (h < kv ? 0 : row / 2);
+      float *x = h < kv ? b->k + (ptrdiff_t)j * b->ks + h * d : b->v + (ptrdiff_t)j * b->vs + (h - kv) * d, most = 0;
+      uint16_t scale;
+      memcpy(&scale, p + decode_side(kv, d) + 2 * (h % kv), sizeof scale);
+      for (int i = 0; i < d; i++) most = fmaxf(most, fabsf(x[i]));
+      for (int i = 0; i < d; i++) {
+        float kept = quant_half(scale) * (float)p[i * decode_lanes(kv) + h % kv];
+        assert_true(fabsf(kept - x[i]) <= most / 250);
+        x[i] = kept;
+      }
+    }
+}
+
+static void blocks_drop(int8_t **block) {
   for (int i = 0; block[i]; i++) free(block[i]);
   free(block);
 }
@@ -199,31 +212,33 @@ static void decode_is_the_last_row(void **state) {
   (void)state;
   enum { STREAMS = 7 };
   EACH_COLUMN(k) {
-    for (int round = 0; round < 10; round++) {
-      int kv = between(1, 2), heads = kv * between(1, 3), d = round == 0 ? 128 : round < 5 ? 9 + round : between(4, 70), t = between(1, 90);
+    for (int round = 0; round < 14; round++) {
+      int kv = round < 9 ? 1 + round : between(9, 40), heads = kv * (round % 3 ? 1 : between(1, 6)), t = between(1, 90);
+      int d = round == 0 ? 128 : round < 5 ? 9 + round : between(4, 70);
       int window = round % 2 ? 0 : between(1, t + 3);
       size_t at = 24, row = (size_t)(heads * d);
       struct batch b;
       batch_make(&b, 1, t, heads, kv, d, true);
-      to_halves((size_t)b.rows * (size_t)b.ks, b.k), to_halves((size_t)b.rows * (size_t)b.vs, b.v);
       t = b.rows; /* the batch decides its length */
+      int8_t **whole = blocks_make(k, &b, 0, t, kv, d, at);
+      as_kept(&b, whole, kv, d, at);
       struct result r = result_make(&b);
       float *scratch = scratch_floats(kernel_attention_scratch(t, d)), *out = zeros(STREAMS * row), *q = zeros(STREAMS * row),
             *one = zeros(row);
       struct attention a = call(&b, &r, false, false, window, scratch);
       k->attention_forward(&a);
       int cut[2] = {between(0, t - 1), between(0, t - 1)}, first = window && window < t ? t - window : 0;
-      uint16_t **prefix[2], **own[2];
+      int8_t **prefix[2], **own[2];
       struct decode_rows p[STREAMS], o[STREAMS];
-      for (int c = 0; c < 2; c++) prefix[c] = blocks_make(&b, 0, cut[c], kv, d, at), own[c] = blocks_make(&b, cut[c], t, kv, d, at);
+      for (int c = 0; c < 2; c++) prefix[c] = blocks_make(k, &b, 0, cut[c], kv, d, at), own[c] = blocks_make(k, &b, cut[c], t, kv, d, at);
       for (int s = 0; s < STREAMS; s++) {
         int c = s >= 5;
-        p[s] = (struct decode_rows){(const uint16_t *const *)prefix[c], first < cut[c] ? first : cut[c], cut[c], 0, 0};
-        o[s] = (struct decode_rows){(const uint16_t *const *)own[c], first > cut[c] ? first - cut[c] : 0, t - cut[c], 0, 0};
+        p[s] = (struct decode_rows){(const int8_t *const *)prefix[c], first < cut[c] ? first : cut[c], cut[c], 0, 0};
+        o[s] = (struct decode_rows){(const int8_t *const *)own[c], first > cut[c] ? first - cut[c] : 0, t - cut[c], 0, 0};
         if (s % 2) p[s].show = p[s].from, p[s].from = 0, o[s].show = o[s].from, o[s].from = 0; /* the same rows, said in the other way */
         memcpy(q + (size_t)s * row, b.q + (size_t)(t - 1) * (size_t)b.qs, row * sizeof(float));
       }
-      float *ds = scratch_floats(kernel_decode_scratch(t, t));
+      float *ds = scratch_floats(kernel_decode_scratch(t, t, d));
       struct attention_decode x = {.streams = STREAMS,
                                    .heads = heads,
                                    .kv_heads = kv,
@@ -244,6 +259,7 @@ static void decode_is_the_last_row(void **state) {
         k->attention_decode(&x);
         assert_memory_equal(one, out + (size_t)s * row, row * sizeof(float));
       }
+      blocks_drop(whole);
       for (int c = 0; c < 2; c++) blocks_drop(prefix[c]), blocks_drop(own[c]);
       result_drop(&r), batch_drop(&b), drop(out), drop(q), drop(one), free(scratch), free(ds);
     }

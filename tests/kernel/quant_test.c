@@ -241,6 +241,61 @@ static void test_attention(void **state) {
     }
 }
 
+/* Whole rows in eight bits: near the product of the numbers, in each column the reference's to rounding, a row alone with the same bits; rows of
+ * zeros stay zeros, and what is no number in a row shows in all its products and nowhere else. */
+static void check_bytes(struct rng *r, const struct quant_kernel *k, int rows, int columns, int m) {
+  size_t across = byte_columns(columns), size = byte_matrix_bytes(rows, columns), n = (size_t)m * (size_t)rows;
+  float *w = malloc((size_t)(rows * columns) * 4), *x = malloc((size_t)(m * columns) * 4), *y = malloc(n * 4), *ref = malloc(n * 4),
+        *bias = malloc((size_t)rows * 4);
+  float scale[2][32];
+  uint8_t *q[2] = {malloc((size_t)m * across), malloc((size_t)m * across)};
+  void *memory = mem_alloc_aligned(size);
+  struct byte_matrix b;
+  for (int i = 0; i < rows * columns; i++) w[i] = (float)rng_normal(r) * (float)(1 + i / columns % 7);
+  for (int i = 0; i < m * columns; i++) x[i] = (float)rng_normal(r) * (float)(1 + i / columns);
+  for (int i = 0; i < rows; i++) bias[i] = (float)rng_normal(r);
+  memset(x, 0, (size_t)columns * 4);
+  if (m > 2) x[2 * columns - 1] = NAN;
+  assert_true(byte_matrix_pack(w, rows, columns, memory, &b));
+  const struct quant_kernel *both[2] = {quant_pick("ref"), k};
+  for (int c = 0; c < 2; c++) {
+    both[c]->to_bytes(m, columns, x, q[c], scale[c]);
+    both[c]->byte_product(&b, m, q[c], scale[c], bias, c ? y : ref);
+  }
+  for (int i = 0; i < m; i++) {
+    bool nan = m > 2 && i == 1;
+    for (int j = 0; j < rows; j++) {
+      double want = (double)bias[j], terms = 0;
+      float got = y[i * rows + j];
+      for (int p = 0; p < columns; p++) {
+        double term = (double)w[j * columns + p] * (double)x[i * columns + p];
+        want += term, terms += term * term;
+      }
+      if (nan ? !isnan(got) || !isnan(ref[i * rows + j])
+              : !(fabs((double)got - want) <= 0.05 * sqrt(terms) + 1e-6) || !(fabsf(got - ref[i * rows + j]) <= 1e-5f * (1 + fabsf(got))))
+        fail_msg("%s %dx%d m %d row %d column %d: %g, not %g (%g)", k->name, rows, columns, m, i, j, (double)got, want,
+                 (double)ref[i * rows + j]);
+    }
+    k->byte_product(&b, 1, q[1] + (size_t)i * across, scale[1] + i, bias, ref);
+    assert_memory_equal(ref, y + i * rows, (size_t)rows * 4);
+  }
+  w[rows * columns - 1] = INFINITY;
+  assert_false(byte_matrix_pack(w, rows, columns, memory, &b));
+  free(w), free(x), free(y), free(ref), free(bias), free(q[0]), free(q[1]);
+  mem_free_aligned(memory, size);
+}
+
+static void test_bytes(void **state) {
+  (void)state;
+  const struct quant_kernel *all[4];
+  int n = quant_all(all);
+  struct rng r;
+  rng_init(&r, 12, 0);
+  for (int c = 0; c < n; c++)
+    for (int t = 0; t < 40 && all[c]->to_bytes; t++)
+      check_bytes(&r, all[c], 1 + (int)rng_below(&r, 130), 1 + (int)rng_below(&r, 200), 1 + (int)rng_below(&r, 32));
+}
+
 static void test_gelu(void **state) {
   (void)state;
   const struct quant_kernel *all[4];
@@ -263,6 +318,7 @@ int main(void) {
                                      cmocka_unit_test(test_activations),
                                      cmocka_unit_test(test_products),
                                      cmocka_unit_test(test_attention),
+                                     cmocka_unit_test(test_bytes),
                                      cmocka_unit_test(test_gelu)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
