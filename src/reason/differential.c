@@ -83,31 +83,61 @@ static void add_cases(const struct differential *d, const struct disease *x, int
   }
 }
 
-int differential_vector(const struct differential *d, int disease, int without, struct arena *a, struct vector *out, struct error *e) {
+int differential_view(const struct differential *d, int without, struct arena *a, struct view *out, struct error *e) {
+  size_t terms = (size_t)ontology_terms(d->o) + 1, most = 0;
+  *out = (struct view){without, d->background, d->information, NULL, 0};
+  for (int i = 0; i < d->cases && without >= 0; i++)
+    if (d->known[i].publication == without) most += (size_t)d->known[i].n_closure;
+  if (most == 0) return OK;
+  float *background = arena_array(a, float, terms), *information = arena_array(a, float, terms);
+  int *changed = arena_array(a, int, most), *cases = arena_array(a, int, terms);
+  if (!background || !information || !changed || !cases) return no_memory(e);
+  memcpy(background, d->background, terms * sizeof *background);
+  memcpy(information, d->information, terms * sizeof *information);
+  for (int i = 0; i < d->cases; i++)
+    for (int k = 0; k < d->known[i].n_closure && d->known[i].publication == without; k++)
+      if (cases[d->known[i].closure[k]]++ == 0) changed[out->n_changed++] = d->known[i].closure[k];
+  for (int i = 0; i < out->n_changed; i++) {
+    int t = changed[i];
+    background[t] = fmaxf(RARE, background[t] - d->share_of_cases * (float)cases[t] / (float)d->cases);
+    information[t] = -logf(background[t]);
+  }
+  out->background = background;
+  out->information = information;
+  out->changed = changed;
+  return OK;
+}
+
+struct entry differential_entry(const struct vector *v, int term, float annotated, float cases, float background) {
+  float weight = v->annotated ? PRIOR_WEIGHT : BACKGROUND_WEIGHT, share = v->annotated ? BACKGROUND_SHARE : 1.0F, b = background;
+  float p = fminf(1, (cases + weight * ((1 - share) * annotated + share * b)) / (v->cases + weight));
+  return (struct entry){.term = term,
+                        .annotated = annotated,
+                        .cases = cases,
+                        .u = logf(p / b) - v->floor,
+                        .absent = log1pf(-fminf(p, 0.97F)) - log1pf(-fminf(b, 0.97F)),
+                        .p = p,
+                        .from_annotation = v->annotated ? logf((0.8F * annotated + 0.2F * b) / (0.2F * b)) : 0,
+                        .from_cases = v->cases > 0 ? logf((cases + b) / b) : 0};
+}
+
+int differential_vector(const struct differential *d, int disease, const struct view *w, struct arena *a, struct vector *out,
+                        struct error *e) {
   const struct disease *x = &d->disease[disease];
   int terms = ontology_terms(d->o), n = 0;
   *out = (struct vector){0};
   struct slot *slot = arena_array(a, struct slot, (size_t)terms + 1);
   int *used = arena_array(a, int, (size_t)terms + 1);
   if (!slot || !used) return no_memory(e);
-  add_annotations(d, x, without, slot, used, &n, &out->annotated);
-  add_cases(d, x, without, slot, used, &n, out);
-  differential_person(d, x, without, out);
+  add_annotations(d, x, w->without, slot, used, &n, &out->annotated);
+  add_cases(d, x, w->without, slot, used, &n, out);
+  differential_person(d, x, w->without, out);
   out->entry = arena_array(a, struct entry, (size_t)n + 1);
   if (!out->entry) return no_memory(e);
   float weight = out->annotated ? PRIOR_WEIGHT : BACKGROUND_WEIGHT, share = out->annotated ? BACKGROUND_SHARE : 1.0F;
   out->floor = logf(weight * share / (out->cases + weight));
-  for (int i = 0; i < n; i++) {
-    int t = used[i];
-    float b = d->background[t];
-    float p = (slot[t].cases + weight * ((1 - share) * slot[t].annotated + share * b)) / (out->cases + weight);
-    if (p > 1) p = 1;
-    out->entry[i] =
-        (struct entry){.term = t, .annotated = slot[t].annotated, .cases = slot[t].cases, .u = logf(p / b) - out->floor, .p = p};
-    out->entry[i].absent = log1pf(-fminf(p, 0.97F)) - log1pf(-fminf(b, 0.97F));
-    out->entry[i].from_annotation = out->annotated ? logf((0.8F * slot[t].annotated + 0.2F * b) / (0.2F * b)) : 0;
-    out->entry[i].from_cases = out->cases > 0 ? logf((slot[t].cases + b) / b) : 0;
-  }
+  for (int i = 0; i < n; i++)
+    out->entry[i] = differential_entry(out, used[i], slot[used[i]].annotated, slot[used[i]].cases, w->background[used[i]]);
   out->n = n;
   return OK;
 }
@@ -137,6 +167,7 @@ static int background(struct differential *d, struct arena *a, struct error *e) 
   for (int i = 0; i < d->cases; i++)
     for (int k = 0; k < d->known[i].n_closure; k++) d->background[d->known[i].closure[k]] += 1.0F / (float)d->cases;
   float half = annotated && d->cases ? 0.5F : annotated ? 1.0F : 0.0F;
+  d->share_of_cases = 1 - half;
   for (int t = 0; t < terms; t++) {
     d->background[t] = fminf(1, (1 - half) * d->background[t] + (annotated ? half * of_diseases[t] / (float)annotated : 0) + RARE);
     d->information[t] = -logf(d->background[t]);
@@ -163,7 +194,7 @@ static int postings(struct differential *d, struct arena *a, struct error *e) {
   for (int i = 0; i < d->diseases; i++) {
     struct arena_mark m = arena_mark(a);
     struct vector *v = &d->vector[i];
-    TRY(differential_vector(d, i, -1, a, v, e));
+    TRY(differential_vector(d, i, &(struct view){-1, d->background, d->information, NULL, 0}, a, v, e));
     struct entry *kept = arena_array(&d->arena, struct entry, (size_t)v->n + 1);
     if (!kept) return no_memory(e);
     memcpy(kept, v->entry, (size_t)v->n * sizeof *kept);
@@ -397,7 +428,7 @@ static int questions(const struct differential *d, const struct finding_case *c,
     before -= p[i] / all * log2(fmax(p[i] / all, 1e-12));
     for (int k = 0; k < v[i].n; k++) {
       const struct entry *x = &v[i].entry[k];
-      share[x->term][i] = expf(x->u + v[i].floor) * d->background[x->term];
+      share[x->term][i] = x->p;
     }
   }
   for (int t = 0; t < terms; t++) {
@@ -443,11 +474,12 @@ int differential_rank(const struct differential *d, const struct finding_case *c
     while (k > 0 && score[at[k - 1]] < score[i]) at[k] = at[k - 1], k--;
     at[k] = i;
   }
-  uint32_t skip = UINT32_MAX;
-  if (without && !intern_find(&d->references, *without, &skip)) skip = UINT32_MAX;
+  uint32_t skip;
+  struct view w;
+  TRY(differential_view(d, without && intern_find(&d->references, *without, &skip) ? (int)skip : -1, a, &w, e));
   for (int i = 0; i < n; i++) {
     const struct disease *x = &d->disease[at[i]];
-    TRY(differential_vector(d, at[i], skip == UINT32_MAX ? -1 : (int)skip, a, &v[i], e));
+    TRY(differential_vector(d, at[i], &w, a, &v[i], e));
     p[i] = exp(score[at[i]] - total);
     if (i >= most) continue;
     struct differential_disease *o = &out->disease[out->diseases++];

@@ -77,6 +77,13 @@ struct vector { /* a disease as seen without one publication */
   float literature;        /* patients that the annotations were counted on */
   bool annotated;
 };
+/* What is known without one publication (-1 = nothing is left out): its cases are no part of the background either */
+struct view {
+  int without;
+  const float *background, *information; /* (terms) */
+  const int *changed;                    /* terms whose background differs from d->background */
+  int n_changed;
+};
 struct posting {
   int disease;
   float u, absent;
@@ -107,6 +114,7 @@ struct differential {
   struct known_case *known;
   int cases, case_cap;
   float *background, *information; /* (terms) */
+  float share_of_cases;            /* in the background */
   int *tree;                       /* (terms) the broader term that a term is counted under; -1 = none */
   int *posting_start;
   struct posting *posting;
@@ -129,7 +137,11 @@ void differential_person(const struct differential *d, const struct disease *x, 
 float differential_case_weight(int same); /* of one of `same` cases of one publication */
 int differential_age_band(float years);   /* -1 = not known */
 bool differential_cites(const struct differential *d, const struct annotation *a, int reference);
-int differential_vector(const struct differential *d, int disease, int without, struct arena *a, struct vector *out, struct error *e);
+int differential_view(const struct differential *d, int without, struct arena *a, struct view *out, struct error *e);
+int differential_vector(const struct differential *d, int disease, const struct view *w, struct arena *a, struct vector *out,
+                        struct error *e);
+/* One term's numbers from how often it is annotated and the weight of the cases that have it, over a background */
+struct entry differential_entry(const struct vector *v, int term, float annotated, float cases, float background);
 /* Closure of terms: sorted, unique. mark: (terms) zeroed, left zeroed. */
 int differential_closure(const struct differential *d, const int *term, int n, struct arena *a, int **out, struct error *e);
 

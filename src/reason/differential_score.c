@@ -33,7 +33,7 @@ static int find_int(const int *v, int n, int x) {
   return lo < n && v[lo] == x ? lo : -1;
 }
 
-static int query_of(const struct differential *d, const struct finding_case *c, struct arena *a, struct query *q, struct error *e) {
+static int query_of(const struct differential *d, const struct view *w, const struct finding_case *c, struct arena *a, struct query *q, struct error *e) {
   *q = (struct query){0};
   TRY(differential_closure(d, c->observed, c->n_observed, a, &q->closure, e));
   while (q->closure[q->n] >= 0) q->n++;
@@ -42,7 +42,7 @@ static int query_of(const struct differential *d, const struct finding_case *c, 
   if (!q->weight || !q->absent) return no_memory(e);
   for (int i = 0; i < q->n; i++) {
     q->weight[i] += 1;
-    q->information += d->information[q->closure[i]];
+    q->information += w->information[q->closure[i]];
     int p = d->tree[q->closure[i]] >= 0 ? find_int(q->closure, q->n, d->tree[q->closure[i]]) : -1;
     if (p >= 0) q->weight[p] -= 1;
   }
@@ -72,11 +72,11 @@ static int by_information(const void *a, const void *b) {
   float x = ((const struct ordered *)a)->information, y = ((const struct ordered *)b)->information;
   return (x < y) - (x > y);
 }
-static int order_closure(const struct differential *d, const struct finding_case *c, const struct query *q, struct arena *a,
+static int order_closure(const struct differential *d, const struct view *w, const struct finding_case *c, const struct query *q, struct arena *a,
                          struct ordered **out, struct error *e) {
   struct ordered *o = arena_array(a, struct ordered, (size_t)q->n + 1);
   if (!o) return no_memory(e);
-  for (int i = 0; i < q->n; i++) o[i] = (struct ordered){d->information[q->closure[i]], i, 0};
+  for (int i = 0; i < q->n; i++) o[i] = (struct ordered){w->information[q->closure[i]], i, 0};
   for (int f = 0; f < c->n_observed && f < BITS; f++) {
     const int *up;
     int n = ontology_ancestors(d->o, c->observed[f], &up);
@@ -101,15 +101,15 @@ static int new_glance(const struct differential *d, struct arena *a, struct glan
   return all ? OK : no_memory(e);
 }
 /* From the postings: all that needs no more than the terms of the findings */
-static void glance_terms(const struct differential *d, const struct finding_case *c, const struct query *q, const struct ordered *o,
+static void glance_terms(const struct differential *d, const struct view *w, const struct finding_case *c, const struct query *q, const struct ordered *o,
                          struct glance *g) {
   for (int i = 0; i < q->n; i++) {
     int t = q->closure[o[i].at];
-    float w = q->weight[o[i].at];
+    float weight = q->weight[o[i].at], more = d->background[t] / w->background[t];
     for (int k = d->posting_start[t]; k < d->posting_start[t + 1]; k++) {
       const struct posting *p = &d->posting[k];
       uint64_t fresh = o[i].findings & ~g->met[p->disease];
-      g->evidence[p->disease] += w * p->u;
+      g->evidence[p->disease] += weight * (more == 1 ? p->u : log1pf(expm1f(p->u) * more)); /* p over the other background */
       if (!fresh) continue;
       g->best[p->disease] += (float)__builtin_popcountll(fresh) * o[i].information;
       g->met[p->disease] |= fresh;
@@ -123,18 +123,23 @@ static void glance_terms(const struct differential *d, const struct finding_case
     for (int k = d->posting_start[q->absent[i]]; k < d->posting_start[q->absent[i] + 1]; k++)
       g->absent[d->posting[k].disease] += d->posting[k].absent;
 }
-static int glance_cases(const struct differential *d, const struct query *q, int without, struct arena *a, struct glance *g,
+static int glance_cases(const struct differential *d, const struct view *w, const struct query *q, struct arena *a, struct glance *g,
                         struct error *e) {
-  float *shared = arena_array(a, float, (size_t)d->cases + 1);
-  if (!shared) return no_memory(e);
+  float *shared = arena_array(a, float, (size_t)d->cases + 1), *all = arena_array(a, float, (size_t)d->cases + 1);
+  if (!shared || !all) return no_memory(e);
   for (int i = 0; i < q->n; i++) {
     int t = q->closure[i];
-    for (int k = d->case_start[t]; k < d->case_start[t + 1]; k++) shared[d->case_at[k]] += d->information[t];
+    for (int k = d->case_start[t]; k < d->case_start[t + 1]; k++) shared[d->case_at[k]] += w->information[t];
+  }
+  for (int i = 0; i < d->cases; i++) all[i] = d->known[i].information;
+  for (int i = 0; i < w->n_changed; i++) {
+    int t = w->changed[i];
+    for (int k = d->case_start[t]; k < d->case_start[t + 1]; k++) all[d->case_at[k]] += w->information[t] - d->information[t];
   }
   for (int i = 0; i < d->cases; i++) {
     const struct known_case *k = &d->known[i];
-    if (k->publication == without) continue;
-    float alike = shared[i] / (q->information + k->information - shared[i] + 1e-6F), *n = g->nearest[k->disease];
+    if (k->publication == w->without) continue;
+    float alike = shared[i] / (q->information + all[i] - shared[i] + 1e-6F), *n = g->nearest[k->disease];
     if (alike > n[0])
       n[2] = n[1], n[1] = n[0], n[0] = alike;
     else if (alike > n[1])
@@ -155,7 +160,7 @@ struct marks {       /* (terms) */
   uint8_t *in;
 };
 /* The findings one by one: what of them, or of what is broader, the disease has */
-static void match_findings(const struct differential *d, const struct finding_case *c, const struct vector *v, const struct marks *m,
+static void match_findings(const struct differential *d, const struct view *w, const struct finding_case *c, const struct vector *v, const struct marks *m,
                            float x[FEATURES]) {
   float best = 0, share = 0, weighted = 0, hits = 0, n = (float)c->n_observed;
   for (int i = 0; i < c->n_observed; i++) {
@@ -165,26 +170,29 @@ static void match_findings(const struct differential *d, const struct finding_ca
     for (int j = 0; j < k; j++) {
       float p = m->p[up[j]];
       if (p <= 0) continue;
-      most = fmaxf(most, d->information[up[j]]);
-      heavy = fmaxf(heavy, d->information[up[j]] * sqrtf(p));
+      most = fmaxf(most, w->information[up[j]]);
+      heavy = fmaxf(heavy, w->information[up[j]] * sqrtf(p));
     }
     best += most;
-    share += most / (d->information[t] + 1e-6F);
+    share += most / (w->information[t] + 1e-6F);
     weighted += heavy;
-    hits += m->p[t] > TYPICAL * d->background[t];
-    x[F_FLAT] += m->p[t] > 0 ? logf(m->p[t] / d->background[t]) : v->floor;
+    hits += m->p[t] > TYPICAL * w->background[t];
+    x[F_FLAT] += m->p[t] > 0 ? logf(m->p[t] / w->background[t]) : v->floor;
   }
   x[F_BEST] = best / n;
   x[F_BEST_SHARE] = share / n;
   x[F_HITS] = hits / n;
   x[F_BEST_WEIGHTED] = weighted / n;
 }
-static void look(const struct differential *d, const struct finding_case *c, const struct query *q, const struct vector *v, struct marks *m,
-                 float x[FEATURES]) {
+static void look(const struct differential *d, const struct view *w, const struct finding_case *c, const struct query *q,
+                 const struct vector *v, struct marks *m, float x[FEATURES]) {
   float covered = 0, profile = 0, had = 0;
   int annotated = 0;
   for (int i = 0; i < v->n; i++) {
+    struct entry again;
     const struct entry *t = &v->entry[i];
+    if (w->background[t->term] != d->background[t->term])
+      again = differential_entry(v, t->term, t->annotated, t->cases, w->background[t->term]), t = &again;
     int broader = d->tree[t->term];
     bool in = m->in[t->term], told = broader >= 0 && m->in[broader];
     m->p[t->term] = t->p;
@@ -192,10 +200,10 @@ static void look(const struct differential *d, const struct finding_case *c, con
     if (in) {
       x[F_ANNOTATED_EVIDENCE] += m->weight[t->term] * t->from_annotation;
       x[F_CASE_EVIDENCE] += m->weight[t->term] * t->from_cases;
-      covered += d->information[t->term];
+      covered += w->information[t->term];
     }
-    if (t->p <= TYPICAL * d->background[t->term]) continue;
-    float more = fmaxf(0, d->information[t->term] - (broader >= 0 ? d->information[broader] : 0));
+    if (t->p <= TYPICAL * w->background[t->term]) continue;
+    float more = fmaxf(0, w->information[t->term] - (broader >= 0 ? w->information[broader] : 0));
     profile += t->p * more;
     if (in) {
       had += t->p * more;
@@ -211,7 +219,7 @@ static void look(const struct differential *d, const struct finding_case *c, con
   x[F_LOG_CASES] = logf(v->cases + 0.03F);
   x[F_LOG_PUBLICATIONS] = logf(v->publications + 0.1F);
   x[F_ANNOTATED] = v->annotated;
-  match_findings(d, c, v, m, x);
+  match_findings(d, w, c, v, m, x);
   for (int i = 0; i < v->n; i++) m->p[v->entry[i].term] = 0;
 }
 /* What the terms say of a disease seen without a publication: the first glance was with it */
@@ -226,11 +234,11 @@ static void glance_again(const struct query *q, const struct marks *m, const str
   g->absent[disease] = absent;
 }
 /* The same for the matches of single findings, so that the shortlist knows nothing of the publication either */
-static void match_again(const struct differential *d, const struct finding_case *c, const struct vector *v, struct marks *m,
+static void match_again(const struct differential *d, const struct view *w, const struct finding_case *c, const struct vector *v, struct marks *m,
                         struct glance *g, int disease) {
   float x[FEATURES] = {0};
   for (int i = 0; i < v->n; i++) m->p[v->entry[i].term] = v->entry[i].p;
-  match_findings(d, c, v, m, x);
+  match_findings(d, w, c, v, m, x);
   for (int i = 0; i < v->n; i++) m->p[v->entry[i].term] = 0;
   g->best[disease] = x[F_BEST] * (float)c->n_observed;
   g->hits[disease] = x[F_HITS] * (float)c->n_observed;
@@ -263,7 +271,7 @@ static void margin(struct shortlist *s, int from, int to) {
   for (int i = 0; i < s->n; i++) s->x[i][to] = s->x[i][from] - top;
 }
 
-static void describe(const struct differential *d, const struct finding_case *c, const struct query *q, const struct vector *again,
+static void describe(const struct differential *d, const struct view *w, const struct finding_case *c, const struct query *q, const struct vector *again,
                      const struct glance *g, struct marks *m, struct shortlist *out) {
   for (int i = 0; i < out->n; i++) {
     int at = out->disease[i];
@@ -275,7 +283,7 @@ static void describe(const struct differential *d, const struct finding_case *c,
     x[F_CONTAINED] = g->contained[at];
     const struct vector *v = again[at].entry ? &again[at] : &d->vector[at];
     int age = differential_age_band(c->age);
-    look(d, c, q, v, m, x);
+    look(d, w, c, q, v, m, x);
     x[F_SEX] = c->sex ? v->sex[c->sex - 1] : 0;
     x[F_AGE] = age >= 0 ? v->age[age] : 0;
     x[F_LITERATURE] = logf(v->literature + 1);
@@ -291,11 +299,13 @@ int differential_shortlist(const struct differential *d, const struct finding_ca
                            struct error *e) {
   enum { ORDERS = 5 };
   size_t terms = (size_t)ontology_terms(d->o) + 1, n = (size_t)d->diseases + 1;
+  struct view w;
   struct query q;
   struct ordered *o = NULL;
   struct glance g;
-  TRY(query_of(d, c, a, &q, e));
-  TRY(order_closure(d, c, &q, a, &o, e));
+  TRY(differential_view(d, without, a, &w, e));
+  TRY(query_of(d, &w, c, a, &q, e));
+  TRY(order_closure(d, &w, c, &q, a, &o, e));
   TRY(new_glance(d, a, &g, e));
   struct marks m = {arena_array(a, float, terms), arena_array(a, float, terms), arena_array(a, uint8_t, terms)};
   uint8_t *taken = arena_array(a, uint8_t, n);
@@ -308,22 +318,22 @@ int differential_shortlist(const struct differential *d, const struct finding_ca
   out->best = g.best;
   if (!m.weight || !m.p || !m.in || !taken || !log_cases || !again || !out->disease || !out->x || !out->candidate) return no_memory(e);
   for (int i = 0; i < q.n; i++) m.in[q.closure[i]] = 1, m.weight[q.closure[i]] = q.weight[i];
-  glance_terms(d, c, &q, o, &g);
-  TRY(glance_cases(d, &q, without, a, &g, e));
+  glance_terms(d, &w, c, &q, o, &g);
+  TRY(glance_cases(d, &w, &q, a, &g, e));
   for (int i = 0; i < d->diseases; i++) {
     out->candidate[i] = d->disease[i].annotated || d->disease[i].cases > 0;
     log_cases[i] = logf(d->disease[i].cases + 0.03F);
   }
   for (int k = without < 0 ? 0 : d->touched_start[without]; without >= 0 && k < d->touched_start[without + 1]; k++) {
     int i = d->touched[k];
-    TRY(differential_vector(d, i, without, a, &again[i], e));
+    TRY(differential_vector(d, i, &w, a, &again[i], e));
     out->candidate[i] = again[i].annotated || again[i].cases > 0;
     log_cases[i] = logf(again[i].cases + 0.03F);
     glance_again(&q, &m, &again[i], &g, i);
-    match_again(d, c, &again[i], &m, &g, i);
+    match_again(d, &w, c, &again[i], &m, &g, i);
   }
   for (int order = 0; order < ORDERS; order++) take_best(d, &g, order, out->candidate, log_cases, taken, out);
-  describe(d, c, &q, again, &g, &m, out);
+  describe(d, &w, c, &q, again, &g, &m, out);
   return OK;
 }
 
