@@ -13,6 +13,7 @@
 #define BACKGROUND_SHARE 0.2F  /* of the prior, for diseases with annotations */
 #define SAME_PUBLICATION 0.3   /* a publication's n cases count like n^(1 - this) */
 #define RARE 1e-4F             /* least background of a term */
+#define HARDLY 0.97F           /* a background that a publication changes by less is left as it is */
 
 static int no_memory(struct error *e) { return error_set(e, E_NOMEM, "no memory for a differential"); }
 
@@ -33,22 +34,33 @@ bool differential_cites(const struct differential *d, const struct annotation *a
 float differential_case_weight(int same) { return (float)pow(same, -SAME_PUBLICATION); }
 
 struct slot { /* dense scratch: one per term */
-  float annotated, cases;
+  float annotated, linked, cases;
   bool used;
 };
 
 static void add_annotations(const struct differential *d, const struct disease *x, int without, struct slot *slot, int *used, int *n,
-                            bool *any) {
+                            bool *any, float *linked) {
   for (int i = 0; i < x->annotations; i++) {
     const struct annotation *a = &x->annotation[i];
     if (a->aspect != 'P' || differential_cites(d, a, without)) continue;
+    if (a->linked > 0) { /* beside the disease's own */
+      const int *up;
+      int m = ontology_ancestors(d->o, a->term, &up);
+      for (int k = 0; k < m; k++) {
+        struct slot *s = &slot[up[k]];
+        if (!s->used) s->used = true, used[(*n)++] = up[k];
+        s->linked = fmaxf(s->linked, a->linked * a->share);
+      }
+      *linked = fmaxf(*linked, a->linked);
+      continue;
+    }
     *any = true;
     if (a->negated) continue;
     /* the same term from several sources: their counts together */
     float share = 0, weight = 0;
     for (int k = 0; k < x->annotations; k++) {
       const struct annotation *b = &x->annotation[k];
-      if (b->term != a->term || b->negated || b->aspect != 'P' || differential_cites(d, b, without)) continue;
+      if (b->term != a->term || b->negated || b->linked > 0 || b->aspect != 'P' || differential_cites(d, b, without)) continue;
       share += b->share * b->weight;
       weight += b->weight;
     }
@@ -97,10 +109,15 @@ int differential_view(const struct differential *d, int without, struct arena *a
   for (int i = 0; i < d->cases; i++)
     for (int k = 0; k < d->known[i].n_closure && d->known[i].publication == without; k++)
       if (cases[d->known[i].closure[k]]++ == 0) changed[out->n_changed++] = d->known[i].closure[k];
-  for (int i = 0; i < out->n_changed; i++) {
+  int n = out->n_changed;
+  out->n_changed = 0;
+  for (int i = 0; i < n; i++) {
     int t = changed[i];
-    background[t] = fmaxf(RARE, background[t] - d->share_of_cases * (float)cases[t] / (float)d->cases);
-    information[t] = -logf(background[t]);
+    float b = fmaxf(RARE, background[t] - d->share_of_cases * (float)cases[t] / (float)d->cases);
+    if (b > HARDLY * background[t]) continue;
+    background[t] = b;
+    information[t] = -logf(b);
+    changed[out->n_changed++] = t;
   }
   out->background = background;
   out->information = information;
@@ -108,16 +125,19 @@ int differential_view(const struct differential *d, int without, struct arena *a
   return OK;
 }
 
-struct entry differential_entry(const struct vector *v, int term, float annotated, float cases, float background) {
-  float weight = v->annotated ? PRIOR_WEIGHT : BACKGROUND_WEIGHT, share = v->annotated ? BACKGROUND_SHARE : 1.0F, b = background;
-  float p = fminf(1, (cases + weight * ((1 - share) * annotated + share * b)) / (v->cases + weight));
+struct entry differential_entry(const struct vector *v, int term, float annotated, float linked, float cases, float background) {
+  bool any = v->annotated || v->linked > 0;
+  float weight = any ? PRIOR_WEIGHT : BACKGROUND_WEIGHT, share = any ? BACKGROUND_SHARE : 1.0F, b = background;
+  float p = fminf(1, (cases + weight * ((1 - share) * fmaxf(annotated, linked) + share * b)) / (v->cases + weight));
   return (struct entry){.term = term,
                         .annotated = annotated,
+                        .linked = linked,
                         .cases = cases,
                         .u = logf(p / b) - v->floor,
                         .absent = log1pf(-fminf(p, 0.97F)) - log1pf(-fminf(b, 0.97F)),
                         .p = p,
                         .from_annotation = v->annotated ? logf((0.8F * annotated + 0.2F * b) / (0.2F * b)) : 0,
+                        .from_linked = v->linked > 0 ? logf((0.8F * linked + 0.2F * b) / (0.2F * b)) : 0,
                         .from_cases = v->cases > 0 ? logf((cases + b) / b) : 0};
 }
 
@@ -129,15 +149,18 @@ int differential_vector(const struct differential *d, int disease, const struct 
   struct slot *slot = arena_array(a, struct slot, (size_t)terms + 1);
   int *used = arena_array(a, int, (size_t)terms + 1);
   if (!slot || !used) return no_memory(e);
-  add_annotations(d, x, w->without, slot, used, &n, &out->annotated);
+  add_annotations(d, x, w->without, slot, used, &n, &out->annotated, &out->linked);
   add_cases(d, x, w->without, slot, used, &n, out);
+  out->told = out->annotated || out->cases > 0;
   differential_person(d, x, w->without, out);
   out->entry = arena_array(a, struct entry, (size_t)n + 1);
   if (!out->entry) return no_memory(e);
-  float weight = out->annotated ? PRIOR_WEIGHT : BACKGROUND_WEIGHT, share = out->annotated ? BACKGROUND_SHARE : 1.0F;
+  bool any = out->annotated || out->linked > 0;
+  float weight = any ? PRIOR_WEIGHT : BACKGROUND_WEIGHT, share = any ? BACKGROUND_SHARE : 1.0F;
   out->floor = logf(weight * share / (out->cases + weight));
   for (int i = 0; i < n; i++)
-    out->entry[i] = differential_entry(out, used[i], slot[used[i]].annotated, slot[used[i]].cases, w->background[used[i]]);
+    out->entry[i] =
+        differential_entry(out, used[i], slot[used[i]].annotated, slot[used[i]].linked, slot[used[i]].cases, w->background[used[i]]);
   out->n = n;
   return OK;
 }
@@ -156,11 +179,12 @@ static int background(struct differential *d, struct arena *a, struct error *e) 
   for (int i = 0; i < d->diseases; i++) {
     int n = 0;
     bool any = false;
-    add_annotations(d, &d->disease[i], -1, slot, used, &n, &any);
+    float linked = 0;
+    add_annotations(d, &d->disease[i], -1, slot, used, &n, &any, &linked);
     d->disease[i].annotated = any;
     annotated += any;
     for (int k = 0; k < n; k++) {
-      of_diseases[used[k]] += slot[used[k]].annotated;
+      of_diseases[used[k]] += fmaxf(slot[used[k]].annotated, slot[used[k]].linked);
       slot[used[k]] = (struct slot){0};
     }
   }
@@ -290,8 +314,10 @@ int differential_open(const struct differential_files *f, struct differential **
   intern_init(&d->ids, 0);
   intern_init(&d->references, 0);
   intern_init(&d->gene_ids, 0);
+  intern_init(&d->entry_ids, 0);
   const char *weights = f->weights;
   int rc = differential_read(d, f, e);
+  if (rc == OK) rc = differential_link(d, e);
   if (rc == OK) differential_people(d);
   if (rc == OK) rc = background(d, &a, e);
   if (rc == OK) rc = postings(d, &a, e);
@@ -325,6 +351,10 @@ void differential_free(struct differential *d) {
   mem_free(d->cited);
   intern_release(&d->ids);
   intern_release(&d->references);
+  for (int i = 0; i < d->entries; i++) mem_free(d->orphanet[i].row);
+  mem_free(d->orphanet);
+  mem_free(d->entry_edge);
+  intern_release(&d->entry_ids);
   intern_release(&d->gene_ids);
   ontology_free(d->o);
   arena_free(&d->arena);
@@ -483,8 +513,13 @@ int differential_rank(const struct differential *d, const struct finding_case *c
     p[i] = exp(score[at[i]] - total);
     if (i >= most) continue;
     struct differential_disease *o = &out->disease[out->diseases++];
-    *o = (struct differential_disease){
-        .id = x->id, .name = x->name, .probability = p[i], .log_odds = score[at[i]], .cases = v[i].cases, .annotated = v[i].annotated};
+    *o = (struct differential_disease){.id = x->id,
+                                       .name = x->name,
+                                       .probability = p[i],
+                                       .log_odds = score[at[i]],
+                                       .cases = v[i].cases,
+                                       .annotated = v[i].annotated,
+                                       .orphanet = v[i].linked};
     for (int g = 0; g < c->genes; g++)
       if (intern_find(&d->gene_ids, c->gene[g], &gene))
         for (int k = 0; k < d->gene_edges; k++) o->gene |= d->gene_edge[k].gene == (int)gene && d->gene_edge[k].disease == at[i];

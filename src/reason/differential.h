@@ -10,8 +10,9 @@
  * log p(term | disease) / p(term | anybody), along a tree of the ontology so that related findings are not counted twice and term by term; how special
  * the terms are that findings and disease share; what is typical and was not said; likeness to the nearest known cases; how much is known of the disease.
  * A network of one hidden layer makes a score of them, learned leaving out the publication of the case at hand; exp(score) among the candidates and
- * "none of these" are the odds, sharpened on publications kept back from learning. Five orders pick the candidates that are looked at so closely; the others
+ * "none of these" are the odds, sharpened on publications kept back from learning. Seven orders pick the candidates that are looked at so closely; the others
  * follow with next to no probability. Absent findings can only speak against a disease. After LIRICAL (Robinson et al. 2020) in aim, not in formula.
+ * Orphanet's rows of the annotations count for the disease of OMIM that bears the same name or shares a gene, beside its own; they make no candidate.
  * Genes, where given, multiply the odds: see differential_files.genes.
  * A differential is immutable and may be shared by threads.
  */
@@ -27,9 +28,9 @@ struct json;
 
 struct differential_files { /* NULL = not there */
   const char *ontology;     /* hp.obo; without it every term stands alone */
-  const char *annotations;  /* phenotype.hpoa */
+  const char *annotations;  /* phenotype.hpoa: rows of OMIM, and of Orphanet */
   const char *cases;        /* JSON lines: phenopackets (v2), or the flat form of docs/differential.md */
-  const char *genes;        /* tab-separated, with columns symbol and disease_id */
+  const char *genes;        /* tab-separated, with columns symbol and disease_id (OMIM:…, ORPHA:…) */
   const char *weights;      /* of the network; NULL = the shipped ones */
   bool rows_stay;           /* leaving out a publication leaves the annotations that cite it */
 };
@@ -54,6 +55,7 @@ struct differential_disease {
   double log_odds;    /* the logit's score against "none of these" */
   float cases;        /* known of it, weighed by publication */
   bool annotated, gene;
+  float orphanet; /* how surely an entry of Orphanet is the same disease: 1 by name, less by genes; 0 = none is */
   const struct differential_evidence *evidence; /* strongest first */
   int evidences;
 };
@@ -80,7 +82,7 @@ int finding_case_parse(const struct differential *d, struct json j, struct arena
 /* `without`: a publication ("PMID:1") whose cases and annotations are not used, for evaluation; NULL = all are. */
 int differential_rank(const struct differential *d, const struct finding_case *c, int most, const struct str *without, struct arena *a,
                       struct differential_answer *out, struct error *e) MUST_CHECK;
-/* {"none_of_these", "findings_unknown", "diseases": [{"id", "name", "probability", "log_odds", "known_cases", "annotated", "gene", "evidence":
+/* {"none_of_these", "findings_unknown", "diseases": [{"id", "name", "probability", "log_odds", "known_cases", "annotated", "orphanet", "gene", "evidence":
  * [{"term", "name", "absent", "log_ratio"}]}], "ask_next": [{"term", "name", "bits"}]} */
 struct json_out;
 void differential_json(const struct differential *d, const struct finding_case *c, const struct differential_answer *r, struct json_out *o);

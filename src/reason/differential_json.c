@@ -16,6 +16,7 @@ static void disease_json(const struct ontology *on, const struct differential_di
   json_kv_f64(o, "log_odds", x->log_odds);
   json_kv_f64(o, "known_cases", (double)x->cases);
   json_kv_bool(o, "annotated", x->annotated);
+  json_kv_f64(o, "orphanet", (double)x->orphanet);
   json_kv_bool(o, "gene", x->gene);
   json_out_key(o, "evidence");
   json_out_array(o);

@@ -39,6 +39,9 @@ enum {
   F_SEX, /* log ratios of the patient's sex and age in the disease; 0 where not told */
   F_AGE,
   F_LITERATURE, /* log of how many patients the annotations were counted on */
+  F_LINKED,     /* how surely Orphanet's rows are of the same disease, and what they alone say */
+  F_LINKED_EVIDENCE,
+  F_GENES, /* log of how many genes are known for it */
   FEATURES
 };
 #define HIDDEN 16 /* units of the network */
@@ -51,14 +54,15 @@ struct annotation {
   int reference, cited; /* `cited` ids of d->references in d->cited, from `reference` */
   float weight, share;  /* frequency as counts: share of weight */
   float patients;       /* stated number of them; 0 = none stated */
+  float linked;         /* 0: a row of the disease itself; else how surely its Orphanet namesake or relative by gene is the same, up to 1 */
   char aspect;          /* P: a finding; I: a mode of inheritance; C: an onset */
   bool negated;
 };
 struct entry { /* one term of one disease */
   int term;
-  float annotated, cases;               /* frequency, weighed count */
-  float u, absent;                      /* log ratios: above the floor of the disease; of the term's absence */
-  float p, from_annotation, from_cases; /* frequency; log ratios of the two alone */
+  float annotated, linked, cases;                    /* frequency in its own rows and in Orphanet's; weighed count */
+  float u, absent;                                   /* log ratios: above the floor of the disease; of the term's absence */
+  float p, from_annotation, from_linked, from_cases; /* frequency; log ratios of each alone */
 };
 struct disease {
   struct str id, name;
@@ -67,13 +71,21 @@ struct disease {
   int *at; /* its cases */
   int n_at, cap_at;
   float cases, publications;
+  int genes;
   bool annotated;
+};
+struct orphanet { /* an entry of Orphanet */
+  struct str name;
+  struct annotation *row;
+  int rows, cap;
 };
 struct vector { /* a disease as seen without one publication */
   struct entry *entry;
   int n;
   float cases, publications, floor;
   float sex[2], age[AGES]; /* log ratios against anybody: male, female */
+  float linked;            /* how surely, 0 = not at all */
+  bool told;               /* it has rows or cases of its own: else it is no candidate */
   float literature;        /* patients that the annotations were counted on */
   bool annotated;
 };
@@ -125,12 +137,18 @@ struct differential {
     int gene, disease;
   } * gene_edge;
   int gene_edges, gene_edge_cap;
+  struct intern entry_ids; /* Orphanet's */
+  struct orphanet *orphanet;
+  int entries, entry_cap;
+  struct edge_list *entry_edge; /* its `disease` is an entry of Orphanet */
+  int entry_edges, entry_edge_cap;
   struct vector *vector;             /* (diseases) with all publications; entries by term */
   struct network net[NETWORKS_MOST]; /* the score is their mean */
   int nets;
   double gene_log_ratio;
 };
 int differential_read(struct differential *d, const struct differential_files *f, struct error *e);
+int differential_link(struct differential *d, struct error *e); /* rows of Orphanet to the diseases that they are of */
 /* Shares of sex and age among all known cases; then what they are in one disease without one publication, and `literature` */
 void differential_people(struct differential *d);
 void differential_person(const struct differential *d, const struct disease *x, int without, struct vector *out);
@@ -141,7 +159,7 @@ int differential_view(const struct differential *d, int without, struct arena *a
 int differential_vector(const struct differential *d, int disease, const struct view *w, struct arena *a, struct vector *out,
                         struct error *e);
 /* One term's numbers from how often it is annotated and the weight of the cases that have it, over a background */
-struct entry differential_entry(const struct vector *v, int term, float annotated, float cases, float background);
+struct entry differential_entry(const struct vector *v, int term, float annotated, float linked, float cases, float background);
 /* Closure of terms: sorted, unique. mark: (terms) zeroed, left zeroed. */
 int differential_closure(const struct differential *d, const int *term, int n, struct arena *a, int **out, struct error *e);
 

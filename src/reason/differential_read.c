@@ -75,14 +75,37 @@ static int references_of(struct differential *d, struct str list, struct annotat
   return OK;
 }
 
+/* Rows of Orphanet wait for differential_link */
+static int read_orphanet(struct differential *d, struct str id, struct str name, int term, struct str often, struct str qualifier,
+                         struct error *e) {
+  uint32_t at;
+  if (str_eqc(qualifier, "NOT")) return OK;
+  TRY(intern_put(&d->entry_ids, id, &at, e));
+  if ((int)at == d->entries) {
+    struct orphanet *more = grow(d->orphanet, d->entries, &d->entry_cap, sizeof *more);
+    if (!more) return no_memory(e);
+    d->orphanet = more;
+    d->orphanet[d->entries++] = (struct orphanet){.name = str_copy(&d->arena, name)};
+  }
+  struct orphanet *x = &d->orphanet[at];
+  struct annotation *more = grow(x->row, x->rows, &x->cap, sizeof *more);
+  if (!more) return no_memory(e);
+  x->row = more;
+  x->row[x->rows] = (struct annotation){.term = term, .aspect = 'P'};
+  frequency(often, &x->row[x->rows++]);
+  return OK;
+}
 static int read_annotation(struct differential *d, struct str line, struct error *e) {
   enum { DISEASE, NAME, QUALIFIER, TERM, REFERENCE, EVIDENCE, ONSET, FREQUENCY, SEX, MODIFIER, ASPECT, COLUMNS };
   struct str v[COLUMNS] = {{0}};
   for (int i = 0; i < COLUMNS; i++) v[i] = line.p ? str_cut(&line, '\t') : STR_NONE;
   if (!v[ASPECT].p) return error_set(e, E_INPUT, "expected at least %d columns", COLUMNS);
-  if (v[ASPECT].n != 1 || !strchr("PIC", v[ASPECT].p[0]) || !str_starts(v[DISEASE], STR("OMIM:"))) return OK;
+  bool orphanet = str_starts(v[DISEASE], STR("ORPHA:"));
+  if (v[ASPECT].n != 1 || !strchr(orphanet ? "P" : "PIC", v[ASPECT].p[0]) || (!orphanet && !str_starts(v[DISEASE], STR("OMIM:"))))
+    return OK;
   int term = ontology_find(d->o, v[TERM]), at;
   if (term < 0) return OK; /* a term that this release of the ontology has not */
+  if (orphanet) return read_orphanet(d, v[DISEASE], v[NAME], term, v[FREQUENCY], v[QUALIFIER], e);
   TRY(disease_of(d, v[DISEASE], v[NAME], &at, e));
   struct disease *x = &d->disease[at];
   struct annotation *more = grow(x->annotation, x->annotations, &x->annotation_cap, sizeof *more);
@@ -132,13 +155,16 @@ static int read_genes(struct differential *d, const char *path, struct error *e)
       if (symbol < 0 || disease < 0) rc = error_set(e, E_INPUT, "expected columns symbol and disease_id");
     } else if (symbol < n && disease < n) {
       uint32_t gene, at;
-      if (!intern_find(&d->ids, v[disease], &at)) continue;
+      bool orphanet = intern_find(&d->entry_ids, v[disease], &at);
+      if (!orphanet && !intern_find(&d->ids, v[disease], &at)) continue;
       rc = intern_put(&d->gene_ids, v[symbol], &gene, e);
-      struct edge_list *more = rc == OK ? grow(d->gene_edge, d->gene_edges, &d->gene_edge_cap, sizeof *more) : NULL;
+      struct edge_list **list = orphanet ? &d->entry_edge : &d->gene_edge;
+      int *edges = orphanet ? &d->entry_edges : &d->gene_edges;
+      struct edge_list *more = rc == OK ? grow(*list, *edges, orphanet ? &d->entry_edge_cap : &d->gene_edge_cap, sizeof *more) : NULL;
       if (rc == OK && !more) rc = no_memory(e);
       if (rc == OK) {
-        d->gene_edge = more;
-        d->gene_edge[d->gene_edges++] = (struct edge_list){(int)gene, (int)at};
+        *list = more;
+        more[(*edges)++] = (struct edge_list){(int)gene, (int)at};
       }
     }
     if (rc < 0) break;

@@ -5,7 +5,7 @@
 
 #include "reason/differential_private.h"
 
-#define LOOKED_AT 50 /* candidates by each of five orders that are looked at closely */
+#define LOOKED_AT 50 /* candidates by each of seven orders that are looked at closely */
 #define TYPICAL 2.0F /* times the background */
 
 static int no_memory(struct error *e) { return error_set(e, E_NOMEM, "no memory for a differential"); }
@@ -33,7 +33,8 @@ static int find_int(const int *v, int n, int x) {
   return lo < n && v[lo] == x ? lo : -1;
 }
 
-static int query_of(const struct differential *d, const struct view *w, const struct finding_case *c, struct arena *a, struct query *q, struct error *e) {
+static int query_of(const struct differential *d, const struct view *w, const struct finding_case *c, struct arena *a, struct query *q,
+                    struct error *e) {
   *q = (struct query){0};
   TRY(differential_closure(d, c->observed, c->n_observed, a, &q->closure, e));
   while (q->closure[q->n] >= 0) q->n++;
@@ -72,8 +73,8 @@ static int by_information(const void *a, const void *b) {
   float x = ((const struct ordered *)a)->information, y = ((const struct ordered *)b)->information;
   return (x < y) - (x > y);
 }
-static int order_closure(const struct differential *d, const struct view *w, const struct finding_case *c, const struct query *q, struct arena *a,
-                         struct ordered **out, struct error *e) {
+static int order_closure(const struct differential *d, const struct view *w, const struct finding_case *c, const struct query *q,
+                         struct arena *a, struct ordered **out, struct error *e) {
   struct ordered *o = arena_array(a, struct ordered, (size_t)q->n + 1);
   if (!o) return no_memory(e);
   for (int i = 0; i < q->n; i++) o[i] = (struct ordered){w->information[q->closure[i]], i, 0};
@@ -101,15 +102,15 @@ static int new_glance(const struct differential *d, struct arena *a, struct glan
   return all ? OK : no_memory(e);
 }
 /* From the postings: all that needs no more than the terms of the findings */
-static void glance_terms(const struct differential *d, const struct view *w, const struct finding_case *c, const struct query *q, const struct ordered *o,
-                         struct glance *g) {
+static void glance_terms(const struct differential *d, const struct view *w, const struct finding_case *c, const struct query *q,
+                         const struct ordered *o, struct glance *g) {
   for (int i = 0; i < q->n; i++) {
     int t = q->closure[o[i].at];
     float weight = q->weight[o[i].at], more = d->background[t] / w->background[t];
     for (int k = d->posting_start[t]; k < d->posting_start[t + 1]; k++) {
       const struct posting *p = &d->posting[k];
       uint64_t fresh = o[i].findings & ~g->met[p->disease];
-      g->evidence[p->disease] += weight * (more == 1 ? p->u : log1pf(expm1f(p->u) * more)); /* p over the other background */
+      g->evidence[p->disease] += weight * (more == 1 ? p->u : log1pf((expf(p->u) - 1) * more)); /* p over the other background */
       if (!fresh) continue;
       g->best[p->disease] += (float)__builtin_popcountll(fresh) * o[i].information;
       g->met[p->disease] |= fresh;
@@ -160,8 +161,8 @@ struct marks {       /* (terms) */
   uint8_t *in;
 };
 /* The findings one by one: what of them, or of what is broader, the disease has */
-static void match_findings(const struct differential *d, const struct view *w, const struct finding_case *c, const struct vector *v, const struct marks *m,
-                           float x[FEATURES]) {
+static void match_findings(const struct differential *d, const struct view *w, const struct finding_case *c, const struct vector *v,
+                           const struct marks *m, float x[FEATURES]) {
   float best = 0, share = 0, weighted = 0, hits = 0, n = (float)c->n_observed;
   for (int i = 0; i < c->n_observed; i++) {
     const int *up;
@@ -185,20 +186,21 @@ static void match_findings(const struct differential *d, const struct view *w, c
   x[F_BEST_WEIGHTED] = weighted / n;
 }
 static void look(const struct differential *d, const struct view *w, const struct finding_case *c, const struct query *q,
-                 const struct vector *v, struct marks *m, float x[FEATURES]) {
+                 const struct vector *v, int disease, struct marks *m, float x[FEATURES]) {
   float covered = 0, profile = 0, had = 0;
   int annotated = 0;
   for (int i = 0; i < v->n; i++) {
     struct entry again;
     const struct entry *t = &v->entry[i];
     if (w->background[t->term] != d->background[t->term])
-      again = differential_entry(v, t->term, t->annotated, t->cases, w->background[t->term]), t = &again;
+      again = differential_entry(v, t->term, t->annotated, t->linked, t->cases, w->background[t->term]), t = &again;
     int broader = d->tree[t->term];
     bool in = m->in[t->term], told = broader >= 0 && m->in[broader];
     m->p[t->term] = t->p;
     annotated += t->annotated > 0;
     if (in) {
       x[F_ANNOTATED_EVIDENCE] += m->weight[t->term] * t->from_annotation;
+      x[F_LINKED_EVIDENCE] += m->weight[t->term] * t->from_linked;
       x[F_CASE_EVIDENCE] += m->weight[t->term] * t->from_cases;
       covered += w->information[t->term];
     }
@@ -212,6 +214,8 @@ static void look(const struct differential *d, const struct view *w, const struc
       if (told) x[F_MISMATCH] += t->p * more;
     }
   }
+  x[F_LINKED] = v->linked;
+  x[F_GENES] = logf((float)d->disease[disease].genes + 1);
   x[F_COVERED] = covered / (q->information + 1e-6F);
   x[F_PROFILE_SHARE] = had / (profile + 1e-3F);
   x[F_PROFILE] = logf(profile + 1);
@@ -234,8 +238,8 @@ static void glance_again(const struct query *q, const struct marks *m, const str
   g->absent[disease] = absent;
 }
 /* The same for the matches of single findings, so that the shortlist knows nothing of the publication either */
-static void match_again(const struct differential *d, const struct view *w, const struct finding_case *c, const struct vector *v, struct marks *m,
-                        struct glance *g, int disease) {
+static void match_again(const struct differential *d, const struct view *w, const struct finding_case *c, const struct vector *v,
+                        struct marks *m, struct glance *g, int disease) {
   float x[FEATURES] = {0};
   for (int i = 0; i < v->n; i++) m->p[v->entry[i].term] = v->entry[i].p;
   match_findings(d, w, c, v, m, x);
@@ -250,11 +254,14 @@ static void take_best(const struct differential *d, const struct glance *g, int 
   float key[LOOKED_AT];
   for (int i = 0; i < d->diseases; i++) {
     if (!candidate[i]) continue;
+    if (order >= 5 && g->count[i] > 0) continue; /* of whom no case is known: their places of their own */
     float v = order == 0   ? g->evidence[i]
               : order == 1 ? g->nearest[i][0]
               : order == 2 ? g->best[i]
               : order == 3 ? g->hits[i] + 1e-3F * g->best[i]
-                           : g->evidence[i] + log_cases[i];
+              : order == 4 ? g->evidence[i] + log_cases[i]
+              : order == 5 ? g->evidence[i]
+                           : g->best[i];
     if (m == LOOKED_AT && v <= key[m - 1]) continue;
     int k = m < LOOKED_AT ? m++ : m - 1;
     while (k > 0 && key[k - 1] < v) best[k] = best[k - 1], key[k] = key[k - 1], k--;
@@ -271,8 +278,8 @@ static void margin(struct shortlist *s, int from, int to) {
   for (int i = 0; i < s->n; i++) s->x[i][to] = s->x[i][from] - top;
 }
 
-static void describe(const struct differential *d, const struct view *w, const struct finding_case *c, const struct query *q, const struct vector *again,
-                     const struct glance *g, struct marks *m, struct shortlist *out) {
+static void describe(const struct differential *d, const struct view *w, const struct finding_case *c, const struct query *q,
+                     const struct vector *again, const struct glance *g, struct marks *m, struct shortlist *out) {
   for (int i = 0; i < out->n; i++) {
     int at = out->disease[i];
     float *x = out->x[i];
@@ -283,7 +290,7 @@ static void describe(const struct differential *d, const struct view *w, const s
     x[F_CONTAINED] = g->contained[at];
     const struct vector *v = again[at].entry ? &again[at] : &d->vector[at];
     int age = differential_age_band(c->age);
-    look(d, w, c, q, v, m, x);
+    look(d, w, c, q, v, at, m, x);
     x[F_SEX] = c->sex ? v->sex[c->sex - 1] : 0;
     x[F_AGE] = age >= 0 ? v->age[age] : 0;
     x[F_LITERATURE] = logf(v->literature + 1);
@@ -297,7 +304,7 @@ static void describe(const struct differential *d, const struct view *w, const s
 
 int differential_shortlist(const struct differential *d, const struct finding_case *c, int without, struct arena *a, struct shortlist *out,
                            struct error *e) {
-  enum { ORDERS = 5 };
+  enum { ORDERS = 7 };
   size_t terms = (size_t)ontology_terms(d->o) + 1, n = (size_t)d->diseases + 1;
   struct view w;
   struct query q;
@@ -327,7 +334,7 @@ int differential_shortlist(const struct differential *d, const struct finding_ca
   for (int k = without < 0 ? 0 : d->touched_start[without]; without >= 0 && k < d->touched_start[without + 1]; k++) {
     int i = d->touched[k];
     TRY(differential_vector(d, i, &w, a, &again[i], e));
-    out->candidate[i] = again[i].annotated || again[i].cases > 0;
+    out->candidate[i] = again[i].told;
     log_cases[i] = logf(again[i].cases + 0.03F);
     glance_again(&q, &m, &again[i], &g, i);
     match_again(d, &w, c, &again[i], &m, &g, i);

@@ -36,7 +36,7 @@ static const char cases[] =
     "\"OMIM:1\",\"label\":\"Heart and hand\"}}\n";
 /* Weights as a file has them: `ones` numbers from `first` on count 1 each, the network's units nothing. The first three: evidence, absence, likeness */
 static const char *weights(int first, int ones) {
-  enum { FEATURES = 31, HIDDEN = 16 };
+  enum { FEATURES = 34, HIDDEN = 16 };
   const struct {
     const char *name;
     int n, from, ones;
@@ -68,7 +68,7 @@ static struct differential_files files(void) {
   snprintf(path[1], 256, "%s", temp_file("hpoa", hpoa, sizeof hpoa - 1));
   snprintf(path[2], 256, "%s", temp_file("cases", cases, sizeof cases - 1));
   snprintf(path[3], 256, "%s", temp_file("weights", weights(0, 3), strlen(weights(0, 3))));
-  static const char genes[] = "entrez\tsymbol\tdisease_id\n1\tGENE3\tOMIM:3\n";
+  static const char genes[] = "entrez\tsymbol\tdisease_id\n1\tGENE3\tOMIM:3\n1\tGENE3\tORPHA:11\n2\tGENE4\tORPHA:11\n";
   snprintf(path[4], 256, "%s", temp_file("genes", genes, sizeof genes - 1));
   return (struct differential_files){path[0], path[1], path[2], path[4], path[3], false};
 }
@@ -183,6 +183,44 @@ TEST(a_row_of_several_publications_goes_with_each) {
   for (int i = 0; i < r.diseases; i++) before |= str_eqc(r.disease[i].id, "OMIM:5");
   for (int i = 0; i < without.diseases; i++) after |= str_eqc(without.disease[i].id, "OMIM:5");
   assert_true(before && !after);
+}
+
+static const struct differential_disease *answered(const struct differential_answer *r, const char *id) {
+  for (int i = 0; i < r->diseases; i++)
+    if (str_eqc(r->disease[i].id, id)) return &r->disease[i];
+  return NULL;
+}
+/* Rows of Orphanet speak for the disease of that name, and less for one that shares a gene; for what nothing else tells of they make no candidate */
+TEST(orphanet_speaks_for_its_namesake) {
+  static const char rows[] =
+      "ORPHA:10\tFits, alone\t\tHP:0000097\tORPHA:10\tTAS\t\tHP:0040281\t\t\tP\tx\n"
+      "ORPHA:11\tOf a gene\t\tHP:0000097\tORPHA:11\tTAS\t\tHP:0040281\t\t\tP\tx\n"
+      "ORPHA:12\tNewly told\t\tHP:0000097\tORPHA:12\tTAS\t\tHP:0040281\t\t\tP\tx\n";
+  struct differential_files f = files();
+  struct differential *ours = d;
+  struct buf text = {0};
+  struct error e = {0};
+  buf_printf(&text, "%s%s", hpoa, rows);
+  f.annotations = temp_file("orphanet", text.p, text.n);
+  buf_release(&text);
+  assert_int_equal(differential_open(&f, &d, &e), OK);
+  struct differential_answer r = rank("{\"hpo\":[\"HP:0000097\"]}", NULL), without = rank("{\"hpo\":[\"HP:0000097\"]}", "PMID:50");
+  const struct differential_disease *named = answered(&r, "OMIM:2"), *gene = answered(&r, "OMIM:3"), *none = answered(&r, "OMIM:5");
+  assert_true(named && gene && none);
+  assert_true(named->orphanet == 1 && fabsf(gene->orphanet - 1 / sqrtf(2)) < 1e-6F &&
+              none->orphanet == 0); /* one of the entry's two genes */
+  assert_true(named->evidence[0].log_ratio > gene->evidence[0].log_ratio && gene->evidence[0].log_ratio > 0);
+  assert_true(none->evidence[0].log_ratio < 0);
+  assert_true(answered(&r, "OMIM:4") && answered(&r, "OMIM:4")->orphanet == 1 && !answered(&r, "OMIM:4")->annotated);
+  assert_true(!answered(&without, "OMIM:4"));
+  differential_free(d);
+  d = ours;
+}
+/* A finding that one publication's cases alone have is the more telling where that publication is left out */
+TEST(cases_left_out_leave_the_background) {
+  struct differential_answer r = rank("{\"hpo\":[\"HP:0000006\"]}", NULL), without = rank("{\"hpo\":[\"HP:0000006\"]}", "PMID:50");
+  assert_true(answered(&without, "OMIM:3")->evidence[0].log_ratio > answered(&r, "OMIM:3")->evidence[0].log_ratio + 0.5F);
+  assert_true(answered(&without, "OMIM:3")->log_odds > answered(&r, "OMIM:3")->log_odds + 0.5);
 }
 
 static double odds_of(const struct differential_answer *r, const char *id) {
@@ -326,6 +364,8 @@ int main(void) {
                                      cmocka_unit_test(what_was_withdrawn_is_not_asked),
                                      cmocka_unit_test(a_publication_can_be_left_out),
                                      cmocka_unit_test(a_row_of_several_publications_goes_with_each),
+                                     cmocka_unit_test(orphanet_speaks_for_its_namesake),
+                                     cmocka_unit_test(cases_left_out_leave_the_background),
                                      cmocka_unit_test(sex_and_age_count),
                                      cmocka_unit_test(ages_are_read),
                                      cmocka_unit_test(genes_count),
