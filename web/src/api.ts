@@ -12,7 +12,7 @@ export interface Review { kept: number; changed: number; deleted: number; added:
 export interface Knowledge { available: boolean; ontology: boolean; annotations: boolean; cases: boolean; genes: boolean; diseases: number; known_cases: number; terms: number }
 export interface Term { term: string; name: string }
 export interface Evidence extends Term { absent: boolean; log_ratio: number }
-export interface Disease { id: string; name: string; probability: number; log_odds: number; known_cases: number; annotated: boolean; gene: boolean; evidence: Evidence[] }
+export interface Disease { id: string; name: string; probability: number; log_odds: number; known_cases: number; annotated: boolean; orphanet: number; gene: boolean; evidence: Evidence[] }
 export interface Differential { none_of_these: number; candidates: number; findings_unknown: number; diseases: Disease[]; ask_next: (Term & {bits: number})[] }
 export interface CalculatorInput { name: string; title: string; kind: 'number' | 'choice' | 'fact' | 'day'; optional: boolean; unit?: string; least?: number; most?: number; choices?: string[] }
 export interface Calculator { name: string; title: string; source: string; note?: string; inputs: CalculatorInput[] }

@@ -61,7 +61,7 @@ function Row({d, rank, most, open, toggle}: {d: Disease; rank: number; most: num
     <>
       <tr class={open ? 'open' : ''}>
         <td class="n rank">{rank}</td>
-        <th scope="row"><button type="button" class="plain disease" aria-expanded={open} onClick={toggle}>{d.name}</button><small><code>{d.id}</code> · {n(Math.round(d.known_cases))} known case{Math.round(d.known_cases) === 1 ? '' : 's'}{d.annotated && ' · annotated'}{d.gene && <b> · gene fits</b>}</small></th>
+        <th scope="row"><button type="button" class="plain disease" aria-expanded={open} onClick={toggle}>{d.name}</button><small><code>{d.id}</code> · {n(Math.round(d.known_cases))} known case{Math.round(d.known_cases) === 1 ? '' : 's'}{d.annotated && ' · annotated'}{d.orphanet > 0 && ' · Orphanet'}{d.gene && <b> · gene fits</b>}</small></th>
         <td class="n">{percent(d.probability)}</td>
         <td class="meter"><svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="track" width="100" height="10" rx="2" /><rect class="fill" width={100 * d.probability} height="10" rx="2" /></svg></td>
         <td class="meter wide"><Balance d={d} most={most} /></td>
