@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Delphi-2M's published architecture in PyTorch, as a peer for `make bench-train`: written from the paper (Shmatko et al., Nature 2025) and
+"""Delphi-2M's published architecture in PyTorch, as a peer for `make bench-train` and `make bench-delphi`: written from the paper (Shmatko et al., Nature 2025) and
 its description, not from its code. GPT-2 blocks (LayerNorm and GELU, no biases, tied head), age in days through sines and cosines, a causal
 mask in which events of one age do not see each other, cross-entropy plus exponential waiting time, AdamW (0.9, 0.99), clip 1.
 
     peer_delphi.py EVENTS.csv --steps 6 --batch 128 --context 48 [--way NAME | --best]
+    peer_delphi.py EVENTS.csv --learn WEIGHTS.pt --steps 300 --context 96           # trains to the end of the schedule
+    peer_delphi.py EVENTS.csv --ask WEIGHTS.pt --lives L.csv --codes C --queries Q --out O      # answers as bench/delphi_bench.c's `scores` does
 
 Ways: published (float32, attention written out), sdpa (scaled_dot_product_attention), and each of sdpa+bf16 (autocast), sdpa+compile,
 sdpa+bf16+compile. --best tries them all for a few steps and names the fastest. Prints one JSON line: positions and real (not padding)
@@ -30,27 +32,50 @@ p.add_argument("--best", action="store_true")
 p.add_argument("--way", default="published")
 p.add_argument("--generate", type=int, default=0, help="people whose futures are sampled instead of training, as published: the whole prefix again for every token")
 p.add_argument("--tokens", type=int, default=40, help="most new tokens of one future")
+p.add_argument("--learn", help="trains to the end of the published schedule, weights to this file")
+p.add_argument("--ask", help="weights that answer --queries about --lives")
+for name in ("lives", "codes", "queries", "out"):
+    p.add_argument("--" + name)
+p.add_argument("--seed", type=int, default=1)
+p.add_argument("--layers", type=int, default=12)
 a = p.parse_args()
 torch.set_num_threads(a.threads)
-torch.manual_seed(1)
-LAYERS, WIDTH, HEADS, T_MIN, NO_EVENT = 12, 120, 12, 0.1, 1
+torch.manual_seed(a.seed)
+LAYERS, WIDTH, HEADS, T_MIN, NO_EVENT = a.layers, 120, 12, 0.1, 1
 
-lives, vocabulary = {}, {}
-for row in csv.DictReader(open(a.events, encoding="utf-8")):
-    lives.setdefault(row["person"], []).append((int(row["day"]), vocabulary.setdefault(row["code"], len(vocabulary) + 2)))
-lives = list(lives.values())
+def read(path, token):
+    lives = {}
+    for row in csv.DictReader(open(path, encoding="utf-8")):
+        if (t := token(row["code"])) is not None:
+            lives.setdefault(row["person"], []).append((int(row["day"]), t))
+    return lives
+
+
+vocabulary = {}
+lives = list(read(a.events, lambda code: vocabulary.setdefault(code, len(vocabulary) + 2)).values())
 V = max(1270, len(vocabulary) + 2)
+# never foretold: padding and sex
+# Rates begin at the mean wait of these lives, all codes alike (published: at one a day for each code, from which a short run would only come down)
+waits = [days[-1] - days[0] for days in (sorted(d for d, _ in life) for life in lives) if days[-1] > days[0]]
+START = -math.log(V) - math.log(sum(waits) / sum(len(life) - 1 for life in lives)) if waits and (a.learn or a.ask) else 0.0
+IGNORED = torch.tensor([0] + [t for code, t in vocabulary.items() if code in ("Female", "Male", "GENDER//F", "GENDER//M")])
+
+
+def with_no_events(life, generator):
+    """One made-up "no event" for each five years up to the last event, at random ages."""
+    last = max(d for d, _ in life)
+    return sorted(life + [(int(d), NO_EVENT) for d in (torch.rand(20, generator=generator) * 36525).tolist() if d < last])
 
 
 def batch(generator):
-    """(B, T) tokens and ages, and the next ones; 0 is padding; one made-up "no event" for each five years of life, at random ages."""
-    rows = []
-    for i in torch.randint(len(lives), (a.batch,), generator=generator).tolist():
-        last = max(d for d, _ in lives[i])
-        fillers = [(int(d), NO_EVENT) for d in (torch.rand(20, generator=generator) * 36525).tolist() if d < last]
-        rows.append(sorted(lives[i] + fillers)[:a.context + 1])
+    """(B, T) tokens and ages, and the next ones."""
+    return padded([with_no_events(lives[i], generator)[:a.context + 1] for i in torch.randint(len(lives), (a.batch,), generator=generator).tolist()])
+
+
+def padded(rows):
+    """The same of rows of (age, token), padded with 0 on the left."""
     T = max(len(r) for r in rows) - 1
-    tokens, ages = torch.zeros(a.batch, T + 1, dtype=torch.long), torch.full((a.batch, T + 1), -10000.0)
+    tokens, ages = torch.zeros(len(rows), T + 1, dtype=torch.long), torch.full((len(rows), T + 1), -10000.0)
     for b, r in enumerate(rows):
         tokens[b, T + 1 - len(r):] = torch.tensor([t for _, t in r])
         ages[b, T + 1 - len(r):] = torch.tensor([float(d) for d, _ in r])
@@ -94,13 +119,16 @@ class Delphi(nn.Module):
             x = block(x, seen[:, None])
         return (F.layer_norm(x, (WIDTH,), self.norm) @ self.table.weight.T).float()
 
-    def forward(self, tokens, ages, next_tokens, next_ages):
+    def logits(self, tokens, ages, next_ages):
         T = tokens.shape[1]
         # an event at the age of the target is not seen; a row with nothing left sees itself
         seen = torch.ones(T, T, dtype=torch.bool).tril() & (tokens > 0)[:, None, :] & (ages[:, None, :] != next_ages[:, :, None])
         seen = seen | (~seen.any(-1, keepdim=True) & torch.eye(T, dtype=torch.bool))
-        logits = self.trunk(tokens, ages, seen)
-        keep = next_tokens > 0
+        return self.trunk(tokens, ages, seen) + START
+
+    def forward(self, tokens, ages, next_tokens, next_ages):
+        logits = self.logits(tokens, ages, next_ages)
+        keep = ~torch.isin(next_tokens, IGNORED)
         code = F.cross_entropy(logits[keep], next_tokens[keep])
         rate = -torch.log(torch.exp(-torch.logsumexp(logits, -1)) + T_MIN)
         wait = torch.clamp(next_ages - ages, min=1.0)
@@ -127,6 +155,62 @@ def speed(fused, half, compiled, steps):
             positions += d[0].numel()
             real += int((d[0] > 0).sum())
     return positions / seconds, real / seconds, float(loss.detach())
+
+
+def learn(steps):
+    """AdamW, weight decay .2, clip 1, 6e-4 falling to 6e-5 as a cosine after a warm-up. Published: 100,000 steps of which 1,000 warm up; here a tenth of fewer."""
+    generator = torch.Generator().manual_seed(a.seed)
+    model = Delphi(a.way != "published")
+    optimiser = torch.optim.AdamW(model.parameters(), 6e-4, (0.9, 0.99), weight_decay=0.2)
+    warm, real, mean, began = max(1, steps // 10), 0, [], time.process_time()
+    for i in range(steps):
+        rate = 6e-4 * (i + 1) / warm if i < warm else 6e-5 + (6e-4 - 6e-5) * 0.5 * (1 + math.cos(math.pi * (i - warm) / max(1, steps - warm)))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        d = batch(generator)
+        with torch.autocast("cpu", torch.bfloat16) if "bf16" in a.way else contextlib.nullcontext():
+            loss = model(*d)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        real += int((d[0] > 1).sum())
+        mean = (mean + [float(loss.detach())])[-20:]
+        if i % 20 == 19:
+            print(f"step {i + 1}: loss {sum(mean) / len(mean):.4f}, {(time.process_time() - began) / (i + 1):.2f} s a step", flush=True)
+    torch.save(model.state_dict(), a.learn)
+    return {"steps": steps, "loss": sum(mean) / len(mean), "events": real, "cpu_seconds": time.process_time() - began}
+
+
+@torch.no_grad()
+def ask():
+    """For each query (person, day, code or -1) four float32 a code: log rate, risk within 30 days and a year at the rate that stands, log rate again.
+    A life is run once: a position's answer depends on what stands before it alone (the mask of ties hides, for a position, what is as old as its
+    target, and nothing before a query's position is as old as what comes after its day)."""
+    import numpy as np
+    model = Delphi(True).eval()
+    model.load_state_dict(torch.load(a.ask))
+    token = [vocabulary.get(line.strip(), 0) for line in open(a.codes, encoding="utf-8")]
+    known = torch.tensor(token)
+    people = read(a.lives, vocabulary.get)
+    queries = np.fromfile(a.queries, dtype="<i4").reshape(-1, 3)
+    generator = torch.Generator().manual_seed(a.seed + 1)
+    starts = np.flatnonzero(np.r_[True, queries[1:, 0] != queries[:-1, 0]])
+    groups = np.split(queries, starts[1:])
+    with open(a.out, "wb") as out:
+        for at in range(0, len(groups), 64):
+            some = groups[at:at + 64]
+            rows = [with_no_events(people[str(g[0, 0])], generator) for g in some]
+            tokens, ages, _, next_ages = padded([r + [(10**6, 0)] for r in rows])
+            logits = model.logits(tokens, ages, next_ages)[:, :, known].numpy()
+            T = tokens.shape[1]
+            for b, (g, r) in enumerate(zip(some, rows)):
+                days = np.array([d if t != NO_EVENT else -1 for d, t in r])
+                real = np.flatnonzero(days >= 0)
+                last = T - len(r) + real[np.searchsorted(days[real], g[:, 1], "right") - 1]
+                rate = np.concatenate([logits[b, i] if code < 0 else logits[b, i, code:code + 1] for i, code in zip(last, g[:, 2])])
+                risk = [-np.expm1(-np.exp(rate) * horizon) for horizon in (30.0, 365.25)]
+                out.write(np.stack([rate, *risk, rate], 1).astype("<f4").tobytes())
 
 
 @torch.no_grad()
@@ -158,6 +242,13 @@ if a.generate:
     a.batch = a.generate
     real, seconds = generate(a.generate, a.tokens)
     print(json.dumps({"torch": torch.__version__, "people": a.generate, "tokens": real, "cpu_seconds": seconds, "tokens_per_cpu_second": real / seconds}))
+    raise SystemExit
+if a.ask:
+    ask()
+    raise SystemExit
+if a.learn:
+    result = learn(a.steps)
+    print(json.dumps(result | {"torch": torch.__version__, "way": a.way, "parameters": sum(x.numel() for x in Delphi().parameters())}))
     raise SystemExit
 WAYS = {"published": (False, False, False), "sdpa": (True, False, False), "sdpa+bf16": (True, True, False), "sdpa+compile": (True, False, True),
         "sdpa+bf16+compile": (True, True, True)}
