@@ -161,6 +161,7 @@ TEST(progress_lines) {
   struct arena a;
   arena_init(&a, 0, 0);
   struct str s = captured(&a, progress_things), line = str_cut(&s, '\n');
+  while (!str_starts(line, STR("ingest: 50 %")) && s.n) line = str_cut(&s, '\n'); /* on a very slow machine there are others before it */
   assert_true(str_starts(line, STR("ingest: 50 %")));
   assert_true(str_ends(line, STR("/s, note")));
   line = str_cut(&s, '\n');

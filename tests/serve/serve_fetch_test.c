@@ -2,15 +2,18 @@
 #include "serve_helper.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "serve/serve_fetch.h"
+
+#define PATIENT .timeout_ms = 600000 /* on a slow machine too */
 
 struct peer {
   int fd, port;
   pthread_t thread;
-  char asked[4096];   /* the last request */
-  const char *answer; /* sent whole; NULL: none, the connection stays silent */
-  bool stop;
+  char asked[4096];           /* the last request */
+  const char *_Atomic answer; /* sent whole; NULL: none, the connection stays silent */
+  atomic_bool stop;
 };
 
 static void *peer_main(void *ctx) {
@@ -25,8 +28,9 @@ static void *peer_main(void *ctx) {
       const char *end = strstr(p->asked, "\r\n\r\n"), *length = strcasestr(p->asked, "Content-Length: ");
       if (end && (size_t)(p->asked + n - end - 4) >= (length ? (size_t)atoi(length + 16) : 0)) break;
     }
-    if (p->answer)
-      send_all(c, p->answer, strlen(p->answer));
+    const char *answer = p->answer;
+    if (answer)
+      send_all(c, answer, strlen(answer));
     else
       while (recv(c, (char[16]){0}, 16, 0) > 0) {}
     close(c);
@@ -104,12 +108,14 @@ static void an_answer_comes_whole(void **state) {
       "HTTP/1.1 202 Accepted\r\nContent-Type: application/fhir+json\r\nContent-Location: https://x/y\r\nX-Progress: half\r\nRetry-After: "
       "7\r\n"
       "Content-Length: 2\r\n\r\n{}";
-  assert_int_equal(
-      fetch(f,
-            &(struct fetch_request){
-                .url = str_c(url), .bearer = STR("secret-token"), .accept = "application/fhir+json", .header = {"Prefer: respond-async"}},
-            &a, NULL),
-      OK);
+  assert_int_equal(fetch(f,
+                         &(struct fetch_request){.url = str_c(url),
+                                                 PATIENT,
+                                                 .bearer = STR("secret-token"),
+                                                 .accept = "application/fhir+json",
+                                                 .header = {"Prefer: respond-async"}},
+                         &a, NULL),
+                   OK);
   assert_int_equal(a.status, 202);
   assert_int_equal(a.retry_after, 7);
   assert_string_equal(a.type, "application/fhir+json");
@@ -126,6 +132,7 @@ static void an_answer_comes_whole(void **state) {
   fetch_form(&form, "code", STR("a b&c=d"));
   assert_int_equal(fetch(f,
                          &(struct fetch_request){.url = str_c(url),
+                                                 PATIENT,
                                                  .user = STR("app"),
                                                  .password = STR("pass:word"),
                                                  .type = "application/x-www-form-urlencoded",
@@ -139,7 +146,7 @@ static void an_answer_comes_whole(void **state) {
   assert_null(strstr(p.asked, "Prefer"));
   fetch_release(&a);
   buf_release(&form);
-  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url), .bearer = STR("a\r\nX: y")}, &a, NULL), E_INPUT);
+  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url), PATIENT, .bearer = STR("a\r\nX: y")}, &a, NULL), E_INPUT);
   fetcher_close(f);
   peer_stop(&p);
 }
@@ -162,28 +169,28 @@ static void bad_answers(void **state) {
   struct fetcher *f = open_for(url);
   /* a redirect is an answer, never followed */
   p.answer = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
-  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url)}, &a, &e), OK);
+  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url), PATIENT}, &a, &e), OK);
   assert_int_equal(a.status, 302);
   assert_string_equal(a.place, "http://127.0.0.1:1/");
   fetch_release(&a);
   /* too long, in pieces too */
   p.answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n0123456789abcdef\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
-  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url), .most = 31}, &a, &e), E_LIMIT);
+  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url), PATIENT, .most = 31}, &a, &e), E_LIMIT);
   assert_null(a.body.p);
-  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url), .most = 32}, &a, &e), OK);
+  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url), PATIENT, .most = 32}, &a, &e), OK);
   assert_int_equal(a.body.n, 32);
   fetch_release(&a);
-  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url), .take = count_bytes, .ctx = &all}, &a, &e), E_CANCELLED);
+  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url), PATIENT, .take = count_bytes, .ctx = &all}, &a, &e), E_CANCELLED);
   /* cut */
   p.answer = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc";
-  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url)}, &a, &e), E_UNAVAILABLE);
+  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url), PATIENT}, &a, &e), E_UNAVAILABLE);
   /* silent */
   p.answer = NULL;
   assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url), .timeout_ms = 100}, &a, &e), E_UNAVAILABLE);
   assert_null(strstr(e.message, "127.0.0.1"));
   /* not HTTP */
   p.answer = "\x16\x03\x01";
-  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url)}, &a, &e), E_UNAVAILABLE);
+  assert_int_equal(fetch(f, &(struct fetch_request){.url = str_c(url), PATIENT}, &a, &e), E_UNAVAILABLE);
   fetcher_close(f);
   peer_stop(&p);
 }
