@@ -58,7 +58,7 @@ def take(r):
     kind = r.get("resourceType")
     if kind == "Patient":
         subject, shift = person("Patient/" + r["id"])
-        out.writerow((subject, "", "GENDER//" + r.get("gender", "unknown"), "", ""))
+        out.writerow((subject, "", "GENDER//" + r.get("gender", "unknown")[0].upper(), "", ""))
         out.writerow((subject, when(r.get("birthDate"), shift), "MEDS_BIRTH", "", ""))
         if r.get("deceasedDateTime"):
             out.writerow((subject, when(r["deceasedDateTime"], shift), "MEDS_DEATH", "", ""))

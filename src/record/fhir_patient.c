@@ -184,12 +184,13 @@ static int take_dates(struct fhir *f, const struct taken *t) {
 
 static int take_facts(struct fhir *f, const struct taken *t) {
   if (has(t, SLOT_C)) {
-    static const char *const genders[] = {"male", "female", "other", "unknown"};
+    /* by the letters that HL7 v2, DICOM and OMOP have too: one person is one sex to the model, whichever source says so */
+    static const struct { const char *theirs, *ours; } genders[] = {{"male", "M"}, {"female", "F"}, {"other", "O"}, {"unknown", "U"}};
     struct str gender = json_str(t->v[SLOT_C]);
-    bool known = false;
-    for (int i = 0; i < 4; i++) known |= str_eqc(gender, genders[i]);
-    if (known)
-      TRY(static_fact(f, STR("GENDER"), gender, STR_NONE, "Patient.gender"));
+    int i = 0;
+    while (i < 4 && !str_eqc(gender, genders[i].theirs)) i++;
+    if (i < 4)
+      TRY(static_fact(f, STR("GENDER"), str_c(genders[i].ours), STR_NONE, "Patient.gender"));
     else
       fhir_reject(f, "Patient.gender", "not one of the four codes");
   }

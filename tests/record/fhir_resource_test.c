@@ -323,7 +323,7 @@ static const char patient[] =
 TEST(patient_facts) {
   struct catcher c;
   accept_json(&c, patient, 4);
-  static const char *const facts[] = {"GENDER//female", "RACE//2106-3", "ETHNICITY//2186-5", "MARITAL//M"};
+  static const char *const facts[] = {"GENDER//F", "RACE//2106-3", "ETHNICITY//2186-5", "MARITAL//M"};
   for (int i = 0; i < 4; i++) {
     const struct record *r = event_want(&c, facts[i], "static");
     assert_int_equal(r->time.us, TIME_STATIC);
