@@ -224,6 +224,8 @@ def score(directory, wanted):
     cases = np.array([(p["onset"][p["sex"] == s, c] < np.inf).sum() for c, s in pairs])
     for low, high in ((0, 100), (100, 500), (500, 10**9)):
         some = (cases >= low) & (cases < high)
+        if not some.any():
+            continue
         print(f"  pairs of {low} to {high - 1} persons ({some.sum()}): ".replace("999999999", "all") +
               "; ".join(f"{name} " + " / ".join("%.4f" % np.nanmean(auc[g, k, some]) for g in (0, 1)) for k, name in enumerate(names)))
     found = calibration(p, models, names)
