@@ -164,7 +164,7 @@ static void bench_decode(const struct kernel *const *all, int n) {
   for (size_t i = 0; i < SHARED + (size_t)STREAMS * MINE; i++)
     for (size_t r = 0; r < DECODE_ROWS; r++)
       all[0]->decode_keep(
-          &(struct decode_keep){1, H, D, j.x + (i + r) % (STREAMS - 1) * ROW, 0, &(int8_t *){cache + i * block + r * row}, keep});
+          &(struct decode_keep){1, H, D, j.x + (i + r) % (STREAMS - 1) * ROW, 0, false, &(int8_t *){cache + i * block + r * row}, keep});
   const int8_t *shared[SHARED], *mine[STREAMS * MINE];
   struct decode_rows prefix[STREAMS], own[STREAMS];
   float *scratch = dense((int)kernel_decode_scratch(PREFIX, OWN, D));

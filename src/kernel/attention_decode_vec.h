@@ -18,9 +18,12 @@ struct decode_list { /* rows [begin[0], end[0]) and [begin[1], end[1]) */
 };
 struct decode_part {            /* the heads that the lanes of a register hold; of N queries */
   size_t at, row, half, scales; /* bytes: of this part in the layer; of a row; to its values; from either's numbers to their scales */
+  int out_step, out_lanes;      /* floats from register to register, and of one that are wanted */
   int step, registers, lanes;   /* bytes from register to register; lanes from a number of a head to its next */
   bool together;                /* the queries are of one stream: they share their own rows too */
   struct decode_list shared, own[DECODE_GROUP];
+  const struct decode_rows *next; /* own rows of the `nexts` streams that follow */
+  int nexts;
   float *q[DECODE_GROUP], *score[DECODE_GROUP], *out[DECODE_GROUP];
 };
 
@@ -52,11 +55,23 @@ VINLINE void decode_tile(const int N, const int B, const struct decode_part *c, 
   }
 }
 
+/* A stream's own rows come from the last cache: those of the streams that are next are called for while these are summed, the first half of a row's
+ * lines with the scores, the second with the values. */
+VINLINE void decode_call(const struct decode_part *c, int n, int j, bool values) {
+  if (n >= c->nexts || j >= c->next[n].n) return;
+  const int8_t *p = c->next[n].block[j / DECODE_ROWS] + c->at + (size_t)(j % DECODE_ROWS) * c->row;
+  size_t middle = (c->row / 2 + 63) / 64 * 64;
+  for (size_t i = values ? middle : 0; i < (values ? c->row : middle); i += 64) _mm_prefetch((const char *)p + i, _MM_HINT_T1);
+}
+
 VINLINE int decode_scores(const int N, const struct decode_part *c, const struct decode_list *g, int first, int at) {
   const int B = N > 2 ? 2 : 4;
   for (int part = 0; part < 2; part++) {
     int j = g->begin[part];
-    for (; j + B <= g->end[part]; j += B, at += B) decode_tile(N, B, c, g, j, first, at);
+    for (; j + B <= g->end[part]; j += B, at += B) {
+      UNROLL for (int b = 0; b < B && N == 1; b++) decode_call(c, first, j + b, false);
+      decode_tile(N, B, c, g, j, first, at);
+    }
     for (; j < g->end[part]; j++, at++) decode_tile(N, 1, c, g, j, first, at);
   }
   return at;
@@ -91,6 +106,7 @@ VINLINE int decode_weigh(const int N, const int C, const struct decode_part *c, 
   for (int part = 0; part < 2; part++)
     for (int j = g->begin[part]; j < g->end[part]; j++, at++) {
       const int8_t *v = decode_row_at(c, g, j) + c->half;
+      if (N == 1 && column == 0) decode_call(c, first, j, true);
       vf value[DECODE_COLUMNS], scale = decode_scale(c, v);
       UNROLL for (int i = 0; i < C; i++) value[i] = v_bytes(v + (ptrdiff_t)(column + i) * c->step);
       UNROLL for (int n = 0; n < N; n++) {
@@ -111,7 +127,7 @@ VINLINE void decode_columns(const int N, const int C, const struct decode_part *
     UNROLL for (int n = 0; n < N; n++) decode_weigh(1, C, c, &c->own[n], column, n, at, acc + n);
   }
   UNROLL for (int n = 0; n < N; n++) UNROLL for (int i = 0; i < C; i++)
-      v_store(c->out[n] + (ptrdiff_t)(column + i) * VW, v_mul(acc[n][i], inverse[n]));
+      v_store_n(c->out[n] + (ptrdiff_t)(column + i) * c->out_step, v_mul(acc[n][i], inverse[n]), c->out_lanes);
 }
 
 VINLINE void decode_values(const int N, const struct decode_part *c, const vf *inverse) {
@@ -191,12 +207,14 @@ void V(decode_keep)(const struct decode_keep *k) {
     const vm rest = v_first((k->d * few - 1) % VW + 1);
     float *x = k->scratch + registers * VW;
     for (int r = 0; r < 2 * k->rows; r++) {
-      const float *kv = k->kv + (ptrdiff_t)(r / 2) * k->kv_stride + (r % 2 * k->kv_heads + head) * k->d;
+      const float *kv = k->kv + (ptrdiff_t)(r / 2) * k->kv_stride + r % 2 * k->kv_heads * k->d + (k->lanes ? head : head * k->d);
       int8_t *to = k->to[r / 2] + r % 2 * half;
+      for (size_t i = 0; i < half && r / 2 + 8 < k->rows; i += 64)
+        _mm_prefetch((const char *)k->to[r / 2 + 8] + r % 2 * half + i, _MM_HINT_T0);
       vf most = v_zero(), bad = v_zero();
       for (int i = 0; i < registers; i++) {
-        vf v = v_gather(kv, vi_load(from + i * VW));
-        if (i + 1 == registers) v = v_select(rest, v, v_zero());
+        vf v = k->lanes ? v_load_n(kv + i * k->kv_heads, heads) : v_gather(kv, vi_load(from + i * VW));
+        if (!k->lanes && i + 1 == registers) v = v_select(rest, v, v_zero());
         v_store(x + i * VW, v);
         most = v_max(v_max(v, v_sub(v_zero(), v)), most), bad = v_fma(v, v_zero(), bad);
       }
@@ -228,6 +246,7 @@ static void decode_queries(const struct attention_decode *a, int first, int memb
     if (rows > longest) longest = rows;
   }
   c.shared = decode_union(mine, streams);
+  c.next = a->own + first + streams, c.nexts = a->streams - first - streams;
   int32_t *from = (int32_t *)(void *)a->scratch;
   size_t rows = (size_t)(c.shared.end[0] - c.shared.begin[0] + c.shared.end[1] - c.shared.begin[1] + longest),
          at = 2 * (size_t)c.registers * VW;
@@ -238,6 +257,17 @@ static void decode_queries(const struct attention_decode *a, int first, int memb
   for (int head = 0; head < a->kv_heads; head += few) {
     int heads = a->kv_heads - head < few ? a->kv_heads - head : few;
     c.at = a->at + (size_t)head, c.half = c.row / 2, c.scales = decode_side(a->kv_heads, a->d) + (size_t)head;
+    c.out_step = c.out_lanes = VW;
+    if (a->lanes) {
+      c.out_step = a->heads, c.out_lanes = heads;
+      for (int n = 0; n < N; n++) {
+        const float *q = a->q + (ptrdiff_t)(first + n) * a->q_stride + head;
+        c.out[n] = a->out + (ptrdiff_t)(first + n) * a->out_stride + head;
+        for (int r = 0; r < c.registers; r++) v_store(c.q[n] + r * VW, v_mul(v_load_n(q + r * a->heads, heads), v_set1(a->scale)));
+      }
+      decode_part_of[N - 1](&c, mine);
+      continue;
+    }
     decode_order(from, few, heads, group * a->d, a->d);
     for (int n = 0; n < N; n++) {
       const float *q =

@@ -93,6 +93,7 @@ struct decode_keep { /* rows of keys (kv_heads, d) and the values after them to 
   int rows, kv_heads, d;
   const float *kv;
   int kv_stride;
+  bool lanes;        /* keys and values are (d, kv_heads); only with more than 8 heads */
   int8_t *const *to; /* (rows) */
   float *scratch;    /* kernel_keep_scratch(d) floats */
 };
@@ -107,7 +108,8 @@ struct attention_decode {
   float scale;
   const float *q; /* (streams, heads*d) */
   int q_stride;
-  size_t at;                              /* bytes from a block's start to this layer's row 0 */
+  size_t at;  /* bytes from a block's start to this layer's row 0 */
+  bool lanes; /* q and out are (d, heads), for models that never look at them; only with more than 8 heads, each its own key head */
   const struct decode_rows *prefix, *own; /* (streams); the new row is the last of `own` */
   float *out;                             /* (streams, heads*d), stride out_stride */
   int out_stride;

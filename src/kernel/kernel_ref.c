@@ -151,16 +151,18 @@ void ref_attention_backward(const struct attention_back *b) {
 void ref_decode_keep(const struct decode_keep *k) {
   int lanes = decode_lanes(k->kv_heads), scales = decode_scales(k->kv_heads);
   size_t side = decode_side(k->kv_heads, k->d), half = decode_row(k->kv_heads, k->d) / 2;
+  int apart = k->lanes ? k->kv_heads : 1;
   for (int r = 0; r < k->rows; r++) {
     memset(k->to[r], 0, 2 * half);
     for (int h = 0; h < 2 * k->kv_heads; h++) {
       int8_t *to = k->to[r] + (h < k->kv_heads ? 0 : half);
       const float *x = k->kv + (size_t)r * (size_t)k->kv_stride + (size_t)h * (size_t)k->d;
+      if (k->lanes) x = k->kv + (size_t)r * (size_t)k->kv_stride + (size_t)(h / k->kv_heads * k->kv_heads * k->d + h % k->kv_heads);
       float most = 0, bad = 0;
-      for (int i = 0; i < k->d; i++) most = fmaxf(most, fabsf(x[i])), bad += 0 * x[i];
+      for (int i = 0; i < k->d; i++) most = fmaxf(most, fabsf(x[i * apart])), bad += 0 * x[i * apart];
       uint16_t kept = quant_to_half(most * (1 / 127.0f) + bad);
       float inverse = 1 / fmaxf(quant_half(kept), DECODE_LEAST);
-      for (int i = 0; i < k->d; i++) to[i * lanes + h % k->kv_heads] = (int8_t)fmaxf(-127, fminf(127, rintf(x[i] * inverse)));
+      for (int i = 0; i < k->d; i++) to[i * lanes + h % k->kv_heads] = (int8_t)fmaxf(-127, fminf(127, rintf(x[i * apart] * inverse)));
       for (int s = h % k->kv_heads; s < scales; s += lanes) memcpy(to + side + 2 * s, &kept, sizeof kept);
     }
   }
@@ -181,14 +183,15 @@ static struct decode_numbers decode_at(const struct attention_decode *a, const s
 static void decode_one(const struct attention_decode *a, int s, int h) {
   int hk = h * a->kv_heads / a->heads, lanes = decode_lanes(a->kv_heads), n = 0;
   const struct decode_rows *part[2] = {&a->prefix[s], &a->own[s]};
-  const float *q = a->q + (size_t)s * a->q_stride + (size_t)h * a->d;
-  float *out = a->out + (size_t)s * a->out_stride + (size_t)h * a->d, max = -INFINITY;
+  int at = a->lanes ? h : h * a->d, apart = a->lanes ? a->heads : 1;
+  const float *q = a->q + (size_t)s * a->q_stride + at;
+  float *out = a->out + (size_t)s * a->out_stride + at, max = -INFINITY;
   double sum = 0;
   for (int r = 0; r < 2; r++)
     for (int j = part[r]->from; j < part[r]->n; j++, n++) {
       struct decode_numbers k = decode_at(a, part[r], j, hk, 0);
       double dot = 0;
-      for (int i = 0; i < a->d; i++) dot += (double)q[i] * k.q[i * lanes];
+      for (int i = 0; i < a->d; i++) dot += (double)q[i * apart] * k.q[i * lanes];
       a->scratch[n] = j >= part[r]->hide && j < part[r]->show ? -INFINITY : a->scale * (float)(dot * (double)k.scale);
       if (!(a->scratch[n] <= max)) max = a->scratch[n];
     }
@@ -201,7 +204,7 @@ static void decode_one(const struct attention_decode *a, int s, int h) {
         struct decode_numbers v = decode_at(a, part[r], j, hk, 1);
         acc += (double)a->scratch[n] * (double)v.scale * v.q[i * lanes];
       }
-    out[i] = (float)(acc / sum);
+    out[i * apart] = (float)(acc / sum);
   }
 }
 

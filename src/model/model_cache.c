@@ -79,9 +79,9 @@ int model_prefix_positions(const struct model_prefix *p) { return p->n; }
 static int8_t *row_of(const struct model *m, int8_t *const *block, int l, int position) {
   return block[position / DECODE_ROWS] + (size_t)l * layer_bytes(m) + (size_t)(position % DECODE_ROWS) * row_bytes(m);
 }
-static void keep_rows(const struct model *m, int rows, const float *qkv, int8_t *const *to, float *scratch) {
+static void keep_rows(const struct model *m, int rows, const float *qkv, bool lanes, int8_t *const *to, float *scratch) {
   const struct model_config *c = &m->config;
-  m->kernel->decode_keep(&(struct decode_keep){rows, c->kv_heads, head_size(c), qkv + c->d, qkv_width(c), to, scratch});
+  m->kernel->decode_keep(&(struct decode_keep){rows, c->kv_heads, head_size(c), qkv + c->d, qkv_width(c), lanes, to, scratch});
 }
 
 void prefix_keep(const struct model *m, const struct token_batch *b, int l, const struct layer_state *s,
@@ -93,12 +93,14 @@ void prefix_keep(const struct model *m, const struct token_batch *b, int l, cons
     int from = b->seq_start[k];
     p->n = b->seq_start[k + 1] - from;
     for (int r = 0; r < p->n; r++) p->to[r] = row_of(m, p->block, l, r);
-    keep_rows(m, p->n, s->qkv + (size_t)from * stride, p->to, p->scratch);
+    keep_rows(m, p->n, s->qkv + (size_t)from * stride, false, p->to, p->scratch);
     if (l == 0) memcpy(p->time, b->time + from, (size_t)p->n * sizeof *p->time);
   }
 }
 
 /* ---- streams ---- */
+
+enum { SLAB_BYTES = 4 << 20 };
 
 static int cache_arrays(struct model_cache *c, int blocks, struct error *e) {
   size_t n = (size_t)c->streams;
@@ -128,6 +130,8 @@ int model_cache_new(const struct model *m, int streams, int own_positions, struc
   if (!c) return error_set(e, E_NOMEM, "no memory for a cache");
   *c = (struct model_cache){.streams = streams, .own_cap = own_positions, .row_blocks = (own_positions + DECODE_ROWS - 1) / DECODE_ROWS};
   c->block_bytes = block_bytes(m);
+  size_t fit = SLAB_BYTES / c->block_bytes + 1, most = (size_t)streams * (size_t)c->row_blocks;
+  c->slab_blocks = (int)(fit < most ? fit : most);
   int rc = cache_arrays(c, c->row_blocks, e);
   if (rc < 0) {
     model_cache_free(c);
@@ -139,10 +143,8 @@ int model_cache_new(const struct model *m, int streams, int own_positions, struc
 
 void model_cache_free(struct model_cache *c) {
   if (!c) return;
-  for (int s = 0; c->block && s < c->streams; s++)
-    for (int i = 0; i < c->row_blocks && c->block[(size_t)s * (size_t)c->row_blocks + (size_t)i]; i++)
-      mem_free_aligned(c->block[(size_t)s * (size_t)c->row_blocks + (size_t)i], c->block_bytes);
-  for (int i = 0; i < c->spares; i++) mem_free_aligned(c->spare[i], c->block_bytes);
+  for (int i = 0; i < c->slabs; i++) mem_free_aligned(c->slab[i], c->block_bytes * (size_t)c->slab_blocks);
+  mem_free(c->slab);
   mem_free(c->spare);
   mem_free(c->block);
   mem_free(c->seen);
@@ -157,18 +159,11 @@ void model_cache_free(struct model_cache *c) {
   mem_free(c);
 }
 
-/* The blocks of an ended stream go to the pool; the pool holds at most as many as were ever in use. */
+/* The blocks of an ended stream are spare again. */
 int model_cache_bind(struct model_cache *c, int stream, const struct model_prefix *p, struct error *e) {
   if (stream < 0 || stream >= c->streams) return error_set(e, E_USAGE, "no such stream in the cache");
   int8_t **block = c->block + (size_t)stream * (size_t)c->row_blocks;
   for (int i = 0; i < c->row_blocks && block[i]; i++) {
-    if (c->spares == c->spare_cap) {
-      int cap = c->spare_cap ? 2 * c->spare_cap : 64;
-      int8_t **more = mem_realloc(c->spare, (size_t)cap * sizeof *more);
-      if (!more) return error_set(e, E_NOMEM, "no memory for a cache");
-      c->spare = more;
-      c->spare_cap = cap;
-    }
     c->spare[c->spares++] = block[i];
     block[i] = NULL;
   }
@@ -177,11 +172,25 @@ int model_cache_bind(struct model_cache *c, int stream, const struct model_prefi
   return OK;
 }
 
+static int more_blocks(struct model_cache *c, struct error *e) {
+  size_t all = (size_t)(c->slabs + 1) * (size_t)c->slab_blocks;
+  int8_t **slab = mem_realloc(c->slab, (size_t)(c->slabs + 1) * sizeof *slab);
+  if (slab) c->slab = slab;
+  int8_t **spare = slab ? mem_realloc(c->spare, all * sizeof *spare) : NULL;
+  if (spare) c->spare = spare;
+  int8_t *memory = spare ? mem_alloc_aligned(c->block_bytes * (size_t)c->slab_blocks) : NULL;
+  if (!memory) return error_set(e, E_NOMEM, "no memory for the keys and values of a future");
+  c->slab[c->slabs++] = memory;
+  for (int i = c->slab_blocks; i-- > 0;) c->spare[c->spares++] = memory + (size_t)i * c->block_bytes;
+  return OK;
+}
+
 static int own_block(struct model_cache *c, int stream, struct error *e) {
   int8_t **at = c->block + (size_t)stream * (size_t)c->row_blocks + c->n[stream] / DECODE_ROWS;
   if (*at) return OK;
-  *at = c->spares ? c->spare[--c->spares] : mem_alloc_aligned(c->block_bytes);
-  return *at ? OK : error_set(e, E_NOMEM, "no memory for the keys and values of a future");
+  if (!c->spares) TRY(more_blocks(c, e));
+  *at = c->spare[--c->spares];
+  return OK;
 }
 
 static int grow(float **p, size_t *bytes, size_t floats, struct error *e) {
@@ -241,12 +250,13 @@ static int prepare(const struct model *m, const struct model_workspace *w, struc
   return grow(&c->scratch, &c->scratch_bytes, kernel_decode_scratch(prefix, own, head_size(&m->config)), e);
 }
 
-static void decode_attention(const struct model *m, struct model_cache *c, const struct token_batch *b, const int *stream, int l,
-                             struct layer_state *s) {
+static void decode_attention(const struct model *m, const struct model_workspace *w, struct model_cache *c, const struct token_batch *b,
+                             const int *stream, int l, struct layer_state *s) {
   const struct model_config *g = &m->config;
   int row = qkv_width(g), d = head_size(g);
   for (int i = 0; i < b->sequences; i++) c->to[i] = row_of(m, c->block + (size_t)stream[i] * (size_t)c->row_blocks, l, c->n[stream[i]]);
-  keep_rows(m, b->sequences, s->qkv, c->to, c->scratch);
+  bool lanes = w->quant_scratch && model_quant_lanes(w->quant);
+  keep_rows(m, b->sequences, s->qkv, lanes, c->to, c->scratch);
   m->kernel->attention_decode(&(struct attention_decode){.streams = b->sequences,
                                                          .heads = g->heads,
                                                          .kv_heads = g->kv_heads,
@@ -259,6 +269,7 @@ static void decode_attention(const struct model *m, struct model_cache *c, const
                                                          .own = c->own,
                                                          .out = s->att,
                                                          .out_stride = g->d,
+                                                         .lanes = lanes,
                                                          .scratch = c->scratch});
 }
 
@@ -274,7 +285,7 @@ int model_decode(const struct model *m, struct model_workspace *w, struct model_
   for (int l = 0; l < m->config.layers; l++) {
     struct layer_state *s = &w->layer[l];
     block_qkv(m, w, b, l, s->x, s);
-    decode_attention(m, c, b, stream, l, s);
+    decode_attention(m, w, c, b, stream, l, s);
     block_rest(m, w, b->positions, l, s->x, s, l + 1 < m->config.layers ? w->layer[l + 1].x : w->last);
   }
   w->quant_scratch = NULL;

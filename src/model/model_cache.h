@@ -18,8 +18,9 @@ struct model_cache {
   int streams, own_cap, row_blocks; /* row_blocks: most blocks of a stream */
   size_t block_bytes;
   int8_t **block; /* (streams, row_blocks) a stream's own, NULL from its first unused one on */
-  int8_t **spare; /* pool */
-  int spares, spare_cap;
+  int8_t **spare; /* unused ones of all slabs */
+  int spares, slabs, slab_blocks;
+  int8_t **slab;                      /* many blocks each, for large pages: a step touches every page of a stream's own positions once */
   int64_t *time;                      /* (streams, own_cap) */
   int32_t *n;                         /* (streams) own positions */
   uint64_t *seen, round;              /* which streams the current call has named */
@@ -38,6 +39,7 @@ void prefix_keep(const struct model *m, const struct token_batch *b, int l, cons
 int model_quant_new(const struct model *m, struct model_quant **out, struct error *e) MUST_CHECK;
 void model_quant_free(struct model_quant *q);
 size_t model_quant_scratch(const struct model_quant *q, int rows); /* bytes, 64-byte aligned */
+bool model_quant_lanes(const struct model_quant *q);               /* queries, keys, values and attention's output are (head size, heads) */
 /* y = x W^T + b by way of it; false: the matrix is none of the trunk's */
 bool model_quant_linear(const struct model *m, const struct model_quant *q, void *scratch, int rows, int in, int out, const float *x,
                         ptrdiff_t weight, ptrdiff_t bias, float *y);

@@ -12,6 +12,7 @@ struct model_quant {
   const struct quant_kernel *kernel;
   struct quant_linear *linear;
   int linears, widest;
+  bool lanes;
   uint8_t *memory;
   size_t bytes;
 };
@@ -44,6 +45,22 @@ static size_t quant_table(const struct model *m, struct model_quant *q) {
   return bytes;
 }
 
+/* Queries, keys, values and attention's output in the order (head size, heads), as the cache has them, where nothing looks at heads but attention */
+static bool in_lanes(const struct model_config *c) {
+  return c->kv_heads > 8 && c->heads == c->kv_heads && !c->qk_norm && !c->bias && c->position != POSITION_ROPE_INDEX &&
+         c->position != POSITION_ROPE_TIME;
+}
+
+/* to: qkv's rows, or out's columns (which = 1), in that order */
+static void reorder(const struct model_config *c, const float *from, int which, float *to) {
+  size_t d = (size_t)c->d, hd = (size_t)head_size(c), heads = (size_t)c->heads;
+  for (size_t r = 0; r < (which ? d : 3 * d); r++)
+    for (size_t i = 0; i < hd; i++)
+      for (size_t h = 0; h < heads && which; h++) to[r * d + i * heads + h] = from[r * d + h * hd + i];
+  for (size_t r = 0; r < 3 * d && !which; r++)
+    memcpy(to + r * d, from + (r / d * d + r % d % heads * hd + r % d / heads) * d, d * sizeof *to);
+}
+
 int model_quant_new(const struct model *m, struct model_quant **out, struct error *e) {
   *out = NULL;
   const struct quant_kernel *kernel = units_of(m->kernel);
@@ -57,14 +74,23 @@ int model_quant_new(const struct model *m, struct model_quant **out, struct erro
     model_quant_free(q);
     return error_set(e, E_NOMEM, "no memory for a decoder");
   }
+  q->lanes = in_lanes(&m->config);
+  float *other = q->lanes ? mem_alloc(3 * (size_t)m->config.d * (size_t)m->config.d * sizeof *other) : NULL;
   uint8_t *at = q->memory;
-  for (struct quant_linear *l = q->linear; l < q->linear + q->linears; at += matrix_bytes(l++))
-    if (!byte_matrix_pack(m->weight + l->at, l->out, l->in, at, &l->matrix)) {
-      model_quant_free(q);
-      return OK;
-    }
-  *out = q;
-  return OK;
+  bool numbers = !q->lanes || other;
+  for (int i = 0; i < q->linears && numbers; at += matrix_bytes(&q->linear[i++])) {
+    struct quant_linear *l = &q->linear[i];
+    bool moved = q->lanes && i % 4 < 2; /* as quant_table has them */
+    if (moved) reorder(&m->config, m->weight + l->at, i % 4, other);
+    numbers = byte_matrix_pack(moved ? other : m->weight + l->at, l->out, l->in, at, &l->matrix);
+  }
+  int rc = q->lanes && !other ? error_set(e, E_NOMEM, "no memory for a decoder") : OK;
+  mem_free(other);
+  if (numbers)
+    *out = q;
+  else
+    model_quant_free(q);
+  return rc;
 }
 
 void model_quant_free(struct model_quant *q) {
@@ -73,6 +99,8 @@ void model_quant_free(struct model_quant *q) {
   if (q->memory) mem_free_aligned(q->memory, q->bytes);
   mem_free(q);
 }
+
+bool model_quant_lanes(const struct model_quant *q) { return q && q->lanes; }
 
 size_t model_quant_scratch(const struct model_quant *q, int rows) {
   return q ? (size_t)rows * (byte_columns(q->widest) + sizeof(float)) : 0;

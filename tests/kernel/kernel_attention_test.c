@@ -171,15 +171,20 @@ static int8_t **blocks_make(const struct kernel *k, const struct batch *b, int b
   int n = (end - begin + DECODE_ROWS - 1) / DECODE_ROWS;
   size_t row = decode_row(kv, d), side = (size_t)(kv * d);
   int8_t **block = calloc((size_t)n + 1, sizeof *block);
-  float *both = zeros(2 * side), *scratch = scratch_floats(kernel_keep_scratch(d));
+  int8_t *other = memset(malloc(row), 0xff, row);
+  float *both = zeros(2 * side), *turned = zeros(2 * side), *scratch = scratch_floats(kernel_keep_scratch(d));
   for (int i = 0; i < n; i++)
     block[i] = malloc(at + DECODE_ROWS * row + DECODE_BEYOND), memset(block[i], 0xff, at + DECODE_ROWS * row + DECODE_BEYOND);
   for (int j = begin; j < end; j++) {
     memcpy(both, b->k + (ptrdiff_t)j * b->ks, side * sizeof *both), memcpy(both + side, b->v + (ptrdiff_t)j * b->vs, side * sizeof *both);
     int8_t *to = block[(j - begin) / DECODE_ROWS] + at + (size_t)((j - begin) % DECODE_ROWS) * row;
-    k->decode_keep(&(struct decode_keep){1, kv, d, both, 0, &to, scratch});
+    k->decode_keep(&(struct decode_keep){1, kv, d, both, 0, false, &to, scratch});
+    if (kv <= 8) continue;
+    for (int x = 0; x < 2 * kv * d; x++) turned[x / (kv * d) * kv * d + x % d * kv + x / d % kv] = both[x];
+    k->decode_keep(&(struct decode_keep){1, kv, d, turned, 0, true, &other, scratch});
+    assert_memory_equal(other, to, row);
   }
-  drop(both), free(scratch);
+  drop(both), drop(turned), free(scratch), free(other);
   return block;
 }
 
@@ -258,6 +263,15 @@ static void decode_is_the_last_row(void **state) {
         x.streams = 1, x.q = q + (size_t)s * row, x.prefix = p + s, x.own = o + s, x.out = one;
         k->attention_decode(&x);
         assert_memory_equal(one, out + (size_t)s * row, row * sizeof(float));
+      }
+      if (kv > 8 && heads == kv) { /* the same with queries and answers lane by lane */
+        float *turned = zeros(STREAMS * row), *back = zeros(STREAMS * row);
+        for (int n = 0; n < STREAMS * heads * d; n++) turned[n / (heads * d) * heads * d + n % d * heads + n / d % heads] = q[n];
+        x.streams = STREAMS, x.q = turned, x.prefix = p, x.own = o, x.out = back, x.lanes = true;
+        k->attention_decode(&x);
+        for (int n = 0; n < STREAMS * heads * d; n++)
+          assert_true(back[n / (heads * d) * heads * d + n % d * heads + n / d % heads] == out[n]);
+        drop(turned), drop(back);
       }
       blocks_drop(whole);
       for (int c = 0; c < 2; c++) blocks_drop(prefix[c]), blocks_drop(own[c]);
