@@ -449,7 +449,7 @@ static void place_close(struct place *p) {
   close(p->held);
 }
 static void place_take(struct place *p, struct talk *t) {
-  struct timeval limit = {.tv_sec = 60};
+  struct timeval limit = {.tv_sec = 3600};
   *t = (struct talk){.fd = accept(p->fd, NULL, NULL)};
   assert_true(t->fd >= 0);
   setsockopt(t->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
