@@ -84,7 +84,8 @@ static struct kernel column(const char *name, bool bf16) {
   k.gemm = bf16 ? cuda_gemm_bf16 : cuda_gemm;
   k.gemm_pack_size = no_pack_size, k.gemm_pack = no_pack;
   k.norm_forward = cuda_norm_forward, k.norm_backward = cuda_norm_backward;
-  k.attention_forward = cuda_attention_forward, k.attention_backward = cuda_attention_backward, k.attention_decode = decode_on_host, k.decode_keep = keep_on_host;
+  k.attention_forward = cuda_attention_forward, k.attention_backward = cuda_attention_backward, k.attention_decode = decode_on_host,
+  k.decode_keep = keep_on_host;
   k.rope = cuda_rope, k.embed_forward = cuda_embed_forward, k.embed_backward = cuda_embed_backward;
   k.swiglu_forward = cuda_swiglu_forward, k.swiglu_backward = cuda_swiglu_backward;
   k.gelu_forward = cuda_gelu_forward, k.gelu_backward = cuda_gelu_backward;
