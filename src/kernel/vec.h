@@ -67,13 +67,6 @@ VINLINE double v_sum_double(vf v) {
 }
 VINLINE float v_sum(vf v) { return _mm512_reduce_add_ps(v); }
 VINLINE float v_max_all(vf v) { return _mm512_reduce_max_ps(v); }
-/* Every lane becomes the sum of the lanes that lie a multiple of n away from it; n = 1, 2, 4, ... */
-VINLINE vf v_fold(vf v, int n) {
-  if (n <= 8) v = v_add(v, _mm512_shuffle_f32x4(v, v, 0x4e));
-  if (n <= 4) v = v_add(v, _mm512_shuffle_f32x4(v, v, 0xb1));
-  if (n <= 2) v = v_add(v, _mm512_permute_ps(v, 0x4e));
-  return n == 1 ? v_add(v, _mm512_permute_ps(v, 0xb1)) : v;
-}
 typedef __m512d vd; /* VD doubles; a vf is two of them */
 enum { VD = 8 };
 VINLINE vd vd_zero(void) { return _mm512_setzero_pd(); }
@@ -127,11 +120,6 @@ VINLINE vf v_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT |
 VINLINE vf v_ldexp(vf c, vf n) {
   vi e = _mm256_slli_epi32(_mm256_max_epi32(vi_add(_mm256_cvtps_epi32(n), vi_set1(126)), _mm256_setzero_si256()), 23);
   return v_mul(v_mul(c, _mm256_castsi256_ps(e)), v_set1(2.0f));
-}
-VINLINE vf v_fold(vf v, int n) {
-  if (n <= 4) v = v_add(v, _mm256_permute2f128_ps(v, v, 1));
-  if (n <= 2) v = v_add(v, _mm256_permute_ps(v, 0x4e));
-  return n == 1 ? v_add(v, _mm256_permute_ps(v, 0xb1)) : v;
 }
 typedef __m256d vd;
 enum { VD = 4 };
