@@ -1,5 +1,5 @@
-/* What decoding does to the law of the next instant: at the last positions of the lives of a store, the rates after decoding (keys and values in half
- * precision; then the trunk in eight bits as well) beside those of the whole forward pass in f32. One JSON line for each.
+/* What decoding does to the law of the next instant: at the last positions of the lives of a store, the rates after decoding (keys and values in eight
+ * bits; then the trunk as well) beside those of the whole forward pass in f32. One JSON line for each.
  *
  *     decode_bench CHECKPOINT STORE LIVES
  */
