@@ -62,7 +62,8 @@ def main():
         else:  # dead, or the question is never asked of such a patient
             print(f"{t['name']}: does not apply ({t['reason']})")
     for x in r["outcomes"][:3]:
-        print(f"  {x['code']}: {x['within']['1y']:.4f} within a year")
+        spans = [(span, p) for span, p in x["within"].items() if p is not None]  # nothing beyond what anybody like this was followed for
+        print(f"  {x['code']}: " + (f"{spans[-1][1]:.4f} within {spans[-1][0]}" if spans else "nobody like this was followed"))
 
 
 if __name__ == "__main__":

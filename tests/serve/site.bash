@@ -33,7 +33,7 @@ import json, os, sys
 os.makedirs(sys.argv[1])
 for i in range(160):
     entry = [{"resource": {"resourceType": "Patient", "id": f"p{i}", "gender": "female" if i % 2 else "male", "birthDate": f"19{30 + i % 60}-03-0{1 + i % 9}",
-                           "name": [{"family": f"Quetzalcoatlusson{i}"}], **({"deceasedDateTime": f"2020-0{1 + i % 9}-11T10:00:00Z"} if i % 3 == 0 else {})}}]
+                           "name": [{"family": f"Quetzalcoatlusson{i}"}], **({"deceasedDateTime": f"2020-{4 + i % 9:02d}-11T10:00:00Z"} if i % 3 == 0 else {})}}]
     for k in range(12):
         entry.append({"resource": {"resourceType": "Observation", "id": f"o{i}-{k}", "status": "final", "subject": {"reference": f"Patient/p{i}"},
                                    "code": {"coding": [{"system": "http://loinc.org", "code": ("2160-0", "8480-6", "2345-7")[k % 3]}]},
