@@ -248,9 +248,9 @@ static int take_claims(struct ehr *r, struct shared *shared, const struct client
                        struct identity *who, struct error *e) {
   char called[sizeof r->base + 256] = "";
   int64_t over = 0;
-  struct str iss = json_str(json_get(claims, "iss")), jti = json_str(json_get(claims, "jti"));
+  struct str jti = json_str(json_get(claims, "jti"));
   if (r->base[0]) snprintf(called, sizeof called, "%s%s", r->base, path);
-  if (!str_eqc(iss, k->issuer) || !audience_fits(k, called, json_get(claims, "aud")) || !life_fits(claims, &over) || !jti.n)
+  if (!audience_fits(k, called, json_get(claims, "aud")) || !life_fits(claims, &over) || !jti.n)
     return error_set(e, E_DENIED, "the token is not valid");
   TRY(shared_once(shared, str_c(k->issuer), jti, over, e));
   *who = (struct identity){.role = ROLE_EHR, .scopes = role_scopes[ROLE_EHR], .planes = role_plane[ROLE_EHR]};
@@ -262,18 +262,20 @@ static int take_claims(struct ehr *r, struct shared *shared, const struct client
 
 int ehr_token(struct ehr *r, struct shared *shared, const char *path, struct str token, struct identity *who, struct error *e) {
   struct json_parser *jp = NULL;
-  int rc = error_set(e, E_DENIED, "the token is not valid");
+  struct buf text = {0};
+  struct json claims;
   TRY(json_parser_new(&jp, e));
-  for (int i = 0; i < r->clients && (rc == E_DENIED || rc == E_UNAVAILABLE); i++) {
+  int rc = jwks_claims(token, jp, &text, &claims, e);
+  struct str iss = rc == OK ? json_str(json_get(claims, "iss")) : STR_NONE;
+  if (rc == OK) rc = error_set(e, E_DENIED, "the token is not valid");
+  for (int i = 0; iss.n && i < r->clients && (rc == E_DENIED || rc == E_UNAVAILABLE); i++) {
     const struct client *k = &r->client[i];
-    struct buf b = {0};
-    struct json claims;
-    rc = jwks_verify(k->keys, token, k->algorithms, &b, e);
-    if (rc == OK) rc = json_parse(jp, b.p, b.n, b.cap, &claims, e) < 0 ? error_set(e, E_DENIED, "the token is not valid") : OK;
+    if (!str_eqc(iss, k->issuer)) continue;
+    rc = jwks_verify(k->keys, token, k->algorithms, e);
     if (rc == OK) rc = take_claims(r, shared, k, path, claims, who, e);
-    if (b.p) mem_wipe(b.p, b.n);
-    buf_release(&b);
   }
+  if (text.p) mem_wipe(text.p, text.n);
+  buf_release(&text);
   json_parser_free(jp);
   return rc;
 }

@@ -26,6 +26,8 @@ struct jwks;
 int jwks_open(const char *source, struct jwks **out, struct error *e) MUST_CHECK; /* URL or file; read at first use */
 int jwks_bytes(struct str text, struct jwks **out, struct error *e) MUST_CHECK;   /* a set at hand */
 void jwks_close(struct jwks *j);
-/* The claims (JSON text) of a token that a key of the set has signed with one of `algorithms` ("RS384,ES384"). Thread-safe. */
-int jwks_verify(struct jwks *j, struct str token, const char *algorithms, struct buf *claims, struct error *e) MUST_CHECK;
+/* What a token says, believed by nobody yet: it tells whose keys to try. `claims` lives in `text` and in the parser. E_DENIED: no token. */
+int jwks_claims(struct str token, struct json_parser *jp, struct buf *text, struct json *claims, struct error *e) MUST_CHECK;
+/* OK if a key of the set has signed the token with one of `algorithms` ("RS384,ES384"). Thread-safe. E_UNAVAILABLE: the set cannot be had. */
+int jwks_verify(struct jwks *j, struct str token, const char *algorithms, struct error *e) MUST_CHECK;
 #endif

@@ -1,10 +1,10 @@
-// Azure's own client with a TokenCredential, which it takes over TLS only: a bearer token of the tests' issuer.
-// Usage: NODE_EXTRA_CA_CERTS=CA node foundry_token.mjs CLIENTS_DIR HTTPS_URL TOKEN REFUSED_TOKEN BUNDLE_FILE TASK
+// Azure's own client with a TokenCredential, which it takes over TLS only: a bearer token of the tests' issuer, and of a provider that runs (issuer.mjs).
+// Usage: NODE_EXTRA_CA_CERTS=CA node foundry_token.mjs CLIENTS_DIR HTTPS_URL TOKEN REFUSED_TOKEN BUNDLE_FILE TASK TOKEN_ENDPOINT
 import {readFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
 import assert from 'node:assert/strict';
 
-const [clients, url, token, refused, bundleFile, task] = process.argv.slice(2);
+const [clients, url, token, refused, bundleFile, task, endpoint] = process.argv.slice(2);
 const require = createRequire(`${clients}/npm/`);
 const {default: OpenAI, AzureOpenAI} = require('openai');
 const {default: ModelClient, isUnexpected} = require('@azure-rest/ai-inference');
@@ -56,5 +56,19 @@ await check('js_azure_openai_token_provider_over_tls', async () => {
   assert.equal(JSON.parse((await azure.chat.completions.create({model: 'vitae', messages: ask})).choices[0].message.content).task, task);
   const own = new OpenAI({baseURL: `${url}/openai/v1/`, apiKey: async () => token, maxRetries: 0});
   assert.equal((await own.models.list()).data[0].id, 'vitae');
+});
+// as a service does at Entra ID: client credentials for the scope that the client names
+const live = async (scope) => {
+  const form = new URLSearchParams({grant_type: 'client_credentials', scope: 'vitae', resource: scope.replace(/\/\.default$/, '')});
+  const answer = await fetch(endpoint, {method: 'POST', body: form, headers: {Authorization: `Basic ${Buffer.from('research:only-for-tests').toString('base64')}`}});
+  const {access_token: value, expires_in: seconds} = await answer.json();
+  return {token: value, expiresOnTimestamp: Date.now() + 1000 * seconds};
+};
+await check('js_azure_clients_with_a_live_issuer', async () => {
+  const made = await ModelClient(`${url}/models`, {getToken: (scopes) => live([scopes].flat()[0])}).path('/chat/completions').post({body: {messages: ask, model: 'vitae'}});
+  assert.ok(!isUnexpected(made), JSON.stringify(made.body));
+  const azureADTokenProvider = async () => (await live('https://cognitiveservices.azure.com/.default')).token;
+  const azure = new AzureOpenAI({endpoint: url, azureADTokenProvider, apiVersion: '2024-10-21', deployment: 'vitae', maxRetries: 0});
+  assert.equal(JSON.parse((await azure.chat.completions.create({model: 'vitae', messages: ask})).choices[0].message.content).task, task);
 });
 process.exit(failed ? 1 : 0);

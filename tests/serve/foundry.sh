@@ -8,6 +8,24 @@ scripts/fetch-clients "$BUILD" 2>"$work/fetch" && have=yes || have=
 if [ -z "$have" ] && [ -n "${CI:-}" ]; then cat "$work/fetch"; bad the_clients_are_installed; exit 1; fi
 mkdir -p "$work/issuer"
 node tests/client/make_token.mjs "$work/issuer" >"$work/tokens" || { bad tokens_are_made; exit 1; }
+# the second issuer is a real provider, which is not running yet
+provider=http://127.0.0.1:$(free_port) provider_process=
+provide() { # KEY_FILE
+  node tests/client/issuer.mjs "$clients" "${provider##*:}" "$work/issuer/$1" https://cognitiveservices.azure.com >"$work/provider" 2>"$work/provider.err" &
+  provider_process=$!
+  until_so grep -q ready "$work/provider"
+}
+withdraw() { [ -z "$provider_process" ] || { kill "$provider_process"; wait "$provider_process"; } 2>/dev/null; provider_process=; }
+trap 'withdraw; finish' EXIT
+provided() { curl -s -u research:only-for-tests -d "grant_type=client_credentials&scope=vitae&resource=${1:-https://ml.azure.com}" "$provider/token" | sed -nE 's/.*"access_token":"([^"]+)".*/\1/p'; }
+taken() { [ "$(curl -s -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $1" "$dev/openai/v1/models")" = 200 ]; }
+refused() { ! taken "$1"; }
+python3 - "$work/issuer/oidc.json" "$provider" <<'PY'
+import json, sys
+o = json.load(open(sys.argv[1]))
+o["issuers"].append({**o["issuers"][0], "issuer": sys.argv[2], "jwks": sys.argv[2] + "/jwks", "algorithms": ["RS256"]})
+json.dump(o, open(sys.argv[1], "w"))
+PY
 make_site && start_server --developer-listen 127.0.0.1:0 --oidc "$work/issuer/oidc.json" || { bad foundry_starts; exit 1; }
 dev=$(sed -nE 's/^Developers: ([^ ]+)\/openai\/v1\/$/\1/p' "$work/out")
 developer() { "$vitae" key "$site" --role developer "$@"; }
@@ -26,6 +44,16 @@ while read -r name token; do
 done <"$work/tokens"
 [ -z "$wrong" ] && ok tokens_are_judged || { echo "wrong:$wrong"; bad tokens_are_judged; }
 token=$(sed -n 's/^good //p' "$work/tokens")
+
+# a provider that goes, comes, and changes its key (who has an unknown key is asked about once a minute at most: see below)
+if [ -n "$have" ]; then
+  provide first-key && first=$(provided) && withdraw
+  [ -n "$first" ] && refused "$first" && provide first-key && until_so taken "$first" && refused "$(provided https://elsewhere.example)" && refused "${first%????}AAAA" &&
+    ok a_live_issuer_is_believed_once_it_is_there || { cat "$work/provider.err"; bad a_live_issuer_is_believed_once_it_is_there; }
+  withdraw
+  taken "$first" && ok its_keys_are_remembered_while_it_is_away || bad its_keys_are_remembered_while_it_is_away
+  provide second-key
+fi
 
 if [ -n "$have" ]; then
   node tests/client/foundry.mjs "$clients" "$dev" "$devkey" "$tiny" "$token" "$patient" "$url" "$viewer" death-soon || failures=$((failures + 1))
@@ -61,6 +89,11 @@ for language, block in re.findall(r"```(sh|js|python)\n(.*?)```", text, re.S):
         sys.exit(1)
 sys.exit(0 if count >= 5 else 1)
 PY
+
+if [ -n "$have" ]; then
+  second=$(provided)
+  [ -n "$second" ] && until_so taken "$second" && refused "$first" && ok a_live_issuer_changes_its_key || bad a_live_issuer_changes_its_key
+fi
 
 # the measures, by Prometheus' own checker; the deep probe
 if command -v promtool >/dev/null; then
@@ -105,9 +138,10 @@ if [ -n "$have" ]; then
   [ "$(id -u)" -eq 0 ] && chown -R root "$site"
   if start_server --tls-cert "$work/tls.crt" --tls-key "$work/tls.key" --developer-listen 127.0.0.1:0 --oidc "$work/issuer/oidc.json"; then
     secure=$(sed -nE 's/^Developers: ([^ ]+)\/openai\/v1\/$/\1/p' "$work/out") refused=$(sed -n 's/^bad_audience //p' "$work/tokens")
-    NODE_EXTRA_CA_CERTS=$work/tls.crt node tests/client/foundry_token.mjs "$clients" "$secure" "$token" "$refused" "$patient" death-soon || failures=$((failures + 1))
+    NODE_EXTRA_CA_CERTS=$work/tls.crt node tests/client/foundry_token.mjs "$clients" "$secure" "$token" "$refused" "$patient" death-soon "$provider/token" || failures=$((failures + 1))
     "$clients/python/bin/python" tests/client/foundry_token.py "$secure" "$token" "$refused" "$patient" death-soon "$work/tls.crt" || failures=$((failures + 1))
     stop_server || bad ends_well_with_tokens_over_tls
+    withdraw
     grep -qF "$token" "$work/err" "$work/out" && bad no_token_in_the_log || ok no_token_in_the_log
   else cat "$work/err"; bad a_server_for_tokens_over_tls; fi
 fi
