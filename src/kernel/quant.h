@@ -80,6 +80,20 @@ size_t byte_matrix_bytes(int rows, int columns);
 bool byte_matrix_pack(const float *weight, int rows, int columns, void *memory, struct byte_matrix *w);
 static inline size_t byte_columns(int columns) { return (size_t)(columns + 3) / 4 * 4; }
 
+/* Encoders' float matrices: whole numbers of 13 bits on both sides (1.2e-4 of a block's largest at most), a scale for every 128 columns, so that
+ * 128 products of 2^24 stay below 2^31. Pairs of 16 bits are multiplied twice as fast as floats where there is VNNI.
+ * Packed: groups of 16 rows; in a group, per block of 128 columns: 16 scales, then for every two columns 64 bytes (two of each row). Columns are
+ * padded with zeros. A block that is not all finite numbers has no number as its scale. */
+#define WORD_BLOCK 128
+struct word_matrix {
+  int rows, columns;
+  const uint8_t *packed; /* NULL: none */
+};
+static inline size_t word_blocks(int columns) { return (size_t)(columns + WORD_BLOCK - 1) / WORD_BLOCK; }
+size_t word_matrix_bytes(int rows, int columns);
+/* Groups [first, end) from rows of F32, F16 or BF16 values; memory: so many bytes, 64-byte aligned. */
+void word_matrix_pack(const struct word_matrix *w, uint32_t type, const uint8_t *file, void *memory, int first_group, int end_group);
+
 /* Attention of some rows of one sequence against one key head's cache. Keys lie in blocks of 16 positions: k[pos / 16][i][pos % 16]; values
  * v[pos][i]; both f16. Query row r (position `position + (phase + r) / group`, `group` rows a position) sees positions (own - window, own], or all
  * `keys` of them where `full`. */
@@ -105,6 +119,11 @@ struct quant_kernel {
    * A row's bits do not depend on the others. */
   void (*to_bytes)(int m, int columns, const float *x, uint8_t *q, float *scale);
   void (*byte_product)(const struct byte_matrix *w, int m, const uint8_t *q, const float *scale, const float *bias, float *y);
+  /* NULL where it is not faster: x (m, columns) -> q (m, blocks of 128), scale (m, blocks); y (m, rows) = x W^T + bias (or NULL) for a range of groups.
+   * A row's bits do not depend on the others. */
+  void (*to_words)(int m, int columns, const float *x, int16_t *q, float *scale);
+  void (*word_product)(const struct word_matrix *w, int first_group, int end_group, int m, const int16_t *q, const float *scale,
+                       const float *bias, float *y, size_t ldy);
   void (*gelu_erf)(size_t n, float *x); /* in place: x Phi(x), by the error function; the vector columns to 2e-7 of x */
 };
 const struct quant_kernel *quant_pick(const char *name); /* NULL if the named one cannot run here */

@@ -124,4 +124,7 @@ static void byte_product(const struct byte_matrix *w, int m, const uint8_t *q, c
   if (groups - group == 1) byte_groups(1, w, group, m, q, scale, bias, y);
 }
 
-const struct quant_kernel quant_column_avx512 = {"avx512", activations, product, attention, to_half, to_bytes, byte_product, gelu_erf};
+#include "kernel/quant_words_vec.h"
+
+const struct quant_kernel quant_column_avx512 = {"avx512", activations,  product,  attention,    to_half,
+                                                 to_bytes, byte_product, to_words, word_product, gelu_erf};

@@ -247,6 +247,40 @@ bool byte_matrix_pack(const float *weight, int rows, int columns, void *memory, 
   return true;
 }
 
+enum { WORD_MOST = 4095, WORD_BLOCK_BYTES = 64 + 64 * WORD_BLOCK / 2 };
+
+size_t word_matrix_bytes(int rows, int columns) { return (size_t)(rows + 15) / 16 * word_blocks(columns) * WORD_BLOCK_BYTES; }
+
+static void pack_words(const float *x, int n, uint8_t *block, int row) {
+  float most = 0, scale;
+  bool finite = true;
+  for (int i = 0; i < n; i++) {
+    float a = fabsf(x[i]);
+    most = a > most ? a : most, finite &= isfinite(a) != 0;
+  }
+  scale = finite ? most / WORD_MOST : NAN;
+  memcpy(block + 4 * row, &scale, 4);
+  for (int i = 0; i < n && finite && most > 0; i++) {
+    int16_t q = (int16_t)lrintf(x[i] * (WORD_MOST / most));
+    memcpy(block + 64 + 64 * (i / 2) + 4 * row + 2 * (i % 2), &q, 2);
+  }
+}
+
+void word_matrix_pack(const struct word_matrix *w, uint32_t type, const uint8_t *file, void *memory, int first_group, int end_group) {
+  size_t one = quant_bytes(type, 1), blocks = word_blocks(w->columns);
+  float x[WORD_BLOCK];
+  for (int g = first_group; g < end_group; g++)
+    for (int b = 0; b < (int)blocks; b++) {
+      uint8_t *to = (uint8_t *)memory + ((size_t)g * blocks + (size_t)b) * WORD_BLOCK_BYTES;
+      int n = w->columns - WORD_BLOCK * b < WORD_BLOCK ? w->columns - WORD_BLOCK * b : WORD_BLOCK;
+      memset(to, 0, WORD_BLOCK_BYTES);
+      for (int r = 0; r < 16 && 16 * g + r < w->rows; r++) {
+        quant_dequantise(type, file + ((size_t)(16 * g + r) * (size_t)w->columns + (size_t)(WORD_BLOCK * b)) * one, (size_t)n, x);
+        pack_words(x, n, to, r);
+      }
+    }
+}
+
 size_t quant_activations_bytes(int m, size_t columns) {
   size_t n = (size_t)m * columns;
   return n + n / 32 * 4 * 3 + n / 16 * 4 + 5 * 64;

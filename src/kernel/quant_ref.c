@@ -149,4 +149,40 @@ static void gelu_erf(size_t n, float *x) {
   for (size_t i = 0; i < n; i++) x[i] = (float)(0.5 * (double)x[i] * (1.0 + erf((double)x[i] * 0.70710678118654752)));
 }
 
-const struct quant_kernel quant_column_ref = {"ref", activations, product, attention, to_half, to_bytes, byte_product, gelu_erf};
+static void to_words(int m, int columns, const float *x, int16_t *q, float *scale) {
+  size_t blocks = word_blocks(columns);
+  for (int t = 0; t < m; t++)
+    for (int b = 0; b < (int)blocks; b++, q += WORD_BLOCK) {
+      const float *from = x + (size_t)t * (size_t)columns + WORD_BLOCK * b;
+      int n = columns - WORD_BLOCK * b < WORD_BLOCK ? columns - WORD_BLOCK * b : WORD_BLOCK;
+      float most = 0, bad = 0;
+      for (int i = 0; i < n; i++) most = fmaxf(most, fabsf(from[i])), bad += from[i] * 0;
+      for (int i = 0; i < WORD_BLOCK; i++) q[i] = i < n && most > 0 && bad == 0 ? (int16_t)lrintf(from[i] * (4095 / most)) : 0;
+      *scale++ = most * (1 / 4095.0f) + bad;
+    }
+}
+
+static void word_product(const struct word_matrix *w, int first_group, int end_group, int m, const int16_t *q, const float *scale,
+                         const float *bias, float *y, size_t ldy) {
+  size_t blocks = word_blocks(w->columns);
+  for (int t = 0; t < m; t++)
+    for (int j = 16 * first_group; j < 16 * end_group && j < w->rows; j++) {
+      float sum = bias ? bias[j] : 0;
+      for (size_t b = 0; b < blocks; b++) {
+        const uint8_t *p = w->packed + ((size_t)(j / 16) * blocks + b) * (64 + 64 * WORD_BLOCK / 2);
+        int32_t whole = 0;
+        float of;
+        memcpy(&of, p + 4 * (j % 16), 4);
+        for (int i = 0; i < WORD_BLOCK; i++) {
+          int16_t v;
+          memcpy(&v, p + 64 + 64 * (i / 2) + 4 * (j % 16) + 2 * (i % 2), 2);
+          whole += v * q[((size_t)t * blocks + b) * WORD_BLOCK + (size_t)i];
+        }
+        sum += (float)whole * (of * scale[(size_t)t * blocks + b]);
+      }
+      y[(size_t)t * ldy + (size_t)j] = sum;
+    }
+}
+
+const struct quant_kernel quant_column_ref = {"ref",    activations,  product,  attention,    to_half,
+                                              to_bytes, byte_product, to_words, word_product, gelu_erf};

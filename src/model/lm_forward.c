@@ -7,10 +7,13 @@
 #include "model/lm_internal.h"
 
 #define KINDS 3
+#define WORDS (1u << KINDS) /* beside the bits of enum quant_activation */
 struct stage;
 struct lm_buffers {
   float *x, *h, *q, *k, *v, *att, *gate, *up, *angle, *angle_local, *logit_in;
   struct quant_activations in[KINDS]; /* the same rows, quantised as the consumers want them */
+  int16_t *words;                     /* the same as words of 13 bits, where an encoder's floats are packed so */
+  float *word_scale;
   struct stage *stages;
   int stages_n;
   float *scratch; /* per worker */
@@ -72,6 +75,10 @@ static void gate(struct pass *p) {
 /* Rows [first, end) of W in units of 16, times all m rows of `in` (quantised) or `x` (floats). */
 static void product(struct pass *p, const struct lm_weight *w, const float *x, int ldx, int m, int first, int end, float *y, int ldy,
                     int worker) {
+  if (w->words.packed) {
+    p->m->quant->word_product(&w->words, first, end, m, p->b->words, p->b->word_scale, w->bias, y, (size_t)ldy);
+    return;
+  }
   if (w->packed.packed) {
     p->m->quant->product(&w->packed, first, end, &p->b->in[w->packed.activation], m, y, (size_t)ldy);
   } else {
@@ -108,14 +115,16 @@ struct target {
 static void products(struct pass *p, const struct target *t, int n, const float *x, int ldx, int m, int worker) {
   int groups = 0, first, end;
   for (int i = 0; i < n; i++) groups += (t[i].w->rows + 15) / 16;
-  bool direct = !t->w->packed.packed && t->w->plain.type == QUANT_F32; /* float products want wide pieces */
-  int chunk = direct ? (groups + 2 * p->workers - 1) / (2 * p->workers) : m > 8 ? 4 : (groups + 4 * p->workers - 1) / (4 * p->workers);
+  bool words = t->w->words.packed != NULL, direct = !words && !t->w->packed.packed && t->w->plain.type == QUANT_F32;
+  int chunk = direct  ? (groups + 2 * p->workers - 1) / (2 * p->workers) /* float products want wide pieces */
+              : m > 8 ? (words ? 6 : 4)
+                      : (groups + 4 * p->workers - 1) / (4 * p->workers);
   if (chunk > 64) chunk = 64;
   while (take(p, groups, chunk, &first, &end)) {
     int base = 0;
     for (int i = 0; i < n; i++) {
       int own = (t[i].w->rows + 15) / 16, from = first > base ? first - base : 0, to = end - base < own ? end - base : own;
-      int step = direct && (uintptr_t)t[i].w->plain.data % 4 == 0 && !t[i].w->packed.packed && t[i].w->plain.type == QUANT_F32
+      int step = words || (direct && (uintptr_t)t[i].w->plain.data % 4 == 0 && !t[i].w->packed.packed && t[i].w->plain.type == QUANT_F32)
                      ? 64
                      : 4; /* others are unpacked 64 rows at a time */
       for (; from < to; from += step) product(p, t[i].w, x, ldx, m, from, from + step < to ? from + step : to, t[i].y, t[i].ldy, worker);
@@ -124,9 +133,13 @@ static void products(struct pass *p, const struct target *t, int n, const float 
   }
 }
 
-static unsigned kinds(const struct lm_weight *w) { return w->packed.packed ? 1u << w->packed.activation : 0; }
+static unsigned kinds(const struct lm_weight *w) { return w->words.packed ? WORDS : w->packed.packed ? 1u << w->packed.activation : 0; }
 
 static void quantise(struct pass *p, unsigned which, const float *x, int columns, int row) {
+  if (which & WORDS) {
+    size_t block = (size_t)row * word_blocks(columns);
+    p->m->quant->to_words(1, columns, x + (size_t)row * (size_t)columns, p->b->words + block * WORD_BLOCK, p->b->word_scale + block);
+  }
   for (int k = 0; k < KINDS; k++) {
     if (!(which >> k & 1)) continue;
     struct quant_activations a = p->b->in[k];
@@ -478,6 +491,11 @@ static size_t lay_out(const struct lm *m, struct lm_buffers *b, uint8_t *at) {
   for (int k = 0; k < KINDS; k++) {
     void *p = carve(&at, quant_activations_bytes(LM_ROWS, widest) / 4 + 16);
     if (start) quant_activations_place(&b->in[k], LM_ROWS, widest, p);
+  }
+  if (s->family == LM_BERT && m->quant->word_product) {
+    size_t blocks = r * word_blocks((int)widest);
+    b->words = (int16_t *)(void *)carve(&at, blocks * WORD_BLOCK / 2);
+    b->word_scale = carve(&at, blocks);
   }
   size_t attention = quant_attention_scratch(m->context), unpacked = m->kernel->gemm_scratch + 64 * widest;
   b->scratch_each = ((attention > unpacked ? attention : unpacked) + 15) / 16 * 16;

@@ -55,7 +55,8 @@ const char *lm_family_name(enum lm_family f);
 /* ---- loaded (lm_load.c) ---- */
 
 struct lm_weight {            /* W (rows, columns): packed for the vector units, or floats as the file has them */
-  struct quant_matrix packed; /* packed.packed NULL: use `plain` */
+  struct quant_matrix packed; /* packed.packed NULL: use `words` */
+  struct word_matrix words;   /* an encoder's floats; words.packed NULL: use `plain` */
   struct lm_tensor plain;
   const float *bias; /* (rows) or NULL */
   int rows, columns;

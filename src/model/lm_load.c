@@ -33,6 +33,10 @@ static int want_matrix(struct loading *l, const char *name, const char *bias, in
     w->bias = f;
   }
   size_t bytes = quant_plan(w->plain.type, rows, columns, &w->packed);
+  if (!bytes && m->shape.family == LM_BERT && m->quant->word_product) {
+    w->words = (struct word_matrix){.rows = rows, .columns = columns};
+    bytes = word_matrix_bytes(rows, columns);
+  }
   if (!bytes) return OK;
   l->pack[l->n].w = w;
   l->pack[l->n++].bytes = (bytes + 4096 + 63) / 64 * 64; /* the last block is prefetched past its end */
@@ -148,8 +152,11 @@ static void pack_all(void *ctx, int worker, int workers) {
   for (;;) {
     size_t i = (size_t)atomic_fetch_add(&l->next, 1);
     if (i >= l->n) return;
-    struct quant_matrix *q = &l->pack[i].w->packed;
-    quant_pack(q, l->pack[i].w->plain.data, (void *)(uintptr_t)q->packed, 0, quant_groups(q));
+    struct lm_weight *w = l->pack[i].w;
+    if (w->words.packed)
+      word_matrix_pack(&w->words, w->plain.type, w->plain.data, (void *)(uintptr_t)w->words.packed, 0, (w->rows + 15) / 16);
+    else
+      quant_pack(&w->packed, w->plain.data, (void *)(uintptr_t)w->packed.packed, 0, quant_groups(&w->packed));
   }
 }
 
@@ -168,7 +175,8 @@ int lm_weights_load(struct lm *m, struct error *e) {
   if (!m->memory) return error_set(e, E_NOMEM, "no memory for a model's weights (%zu MB)", l.bytes >> 20);
   uint8_t *at = m->memory;
   for (size_t i = 0; i < l.n; i++) {
-    l.pack[i].w->packed.packed = at;
+    struct lm_weight *w = l.pack[i].w;
+    *(w->words.rows ? &w->words.packed : &w->packed.packed) = at;
     at += l.pack[i].bytes;
   }
   pool_run(m->pool, pack_all, &l);

@@ -296,6 +296,80 @@ static void test_bytes(void **state) {
       check_bytes(&r, all[c], 1 + (int)rng_below(&r, 130), 1 + (int)rng_below(&r, 200), 1 + (int)rng_below(&r, 32));
 }
 
+/* The same of words of 13 bits, some groups at a time; every type of floats. */
+static void check_words(struct rng *r, const struct quant_kernel *k, int rows, int columns, int m) {
+  static const uint32_t floats[] = {QUANT_F32, QUANT_F16, QUANT_BF16};
+  uint32_t type = floats[rng_below(r, 3)];
+  size_t blocks = word_blocks(columns), n = (size_t)m * (size_t)rows, values = (size_t)rows * (size_t)columns;
+  int groups = (rows + 15) / 16, cut = (int)rng_below(r, (uint32_t)groups + 1);
+  float *w = malloc(values * 4), *x = malloc((size_t)(m * columns) * 4), *y = malloc(n * 4), *ref = malloc(n * 4),
+        *bias = malloc((size_t)rows * 4);
+  float *scale[2] = {malloc((size_t)m * blocks * 4), malloc((size_t)m * blocks * 4)};
+  int16_t *q[2] = {malloc((size_t)m * blocks * WORD_BLOCK * 2), malloc((size_t)m * blocks * WORD_BLOCK * 2)};
+  uint8_t *file = malloc(values * 4), *memory = mem_alloc_aligned(word_matrix_bytes(rows, columns));
+  struct word_matrix b = {rows, columns, memory};
+  for (size_t i = 0; i < values; i++) {
+    float v = (float)rng_normal(r) * (float)(1 + (int)i / columns % 7);
+    uint32_t bits;
+    memcpy(&bits, &v, 4);
+    uint16_t half = type == QUANT_F16 ? quant_to_half(v) : (uint16_t)(bits >> 16);
+    memcpy(file + i * quant_bytes(type, 1), type == QUANT_F32 ? (const void *)&v : (const void *)&half, quant_bytes(type, 1));
+  }
+  quant_dequantise(type, file, values, w);
+  for (int i = 0; i < m * columns; i++) x[i] = (float)rng_normal(r) * (float)(1 + i / columns);
+  for (int i = 0; i < rows; i++) bias[i] = (float)rng_normal(r);
+  memset(x, 0, (size_t)columns * 4);
+  if (m > 2) x[2 * columns - 1] = NAN;
+  word_matrix_pack(&b, type, file, memory, 0, cut);
+  word_matrix_pack(&b, type, file, memory, cut, groups);
+  const struct quant_kernel *both[2] = {quant_pick("ref"), k};
+  for (int c = 0; c < 2; c++) {
+    both[c]->to_words(m, columns, x, q[c], scale[c]);
+    both[c]->word_product(&b, 0, cut, m, q[c], scale[c], bias, c ? y : ref, (size_t)rows);
+    both[c]->word_product(&b, cut, groups, m, q[c], scale[c], bias, c ? y : ref, (size_t)rows);
+  }
+  for (int i = 0; i < m; i++) {
+    bool nan = m > 2 && i == 1;
+    for (int j = 0; j < rows; j++) {
+      double want = (double)bias[j], terms = 0;
+      float got = y[i * rows + j];
+      for (int p = 0; p < columns; p++) {
+        double term = (double)w[j * columns + p] * (double)x[i * columns + p];
+        want += term, terms += term * term;
+      }
+      if (nan ? !isnan(got) || !isnan(ref[i * rows + j])
+              : !(fabs((double)got - want) <= 2e-3 * sqrt(terms) + 1e-6) ||
+                    !(fabs((double)(got - ref[i * rows + j])) <= 1e-6 * (1 + sqrt(terms))))
+        fail_msg("%s %dx%d m %d row %d column %d: %g, not %g (%g)", k->name, rows, columns, m, i, j, (double)got, want,
+                 (double)ref[i * rows + j]);
+    }
+    k->word_product(&b, 0, groups, 1, q[1] + (size_t)i * blocks * WORD_BLOCK, scale[1] + (size_t)i * blocks, bias, ref, (size_t)rows);
+    assert_memory_equal(ref, y + i * rows, (size_t)rows * 4);
+  }
+  for (size_t i = 0; i < (size_t)WORD_BLOCK; i++) x[i % (size_t)columns] = i % 3 ? 1e30f : -1e30f; /* the largest sums there can be */
+  k->to_words(1, columns, x, q[1], scale[1]);
+  k->word_product(&b, 0, groups, 1, q[1], scale[1], NULL, y, (size_t)rows);
+  for (int j = 0; j < rows; j++) {
+    double want = 0, most = 0;
+    for (int p = 0; p < columns; p++)
+      want += (double)w[j * columns + p] * (double)x[p], most += fabs((double)w[j * columns + p] * (double)x[p]);
+    if (!(fabs((double)y[j] - want) <= 1e-3 * most)) fail_msg("%s: %g, not %g", k->name, (double)y[j], want);
+  }
+  free(w), free(x), free(y), free(ref), free(bias), free(scale[0]), free(scale[1]), free(q[0]), free(q[1]), free(file);
+  mem_free_aligned(memory, word_matrix_bytes(rows, columns));
+}
+
+static void test_words(void **state) {
+  (void)state;
+  const struct quant_kernel *all[4];
+  int n = quant_all(all);
+  struct rng r;
+  rng_init(&r, 13, 0);
+  for (int c = 0; c < n; c++)
+    for (int t = 0; t < 40 && all[c]->to_words; t++)
+      check_words(&r, all[c], 1 + (int)rng_below(&r, 130), 1 + (int)rng_below(&r, 400), 1 + (int)rng_below(&r, 32));
+}
+
 static void test_gelu(void **state) {
   (void)state;
   const struct quant_kernel *all[4];
@@ -319,6 +393,7 @@ int main(void) {
                                      cmocka_unit_test(test_products),
                                      cmocka_unit_test(test_attention),
                                      cmocka_unit_test(test_bytes),
+                                     cmocka_unit_test(test_words),
                                      cmocka_unit_test(test_gelu)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
