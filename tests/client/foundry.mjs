@@ -2,6 +2,7 @@
 // Usage: node foundry.mjs CLIENTS_DIR URL KEY TINY_KEY TOKEN BUNDLE_FILE METRICS_URL VIEWER_KEY TASK
 import {readFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
+import {check, finish} from './check.mjs';
 import assert from 'node:assert/strict';
 
 const [clients, url, key, tiny, token, bundleFile, hospital, viewer, task] = process.argv.slice(2);
@@ -13,17 +14,6 @@ const {createSseStream} = require('@azure/core-sse');
 const bundle = readFileSync(bundleFile, 'utf8');
 const patient = JSON.stringify({bundle: JSON.parse(bundle), task, outcomes: 5});
 const ask = [{role: 'user', content: patient}];
-let failed = 0;
-
-async function check(name, f) {
-  try {
-    await f();
-    console.log(`[       OK ] ${name}`);
-  } catch (e) {
-    failed++;
-    console.log(`${name}: ${e.stack}\n[  FAILED  ] ${name}`);
-  }
-}
 const fails = async (promise, kind, test) => {
   try {
     await promise;
@@ -261,4 +251,4 @@ await check('js_azure_rest_ai_inference', async () => {
   assert.equal(not.status, '422');
   assert.deepEqual(not.body.detail[0].loc, ['body', 'n']);
 });
-process.exit(failed ? 1 : 0);
+finish();

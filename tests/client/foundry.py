@@ -9,24 +9,12 @@ from azure.ai.inference.models import JsonSchemaFormat, UserMessage
 from azure.core.credentials import AzureKeyCredential
 from azure.core.exceptions import HttpResponseError
 
+from check import check, finish
+
 url, key, bundle_file, task = sys.argv[1:]
 bundle = open(bundle_file).read()
 patient = json.dumps({"bundle": json.loads(bundle), "task": task})
 ask = [{"role": "user", "content": patient}]
-failed = []
-
-
-def check(name):
-    def run(f):
-        try:
-            f()
-            print(f"[       OK ] {name}")
-        except Exception as e:  # noqa: BLE001: a test reports whatever went wrong
-            print(f"{name}: {type(e).__name__}: {e}\n[  FAILED  ] {name}")
-            failed.append(name)
-
-    return run
-
 
 client = openai.OpenAI(base_url=f"{url}/openai/v1/", api_key=key, max_retries=0)
 azure = openai.AzureOpenAI(azure_endpoint=url, api_key=key, api_version="2024-10-21", max_retries=0)
@@ -103,4 +91,4 @@ def _():
         raise AssertionError("no error")
 
 
-sys.exit(1 if failed else 0)
+finish()

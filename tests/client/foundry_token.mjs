@@ -2,6 +2,7 @@
 // Usage: NODE_EXTRA_CA_CERTS=CA node foundry_token.mjs CLIENTS_DIR HTTPS_URL TOKEN REFUSED_TOKEN BUNDLE_FILE TASK TOKEN_ENDPOINT
 import {readFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
+import {check, finish} from './check.mjs';
 import assert from 'node:assert/strict';
 
 const [clients, url, token, refused, bundleFile, task, endpoint] = process.argv.slice(2);
@@ -11,17 +12,6 @@ const {default: ModelClient, isUnexpected} = require('@azure-rest/ai-inference')
 const {createSseStream} = require('@azure/core-sse');
 const bundle = readFileSync(bundleFile, 'utf8');
 const ask = [{role: 'user', content: JSON.stringify({bundle: JSON.parse(bundle), task})}];
-let failed = 0;
-
-async function check(name, f) {
-  try {
-    await f();
-    console.log(`[       OK ] ${name}`);
-  } catch (e) {
-    failed++;
-    console.log(`${name}: ${e.stack}\n[  FAILED  ] ${name}`);
-  }
-}
 const asked = [];
 const credential = (value) => ({
   getToken: async (scopes) => {
@@ -71,4 +61,4 @@ await check('js_azure_clients_with_a_live_issuer', async () => {
   const azure = new AzureOpenAI({endpoint: url, azureADTokenProvider, apiVersion: '2024-10-21', deployment: 'vitae', maxRetries: 0});
   assert.equal(JSON.parse((await azure.chat.completions.create({model: 'vitae', messages: ask})).choices[0].message.content).task, task);
 });
-process.exit(failed ? 1 : 0);
+finish();

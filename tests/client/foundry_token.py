@@ -1,15 +1,16 @@
 """azure-ai-inference with an azure-core TokenCredential, over TLS: a bearer token of the tests' issuer.
 Usage: foundry_token.py HTTPS_URL TOKEN REFUSED_TOKEN BUNDLE_FILE TASK CA"""
-import json, sys, time, traceback
+import json, sys, time
 from azure.ai.inference import ChatCompletionsClient, EmbeddingsClient
 from azure.ai.inference.models import UserMessage
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
+from check import check, finish
+
 url, token, refused, bundle_file, task, ca = sys.argv[1:]
 bundle = open(bundle_file).read()
 ask = [UserMessage(content=json.dumps({"bundle": json.loads(bundle), "task": task}))]
-failed = 0
 asked = set()
 
 
@@ -22,22 +23,13 @@ class Credential:  # azure.core.credentials.TokenCredential
         return AccessToken(self.value, int(time.time()) + 3600)
 
 
-def check(name, f):
-    global failed
-    try:
-        f()
-        print(f"[       OK ] {name}")
-    except Exception:
-        failed += 1
-        traceback.print_exc(file=sys.stdout)
-        print(f"[  FAILED  ] {name}")
-
 
 def of(kind, value):
     return kind(endpoint=f"{url}/models", credential=Credential(value), connection_verify=ca)
 
 
-def works():
+@check("py_azure_token_credential_over_tls")
+def _():
     chat = of(ChatCompletionsClient, token)
     assert json.loads(chat.complete(messages=ask, model="vitae").choices[0].message.content)["task"] == task
     said = "".join(c.delta.content or "" for u in chat.complete(messages=ask, stream=True) for c in u.choices)
@@ -46,7 +38,8 @@ def works():
     assert asked == {"https://ml.azure.com/.default"}, asked
 
 
-def is_refused():
+@check("py_azure_token_credential_that_is_refused")
+def _():
     try:
         of(ChatCompletionsClient, refused).complete(messages=ask)
     except ClientAuthenticationError as e:
@@ -55,6 +48,4 @@ def is_refused():
     raise AssertionError("a token for somebody else was taken")
 
 
-check("py_azure_token_credential_over_tls", works)
-check("py_azure_token_credential_that_is_refused", is_refused)
-sys.exit(1 if failed else 0)
+finish()

@@ -5,23 +5,12 @@ import sys
 
 import openai
 
+from check import check, finish
+
 first, second, key, model, name = sys.argv[1:]
 a, b = (openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) for url in (first, second))
 hello = [{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": "Name two colours."}]
 tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}}]
-failed = []
-
-
-def check(label):
-    def run(f):
-        try:
-            f()
-            print(f"[       OK ] {label}")
-        except Exception as e:  # noqa: BLE001: a test reports whatever went wrong
-            print(f"{label}: {type(e).__name__}: {e}\n[  FAILED  ] {label}")
-            failed.append(label)
-
-    return run
 
 
 @check("upstream_chat_and_stream")
@@ -56,4 +45,4 @@ def _():
         raise AssertionError(f"no {kind.__name__}")
 
 
-sys.exit(1 if failed else 0)
+finish()

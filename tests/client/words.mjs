@@ -1,6 +1,7 @@
 // Language models behind the developers' plane by openai's and Azure's clients in JavaScript.
 // Usage: node words.mjs CLIENTS_DIR URL KEY OTHER_TENANT'S_KEY MODEL ENCODER HOSPITAL_URL ADMIN_KEY
 import {createRequire} from 'node:module';
+import {check, finish} from './check.mjs';
 import assert from 'node:assert/strict';
 
 const [clients, url, key, other, model, encoder, hospital, admin] = process.argv.slice(2);
@@ -9,16 +10,6 @@ const {default: OpenAI, AzureOpenAI} = require('openai');
 const {default: ModelClient, isUnexpected} = require('@azure-rest/ai-inference');
 const {AzureKeyCredential} = require('@azure/core-auth');
 const {createSseStream} = require('@azure/core-sse');
-let failed = 0;
-async function check(name, f) {
-  try {
-    await f();
-    console.log(`[       OK ] ${name}`);
-  } catch (e) {
-    failed++;
-    console.log(`${name}: ${e.stack}\n[  FAILED  ] ${name}`);
-  }
-}
 const refused = async (promise, status, param) => {
   try {
     await promise;
@@ -210,4 +201,4 @@ await check('js_words_azure', async () => {
   assert.ok(end);
   assert.equal(text, made.body.choices[0].message.content);
 });
-process.exit(failed ? 1 : 0);
+finish();
