@@ -11,7 +11,8 @@
  * Trunk: pre-norm blocks. x += Wo attention(norm(x)); x += Wd mlp(norm(x)). Embedder: rows of the table summed per position
  * (token.h) + linear of the time features (+ learned "moment" vector). Heads: rates (competing exponentials: cross-entropy + waiting
  * time, after Delphi, Shmatko et al. 2025), value (softmax over the code's knots, conditional on the code), hazard
- * (piecewise-exponential for all outcomes at once, low rank, after MOTOR, Steinberg et al. 2024), task (deep: linear on
+ * (piecewise-exponential for all outcomes at once, low rank, after MOTOR, Steinberg et al. 2024; where outcomes are many a correction of
+ * their codes' rates), task (deep: linear on
  * [last hidden | mean hidden]; wide: logistic on tabular features; blended and calibrated on tuning patients).
  * A model is immutable while served and may be shared by threads; a workspace belongs to one thread.
  */
@@ -56,6 +57,7 @@ struct model_config {
   bool bias, qk_norm, tied;
   float dropout, norm_eps, rope_base, min_gap_days;
   int hazard_rank;
+  bool hazard_rates;              /* hazards start from the rates: what training chooses where outcomes are many; never in format 1 */
   uint32_t codes, rows, outcomes; /* from the vocabulary */
   char vocabulary_hash[65];
 };

@@ -83,7 +83,7 @@ static int put_tensors(const struct model *m, struct writing *w, const char *fil
       snprintf(name[i], sizeof name[i], "%s%s", prefix[i / n], t->name);
       out[i] = describe(t, name[i], array[i / n]);
     }
-    struct safetensors_pair meta[] = {{STR("format"), STR("pt")}, {STR("vitae_format"), STR("1")}};
+    struct safetensors_pair meta[] = {{STR("format"), STR("pt")}, {STR("vitae_format"), STR("2")}};
     rc = safetensors_write(path, out, total, meta, 2, e);
   }
   if (rc >= 0) rc = seal(w, file, e);

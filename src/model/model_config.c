@@ -90,6 +90,7 @@ void model_config_write(const struct model_config *c, struct json_out *o) {
   write_f32(o, "rope_base", c->rope_base);
   write_f32(o, "min_gap_days", c->min_gap_days);
   json_kv_i64(o, "hazard_rank", c->hazard_rank);
+  json_kv_bool(o, "hazard_rates", c->hazard_rates);
   json_kv_i64(o, "codes", c->codes);
   json_kv_i64(o, "rows", c->rows);
   json_kv_i64(o, "outcomes", c->outcomes);
@@ -168,6 +169,7 @@ int model_config_read(struct json j, struct model_config *c, struct error *e) {
   c->rope_base = read_float(&r, "rope_base");
   c->min_gap_days = read_float(&r, "min_gap_days");
   c->hazard_rank = (int)read_int(&r, "hazard_rank", 4096);
+  if (json_kind(json_get(j, "hazard_rates")) != JSON_NONE) c->hazard_rates = read_flag(&r, "hazard_rates"); /* absent in format 1 */
   c->codes = (uint32_t)read_int(&r, "codes", 1 << 24);
   c->rows = (uint32_t)read_int(&r, "rows", 1 << 26);
   c->outcomes = (uint32_t)read_int(&r, "outcomes", 1 << 20);

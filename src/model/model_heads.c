@@ -178,10 +178,26 @@ static void value_loss(const struct model *m, struct model_workspace *w, const s
   if (gradient) linear_backward(m, w, gradient, b->positions, d, d, w->hidden, m->value, ABSENT, w->du, 1, w->dhidden);
 }
 
-/* ---- hazard: all outcomes at once, low rank ---- */
+/* ---- hazard: all outcomes at once, low rank; hazard_rates: of what becomes of the code's rate in each stretch of the time to come ---- */
 
-static void hazard_rows(const struct model *m, float *scratch, int rows, const float *hidden, float *z, float *out) {
+/* Adds the log rates of the outcomes' codes to every bin. */
+static void add_rates(const struct model *m, struct model_workspace *w, int rows, const float *hidden, float *out) {
+  size_t n = m->config.outcomes, v = m->config.codes, d = (size_t)m->config.d;
+  for (int from = 0; from < rows; from += w->rates_rows) {
+    int some = rows - from < w->rates_rows ? rows - from : w->rates_rows;
+    model_rates_rows(m, w, some, hidden + (size_t)from * d, w->logits);
+    for (int r = 0; r < some; r++) {
+      const float *rate = w->logits + (size_t)r * v;
+      float *row = out + (size_t)(from + r) * HAZARD_BINS * n;
+      for (size_t b = 0; b < HAZARD_BINS; b++)
+        for (size_t o = 0; o < n; o++) row[b * n + o] += rate[m->outcome_code[o]];
+    }
+  }
+}
+
+static void hazard_rows(const struct model *m, struct model_workspace *w, int rows, const float *hidden, float *z, float *out) {
   const struct model_config *c = &m->config;
+  float *scratch = w->gemm_scratch;
   int rank = c->hazard_rank, outcomes = (int)c->outcomes;
   m->kernel->gemm(&(struct gemm){.m = rows,
                                  .n = HAZARD_BINS * rank,
@@ -207,12 +223,32 @@ static void hazard_rows(const struct model *m, float *scratch, int rows, const f
                                  .scratch = scratch});
   for (int r = 0; r < rows; r++)
     m->kernel->add((size_t)HAZARD_BINS * c->outcomes, m->weight + m->hazard_bias, out + (size_t)r * HAZARD_BINS * c->outcomes);
+  if (c->hazard_rates) add_rates(m, w, rows, hidden, out);
+}
+
+/* The gradient of add_rates: the rates learn from all that is still to come, not from the next instant alone. Added to dsample. */
+static void add_rates_undo(const struct model *m, struct model_workspace *w, int rows, float *gradient) {
+  size_t n = m->config.outcomes, v = m->config.codes, d = (size_t)m->config.d;
+  for (int from = 0; from < rows; from += w->rates_rows) {
+    int some = rows - from < w->rates_rows ? rows - from : w->rates_rows;
+    memset(w->dlogits, 0, (size_t)some * v * sizeof(float));
+    for (int r = 0; r < some; r++) {
+      const float *dz = w->dhz + (size_t)(from + r) * HAZARD_BINS * n, *h = w->sample + (size_t)(from + r) * d;
+      float *dl = w->dlogits + (size_t)r * v, all = 0;
+      for (size_t b = 0; b < HAZARD_BINS; b++)
+        for (size_t o = 0; o < n; o++) dl[m->outcome_code[o]] += dz[b * n + o], all += dz[b * n + o];
+      m->kernel->axpy(d, all, h, gradient + m->rates_shift);
+      m->kernel->axpy(d, all, m->weight + m->rates_shift, w->dsample + (size_t)(from + r) * d);
+    }
+    linear_backward(m, w, gradient, some, (int)d, (int)v, w->sample + (size_t)from * d, m->rates, m->rates_bias, w->dlogits, 1,
+                    w->dsample + (size_t)from * d);
+  }
 }
 
 void model_hazard(const struct model *m, struct model_workspace *w, const float *hidden, float *log_hazard) {
   size_t n = m->config.outcomes;
   if (n == 0) return;
-  hazard_rows(m, w->gemm_scratch, 1, hidden, w->z, w->hz);
+  hazard_rows(m, w, 1, hidden, w->z, w->hz);
   for (size_t o = 0; o < n; o++)
     for (size_t b = 0; b < HAZARD_BINS; b++) log_hazard[o * HAZARD_BINS + b] = w->hz[b * n + o];
 }
@@ -299,7 +335,7 @@ static void hazard_chunk(const struct model *m, struct model_workspace *w, const
   int rank = c->hazard_rank, outcomes = (int)c->outcomes, wide = HAZARD_BINS * rank;
   size_t d = (size_t)c->d;
   for (int i = 0; i < n; i++) memcpy(w->sample + (size_t)i * d, w->hidden + (size_t)pick[i].position * d, d * sizeof(float));
-  hazard_rows(m, w->gemm_scratch, n, w->sample, w->z, w->hz);
+  hazard_rows(m, w, n, w->sample, w->z, w->hz);
   for (int i = 0; i < n; i++) {
     int s = pick[i].sequence, length = b->seq_start[s + 1] - b->seq_start[s], at_risk;
     double weight = o->w_hazard * o->scale * length / (length < hazard_samples(c) ? length : hazard_samples(c));
@@ -313,6 +349,7 @@ static void hazard_chunk(const struct model *m, struct model_workspace *w, const
     m->kernel->add((size_t)HAZARD_BINS * c->outcomes, w->dhz + (size_t)i * HAZARD_BINS * c->outcomes, gradient + m->hazard_bias);
   linear_backward(m, w, gradient, n * HAZARD_BINS, rank, outcomes, w->z, m->hazard_outcome, ABSENT, w->dhz, 0, w->dz);
   linear_backward(m, w, gradient, n, c->d, wide, w->sample, m->hazard, ABSENT, w->dz, 0, w->dsample);
+  if (c->hazard_rates) add_rates_undo(m, w, n, gradient);
   for (int i = 0; i < n; i++) m->kernel->add(d, w->dsample + (size_t)i * d, w->dhidden + (size_t)pick[i].position * d);
 }
 

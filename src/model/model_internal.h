@@ -13,11 +13,11 @@
 #include "model/model.h"
 #include "model/model_kept.h"
 
-#define MODEL_FORMAT 1
+#define MODEL_FORMAT 2
 #define MODEL_TASK_NAME 64
 #define ABSENT ((ptrdiff_t)-1)
 
-enum tensor_init { INIT_ZERO, INIT_ONE, INIT_NORMAL, INIT_TABLE, INIT_RATE_BIAS, INIT_HAZARD_BIAS };
+enum tensor_init { INIT_ZERO, INIT_ONE, INIT_NORMAL, INIT_TABLE, INIT_RATE_BIAS, INIT_HAZARD_BIAS, INIT_TOGETHER };
 struct tensor {
   char name[96];
   size_t at, n; /* floats */
@@ -73,8 +73,9 @@ struct model {
   struct model_block *block;
   ptrdiff_t norm_gain, norm_shift;
   ptrdiff_t rates, rates_bias, rates_shift, value, hazard, hazard_outcome, hazard_bias;
-  uint32_t *knot_row; /* (codes) first row of the code's knots */
-  uint8_t *knots;     /* (codes) 0 = the code has no values */
+  uint32_t *knot_row;     /* (codes) first row of the code's knots */
+  uint8_t *knots;         /* (codes) 0 = the code has no values */
+  uint32_t *outcome_code; /* (outcomes); without a vocabulary (tests) outcome o is code o */
   struct model_task *task;
   int tasks, packs;
   char *uncertainty;       /* text of uncertainty.json, NULL = none */

@@ -75,9 +75,10 @@ static int add_heads(struct model *m, struct error *e) {
   TRY(add(m, &m->value, "value.weight", c->d, c->d, true, INIT_NORMAL, 0.02, e));
   m->hazard = m->hazard_outcome = m->hazard_bias = ABSENT;
   if (c->outcomes == 0) return OK;
-  TRY(add(m, &m->hazard, "hazard.weight", HAZARD_BINS * c->hazard_rank, c->d, true, INIT_NORMAL, 0.02, e));
+  bool corrects = c->hazard_rates; /* a correction of nothing, to begin with */
+  TRY(add(m, &m->hazard, "hazard.weight", HAZARD_BINS * c->hazard_rank, c->d, true, corrects ? INIT_ZERO : INIT_NORMAL, 0.02, e));
   TRY(add(m, &m->hazard_outcome, "hazard.outcome", (int)c->outcomes, c->hazard_rank, true, INIT_NORMAL, 1 / sqrt(c->hazard_rank), e));
-  return add(m, &m->hazard_bias, "hazard.bias", HAZARD_BINS, (int)c->outcomes, false, INIT_HAZARD_BIAS, 0, e);
+  return add(m, &m->hazard_bias, "hazard.bias", HAZARD_BINS, (int)c->outcomes, false, corrects ? INIT_TOGETHER : INIT_HAZARD_BIAS, 0, e);
 }
 
 int model_table(struct model *m, const char (*task_name)[MODEL_TASK_NAME], int tasks, struct error *e) {
@@ -142,6 +143,13 @@ static void init_bias(const struct model *m, const struct tensor *t, float *w) {
   }
 }
 
+/* An instant of m codes is one target, shared by them: a code in such instants comes m times as often as its rate says (predict_law.h). */
+static void init_together(const struct model *m, const struct tensor *t, float *w) {
+  for (int o = 0; o < t->cols && m->vocabulary; o++)
+    for (int b = 0; b < t->rows; b++)
+      w[(size_t)b * (size_t)t->cols + (size_t)o] = logf(fmaxf(vocabulary_at(m->vocabulary, m->outcome_code[o])->together, 1));
+}
+
 static void init_weights(struct model *m, uint64_t seed) {
   for (int i = 0; i < m->tensors; i++) {
     const struct tensor *t = &m->tensor[i];
@@ -157,6 +165,7 @@ static void init_weights(struct model *m, uint64_t seed) {
       case INIT_TABLE: init_table(m, t, &r, w); break;
       case INIT_RATE_BIAS:
       case INIT_HAZARD_BIAS: init_bias(m, t, w); break;
+      case INIT_TOGETHER: init_together(m, t, w); break;
     }
   }
 }
@@ -165,7 +174,9 @@ static int take_knots(struct model *m, struct error *e) {
   size_t n = m->config.codes;
   m->knot_row = mem_alloc(n * sizeof *m->knot_row);
   m->knots = mem_alloc(n);
-  if (!m->knot_row || !m->knots) return error_set(e, E_NOMEM, "no memory for the value head");
+  m->outcome_code = mem_alloc(((size_t)m->config.outcomes + 1) * sizeof *m->outcome_code);
+  if (!m->knot_row || !m->knots || !m->outcome_code) return error_set(e, E_NOMEM, "no memory for the value head");
+  for (uint32_t o = 0; o < m->config.outcomes; o++) m->outcome_code[o] = m->vocabulary ? vocabulary_outcome_code(m->vocabulary, o) : o;
   memset(m->knot_row, 0, n * sizeof *m->knot_row);
   memset(m->knots, 0, n);
   for (uint32_t c = 0; m->vocabulary && c < n; c++) {
@@ -230,6 +241,7 @@ void model_free(struct model *m) {
   mem_free(m->block);
   mem_free(m->knot_row);
   mem_free(m->knots);
+  mem_free(m->outcome_code);
   mem_free(m->uncertainty);
   mem_free(m);
 }

@@ -389,6 +389,10 @@ static int settle(struct train_run *r, const struct model_config *c, const struc
                    there);
 }
 
+/* Outcomes for each dimension of the hazard head beyond which it cannot tell them apart by itself and starts from the rates, which have the whole
+ * width for each code. With few outcomes a head of its own is as well ranked and better calibrated (docs/accuracy.md, docs/simulator.md). */
+#define HAZARD_MANY 8
+
 static int make_model(struct train_run *r, const struct timeline *store, const struct kernel *k, struct error *e) {
   struct vocabulary *v = NULL;
   struct model *from = NULL;
@@ -402,8 +406,10 @@ static int make_model(struct train_run *r, const struct timeline *store, const s
     c = from->config;
     v = from->vocabulary;
     from->owns_vocabulary = false;
-  } else
+  } else {
     TRY_OUT(vocabulary_build(store, &(struct vocabulary_options){0}, &v, e));
+    c.hazard_rates = vocabulary_outcomes(v) > HAZARD_MANY * (uint32_t)c.hazard_rank;
+  }
   c.codes = vocabulary_codes(v), c.rows = vocabulary_rows(v), c.outcomes = vocabulary_outcomes(v);
   TRY_OUT(settle(r, &c, k, e));
   TRY_OUT(model_build(&c, v, (const char(*)[MODEL_TASK_NAME])names, n, r->o.seed, &r->m, e));

@@ -275,7 +275,8 @@ static void test_heads(void **state) {
   struct model *m;
   struct model_workspace *w;
   struct model_config c = fixture_config();
-  float hidden[32], rate[2 * FIX_CODES], one[FIX_CODES], hazard[FIX_OUTCOMES * HAZARD_BINS], p[TOKEN_KNOTS];
+  float hidden[32], rate[2 * FIX_CODES], one[FIX_CODES], hazard[FIX_OUTCOMES * HAZARD_BINS], started[FIX_OUTCOMES * HAZARD_BINS],
+      p[TOKEN_KNOTS];
   assert_int_equal(model_build(&c, NULL, NULL, 0, 3, &m, &e), OK);
   fixture_knots(m);
   assert_int_equal(model_workspace_new(m, 4, false, &w, &e), OK);
@@ -289,6 +290,8 @@ static void test_heads(void **state) {
     assert_true(fabs(want - (double)rate[FIX_CODES + v]) < 1e-4 && fabs(want - (double)one[v]) < 1e-4);
   }
   model_hazard(m, w, hidden, hazard);
+  m->config.hazard_rates = true;
+  model_hazard(m, w, hidden, started);
   for (int o = 0; o < FIX_OUTCOMES; o++)
     for (int b = 0; b < HAZARD_BINS; b++) {
       double want = (double)m->weight[m->hazard_bias + b * FIX_OUTCOMES + o];
@@ -298,6 +301,7 @@ static void test_heads(void **state) {
         want += z * (double)m->weight[m->hazard_outcome + o * c.hazard_rank + r];
       }
       assert_true(fabs(want - (double)hazard[o * HAZARD_BINS + b]) < 1e-4);
+      assert_true(fabs(want + (double)rate[o] - (double)started[o * HAZARD_BINS + b]) < 1e-4);
     }
   model_value(m, w, hidden, 2, p);
   assert_true(fabsf(p[0] + p[1] + p[2] + p[3] - 1) < 1e-5f);

@@ -161,6 +161,11 @@ static void test_options(void **state) {
   c.tied = true;
   c.mlp = MLP_GELU;
   check_config(c, "tied");
+  c.hazard_rates = true;
+  check_config(c, "hazards from tied rates");
+  c.tied = false;
+  check_config(c, "hazards from rates");
+  c.tied = true;
   c.outcomes = 0;
   check_config(c, "no outcomes");
 }

@@ -296,6 +296,26 @@ static void test_seconds_decide_length(void **state) {
   assert_true(r.steps >= 9 && r.steps < 1000000);
 }
 
+/* Nine outcomes and a head of one dimension: its hazards start from the rates, and the choice is kept; of four dimensions: a head of its own. */
+static void test_many_outcomes_start_from_rates(void **state) {
+  (void)state;
+  struct train_options o;
+  struct train_result r;
+  struct model *m;
+  char dir[128];
+  snprintf(dir, sizeof dir, "%s/many", x.root);
+  for (int rank = 1; rank <= 4; rank += 3) {
+    small_options(&o, &x, NULL);
+    o.dir = dir;
+    o.config.hazard_rank = rank, o.epochs = 0.1;
+    OKAY(model_train(&o, x.store, &r, e));
+    OKAY(model_load(dir, &m, e));
+    assert_int_equal(model_config(m)->outcomes, 9);
+    assert_int_equal(model_config(m)->hazard_rates, rank == 1);
+    model_free(m);
+  }
+}
+
 static void test_fine_tune(void **state) {
   (void)state;
   struct train_options o;
@@ -418,6 +438,7 @@ int main(void) {
                                      cmocka_unit_test(test_thinned_controls_keep_the_rate),
                                      cmocka_unit_test(test_resume_same_bits),
                                      cmocka_unit_test(test_seconds_decide_length),
+                                     cmocka_unit_test(test_many_outcomes_start_from_rates),
                                      cmocka_unit_test(test_fine_tune),
                                      cmocka_unit_test(test_divergence_keeps_checkpoint),
                                      cmocka_unit_test(test_wrong_use)};
