@@ -8,12 +8,15 @@
 Asked is at instants of the record at 40 to 80 years (5-year bands), where everything up to that day is known:
 - cases of a code: the last instant before its day (gap 0), or at least 365.25 days before it;
 - controls: of each person and band one instant at random, for every code that the person never gets;
-- calibration: the same random instants with a year to go before 80 years; codes that the person does not have yet.
+- calibration: the same random instants with a year to go before 80 years; codes that the person does not have yet. An instant was drawn with the
+  chance one in as many as its band holds, and how many it holds depends on what came after it: so each counts that many times (Horvitz and Thompson 1952).
+  As drawn, instants that little follows are too many, and the truth itself would foretell too much: where rates are constant in a person and known
+  (mean of .4 a year), 1.39 times what comes; weighed, 1.00.
 AUC: per code, sex and band, ties half; the mean over the bands that have cases and controls is a (code, sex) figure, the mean of these the result. A (code,
 sex) pair counts if it has at least 25 cases. Intervals: what each person contributes to the error of the mean, as case and as control in all strata
 (DeLong et al. 1988, clustered after Obuchowski 1997), which is what resampling persons comes to.
-Calibration: logistic recalibration, log odds of happening = intercept + slope log odds of the answer, over all (instant, code); once with one intercept and
-once with one for each code (then codes that are frequent do not help). Intervals: sandwich over persons.
+Calibration: logistic recalibration, log odds of happening = intercept + slope log odds of the answer, over all (instant, code); once with one intercept,
+once with one for each code (then codes that are frequent do not help), once as drawn (unweighed). Intervals: sandwich over persons.
 Answers: rows of four float32 (log rate, risk in 30 days, in a year, another), one for each code or for the code asked.
 """
 import csv
@@ -39,7 +42,7 @@ def plan(path, directory):
     rng = np.random.default_rng(1)
     lives = read(path)
     people = sorted(lives)
-    codes = sorted({c for life in lives.values() for _, c in life if not c.startswith("GENDER")})
+    codes = sorted({c for life in lives.values() for _, c in life if not c.startswith(("GENDER", "FOLLOW_UP"))})
     number = {c: i for i, c in enumerate(codes)}
     sex, onset = np.zeros(len(people), int), np.full((len(people), len(codes)), np.inf, "f4")
     whole, cases = [], [[], []]  # (person, day, band); per gap (person, day, band, code)
@@ -55,7 +58,7 @@ def plan(path, directory):
         for b in range(len(BANDS) - 1):
             inside = [d for d in instants if band(d) == b]
             if inside:
-                whole.append((i, int(rng.choice(inside)), b))
+                whole.append((i, int(rng.choice(inside)), b, len(inside)))
         for c in np.flatnonzero(np.isfinite(onset[i])):
             for g, gap in enumerate(GAPS):
                 before = instants[instants <= onset[i, c] - gap]
@@ -71,6 +74,7 @@ def plan(path, directory):
     new[keep] = range(len(keep))
     cases = [np.c_[x[:, :3], new[x[:, 3]]][new[x[:, 3]] >= 0] for x in cases]
     whole = np.array(whole)
+    whole, of = whole[:, :3], whole[:, 3]
     ask = [np.c_[whole[:, :2], np.full(len(whole), -1), np.full(len(whole), 0), np.arange(len(whole))]]
     ask += [np.c_[x[:, [0, 1, 3]], np.full(len(x), g + 1), np.arange(len(x))] for g, x in enumerate(cases)]
     ask = np.concatenate(ask)
@@ -82,7 +86,7 @@ def plan(path, directory):
     query[:, 0] = np.array(people, dtype="i4")[query[:, 0]]
     query.tofile(directory + "/queries")
     history = np.array([sum(d <= day for d, _ in lives[people[i]]) for i, day in ask[:, :2]], "f4")
-    np.savez(directory + "/plan.npz", sex=sex, onset=onset[:, keep], whole=whole, case0=cases[0], case1=cases[1], ask=ask, enough=enough[:, keep],
+    np.savez(directory + "/plan.npz", sex=sex, onset=onset[:, keep], whole=whole, of=of, case0=cases[0], case1=cases[1], ask=ask, enough=enough[:, keep],
              history=history, instants=sum(len({d for d, _ in x}) for x in lives.values()))
     print(json.dumps({"persons": len(people), "codes": len(keep), "queries": len(query)}))
 
@@ -150,22 +154,23 @@ def aucs(p, models):
     return out, error, pairs, strata
 
 
-def recalibrate(x, y, code, person, codes, own):
+def recalibrate(x, y, code, person, weight, codes, own):
     """Slope of logit(y) on x with one intercept, or one for each code; its sandwich standard error over persons. Newton on the slope and the intercepts."""
     group = code if own else np.zeros(len(code), code.dtype)
     n = codes if own else 1
     a, b = np.zeros(n), 1.0
     some = np.bincount(group, y, n) > 0  # a code that never happened says nothing of the slope
     use = some[group]
-    x, y, group, person = x[use].astype("f8"), y[use], group[use], person[use]
+    x, y, group, person, weight = x[use].astype("f8"), y[use], group[use], person[use], weight[use]
     for _ in range(30):
         mu = 1 / (1 + np.exp(-(a[group] + b * x)))
-        w, r = mu * (1 - mu), y - mu
+        w, r = weight * mu * (1 - mu), weight * (y - mu)
         h_aa, h_ab, g_a = np.bincount(group, w, n) + 1e-12, np.bincount(group, w * x, n), np.bincount(group, r, n)
         h_bb = (w * x * x).sum() - (h_ab**2 / h_aa).sum()
         step = ((r * x).sum() - (h_ab * g_a / h_aa).sum()) / h_bb
+        step = min(max(step, -0.3), 0.3)  # far from the end Newton would overshoot
         b += step
-        a += (g_a - h_ab * step) / h_aa
+        a += np.clip((g_a - h_ab * step) / h_aa, -2, 2)
         if abs(step) < 1e-4:
             break
     score = np.bincount(person, r * (x - (h_ab / h_aa)[group]))
@@ -181,18 +186,22 @@ def calibration(p, models, names):
         at_risk = onset[person[rows]] > day[rows, None]
         i, c = np.nonzero(at_risk)
         y = (onset[person[rows[i]], c] <= day[rows[i]] + days).astype("f8")
+        of = p["of"][rows[i]].astype("f8")
         for name, (_, risk, _) in zip(names, models):
             if risk is None:
                 continue
             q = np.clip(risk[rows[i], c, h].astype("f8"), 1e-9, 1 - 1e-9)
             x = np.log(q / (1 - q))
-            pooled, se = recalibrate(x, y, c, person[rows[i]], onset.shape[1], False)
-            own, own_se = recalibrate(x, y, c, person[rows[i]], onset.shape[1], True)
+            pooled, se = recalibrate(x, y, c, person[rows[i]], of, onset.shape[1], False)
+            own, own_se = recalibrate(x, y, c, person[rows[i]], of, onset.shape[1], True)
+            drawn, drawn_se = recalibrate(x, y, c, person[rows[i]], np.ones(len(y)), onset.shape[1], False)
             # tenths of the answers, by answers: what was foretold, what came
             cut = np.quantile(q, np.linspace(0, 1, 11)[1:-1])
             tenth = np.searchsorted(cut, q)
-            result[name, h] = {"pairs": len(y), "events": int(y.sum()), "slope": pooled, "se": se, "own": own, "own_se": own_se,
-                               "expected": q.sum() / y.sum(), "tenths": [(float(q[tenth == k].mean()), float(y[tenth == k].mean())) for k in range(10)]}
+            mean = lambda v, k: float(np.average(v[tenth == k], weights=of[tenth == k]))
+            result[name, h] = {"pairs": len(y), "events": int(y.sum()), "slope": pooled, "slope_se": se, "own": own, "own_se": own_se, "drawn": drawn, "drawn_se": drawn_se,
+                               "expected": (of * q).sum() / (of * y).sum(), "expected_drawn": q.sum() / y.sum(),
+                               "tenths": [(mean(q, k), mean(y, k)) for k in range(10)]}
     return result
 
 
@@ -229,11 +238,11 @@ def score(directory, wanted):
         print(f"  pairs of {low} to {high - 1} persons ({some.sum()}): ".replace("999999999", "all") +
               "; ".join(f"{name} " + " / ".join("%.4f" % np.nanmean(auc[g, k, some]) for g in (0, 1)) for k, name in enumerate(names)))
     found = calibration(p, models, names)
-    print(f"{'calibration':28} {'slope [95 %]':26} {'with an intercept a code':26} foretold / came")
+    print(f"{'calibration':28} {'slope [95 %]':26} {'with an intercept a code':26} {'as drawn':26} foretold / came, as drawn")
     for (name, h), r in found.items():
-        print(f"  {name + (', 30 days', ', 1 year')[h]:26} " + "%.3f [%.3f, %.3f]       %.3f [%.3f, %.3f]       " %
-              (r["slope"], r["slope"] - 1.96 * r["se"], r["slope"] + 1.96 * r["se"], r["own"], r["own"] - 1.96 * r["own_se"], r["own"] + 1.96 * r["own_se"]) +
-              f"{r['expected']:.3f} ({r['events']} events of {r['pairs']} pairs)")
+        print(f"  {name + (', 30 days', ', 1 year')[h]:26} " +
+              "".join("%.3f [%.3f, %.3f]       " % (r[k], r[k] - 1.96 * r[k + "_se"], r[k] + 1.96 * r[k + "_se"]) for k in ("slope", "own", "drawn")) +
+              f"{r['expected']:.3f}, {r['expected_drawn']:.3f} ({r['events']} events of {r['pairs']} pairs)")
     for (name, h), r in found.items():
         print(f"  {name + (', 30 days', ', 1 year')[h]}, tenths, foretold/came in 1e-4: " + " ".join("%.2f/%.2f" % (1e4 * a, 1e4 * b) for a, b in r["tenths"]))
     ours = [found[names[0], h]["slope"] for h in (0, 1)]
