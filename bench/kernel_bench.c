@@ -157,14 +157,14 @@ static void bench_attention(const struct kernel *const *all, int n) {
 static void bench_decode(const struct kernel *const *all, int n) {
   enum { STREAMS = 64, PREFIX = 208, OWN = 48, H = 4, D = 32, ROW = H * D, SHARED = PREFIX / DECODE_ROWS, MINE = OWN / DECODE_ROWS };
   struct job j = {.x = dense(STREAMS * ROW), .w = dense(STREAMS * ROW)};
-  const size_t row = decode_row(H, D), block = DECODE_ROWS * row + DECODE_BEYOND;
+  const size_t block = decode_layer(H, D) + DECODE_BEYOND;
   int8_t *cache = calloc(SHARED + (size_t)STREAMS * MINE, block);
   if (!cache) exit(1);
   float *keep = dense((int)kernel_keep_scratch(D));
   for (size_t i = 0; i < SHARED + (size_t)STREAMS * MINE; i++)
-    for (size_t r = 0; r < DECODE_ROWS; r++)
-      all[0]->decode_keep(
-          &(struct decode_keep){1, H, D, j.x + (i + r) % (STREAMS - 1) * ROW, 0, false, &(int8_t *){cache + i * block + r * row}, keep});
+    for (int r = 0; r < DECODE_ROWS; r++)
+      all[0]->decode_keep(&(struct decode_keep){1, H, D, j.x + (i + (size_t)r) % (STREAMS - 1) * ROW, 0, false,
+                                                &(struct decode_place){cache + i * block, r}, keep});
   const int8_t *shared[SHARED], *mine[STREAMS * MINE];
   struct decode_rows prefix[STREAMS], own[STREAMS];
   float *scratch = dense((int)kernel_decode_scratch(PREFIX, OWN, D));

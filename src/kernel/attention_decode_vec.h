@@ -9,122 +9,145 @@
 
 #include "kernel/decode_part_vec.h"
 
-static struct decode_list decode_list_of(const struct decode_rows *r) {
-  bool gap = r->hide < r->show;
-  int from = r->from < r->n ? r->from : r->n, hide = gap ? r->hide : from, show = gap ? r->show : from;
-  if (hide > r->n) hide = r->n;
-  if (hide < from) hide = from;
-  if (show > r->n) show = r->n;
-  return (struct decode_list){r->block, {from, show < hide ? hide : show}, {hide, r->n}};
+/* The same rows, with every bound inside them */
+static struct decode_rows decode_seen(const struct decode_rows *r) {
+  struct decode_rows s = *r;
+  if (s.from > s.n) s.from = s.n;
+  if (!(s.hide < s.show)) s.hide = s.show = s.from;
+  if (s.show > s.n) s.show = s.n;
+  if (s.hide > s.n) s.hide = s.n;
+  if (s.hide < s.from) s.hide = s.from;
+  if (s.show < s.hide) s.show = s.hide;
+  return s;
 }
 
-/* What any of them sees */
-static struct decode_list decode_union(const struct decode_list *g, int n) {
-  struct decode_list all = g[0];
-  for (int i = 1; i < n; i++) {
-    if (g[i].begin[0] < all.begin[0]) all.begin[0] = g[i].begin[0];
-    if (g[i].end[0] > all.end[0]) all.end[0] = g[i].end[0];
-    if (g[i].begin[1] < all.begin[1]) all.begin[1] = g[i].begin[1];
+/* The groups that any of n streams sees: their addresses to `to` */
+static struct decode_list decode_list_of(const struct decode_part *c, const struct decode_rows *r, int n, const int8_t **to) {
+  struct decode_list g = {to, 0, {INT32_MAX, INT32_MAX}, {0, 0}};
+  const int shift = c->shift, rows = 1 << shift;
+  for (int i = 0; i < n; i++)
+    for (int part = 0; part < 2; part++) {
+      int from = part ? r[i].show : r[i].from, end = part ? r[i].n : r[i].hide;
+      if (from >= end) continue;
+      if (from < g.begin[part]) g.begin[part] = from;
+      if (end > g.end[part]) g.end[part] = end;
+    }
+  for (int part = 0; part < 2; part++) {
+    g.begin[part] >>= shift, g.end[part] = (g.end[part] + rows - 1) >> shift;
+    if (g.begin[part] > g.end[part]) g.begin[part] = g.end[part];
+    if (part && g.begin[1] < g.end[0]) g.begin[1] = g.end[1] < g.end[0] ? g.end[1] : g.end[0];
+    for (int row = g.begin[part] * rows; row < g.end[part] * rows; row += rows)
+      to[g.n++] = r->block[row / DECODE_ROWS] + c->layer + (size_t)((row % DECODE_ROWS) >> shift) * c->bytes;
   }
-  if (all.begin[1] < all.end[0]) all.begin[1] = all.end[0];
-  return all;
+  return g;
 }
 
-/* Where the lanes of a part's registers find their numbers in rows of (heads, d): numbers of `heads` heads, `stride` apart; the rest find the first
- * one, and nobody reads what comes of it. */
-static int decode_order(int32_t *from, int few, int heads, int stride, int d) {
-  int n = (d * few + VW - 1) / VW * VW;
-  for (int i = 0; i * few < n; i++)
-    for (int h = 0; h < few && i * few + h < n; h++) from[i * few + h] = i < d && h < heads ? h * stride + i : 0;
-  return n;
+static int decode_registers(bool pairs, int few, int d) { return pairs ? ((d + 1) / 2 * few + VW - 1) / VW * 2 : (d * few + VW - 1) / VW; }
+
+/* Where the lanes of a part's registers find their numbers in rows of (heads, d); -1: none. Number by number with its heads beside each other; or in
+ * pairs, a register of even numbers before one of odd ones. */
+static void decode_order(int32_t *from, bool pairs, int few, int heads, int stride, int d) {
+  for (int r = 0; r < decode_registers(pairs, few, d); r++)
+    for (int t = 0; t < VW; t++) {
+      int i = pairs ? 2 * ((r / 2 * VW + t) / few) + r % 2 : (r * VW + t) / few, h = t % few;
+      from[r * VW + t] = i < d && h < heads ? h * stride + i : -1;
+    }
 }
+
+struct decode_numbers { /* where a part's numbers come from */
+  const int32_t *from;  /* in what order; NULL: numbers lie `apart` of each other, in this order */
+  int apart, heads, d, few, registers;
+};
+/* Them to x; returns the largest size of each head's, no number where one of them is none */
+VINLINE vf decode_load(const struct decode_numbers *o, const float *p, float *x) {
+  vf most = v_zero(), bad = v_zero();
+  for (int r = 0; r < o->registers; r++) {
+    vf v = o->from ? v_gather(p, vi_load(o->from + r * VW)) : r < o->d ? v_load_n(p + r * o->apart, o->heads) : v_zero();
+    v_store(x + r * VW, v);
+    most = v_max(v_max(v, v_sub(v_zero(), v)), most), bad = v_fma(v, v_zero(), bad);
+  }
+  return v_add(v_fold(most, o->few, true), v_fold(bad, o->few, false));
+}
+VINLINE vi decode_byte(const float *x, vf by) { return vi_round(v_max(v_set1(-127.0f), v_min(v_set1(127.0f), v_mul(v_load(x), by)))); }
 
 void V(decode_keep)(const struct decode_keep *k) {
-  const int lanes = decode_lanes(k->kv_heads), scales = decode_scales(k->kv_heads), few = lanes > 8 ? VW : lanes;
-  const int step = lanes > 8 ? lanes : VW;
-  const size_t side = decode_side(k->kv_heads, k->d), half = decode_row(k->kv_heads, k->d) / 2;
+  const int lanes = decode_lanes(k->kv_heads), few = lanes > 8 ? VW : lanes, step = 2 * (lanes > 8 ? lanes : VW);
   int32_t *from = (int32_t *)(void *)k->scratch;
-  for (int head = 0; head < k->kv_heads; head += few) {
-    const int heads = k->kv_heads - head < few ? k->kv_heads - head : few, n = lanes > 8 ? heads : VW;
-    const int registers = decode_order(from, few, heads, k->d, k->d) / VW;
-    const vm rest = v_first((k->d * few - 1) % VW + 1);
-    float *x = k->scratch + registers * VW;
-    for (int r = 0; r < 2 * k->rows; r++) {
-      const float *kv = k->kv + (ptrdiff_t)(r / 2) * k->kv_stride + r % 2 * k->kv_heads * k->d + (k->lanes ? head : head * k->d);
-      int8_t *to = k->to[r / 2] + r % 2 * half;
-      for (size_t i = 0; i < half && r / 2 + 8 < k->rows; i += 64)
-        _mm_prefetch((const char *)k->to[r / 2 + 8] + r % 2 * half + i, _MM_HINT_T0);
-      vf most = v_zero(), bad = v_zero();
-      for (int i = 0; i < registers; i++) {
-        vf v = k->lanes ? v_load_n(kv + i * k->kv_heads, heads) : v_gather(kv, vi_load(from + i * VW));
-        if (!k->lanes && i + 1 == registers) v = v_select(rest, v, v_zero());
-        v_store(x + i * VW, v);
-        most = v_max(v_max(v, v_sub(v_zero(), v)), most), bad = v_fma(v, v_zero(), bad);
+  for (int head = 0; head < k->kv_heads; head += few)
+    for (int values = 0; values < 2; values++) {
+      struct decode_numbers o = {k->lanes ? NULL : from,
+                                 k->kv_heads,
+                                 k->kv_heads - head < few ? k->kv_heads - head : few,
+                                 k->d,
+                                 few,
+                                 decode_registers(!values, few, k->d)};
+      if (!k->lanes) decode_order(from, !values, few, o.heads, k->d, k->d);
+      float *x = k->scratch + o.registers * VW;
+      const float *kv = k->kv + values * k->kv_heads * k->d + (k->lanes ? head : head * k->d);
+      const int n = lanes > 8 ? o.heads : VW;
+      for (int r = 0; r < k->rows; r++, kv += k->kv_stride) {
+        const struct decode_place *to = &k->to[r];
+        uint16_t kept[VW];
+        v_half_store(kept, v_mul(decode_load(&o, kv, x), v_set1(1 / 127.0f)));
+        const vf by = v_div(v_set1(1.0f), v_max(v_half(kept), v_set1(DECODE_LEAST)));
+        int8_t *scale = to->layer + decode_scale_at(k->kv_heads, k->d, values, to->row, head);
+        memcpy(scale, kept, 2 * (size_t)o.heads);
+        if (values) {
+          int8_t *p = to->layer + decode_value_at(k->kv_heads, k->d, to->row / 2 * 2, head, 0);
+          for (int i = 0; i < o.registers; i++, p += step) vi_bytes_store_half(p, decode_byte(x + i * VW, by), to->row % 2, n);
+        } else {
+          int8_t *p = to->layer + decode_key_at(k->kv_heads, k->d, to->row, head, 0);
+          for (int i = 0; i < o.registers; i += 2, p += step)
+            vi_bytes_store(p, decode_byte(x + i * VW, by), decode_byte(x + (i + 1) * VW, by), n);
+        }
       }
-      float scale[VW];
-      v_store(scale, v_add(v_mul(most, v_set1(1 / 127.0f)), bad));
-      for (int l = few; l < VW; l++) scale[l % few] = isnan(scale[l % few]) || scale[l % few] > scale[l] ? scale[l % few] : scale[l];
-      for (int l = few; l < VW; l++) scale[l] = scale[l % few];
-      uint16_t kept[VW];
-      v_half_store(kept, v_load(scale));
-      vf inverse = v_div(v_set1(1.0f), v_max(v_half(kept), v_set1(DECODE_LEAST)));
-      for (int i = 0; i < registers; i++) v_bytes_store(to + head + i * step, v_mul(v_load(x + i * VW), inverse), n);
-      for (int l = 0; l < (lanes > 8 ? 1 : scales); l += VW) memcpy(to + side + 2 * (head + l), kept, 2 * (size_t)n);
     }
-  }
 }
 
 /* N queries: members [member, member + N) of each key head's queries of one stream, or one of N streams. */
 static void decode_queries(const struct attention_decode *a, int first, int member, int N) {
   const int group = a->heads / a->kv_heads, lanes = decode_lanes(a->kv_heads), few = lanes > 8 ? VW : lanes;
-  struct decode_part c = {.row = decode_row(a->kv_heads, a->d), .together = group > 1};
-  struct decode_list mine[DECODE_GROUP] = {{NULL, {0, 0}, {0, 0}}};
-  c.lanes = few, c.step = lanes > 8 ? lanes : VW, c.registers = (a->d * few + VW - 1) / VW;
-  const vm rest = v_first((a->d * few - 1) % VW + 1); /* lanes of the last register that hold numbers */
-  const int streams = c.together ? 1 : N;
+  const int streams = group > 1 ? 1 : N, even = decode_even(lanes > 8), rows = decode_together(a->kv_heads);
+  struct decode_rows past[DECODE_GROUP] = {{0}}, own[DECODE_GROUP] = {{0}};
+  struct decode_part c;
+  c.side = decode_side(a->kv_heads, a->d), c.layer = a->at, c.bytes = decode_group(a->kv_heads, a->d), c.rows = rows,
+  c.shift = __builtin_ctz((unsigned)rows);
+  c.lanes = lanes, c.few = few, c.step = 2 * (lanes > 8 ? lanes : VW), c.together = group > 1;
+  c.keys = decode_registers(true, few, a->d) / 2, c.values = decode_registers(false, few, a->d);
+  const int8_t **to = (const int8_t **)(void *)a->scratch;
   int longest = 0;
+  for (int s = 0; s < streams; s++) past[s] = decode_seen(&a->prefix[first + s]);
+  c.shared = decode_list_of(&c, past, streams, to), to += c.shared.n;
   for (int s = 0; s < streams; s++) {
-    mine[s] = decode_list_of(&a->prefix[first + s]), c.own[s] = decode_list_of(&a->own[first + s]);
-    int rows = c.own[s].end[0] - c.own[s].begin[0] + c.own[s].end[1] - c.own[s].begin[1];
-    if (rows > longest) longest = rows;
+    own[s] = decode_seen(&a->own[first + s]);
+    c.own[s] = decode_list_of(&c, &own[s], 1, to), to += c.own[s].n;
+    if (c.own[s].n > longest) longest = c.own[s].n;
   }
-  c.shared = decode_union(mine, streams);
-  c.next = a->own + first + streams, c.nexts = a->streams - first - streams;
-  int32_t *from = (int32_t *)(void *)a->scratch;
-  size_t rows = (size_t)(c.shared.end[0] - c.shared.begin[0] + c.shared.end[1] - c.shared.begin[1] + longest),
-         at = 2 * (size_t)c.registers * VW;
-  for (int n = 0; n < N; n++) {
-    c.q[n] = a->scratch + at, c.out[n] = c.q[n] + c.registers * VW, c.score[n] = c.out[n] + c.registers * VW;
-    at += (2 * (size_t)c.registers + rows) * VW;
-  }
+  float *after = a->scratch + ((float *)(void *)to - a->scratch + 15) / 16 * 16;
+  int32_t *from = (int32_t *)(void *)after;
+  float *x = after + 2 * c.keys * VW, *rest = x + 2 * c.keys * VW;
+  for (int n = 0; n < N; n++, rest += (c.keys + c.values) * VW + 2 * (c.shared.n + longest) * even)
+    c.q[n] = (int32_t *)(void *)rest, c.out[n] = rest + c.keys * VW, c.score[n] = c.out[n] + c.values * VW;
+  const float most = fminf(DECODE_MOST, DECODE_SUM / (float)(a->d + 1));
   for (int head = 0; head < a->kv_heads; head += few) {
-    int heads = a->kv_heads - head < few ? a->kv_heads - head : few;
-    c.at = a->at + (size_t)head, c.half = c.row / 2, c.scales = decode_side(a->kv_heads, a->d) + (size_t)head;
-    c.out_step = c.out_lanes = VW;
-    if (a->lanes) {
-      c.out_step = a->heads, c.out_lanes = heads;
-      for (int n = 0; n < N; n++) {
-        const float *q = a->q + (ptrdiff_t)(first + n) * a->q_stride + head;
-        c.out[n] = a->out + (ptrdiff_t)(first + n) * a->out_stride + head;
-        for (int r = 0; r < c.registers; r++) v_store(c.q[n] + r * VW, v_mul(v_load_n(q + r * a->heads, heads), v_set1(a->scale)));
-      }
-      decode_part_of[N - 1](&c, mine);
-      continue;
-    }
-    decode_order(from, few, heads, group * a->d, a->d);
+    struct decode_numbers o = {
+        a->lanes ? NULL : from, a->heads, a->kv_heads - head < few ? a->kv_heads - head : few, a->d, few, 2 * c.keys};
+    c.at = 2 * (size_t)head;
+    c.out_step = a->lanes ? a->heads : VW, c.out_lanes = a->lanes ? o.heads : VW;
+    if (!a->lanes) decode_order(from, true, few, o.heads, group * a->d, a->d);
     for (int n = 0; n < N; n++) {
-      const float *q =
-          a->q + (ptrdiff_t)(first + (c.together ? 0 : n)) * a->q_stride + (head * group + member + (c.together ? n : 0)) * a->d;
-      for (int r = 0; r < c.registers; r++) {
-        vf x = v_mul(v_gather(q, vi_load(from + r * VW)), v_set1(a->scale));
-        v_store(c.q[n] + r * VW, r + 1 == c.registers ? v_select(rest, x, v_zero()) : x);
-      }
+      const ptrdiff_t at = a->lanes ? head : (head * group + member + (c.together ? n : 0)) * a->d, stream = first + (c.together ? 0 : n);
+      const vf size = decode_load(&o, a->q + stream * a->q_stride + at, x), by = v_div(v_set1(most), size);
+      for (int r = 0; r < c.keys; r++)
+        vi_store(c.q[n] + r * VW, vi_pair(vi_round(v_mul(v_load(x + 2 * r * VW), by)), vi_round(v_mul(v_load(x + (2 * r + 1) * VW), by))));
+      v_store(c.scale[n], v_mul(size, v_set1(a->scale * 1.44269504f / most)));
+      if (a->lanes) c.out[n] = a->out + stream * a->out_stride + at;
     }
-    decode_part_of[N - 1](&c, mine);
-    for (int n = 0; n < N; n++) {
+    decode_of[lanes > 8][N - 1](&c, past, own);
+    for (int n = 0; n < N && !a->lanes; n++) {
       float *out =
           a->out + (ptrdiff_t)(first + (c.together ? 0 : n)) * a->out_stride + (head * group + member + (c.together ? n : 0)) * a->d;
-      for (int h = 0; h < heads; h++)
+      for (int h = 0; h < o.heads; h++)
         for (int i = 0; i < a->d; i++) out[h * group * a->d + i] = c.out[n][i * few + h];
     }
   }

@@ -75,29 +75,34 @@ struct attention_back {
   float *dq, *dk, *dv; /* accumulated; strides as q, k, v */
 };
 /* One new row per stream against its cache. Cached rows lie in blocks of DECODE_ROWS, so that streams share the blocks of a common
- * prefix and memory follows use (after PagedAttention, Kwon et al. 2023). A row of one layer, at byte `at` of its block, is keys, then values; of
- * each, the numbers in eight bits (decode_side of them: number i of key head h at i * decode_lanes + h, zero between), then every head's scale in
- * IEEE half precision (decode_scales; those of few heads are repeated to fill a register). Neighbouring streams that name the same prefix blocks
- * are worked on together, and each gets the bits that it would get alone. */
+ * prefix and memory follows use (after PagedAttention, Kwon et al. 2023). A layer of a block, at byte `at`, holds numbers in eight bits and every
+ * head's scales in IEEE half precision: keys, in pairs of neighbouring numbers of a head; values, in pairs of neighbouring rows; scales of the keys,
+ * then of the values (kernel_columns.h says where). So sums are whole numbers, two products at a time. Queries and weights of rows take 16 bits of
+ * them. Neighbouring streams that name the same prefix blocks are worked on together, and each gets the bits that it would get alone. */
 #define DECODE_ROWS 16
 #define DECODE_GROUP 4   /* streams worked on together */
 #define DECODE_BEYOND 32 /* bytes after a block that may be read */
-static inline int decode_lanes(int kv_heads) { return kv_heads > 4 && kv_heads < 8 ? 8 : kv_heads == 3 ? 4 : kv_heads; }
-static inline int decode_scales(int kv_heads) { return kv_heads > 8 ? kv_heads : 16; }
-static inline size_t decode_side(int kv_heads, int d) {
-  size_t n = (size_t)d * (size_t)decode_lanes(kv_heads);
-  return kv_heads > 8 ? (n + 1) / 2 * 2 : (n + 15) / 16 * 16;
+static inline int decode_lanes(int kv_heads) { return kv_heads > 8 ? kv_heads : kv_heads > 4 ? 8 : kv_heads > 2 ? 4 : 2; }
+static inline size_t decode_side(int kv_heads, int d) { /* bytes of a row's keys, or values */
+  size_t n = (size_t)(d + d % 2) * (size_t)decode_lanes(kv_heads);
+  return kv_heads > 8 ? n : (n + 31) / 32 * 32;
 }
-static inline size_t decode_row(int kv_heads, int d) { return 2 * (decode_side(kv_heads, d) + 2 * (size_t)decode_scales(kv_heads)); }
+static inline size_t decode_layer(int kv_heads, int d) {
+  return DECODE_ROWS * (2 * decode_side(kv_heads, d) + 4 * (size_t)decode_lanes(kv_heads));
+}
+struct decode_place { /* row `row` of a block whose part of the layer begins at `layer` */
+  int8_t *layer;
+  int row;
+};
 struct decode_keep { /* rows of keys (kv_heads, d) and the values after them to where blocks keep them; no numbers stay no numbers */
   int rows, kv_heads, d;
   const float *kv;
   int kv_stride;
-  bool lanes;        /* keys and values are (d, kv_heads); only with more than 8 heads */
-  int8_t *const *to; /* (rows) */
-  float *scratch;    /* kernel_keep_scratch(d) floats */
+  bool lanes;                    /* keys and values are (d, kv_heads); only with more than 8 heads */
+  const struct decode_place *to; /* (rows) */
+  float *scratch;                /* kernel_keep_scratch(d) floats */
 };
-static inline size_t kernel_keep_scratch(int d) { return 32 * ((size_t)d + 1); }
+static inline size_t kernel_keep_scratch(int d) { return 40 * ((size_t)d + 2); }
 struct decode_rows { /* rows [from, n): row j is row j % DECODE_ROWS of block[j / DECODE_ROWS]; unused rows must be finite */
   const int8_t *const *block;
   int from, n;
@@ -108,7 +113,7 @@ struct attention_decode {
   float scale;
   const float *q; /* (streams, heads*d) */
   int q_stride;
-  size_t at;  /* bytes from a block's start to this layer's row 0 */
+  size_t at;  /* bytes from a block's start to this layer */
   bool lanes; /* q and out are (d, heads), for models that never look at them; only with more than 8 heads, each its own key head */
   const struct decode_rows *prefix, *own; /* (streams); the new row is the last of `own` */
   float *out;                             /* (streams, heads*d), stride out_stride */
@@ -116,7 +121,8 @@ struct attention_decode {
   float *scratch; /* kernel_decode_scratch(longest prefix, longest own, d) floats */
 };
 static inline size_t kernel_decode_scratch(int prefix, int own, int d) {
-  return DECODE_GROUP * 16 * ((size_t)prefix + (size_t)own + 2 * (size_t)d + 2) + 32 * ((size_t)d + 1);
+  const size_t rows = (size_t)prefix + (size_t)own + 2 * DECODE_ROWS;
+  return DECODE_GROUP * 16 * (rows + 2 * (size_t)d + 4) + 32 * ((size_t)d + 2) + 4 * DECODE_GROUP * rows;
 }
 
 /* Rotary position (Su et al. 2021), half-split pairs (i, i+d/2): angle = position[r] * base^(-2i/d). In place; back = inverse rotation. */

@@ -51,6 +51,28 @@ static inline bool attention_sees(const struct attention *a, int r, int j) {
 
 #define DECODE_LEAST 6e-8f /* about the smallest half: what a row is divided by when its scale is none */
 
+/* Bytes from a layer of a block to number i of key head h of row j, and to its scale. Rows lie in groups, as many as make two registers of 16 heads:
+ * a group's keys, its values, scales of its keys, of its values; of scales, those of the even rows before those of the odd ones. */
+static inline int decode_together(int kv_heads) { return kv_heads > 8 ? 2 : 32 / decode_lanes(kv_heads); }
+static inline size_t decode_group(int kv_heads, int d) {
+  return decode_layer(kv_heads, d) / DECODE_ROWS * (size_t)decode_together(kv_heads);
+}
+static inline size_t decode_key_at(int kv_heads, int d, int j, int h, int i) {
+  int rows = decode_together(kv_heads);
+  return (size_t)(j / rows) * decode_group(kv_heads, d) + (size_t)(j % rows) * decode_side(kv_heads, d) +
+         2 * (size_t)(i / 2 * decode_lanes(kv_heads) + h) + (size_t)(i % 2);
+}
+static inline size_t decode_value_at(int kv_heads, int d, int j, int h, int i) {
+  int rows = decode_together(kv_heads);
+  return (size_t)(j / rows) * decode_group(kv_heads, d) + (size_t)(rows + j % rows / 2 * 2) * decode_side(kv_heads, d) +
+         2 * (size_t)(i * decode_lanes(kv_heads) + h) + (size_t)(j % 2);
+}
+static inline size_t decode_scale_at(int kv_heads, int d, bool values, int j, int h) {
+  int rows = decode_together(kv_heads), n = (values ? rows : 0) + j % 2 * rows / 2 + j % rows / 2;
+  return (size_t)(j / rows) * decode_group(kv_heads, d) + 2 * (size_t)rows * decode_side(kv_heads, d) +
+         2 * (size_t)(n * decode_lanes(kv_heads) + h);
+}
+
 /* Dropout: 16 bits decide about an element, dropped when below the threshold. Of every 128 elements the first 64 take the low halves
  * of the words of 16 Philox blocks (four words each, in order), the other 64 the high halves. */
 enum { DROPOUT_CHUNK = 128, DROPOUT_BLOCKS = 16 };

@@ -149,39 +149,35 @@ void ref_attention_backward(const struct attention_back *b) {
 }
 
 void ref_decode_keep(const struct decode_keep *k) {
-  int lanes = decode_lanes(k->kv_heads), scales = decode_scales(k->kv_heads);
-  size_t side = decode_side(k->kv_heads, k->d), half = decode_row(k->kv_heads, k->d) / 2;
   int apart = k->lanes ? k->kv_heads : 1;
-  for (int r = 0; r < k->rows; r++) {
-    memset(k->to[r], 0, 2 * half);
+  for (int r = 0; r < k->rows; r++)
     for (int h = 0; h < 2 * k->kv_heads; h++) {
-      int8_t *to = k->to[r] + (h < k->kv_heads ? 0 : half);
+      bool values = h >= k->kv_heads;
+      int head = h % k->kv_heads, j = k->to[r].row;
+      int8_t *to = k->to[r].layer;
       const float *x = k->kv + (size_t)r * (size_t)k->kv_stride + (size_t)h * (size_t)k->d;
-      if (k->lanes) x = k->kv + (size_t)r * (size_t)k->kv_stride + (size_t)(h / k->kv_heads * k->kv_heads * k->d + h % k->kv_heads);
+      if (k->lanes) x = k->kv + (size_t)r * (size_t)k->kv_stride + (size_t)((values ? k->kv_heads * k->d : 0) + head);
       float most = 0, bad = 0;
       for (int i = 0; i < k->d; i++) most = fmaxf(most, fabsf(x[i * apart])), bad += 0 * x[i * apart];
       uint16_t kept = quant_to_half(most * (1 / 127.0f) + bad);
       float inverse = 1 / fmaxf(quant_half(kept), DECODE_LEAST);
-      for (int i = 0; i < k->d; i++) to[i * lanes + h % k->kv_heads] = (int8_t)fmaxf(-127, fminf(127, rintf(x[i * apart] * inverse)));
-      for (int s = h % k->kv_heads; s < scales; s += lanes) memcpy(to + side + 2 * s, &kept, sizeof kept);
+      for (int i = 0; i < k->d; i++)
+        to[values ? decode_value_at(k->kv_heads, k->d, j, head, i) : decode_key_at(k->kv_heads, k->d, j, head, i)] =
+            (int8_t)fmaxf(-127, fminf(127, rintf(x[i * apart] * inverse)));
+      memcpy(to + decode_scale_at(k->kv_heads, k->d, values, j, head), &kept, sizeof kept);
     }
-  }
 }
 
-struct decode_numbers {
-  const int8_t *q;
-  float scale;
-};
-static struct decode_numbers decode_at(const struct attention_decode *a, const struct decode_rows *r, int j, int hk, int values) {
-  size_t row = decode_row(a->kv_heads, a->d);
-  const int8_t *p = r->block[j / DECODE_ROWS] + a->at + (size_t)(j % DECODE_ROWS) * row + (size_t)values * row / 2;
+static double decode_number(const struct attention_decode *a, const struct decode_rows *r, bool values, int j, int h, int i) {
+  const int8_t *p = r->block[j / DECODE_ROWS] + a->at;
   uint16_t scale;
-  memcpy(&scale, p + decode_side(a->kv_heads, a->d) + 2 * hk, sizeof scale);
-  return (struct decode_numbers){p + hk, quant_half(scale)};
+  j %= DECODE_ROWS;
+  memcpy(&scale, p + decode_scale_at(a->kv_heads, a->d, values, j, h), sizeof scale);
+  return (double)quant_half(scale) * p[values ? decode_value_at(a->kv_heads, a->d, j, h, i) : decode_key_at(a->kv_heads, a->d, j, h, i)];
 }
 
 static void decode_one(const struct attention_decode *a, int s, int h) {
-  int hk = h * a->kv_heads / a->heads, lanes = decode_lanes(a->kv_heads), n = 0;
+  int hk = h * a->kv_heads / a->heads, n = 0;
   const struct decode_rows *part[2] = {&a->prefix[s], &a->own[s]};
   int at = a->lanes ? h : h * a->d, apart = a->lanes ? a->heads : 1;
   const float *q = a->q + (size_t)s * a->q_stride + at;
@@ -189,10 +185,9 @@ static void decode_one(const struct attention_decode *a, int s, int h) {
   double sum = 0;
   for (int r = 0; r < 2; r++)
     for (int j = part[r]->from; j < part[r]->n; j++, n++) {
-      struct decode_numbers k = decode_at(a, part[r], j, hk, 0);
       double dot = 0;
-      for (int i = 0; i < a->d; i++) dot += (double)q[i * apart] * k.q[i * lanes];
-      a->scratch[n] = j >= part[r]->hide && j < part[r]->show ? -INFINITY : a->scale * (float)(dot * (double)k.scale);
+      for (int i = 0; i < a->d; i++) dot += (double)q[i * apart] * decode_number(a, part[r], false, j, hk, i);
+      a->scratch[n] = j >= part[r]->hide && j < part[r]->show ? -INFINITY : a->scale * (float)dot;
       if (!(a->scratch[n] <= max)) max = a->scratch[n];
     }
   for (int j = 0; j < n; j++) sum += a->scratch[j] = expf(a->scratch[j] - max);
@@ -200,10 +195,7 @@ static void decode_one(const struct attention_decode *a, int s, int h) {
     double acc = 0;
     n = 0;
     for (int r = 0; r < 2; r++)
-      for (int j = part[r]->from; j < part[r]->n; j++, n++) {
-        struct decode_numbers v = decode_at(a, part[r], j, hk, 1);
-        acc += (double)a->scratch[n] * (double)v.scale * v.q[i * lanes];
-      }
+      for (int j = part[r]->from; j < part[r]->n; j++, n++) acc += (double)a->scratch[n] * decode_number(a, part[r], true, j, hk, i);
     out[i * apart] = (float)(acc / sum);
   }
 }

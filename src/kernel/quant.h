@@ -118,6 +118,8 @@ struct quant_kernel {
   /* NULL where it is not faster: x (m, columns) -> q (m, byte_columns), scale (m), no numbers stay no numbers; y (m, rows) = x W^T + bias (or NULL).
    * A row's bits do not depend on the others. */
   void (*to_bytes)(int m, int columns, const float *x, uint8_t *q, float *scale);
+  /* The same of GELU(x), tanh form, to 1e-4 of it; x is overwritten */
+  void (*gelu_to_bytes)(int m, int columns, float *x, uint8_t *q, float *scale);
   void (*byte_product)(const struct byte_matrix *w, int m, const uint8_t *q, const float *scale, const float *bias, float *y);
   /* NULL where it is not faster: x (m, columns) -> q (m, blocks of 128), scale (m, blocks); y (m, rows) = x W^T + bias (or NULL) for a range of groups.
    * A row's bits do not depend on the others. */

@@ -64,34 +64,61 @@ VINLINE void product_tile(const struct quant_matrix *w, const uint8_t *p, const 
 
 /* ---- whole rows ---- */
 
-static void to_bytes(int m, int columns, const float *x, uint8_t *q, float *scale) {
-  for (int t = 0; t < m; t++, x += columns, q += byte_columns(columns)) {
-    vf most = v_zero(), bad = v_zero();
-    for (int i = 0; i < columns; i += 16) {
-      vf v = v_load_n(x + i, columns - i < 16 ? columns - i : 16);
-      most = v_max(_mm512_abs_ps(v), most), bad = v_fma(v, v_zero(), bad);
+/* GELU's tanh form, to 7e-5 of it: it is about to be rounded to a byte */
+VINLINE vf gelu_roughly(vf x) {
+  vf y = v_mul(x, v_fma(v_mul(x, x), v_set1(-1.44269504f * GELU_2U * GELU_CUBIC), v_set1(-1.44269504f * GELU_2U)));
+  return v_mul(x, _mm512_rcp14_ps(v_add(v_set1(1.0f), v_exp2(y))));
+}
+
+/* R rows: their largest numbers are found and divided by at the same time. Of sizes as whole numbers, no number is the largest. */
+VINLINE void bytes_of(const int R, const bool gelu, int columns, const float *x, float *y, uint8_t *q, float *scale) {
+  const size_t across = byte_columns(columns);
+  __m512i most[4];
+  vf by[4];
+  UNROLL for (int r = 0; r < R; r++) most[r] = _mm512_setzero_si512();
+  for (int i = 0; i < columns; i += 16) {
+    const int n = columns - i < 16 ? columns - i : 16;
+    UNROLL for (int r = 0; r < R; r++) {
+      vf v = v_load_n(x + r * columns + i, n);
+      if (gelu) v_store_n(y + r * columns + i, v = gelu_roughly(v), n);
+      most[r] = _mm512_max_epu32(most[r], _mm512_castps_si512(_mm512_abs_ps(v)));
     }
-    float largest = v_max_all(most);
-    vf inverse = v_set1(largest > 0 ? 127 / largest : 0);
-    scale[t] = largest * (1 / 127.0f) + v_sum(bad);
-    for (int i = 0; i < columns; i += 16) {
-      int n = columns - i < 16 ? columns - i : 16;
-      __m512i k = _mm512_add_epi32(_mm512_cvtps_epi32(v_mul(v_load_n(x + i, n), inverse)), _mm512_set1_epi32(128));
-      _mm_mask_storeu_epi8(q + i, v_first((n + 3) / 4 * 4), _mm512_cvtusepi32_epi8(_mm512_max_epi32(k, _mm512_setzero_si512())));
+  }
+  UNROLL for (int r = 0; r < R; r++) {
+    float largest = _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128((int)_mm512_reduce_max_epu32(most[r]))));
+    by[r] = v_set1(largest > 0 ? 127 / largest : 0);
+    scale[r] = largest * (1 / 127.0f);
+  }
+  const float *from = gelu ? y : x;
+  const vf whole = v_set1(0x1.8p23f + 128); /* added, the number's lowest byte is the sum rounded */
+  for (int i = 0; i < columns; i += 16) {
+    const int n = columns - i < 16 ? columns - i : 16;
+    UNROLL for (int r = 0; r < R; r++) {
+      vf v = v_fma(v_load_n(from + r * columns + i, n), by[r], whole);
+      _mm512_mask_cvtepi32_storeu_epi8(q + (size_t)r * across + i, v_first((n + 3) / 4 * 4), _mm512_castps_si512(v));
     }
   }
 }
 
+VINLINE void bytes_of_rows(const bool gelu, int m, int columns, const float *x, float *y, uint8_t *q, float *scale) {
+  int t = 0;
+  for (; t + 4 <= m; t += 4) bytes_of(4, gelu, columns, x + t * columns, y + t * columns, q + (size_t)t * byte_columns(columns), scale + t);
+  for (; t < m; t++) bytes_of(1, gelu, columns, x + t * columns, y + t * columns, q + (size_t)t * byte_columns(columns), scale + t);
+}
+static void to_bytes(int m, int columns, const float *x, uint8_t *q, float *scale) { bytes_of_rows(false, m, columns, x, NULL, q, scale); }
+static void gelu_to_bytes(int m, int columns, float *x, uint8_t *q, float *scale) { bytes_of_rows(true, m, columns, x, x, q, scale); }
+
 #define DOT_ROWS(sum, bytes, weights) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(bytes), "v"(weights))
 /* G groups of W times M rows: as many sums as registers hold, so that each unit always has one to go on with */
 VINLINE void byte_tile(const int M, const int G, const struct byte_matrix *w, int group, const uint8_t *q, const float *scale,
-                       const float *bias, float *y) {
+                       const float *bias, float *y, const int8_t *ahead) {
   const size_t across = byte_columns(w->columns);
   const int8_t *p = w->packed + (size_t)group * 16 * across;
   __m512i sum[8][3];
   UNROLL for (int i = 0; i < M; i++) UNROLL for (int g = 0; g < G; g++) sum[i][g] = _mm512_loadu_si512(w->begin + 16 * (group + g));
   for (size_t k = 0; k < across; k += 4) {
     __m512i weights[3];
+    _mm_prefetch((const char *)ahead + 16 * k, _MM_HINT_T0);
     UNROLL for (int g = 0; g < G; g++) weights[g] = _mm512_loadu_si512(p + ((size_t)g * across + k) * 16);
     UNROLL for (int i = 0; i < M; i++) {
       int32_t four;
@@ -111,10 +138,13 @@ VINLINE void byte_tile(const int M, const int G, const struct byte_matrix *w, in
 VINLINE void byte_groups(const int G, const struct byte_matrix *w, int group, int m, const uint8_t *q, const float *scale,
                          const float *bias, float *y) {
   const size_t across = byte_columns(w->columns), rows = (size_t)w->rows;
+  const int8_t *own = w->packed + (size_t)group * 16 * across;
   int t = 0;
-  for (; t + 8 <= m; t += 8) byte_tile(8, G, w, group, q + (size_t)t * across, scale + t, bias, y + (size_t)t * rows);
-  for (; t + 4 <= m; t += 4) byte_tile(4, G, w, group, q + (size_t)t * across, scale + t, bias, y + (size_t)t * rows);
-  for (; t < m; t++) byte_tile(1, G, w, group, q + (size_t)t * across, scale + t, bias, y + (size_t)t * rows);
+  for (int part = 0; t + 8 <= m; t += 8, part += part < G) /* each of the first tiles calls for a part of the next groups */
+    byte_tile(8, G, w, group, q + (size_t)t * across, scale + t, bias, y + (size_t)t * rows,
+              own + (size_t)((G + part) % (2 * G)) * 16 * across);
+  for (; t + 4 <= m; t += 4) byte_tile(4, G, w, group, q + (size_t)t * across, scale + t, bias, y + (size_t)t * rows, own);
+  for (; t < m; t++) byte_tile(1, G, w, group, q + (size_t)t * across, scale + t, bias, y + (size_t)t * rows, own);
 }
 
 static void byte_product(const struct byte_matrix *w, int m, const uint8_t *q, const float *scale, const float *bias, float *y) {
@@ -126,5 +156,5 @@ static void byte_product(const struct byte_matrix *w, int m, const uint8_t *q, c
 
 #include "kernel/quant_words_vec.h"
 
-const struct quant_kernel quant_column_avx512 = {"avx512", activations,  product,  attention,    to_half,
-                                                 to_bytes, byte_product, to_words, word_product, gelu_erf};
+const struct quant_kernel quant_column_avx512 = {"avx512",      activations,  product,  attention,    to_half, to_bytes,
+                                                 gelu_to_bytes, byte_product, to_words, word_product, gelu_erf};

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernel/kernel_columns.h"
 #include "kernel/quant_columns.h"
 
 static float scale_at(const struct quant_matrix *w, const uint8_t *p, int i) {
@@ -134,6 +135,11 @@ static void to_bytes(int m, int columns, const float *x, uint8_t *q, float *scal
   }
 }
 
+static void gelu_to_bytes(int m, int columns, float *x, uint8_t *q, float *scale) {
+  ref_gelu_forward((size_t)m * (size_t)columns, x, x);
+  to_bytes(m, columns, x, q, scale);
+}
+
 static void byte_product(const struct byte_matrix *w, int m, const uint8_t *q, const float *scale, const float *bias, float *y) {
   size_t padded = byte_columns(w->columns);
   for (int t = 0; t < m; t++)
@@ -184,5 +190,5 @@ static void word_product(const struct word_matrix *w, int first_group, int end_g
     }
 }
 
-const struct quant_kernel quant_column_ref = {"ref",    activations,  product,  attention,    to_half,
-                                              to_bytes, byte_product, to_words, word_product, gelu_erf};
+const struct quant_kernel quant_column_ref = {"ref",         activations,  product,  attention,    to_half, to_bytes,
+                                              gelu_to_bytes, byte_product, to_words, word_product, gelu_erf};

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernel/half_vec.h"
+#include "kernel/kernel_columns.h"
 #include "kernel/quant_columns.h"
 
 enum { PER16 = 16 / VW }; /* registers for 16 floats */

@@ -27,7 +27,6 @@ VINLINE void v_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
 VINLINE vm v_first(int n) { return (vm)((1u << n) - 1); } /* lanes 0..n-1, n in [0, 16] */
 VINLINE vf v_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 VINLINE void v_store_n(float *p, vf v, int n) { _mm512_mask_storeu_ps(p, v_first(n), v); }
-VINLINE vf v_gather(const float *p, __m512i at) { return _mm512_i32gather_ps(at, p, 4); }
 VINLINE vf v_set1(float x) { return _mm512_set1_ps(x); }
 VINLINE vf v_zero(void) { return _mm512_setzero_ps(); }
 VINLINE vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
@@ -102,7 +101,6 @@ VINLINE void v_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
 VINLINE vm v_first(int n) { return _mm256_cmpgt_epi32(vi_set1(n), vi_iota()); }
 VINLINE vf v_load_n(const float *p, int n) { return _mm256_maskload_ps(p, v_first(n)); }
 VINLINE void v_store_n(float *p, vf v, int n) { _mm256_maskstore_ps(p, v_first(n), v); }
-VINLINE vf v_gather(const float *p, __m256i at) { return _mm256_i32gather_ps(p, at, 4); }
 VINLINE vf v_set1(float x) { return _mm256_set1_ps(x); }
 VINLINE vf v_zero(void) { return _mm256_setzero_ps(); }
 VINLINE vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
@@ -156,6 +154,19 @@ VINLINE vf v_exp(vf x) {
   q = v_fma(q, r, v_set1(0.1666657684599398f));
   q = v_fma(q, r, v_set1(0.5f));
   return v_ldexp(v_fma(v_mul(r, r), q, v_add(r, v_set1(1.0f))), n);
+}
+/* 2^x for x <= 0, to 4e-6 of it: a polynomial of degree 4 at Chebyshev nodes of the fraction, [0, 1) */
+VINLINE vf v_exp2(vf x) {
+#ifdef __AVX512F__
+  vf r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC), n = x; /* scalef takes the floor itself; of -infinity r is 0 */
+#else
+  x = v_max(v_set1(-126.0f), x);
+  vf n = _mm256_floor_ps(x), r = v_sub(x, n);
+#endif
+  vf q = v_fma(v_set1(0.013670309f), r, v_set1(0.051744998f));
+  q = v_fma(q, r, v_set1(0.24160436f));
+  q = v_fma(q, r, v_set1(0.69297292f));
+  return v_ldexp(v_fma(q, r, v_set1(1.0000035f)), n);
 }
 /* 1 / (1 + exp(-x)); exp stays finite, so that the estimate of the reciprocal can be refined (a division takes longer than the exp) */
 VINLINE vf v_sigmoid(vf x) {

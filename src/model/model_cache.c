@@ -39,8 +39,7 @@ void model_workspace_decode(struct model_workspace *w, const struct model_decode
 
 /* ---- prefixes ---- */
 
-static size_t row_bytes(const struct model *m) { return decode_row(m->config.kv_heads, head_size(&m->config)); }
-static size_t layer_bytes(const struct model *m) { return DECODE_ROWS * row_bytes(m); }
+static size_t layer_bytes(const struct model *m) { return decode_layer(m->config.kv_heads, head_size(&m->config)); }
 static size_t block_bytes(const struct model *m) { return (layer_bytes(m) * (size_t)m->config.layers + DECODE_BEYOND + 63) / 64 * 64; }
 
 int model_prefix_new(const struct model *m, int positions, struct model_prefix **out, struct error *e) {
@@ -76,10 +75,10 @@ void model_prefix_free(struct model_prefix *p) {
 
 int model_prefix_positions(const struct model_prefix *p) { return p->n; }
 
-static int8_t *row_of(const struct model *m, int8_t *const *block, int l, int position) {
-  return block[position / DECODE_ROWS] + (size_t)l * layer_bytes(m) + (size_t)(position % DECODE_ROWS) * row_bytes(m);
+static struct decode_place place_of(const struct model *m, int8_t *const *block, int l, int position) {
+  return (struct decode_place){block[position / DECODE_ROWS] + (size_t)l * layer_bytes(m), position % DECODE_ROWS};
 }
-static void keep_rows(const struct model *m, int rows, const float *qkv, bool lanes, int8_t *const *to, float *scratch) {
+static void keep_rows(const struct model *m, int rows, const float *qkv, bool lanes, const struct decode_place *to, float *scratch) {
   const struct model_config *c = &m->config;
   m->kernel->decode_keep(&(struct decode_keep){rows, c->kv_heads, head_size(c), qkv + c->d, qkv_width(c), lanes, to, scratch});
 }
@@ -92,7 +91,7 @@ void prefix_keep(const struct model *m, const struct token_batch *b, int l, cons
     if (!p) continue;
     int from = b->seq_start[k];
     p->n = b->seq_start[k + 1] - from;
-    for (int r = 0; r < p->n; r++) p->to[r] = row_of(m, p->block, l, r);
+    for (int r = 0; r < p->n; r++) p->to[r] = place_of(m, p->block, l, r);
     keep_rows(m, p->n, s->qkv + (size_t)from * stride, false, p->to, p->scratch);
     if (l == 0) memcpy(p->time, b->time + from, (size_t)p->n * sizeof *p->time);
   }
@@ -254,7 +253,7 @@ static void decode_attention(const struct model *m, const struct model_workspace
                              const int *stream, int l, struct layer_state *s) {
   const struct model_config *g = &m->config;
   int row = qkv_width(g), d = head_size(g);
-  for (int i = 0; i < b->sequences; i++) c->to[i] = row_of(m, c->block + (size_t)stream[i] * (size_t)c->row_blocks, l, c->n[stream[i]]);
+  for (int i = 0; i < b->sequences; i++) c->to[i] = place_of(m, c->block + (size_t)stream[i] * (size_t)c->row_blocks, l, c->n[stream[i]]);
   bool lanes = w->quant_scratch && model_quant_lanes(w->quant);
   keep_rows(m, b->sequences, s->qkv, lanes, c->to, c->scratch);
   m->kernel->attention_decode(&(struct attention_decode){.streams = b->sequences,

@@ -10,7 +10,8 @@ struct model_decoder {
 struct model_prefix { /* keys and values of one life so far, in blocks as in kernel.h */
   int cap, n;
   size_t bytes;
-  int8_t *memory, **block, **to;
+  int8_t *memory, **block;
+  struct decode_place *to;
   int64_t *time;
   float *scratch;
 };
@@ -26,7 +27,7 @@ struct model_cache {
   uint64_t *seen, round;              /* which streams the current call has named */
   const struct model_prefix **prefix; /* (streams) */
   struct decode_rows *past, *own;     /* (rows of a batch) */
-  int8_t **to;                        /* (rows of a batch) where the new keys and values go */
+  struct decode_place *to;            /* (rows of a batch) where the new keys and values go */
   float *scratch, *quant_scratch;
   size_t scratch_bytes, quant_bytes;
 };
@@ -43,4 +44,6 @@ bool model_quant_lanes(const struct model_quant *q);               /* queries, k
 /* y = x W^T + b by way of it; false: the matrix is none of the trunk's */
 bool model_quant_linear(const struct model *m, const struct model_quant *q, void *scratch, int rows, int in, int out, const float *x,
                         ptrdiff_t weight, ptrdiff_t bias, float *y);
+/* y = GELU(up) of block l's last matrix; up is overwritten */
+void model_quant_down(const struct model *m, const struct model_quant *q, void *scratch, int rows, int l, float *up, float *y);
 #endif

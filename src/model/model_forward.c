@@ -167,7 +167,7 @@ void block_middle(const struct model *m, struct model_workspace *w, int rows, in
   linear_forward(m, w, rows, c->d, up_width(c), s->n2, k->up, k->up_bias, 0, s->up);
   if (c->mlp == MLP_SWIGLU)
     m->kernel->swiglu_forward(rows, c->ff, s->up, s->act);
-  else
+  else if (!w->quant_scratch)
     m->kernel->gelu_forward((size_t)rows * (size_t)c->ff, s->up, s->act);
 }
 
@@ -176,7 +176,10 @@ void block_rest(const struct model *m, struct model_workspace *w, int rows, int 
   const struct model_config *c = &m->config;
   size_t n = (size_t)rows * (size_t)c->d;
   block_middle(m, w, rows, l, x, s);
-  linear_forward(m, w, rows, c->ff, c->d, s->act, m->block[l].down, m->block[l].down_bias, 0, w->branch);
+  if (w->quant_scratch && c->mlp != MLP_SWIGLU) /* the activation comes with the rounding to bytes */
+    model_quant_down(m, w->quant, w->quant_scratch, rows, l, s->up, w->branch);
+  else
+    linear_forward(m, w, rows, c->ff, c->d, s->act, m->block[l].down, m->block[l].down_bias, 0, w->branch);
   drop(m, w, rows, 2 + 2 * l, w->branch);
   if (out != s->mid) memcpy(out, s->mid, n * sizeof *out);
   m->kernel->add(n, w->branch, out);

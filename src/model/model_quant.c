@@ -106,14 +106,26 @@ size_t model_quant_scratch(const struct model_quant *q, int rows) {
   return q ? (size_t)rows * (byte_columns(q->widest) + sizeof(float)) : 0;
 }
 
+static void product_of(const struct model *m, const struct model_quant *q, const struct quant_linear *l, void *scratch, int rows,
+                       const float *x, float *gelu, ptrdiff_t bias, float *y) {
+  float *scale = scratch;
+  uint8_t *bytes = (uint8_t *)(scale + rows);
+  if (gelu)
+    q->kernel->gelu_to_bytes(rows, l->in, gelu, bytes, scale);
+  else
+    q->kernel->to_bytes(rows, l->in, x, bytes, scale);
+  q->kernel->byte_product(&l->matrix, rows, bytes, scale, weight_at(m, bias), y);
+}
+
 bool model_quant_linear(const struct model *m, const struct model_quant *q, void *scratch, int rows, int in, int out, const float *x,
                         ptrdiff_t weight, ptrdiff_t bias, float *y) {
   const struct quant_linear *l = q->linear, *end = l + q->linears;
   while (l < end && l->at != weight) l++;
   if (l == end || l->in != in || l->out != out) return false;
-  float *scale = scratch;
-  uint8_t *bytes = (uint8_t *)(scale + rows);
-  q->kernel->to_bytes(rows, in, x, bytes, scale);
-  q->kernel->byte_product(&l->matrix, rows, bytes, scale, weight_at(m, bias), y);
+  product_of(m, q, l, scratch, rows, x, NULL, bias, y);
   return true;
+}
+
+void model_quant_down(const struct model *m, const struct model_quant *q, void *scratch, int rows, int l, float *up, float *y) {
+  product_of(m, q, &q->linear[4 * l + 3], scratch, rows, NULL, up, m->block[l].down_bias, y);
 }

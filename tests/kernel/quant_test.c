@@ -286,6 +286,17 @@ static void check_bytes(struct rng *r, const struct quant_kernel *k, int rows, i
     k->byte_product(&b, 1, q[1] + (size_t)i * across, scale[1] + i, bias, ref);
     assert_memory_equal(ref, y + i * rows, (size_t)rows * 4);
   }
+  float *gelu[2] = {memcpy(malloc((size_t)(m * columns) * 4), x, (size_t)(m * columns) * 4), x};
+  for (int c = 0; c < 2; c++) both[c]->gelu_to_bytes(m, columns, gelu[c], q[c], scale[c]);
+  for (int i = 0; i < m; i++) {
+    if (m > 2 && i == 1) {
+      assert_true(isnan(scale[0][i]) && isnan(scale[1][i]));
+      continue;
+    }
+    assert_true(fabsf(scale[0][i] - scale[1][i]) <= 2e-4f * scale[0][i]);
+    for (size_t p = 0; p < across; p++) assert_in_range(q[1][(size_t)i * across + p] + 1 - q[0][(size_t)i * across + p], 0, 2);
+  }
+  free(gelu[0]);
   w[rows * columns - 1] = INFINITY;
   assert_false(byte_matrix_pack(w, rows, columns, memory, &b));
   free(w), free(x), free(y), free(ref), free(bias), free(q[0]), free(q[1]);
