@@ -255,12 +255,21 @@ static bool display_seen(struct deid *w, struct code_entry *c, uint64_t hash) {
   return true;
 }
 
+/* This person is counted already: the description says nothing new, and need not be looked at. */
+static bool display_counted(const struct deid *w, const struct code_entry *c, uint64_t hash) {
+  for (int i = 0; i < DISPLAY_CANDIDATES; i++)
+    for (uint32_t k = 0; c->candidate[i].hash == hash && k < c->candidate[i].n; k++)
+      if (c->candidate[i].person[k] == w->person) return true;
+  return false;
+}
+
 static struct str display_of(struct deid *w, struct code_entry *c, struct str display) {
   if (display.n == 0) return STR_NONE;
   if (c && display.n <= DISPLAY_LIMIT) {
     uint64_t hash = vault_hash(w->vault, display.p, display.n, 1) | 1;
     if (c->shown == hash) return display;
-    if (!c->shown && code_rules_display(display) && (!w->open || display_seen(w, c, hash))) {
+    bool old = w->open && display_counted(w, c, hash);
+    if (!c->shown && !old && code_rules_display(display) && (!w->open || display_seen(w, c, hash))) {
       c->shown = hash;
       return display;
     }

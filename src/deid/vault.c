@@ -117,7 +117,7 @@ static int load(struct vault *v, const char *passphrase, struct error *e) {
 static int begin(const char *dir, struct vault **out, struct error *e) {
   char path[NAME];
   *out = NULL;
-  TRY(vault_rows_new(out, e));
+  TRY(vault_rows_new(true, out, e));
   struct vault *v = *out;
   int rc = OK;
   if (strlen(dir) >= sizeof v->dir) TRY_OUT(error_set(e, E_LIMIT, "path too long"));
@@ -148,7 +148,7 @@ int vault_open(const char *dir, const char *passphrase, struct vault **out, stru
   return rc;
 }
 
-int vault_open_memory(struct vault **out, struct error *e) { return vault_rows_new(out, e); }
+int vault_open_memory(struct vault **out, struct error *e) { return vault_rows_new(false, out, e); }
 
 /* Not through a file_writer: no copy of the key may stay in a buffer. */
 static int key_put(const struct vault *v, const char *path, struct error *e) {
@@ -286,7 +286,7 @@ bool vault_uses_passphrase(const char *dir) {
   struct vault *v;
   struct error ignored = {0};
   if (file_join(path, sizeof path, dir, "identities", &ignored) < 0 || file_map_open(path, &m, &ignored) < 0) return false;
-  if (vault_rows_new(&v, &ignored) == OK) {
+  if (vault_rows_new(true, &v, &ignored) == OK) {
     yes = vault_header_read(m.p, m.n, v, &ignored) == OK && vault_header_kdf(v) == VAULT_ARGON2ID;
     vault_rows_free(v);
   }
@@ -299,7 +299,7 @@ bool vault_uses_passphrase(const char *dir) {
 int vault_seal_file(const char *path, const char *passphrase, struct str text, struct error *e) {
   struct vault *v;
   struct file_writer w;
-  TRY(vault_rows_new(&v, e));
+  TRY(vault_rows_new(true, &v, e));
   int rc = key_room(v, e);
   uint8_t *cipher = mem_alloc(VAULT_MESSAGE + crypto_secretstream_xchacha20poly1305_ABYTES);
   if (rc == OK && !cipher) rc = error_set(e, E_NOMEM, "no memory to write the list");
@@ -322,7 +322,7 @@ int vault_unseal_file(const char *path, const char *passphrase, struct arena *a,
   struct vault *v;
   struct file_map m;
   TRY(file_map_open(path, &m, e));
-  int rc = vault_rows_new(&v, e);
+  int rc = vault_rows_new(true, &v, e);
   if (rc == OK) {
     rc = key_room(v, e);
     if (rc == OK) rc = vault_sealed_header(m.p, m.n, v, e);

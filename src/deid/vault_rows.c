@@ -71,7 +71,8 @@ static int table_room(struct vault_table *t, struct error *e) {
 
 static void table_free(struct vault_table *t) {
   for (uint32_t i = 0; i < t->chunks; i++) {
-    mem_wipe(t->chunk[i], VAULT_ROWS_CHUNK * t->each);
+    uint32_t rows = i + 1 < t->chunks ? VAULT_ROWS_CHUNK : t->n - i * VAULT_ROWS_CHUNK;
+    mem_wipe(t->chunk[i], rows * t->each);
     mem_free(t->chunk[i]);
   }
   mem_free(t->chunk);
@@ -373,7 +374,7 @@ size_t vault_memory(const struct vault *v) {
   return n;
 }
 
-int vault_rows_new(struct vault **out, struct error *e) {
+int vault_rows_new(bool guarded, struct vault **out, struct error *e) {
   struct vault *v = mem_alloc(sizeof *v);
   *out = NULL;
   if (!v) return no_memory(e);
@@ -383,9 +384,9 @@ int vault_rows_new(struct vault **out, struct error *e) {
   v->keys.each = v->identifiers.each = sizeof(struct vault_entry);
   v->space_n = 1;
   bool ready = sodium_init() >= 0 && random_secret(v->hash_key, sizeof v->hash_key, NULL) == OK;
-  v->secret = ready ? sodium_malloc(32) : NULL;
-  if (!v->secret || random_secret(v->secret, 32, NULL) < 0) {
-    sodium_free(v->secret);
+  v->secret = !guarded ? v->own_secret : ready ? sodium_malloc(32) : NULL;
+  if (!ready || !v->secret || random_secret(v->secret, 32, NULL) < 0) {
+    if (guarded) sodium_free(v->secret);
     mem_free(v);
     return ready ? no_memory(e) : error_set(e, E_UNAVAILABLE, "no source of random numbers");
   }
@@ -406,7 +407,7 @@ void vault_rows_free(struct vault *v) {
   table_free(&v->keys);
   table_free(&v->identifiers);
   for (size_t i = 0; i < v->text_chunks; i++) {
-    mem_wipe(v->text[i], VAULT_TEXT_CHUNK);
+    mem_wipe(v->text[i], i + 1 < v->text_chunks ? VAULT_TEXT_CHUNK : v->text_at);
     mem_free(v->text[i]);
   }
   mem_free(v->text);
@@ -416,7 +417,7 @@ void vault_rows_free(struct vault *v) {
   for (int i = 0; i < VAULT_INDICES; i++) mem_free(v->index[i].slot);
   map_release(&v->gone);
   sodium_free(v->key);
-  sodium_free(v->secret);
+  if (v->secret != v->own_secret) sodium_free(v->secret);
   mem_wipe(v, sizeof *v);
   mem_free(v);
 }

@@ -72,9 +72,11 @@ enum { VAULT_CONFLICT_ROWS = 64 };
 
 struct vault {
   char dir[4000];
-  int lock;           /* -1: lives in memory only */
-  uint8_t *key;       /* 32 bytes in guarded, locked memory; NULL: memory only */
-  uint8_t *secret;    /* 32 bytes, the same as long as the vault lives, whatever its key */
+  int lock;     /* -1: lives in memory only */
+  uint8_t *key; /* 32 bytes in guarded, locked memory; NULL: memory only */
+  uint8_t
+      *secret; /* 32 bytes, the same as long as the vault lives, whatever its key; memory only: `own_secret`, which outlives no request */
+  uint8_t own_secret[32];
   uint8_t header[96]; /* how the key is found: written back as read */
   size_t header_n;
   bool keyed; /* new pseudonyms are a keyed function of the key instead of random */
@@ -124,9 +126,9 @@ int vault_key_add(struct vault *v, uint32_t row, uint16_t source, struct str key
 int vault_entry_add(struct vault *v, bool key, uint32_t row, uint16_t space, int kind, struct str value, struct error *e) MUST_CHECK;
 void vault_entry_kill(struct vault *v, struct vault_entry *x); /* overwrites the text */
 uint64_t vault_hash(const struct vault *v, const void *p, size_t n, uint64_t more);
-size_t vault_memory(const struct vault *v); /* bytes held for rows, entries, texts and indices */
-int vault_rows_new(struct vault **out, struct error *e) MUST_CHECK;
-void vault_rows_free(struct vault *v); /* wipes */
+size_t vault_memory(const struct vault *v);                                       /* bytes held for rows, entries, texts and indices */
+int vault_rows_new(bool guarded, struct vault **out, struct error *e) MUST_CHECK; /* guarded: the secret in locked pages of its own */
+void vault_rows_free(struct vault *v);                                            /* wipes */
 
 /* Indices: the caller walks the slots of a hash:   for (uint32_t i = index_first(x, h); x->slot[i]; i = index_next(x, i)) … x->slot[i] - 1 */
 int vault_index_reserve(struct vault *v, enum vault_index_name name, uint32_t more, struct error *e) MUST_CHECK;

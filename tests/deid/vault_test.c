@@ -172,7 +172,7 @@ static void passphrases(void **state UNUSED) {
 /* Decoding in memory: quick enough to try every byte. */
 static int decode(const uint8_t *p, size_t n, const uint8_t key[32]) {
   struct vault *v;
-  if (vault_rows_new(&v, NULL) < 0) return E_NOMEM;
+  if (vault_rows_new(false, &v, NULL) < 0) return E_NOMEM;
   int rc = vault_header_read(p, n, v, NULL);
   if (rc == OK) {
     uint8_t *exact = malloc(n); /* so that a sanitizer sees one byte too many */
@@ -262,8 +262,8 @@ static void newer_versions_are_refused_by_name(void **state UNUSED) {
 
 static void a_hostile_header_cannot_ask_for_much(void **state UNUSED) {
   struct vault *v, *got;
-  assert_int_equal(vault_rows_new(&v, NULL), OK);
-  assert_int_equal(vault_rows_new(&got, NULL), OK);
+  assert_int_equal(vault_rows_new(false, &v, NULL), OK);
+  assert_int_equal(vault_rows_new(false, &got, NULL), OK);
   vault_header_make(v, VAULT_ARGON2ID, NULL, 1, UINT64_C(1) << 40);
   assert_int_equal(vault_header_read(v->header, v->header_n, got, NULL), E_CORRUPT);
   vault_header_make(v, VAULT_ARGON2ID, NULL, 1000000, 1 << 20);
@@ -399,7 +399,7 @@ static void rows_out_of_range_are_corrupt(void **state UNUSED) {
   struct vault *v;
   uint16_t source;
   struct identity good = {.pseudonym = 5, .birth = INT32_MIN, .first = INT32_MIN, .last = INT32_MIN};
-  assert_int_equal(vault_rows_new(&v, NULL), OK);
+  assert_int_equal(vault_rows_new(false, &v, NULL), OK);
   assert_int_equal(vault_source(v, STR("fhir"), &source, NULL), OK);
   assert_int_equal(vault_row_add(v, &good, NULL), OK);
   assert_int_equal(vault_key_add(v, 0, source, STR("a"), NULL), OK);

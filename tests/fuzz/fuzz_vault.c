@@ -10,7 +10,7 @@ static const uint8_t key[VAULT_KEY] = {7};
 /* Header and key check are made right so that the damage is looked for behind them. */
 static void file(const uint8_t *p, size_t n, bool mend) {
   struct vault *v;
-  if (vault_rows_new(&v, NULL) < 0) return;
+  if (vault_rows_new(false, &v, NULL) < 0) return;
   v->key = sodium_malloc(VAULT_KEY);
   uint8_t *bytes = malloc(n + 1);
   if (v->key && bytes) {
@@ -35,7 +35,7 @@ static int take(void *ctx, const struct vault_identifier *id, struct error *e UN
 static void messages(const uint8_t *p, size_t n) {
   struct vault *v;
   struct vault_reading s = {.version = n && p[0] & 1 ? 1 : 2};
-  if (vault_rows_new(&v, NULL) < 0) return;
+  if (vault_rows_new(false, &v, NULL) < 0) return;
   size_t head = n ? p[0] / 2 : 0;
   if (head > n - (n > 0)) head = n - (n > 0);
   int rc = head ? vault_message(v, &s, p + 1, head, NULL) : OK;
@@ -62,7 +62,7 @@ static void messages(const uint8_t *p, size_t n) {
 static void sealed(const uint8_t *p, size_t n) {
   struct vault *v;
   struct error e;
-  if (vault_rows_new(&v, NULL) < 0) return;
+  if (vault_rows_new(false, &v, NULL) < 0) return;
   v->key = sodium_malloc(VAULT_KEY);
   char *out = malloc(n + 1);
   size_t got;
