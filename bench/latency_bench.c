@@ -35,6 +35,7 @@ static int bench(const char *dir, const char *size, uint32_t most, struct error 
   TRY(model_preset(size, &c, e));
   TRY(model_new(&c, v, 1, &m, e));
   model_set_kernel(m, kernel_pick(KERNEL_AUTO, KERNEL_F32));
+  TRY(model_lay_out(m, e));
   TRY(predictor_new(m, t, &p, e));
   uint32_t n = timeline_subjects(t) < most ? timeline_subjects(t) : most;
   double *ms = mem_alloc((n + 1) * sizeof *ms), events = 0;

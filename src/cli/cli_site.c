@@ -96,5 +96,7 @@ int cli_model(const struct site *s, const char *name, struct model **out, char d
   }
   TRY(model_load(dir, out, e));
   model_set_kernel(*out, kernel_pick(KERNEL_AUTO, KERNEL_F32));
-  return OK;
+  int rc = model_lay_out(*out, e);
+  if (rc < 0) model_free(*out);
+  return rc;
 }

@@ -17,7 +17,7 @@ int model_decoder_new(const struct model *m, bool int8, struct model_decoder **o
   d->model.pack = NULL, d->model.packed = NULL, d->model.packs = 0;
   d->quant = NULL;
   int rc = model_pack_new(&d->model, false, e);
-  if (rc == OK && int8) rc = model_quant_new(m, &d->quant, e);
+  if (rc == OK && int8) rc = model_quant_new(m, true, &d->quant, e);
   if (rc < 0)
     model_decoder_free(d);
   else

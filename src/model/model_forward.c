@@ -6,7 +6,9 @@
 
 void linear_forward(const struct model *m, struct model_workspace *w, int rows, int in, int out, const float *x, ptrdiff_t weight,
                     ptrdiff_t bias, float beta, float *y) {
-  if (w->quant_scratch && model_quant_linear(m, w->quant, w->quant_scratch, rows, in, out, x, weight, bias, y)) return;
+  const struct model_quant *q = w->quant_scratch ? w->quant : w->eight ? m->quant : NULL;
+  void *scratch = w->quant_scratch ? w->quant_scratch : w->eight_scratch;
+  if (q && model_quant_linear(m, q, scratch, rows, in, out, x, weight, bias, y)) return;
   const struct model *laid_out = w->laid_out && w->laid_out->kernel == m->kernel ? w->laid_out : m;
   m->kernel->gemm(&(struct gemm){.m = rows,
                                  .n = out,
@@ -118,19 +120,28 @@ static void norm_heads(const struct model *m, struct model_workspace *w, int row
   for (size_t r = 0; r < (size_t)rows; r++) memcpy(s->qkv + r * width + (size_t)first * hd, w->qk_tmp + r * n, n * sizeof *raw);
 }
 
-/* Where nothing goes back, all blocks of a pass turn by the same angles: the first one's are kept. */
-static void rotate(const struct model *m, const struct model_workspace *w, const struct token_batch *b, int l, float *qkv) {
+/* Where nothing goes back, the angles are kept, for the other blocks of a pass and for passes that begin with the same positions. */
+static bool turns_known(const struct model *m, struct model_workspace *w, int rows, const float *position) {
+  bool known = w->turned_by == m->kernel && w->turned_n >= rows && memcmp(w->turned, position, (size_t)rows * sizeof *position) == 0;
+  if (known || !w->turns) return known;
+  w->turned_by = m->kernel, w->turned_n = rows;
+  memcpy(w->turned, position, (size_t)rows * sizeof *position);
+  return false;
+}
+
+static void rotate(const struct model *m, struct model_workspace *w, const struct token_batch *b, float *qkv) {
   const struct model_config *c = &m->config;
   if (c->position != POSITION_ROPE_INDEX && c->position != POSITION_ROPE_TIME) return;
+  const float *position = c->position == POSITION_ROPE_TIME ? b->rope_time : b->rope_index;
   m->kernel->rope(&(struct rope){.rows = b->positions,
                                  .heads = c->heads + c->kv_heads,
                                  .d = head_size(c),
                                  .stride = qkv_width(c),
-                                 .position = c->position == POSITION_ROPE_TIME ? b->rope_time : b->rope_index,
+                                 .position = position,
                                  .base = c->rope_base,
                                  .x = qkv,
                                  .table = w->turns,
-                                 .told = l > 0});
+                                 .told = turns_known(m, w, b->positions, position)});
 }
 
 void block_qkv(const struct model *m, struct model_workspace *w, const struct token_batch *b, int l, const float *x,
@@ -145,7 +156,7 @@ void block_qkv(const struct model *m, struct model_workspace *w, const struct to
     norm_heads(m, w, b->positions, 0, c->heads, k->q_norm, s);
     norm_heads(m, w, b->positions, c->heads, c->kv_heads, k->k_norm, s);
   }
-  rotate(m, w, b, l, s->qkv);
+  rotate(m, w, b, s->qkv);
 }
 
 static void drop(const struct model *m, const struct model_workspace *w, int rows, int site, float *x) {
@@ -185,6 +196,18 @@ void block_rest(const struct model *m, struct model_workspace *w, int rows, int 
   m->kernel->add(n, w->branch, out);
 }
 
+/* A row's way from the attention's output to the block's does not meet another's: where nothing is kept for a backward pass, some rows go the whole way
+ * at a time, through the same few rows of s->n2, s->up and s->act, so that these stay in a core's own cache. The same bits. */
+void block_rest_pieces(const struct model *m, struct model_workspace *w, int rows, int l, const struct layer_state *s, float *out) {
+  enum { PIECE = 48 }; /* whole register blocks of every column */
+  size_t d = (size_t)m->config.d;
+  struct layer_state t = *s;
+  int most = w->training ? rows : PIECE;
+  for (int r = 0; r < rows;
+       r += most, t.x += (size_t)most * d, t.mid += (size_t)most * d, t.att += (size_t)most * d, out += (size_t)most * d)
+    block_rest(m, w, rows - r < most ? rows - r : most, l, t.x, &t, out);
+}
+
 void final_norm(const struct model *m, struct model_workspace *w, int from, int rows, const float *x) {
   struct norm n;
   norm_describe(m, rows, x, m->norm_gain, m->norm_shift, w->hidden + (size_t)from * (size_t)m->config.d, w->mean + from, w->rstd + from,
@@ -212,6 +235,7 @@ static int pass(const struct model *m, struct model_workspace *w, const struct t
   int layers = m->config.layers;
   model_embed(m, w, b, w->layer[0].x);
   drop(m, w, b->positions, 0, w->layer[0].x);
+  w->eight = !prefix && !w->training; /* every future starts from its prefix: that stays in f32 */
   for (int l = 0; l < layers; l++) {
     int from = last && l + 1 == layers ? b->positions - 1 : 0;
     const struct layer_state *s = &w->layer[l];
@@ -224,8 +248,9 @@ static int pass(const struct model *m, struct model_workspace *w, const struct t
     a.skip = from;
     m->kernel->attention_forward(&a);
     float *out = l + 1 < layers ? w->layer[l + 1].x : w->last;
-    block_rest(m, w, b->positions - from, l, t.x, &t, out + (size_t)from * (size_t)m->config.d);
+    block_rest_pieces(m, w, b->positions - from, l, &t, out + (size_t)from * (size_t)m->config.d);
   }
+  w->eight = false;
   int from = last ? b->positions - 1 : 0;
   final_norm(m, w, from, b->positions - from, w->last + (size_t)from * (size_t)m->config.d);
   w->rows = b->positions;

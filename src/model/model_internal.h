@@ -84,6 +84,7 @@ struct model {
   size_t packed_floats;
   bool packed_back;
   const struct kernel *packed_for; /* another column would read it wrongly */
+  struct model_quant *quant;       /* the trunk in eight bits, for whole passes (model_lay_out); NULL: f32 */
 };
 
 /* What one block keeps for its backward pass. Without training all blocks share one; with recompute all share it but for x. */
@@ -100,7 +101,10 @@ struct model_workspace {
   struct layer_state *layer;
   float *last, *mean, *rstd, *hidden; /* input, statistics and output of the final norm */
   float *branch, *qk_tmp;
-  float *turns; /* (positions, head size) the rotations of a pass; NULL when training */
+  float *turns;  /* (positions, head size) the rotations of a pass; NULL when training */
+  float *turned; /* (positions) whose rotations `turns` holds: the first turned_n, by this kernel */
+  int turned_n;
+  const struct kernel *turned_by;
   float *gemm_scratch, *attention_scratch;
   float *logits, *dlogits; /* (rates_rows, codes) */
   float *sample, *dsample; /* (HAZARD_ROWS, d) */
@@ -118,6 +122,8 @@ struct model_workspace {
   const struct model *laid_out;    /* whose packed matrices products take (model_workspace_decode), or NULL: the model's own */
   const struct model_quant *quant; /* of the decoder; only while decoding are products taken by it */
   void *quant_scratch;             /* NULL: not decoding */
+  bool eight;                      /* in a pass whose products are taken by the model's own quant */
+  float *eight_scratch;            /* NULL when training */
 };
 #define HAZARD_ROWS 64
 #define HAZARD_CELLS 2048 /* outcomes times positions of a sequence */
@@ -186,6 +192,8 @@ void model_embed(const struct model *m, struct model_workspace *w, const struct 
 void block_qkv(const struct model *m, struct model_workspace *w, const struct token_batch *b, int l, const float *x, struct layer_state *s);
 void block_middle(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s);
 void block_rest(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s, float *out);
+void block_rest_pieces(const struct model *m, struct model_workspace *w, int rows, int l, const struct layer_state *s,
+                       float *out);                                                                    /* x: s->x */
 void final_norm(const struct model *m, struct model_workspace *w, int from, int rows, const float *x); /* x: row `from` */
 struct layer_state layer_rows(const struct model_config *c, const struct layer_state *s, int from);    /* the same arrays from a row on */
 int batch_check(const struct model *m, const struct model_workspace *w, const struct token_batch *b, struct error *e) MUST_CHECK;

@@ -92,6 +92,7 @@ int model_forward_after(const struct model *m, struct model_workspace *w, const 
   struct token_batch rest = rows_of(b, begin + same, rows);
   w->dropout = 0;
   model_embed(m, w, &rest, w->layer[0].x + (size_t)same * d);
+  w->eight = true;
   for (int l = 0; l < layers; l++) {
     const struct layer_state *s = &w->layer[l];
     struct layer_state t = layer_rows(&m->config, s, same);
@@ -103,8 +104,9 @@ int model_forward_after(const struct model *m, struct model_workspace *w, const 
     a.sequences = 1, a.start = start, a.time = b->time + begin, a.skip = same;
     a.k = kv, a.v = kv + kv_width(&m->config), a.k_stride = a.v_stride = (int)k->row;
     m->kernel->attention_forward(&a);
-    block_rest(m, w, rows, l, t.x, &t, (l + 1 < layers ? w->layer[l + 1].x : w->last) + (size_t)same * d);
+    block_rest_pieces(m, w, rows, l, &t, (l + 1 < layers ? w->layer[l + 1].x : w->last) + (size_t)same * d);
   }
+  w->eight = false;
   final_norm(m, w, same, rows, w->last + (size_t)same * d);
   memcpy(k->now_hidden + (size_t)same * d, w->hidden + (size_t)same * d, (size_t)rows * d * sizeof *w->hidden);
   return OK;

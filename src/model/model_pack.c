@@ -2,7 +2,7 @@
  * once a product. Worth its memory for small models, whose products have few rows; a large model's have thousands. */
 #include <stdlib.h>
 
-#include "model/model_internal.h"
+#include "model/model_cache.h"
 
 #define PACK_LIMIT ((size_t)256 << 20) /* bytes; beyond, products are long enough to lay out B themselves */
 
@@ -102,4 +102,9 @@ const float *model_packed_back(const struct model *m, ptrdiff_t weight, int in, 
   return p ? m->packed + p->back : NULL;
 }
 
-int model_lay_out(struct model *m, struct error *e) { return model_pack_new(m, false, e); }
+int model_lay_out(struct model *m, struct error *e) {
+  model_quant_free(m->quant);
+  m->quant = NULL;
+  TRY(model_pack_new(m, false, e));
+  return model_quant_new(m, false, &m->quant, e);
+}

@@ -1,5 +1,5 @@
-/* The trunk's matrices in eight bits, for decoding: one scale for a row of weights and one for a row of activations, in between whole numbers
- * (kernel/quant.h). Embedder, norms, attention, residual sums and heads stay as they are. */
+/* The trunk's matrices in eight bits, for decoding and for the passes of a model that answers: one scale for a row of weights and one for a row
+ * of activations, in between whole numbers (kernel/quant.h). Embedder, norms, attention, residual sums and heads stay as they are. */
 #include "kernel/quant.h"
 #include "model/model_cache.h"
 
@@ -10,6 +10,7 @@ struct quant_linear {
 };
 struct model_quant {
   const struct quant_kernel *kernel;
+  const struct kernel *of; /* the model's column when it was made */
   struct quant_linear *linear;
   int linears, widest;
   bool lanes;
@@ -61,20 +62,20 @@ static void reorder(const struct model_config *c, const float *from, int which, 
     memcpy(to + r * d, from + (r / d * d + r % d % heads * hd + r % d / heads) * d, d * sizeof *to);
 }
 
-int model_quant_new(const struct model *m, struct model_quant **out, struct error *e) {
+int model_quant_new(const struct model *m, bool decodes, struct model_quant **out, struct error *e) {
   *out = NULL;
   const struct quant_kernel *kernel = units_of(m->kernel);
   if (!kernel) return OK;
   struct model_quant *q = mem_alloc(sizeof *q);
-  if (!q) return error_set(e, E_NOMEM, "no memory for a decoder");
-  *q = (struct model_quant){.kernel = kernel, .linear = mem_alloc((size_t)m->config.layers * 4 * sizeof *q->linear)};
+  if (!q) return error_set(e, E_NOMEM, "no memory for weights of eight bits");
+  *q = (struct model_quant){.kernel = kernel, .of = m->kernel, .linear = mem_alloc((size_t)m->config.layers * 4 * sizeof *q->linear)};
   if (q->linear) q->bytes = quant_table(m, q);
   q->memory = q->linear ? mem_alloc_aligned(q->bytes) : NULL;
   if (!q->memory) {
     model_quant_free(q);
-    return error_set(e, E_NOMEM, "no memory for a decoder");
+    return error_set(e, E_NOMEM, "no memory for weights of eight bits");
   }
-  q->lanes = in_lanes(&m->config);
+  q->lanes = decodes && in_lanes(&m->config);
   float *other = q->lanes ? mem_alloc(3 * (size_t)m->config.d * (size_t)m->config.d * sizeof *other) : NULL;
   uint8_t *at = q->memory;
   bool numbers = !q->lanes || other;
@@ -84,7 +85,7 @@ int model_quant_new(const struct model *m, struct model_quant **out, struct erro
     if (moved) reorder(&m->config, m->weight + l->at, i % 4, other);
     numbers = byte_matrix_pack(moved ? other : m->weight + l->at, l->out, l->in, at, &l->matrix);
   }
-  int rc = q->lanes && !other ? error_set(e, E_NOMEM, "no memory for a decoder") : OK;
+  int rc = q->lanes && !other ? error_set(e, E_NOMEM, "no memory for weights of eight bits") : OK;
   mem_free(other);
   if (numbers)
     *out = q;
@@ -121,7 +122,7 @@ bool model_quant_linear(const struct model *m, const struct model_quant *q, void
                         ptrdiff_t weight, ptrdiff_t bias, float *y) {
   const struct quant_linear *l = q->linear, *end = l + q->linears;
   while (l < end && l->at != weight) l++;
-  if (l == end || l->in != in || l->out != out) return false;
+  if (l == end || l->in != in || l->out != out || q->of != m->kernel) return false;
   product_of(m, q, l, scratch, rows, x, NULL, bias, y);
   return true;
 }

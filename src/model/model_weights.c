@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/random.h"
-#include "model/model_internal.h"
+#include "model/model_cache.h"
 #include "model/task_trees.h"
 #include "token/token.h"
 
@@ -234,6 +234,7 @@ void model_free(struct model *m) {
   if (!m) return;
   for (int i = 0; m->task && i < m->tasks; i++) model_task_release(&m->task[i]);
   model_pack_free(m);
+  model_quant_free(m->quant);
   if (m->weight) mem_free_aligned(m->weight, m->floats * sizeof(float));
   if (m->owns_vocabulary) vocabulary_free(m->vocabulary);
   mem_free(m->task);

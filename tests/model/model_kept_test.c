@@ -1,5 +1,6 @@
 /* What is computed after a kept life, to a life's end only, or with weights laid out beforehand has the bits of the plain forward pass: for every column,
- * position, mask and block. */
+ * position, mask and block; also where the trunk is in eight bits, of which the plain pass in f32 is not far. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,6 +29,13 @@ static void assert_bits(const float *want, const float *have, size_t n, const ch
       fail_msg("%s: float %zu: %g instead of %g", what, i, (double)have[i], (double)want[i]);
 }
 
+/* How far hidden rows are from others, against their size */
+static double distance(const float *want, const float *have, size_t n) {
+  double off = 0, size = 0;
+  for (size_t i = 0; i < n; i++) off += pow((double)have[i] - (double)want[i], 2), size += pow((double)want[i], 2);
+  return sqrt(off / size);
+}
+
 static void check(struct model_config c, const struct kernel *k, const char *what) {
   static const int length[] = {LONG}, from[] = {60, 0, 33, 12, 59, 13, 1, 47}, shorter[] = {0, 0, 3, 1, 0, 40, 0, 14};
   struct error e = {0};
@@ -46,7 +54,8 @@ static void check(struct model_config c, const struct kernel *k, const char *wha
   assert_non_null(kept);
   fixture_batch(&b, length, 1, 6);
   assert_int_equal(model_forward(m, full, &b, NULL, &e), OK);
-  for (int round = 0; round < 2; round++) { /* the second time with the weights laid out */
+  for (int round = 0; round < 3;
+       round++) { /* then with the weights laid out, then as they are served: in eight bits where the column has them */
     assert_int_equal(model_forward_last(m, w, &b, &e), OK);
     assert_bits(model_hidden(full) + (LONG - 1) * d, model_hidden(w) + (LONG - 1) * d, d, what);
     assert_int_equal(model_forward_keep(m, w, &b, kept, &e), OK);
@@ -68,7 +77,15 @@ static void check(struct model_config c, const struct kernel *k, const char *wha
     assert_int_equal(model_forward_after(m, w, &b, 0, LONG, kept, &h, &e), OK); /* itself */
     assert_int_equal(model_forward(m, full, &b, NULL, &e), OK);
     assert_bits(model_hidden(full), h, LONG * d, what);
+    if (round == 0) assert_int_equal(model_pack_new(m, false, &e), OK);
+    if (round != 1) continue;
+    float *before = malloc(LONG * d * sizeof *before);
+    memcpy(before, model_hidden(full), LONG * d * sizeof *before);
     assert_int_equal(model_lay_out(m, &e), OK);
+    assert_int_equal(model_forward(m, full, &b, NULL, &e), OK);
+    double far = distance(before, model_hidden(full), LONG * d);
+    assert_true(m->quant ? far > 0 && far < 0.3 : far == 0);
+    free(before);
   }
   fixture_release(&b);
   model_kept_free(kept);
