@@ -17,7 +17,9 @@
 #include "vitae.h"
 
 enum { HTTP_THREADS = 2, PER_ADDRESS = 512 };
-#define HEADERS_MOST (16u << 10) /* cleared for every request */
+#define HEADERS_MOST (16u << 10)
+/* Cleared for every request; half of it is what one read of a body takes. Developers' bodies are short, hospitals send whole records. */
+#define MEMORY_OF(plane) ((plane) == PLANE_HOSPITAL ? 64u << 10 : HEADERS_MOST)
 
 #if MHD_VERSION >= 0x00097002
 typedef enum MHD_Result mhd_result;
@@ -342,6 +344,7 @@ static mhd_result first_call(struct call *c, const char *path, const char *metho
   bool post = strcmp(method, "POST") == 0;
   (void)MHD_get_connection_values_n(c->connection, MHD_HEADER_KIND, count_header, &f);
   const union MHD_ConnectionInfo *head = MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+  if (head && head->header_size > HEADERS_MOST) return refuse(c, 431, "limit", "the head is too large");
   f.odd = f.odd || !head || method + head->header_size != f.next + 2;
   int found = route_find(c->plane, method, path, c->arg, c->allow), status = door(c, &f, post && found >= 0, &code, &message);
   c->route = found >= 0 ? found : -1;
@@ -581,7 +584,7 @@ int listener_start(struct listener *l, struct error *e) {
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_PER_IP_CONNECTION_LIMIT, PER_ADDRESS, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_TIMEOUT, s->o.timeout_s, NULL};
-  items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEADERS_MOST, NULL};
+  items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY_OF(l->face.plane), NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL};
   items[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
   l->daemon =
