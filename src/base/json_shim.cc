@@ -1,5 +1,4 @@
-// The reading half of json.h over simdjson's DOM. A struct json is a tape reference: document and index; walking it
-// costs what walking the library's own element costs. Nothing throws: only noexcept calls, error codes from parse.
+// The reading half of json.h over simdjson's DOM, of which json.h itself walks the tape. Nothing throws: only noexcept calls, error codes from parse.
 #include <simdjson.h>
 
 #include <charconv>
@@ -18,18 +17,19 @@ extern "C" {
 
 namespace {
 namespace dom = simdjson::dom;
-using simdjson::internal::tape_ref;
 using simdjson::internal::tape_type;
 
-static_assert(sizeof(dom::element) == sizeof(struct json), "an element is a document pointer and an index");
-static_assert(sizeof(tape_ref) == sizeof(struct json), "a tape reference is a document pointer and an index");
 static_assert(simdjson::SIMDJSON_PADDING <= STREAM_PAD, "lines have enough readable bytes behind them");
 
-inline tape_ref ref(struct json j) { return tape_ref(static_cast<const dom::document *>(j.doc), j.at); }
 inline struct json none() { return {nullptr, 0}; }
-inline bool is(struct json j, tape_type t) { return j.doc && ref(j).tape_ref_type() == t; }
-inline struct str text(const tape_ref &t) { return {t.get_c_str(), t.get_string_length()}; }
-inline size_t after(const void *doc, size_t at) { return ref({doc, at}).after_element(); }
+inline tape_type type(struct json j) { return static_cast<tape_type>(j.doc->tape[j.at] >> 56); }
+inline bool is(struct json j, tape_type t) { return j.doc && type(j) == t; }
+template <typename T>
+T value(struct json j) {  // of a number: the next word
+  T v;
+  std::memcpy(&v, &j.doc->tape[j.at + 1], sizeof v);
+  return v;
+}
 
 // An integer over 64 bits is no number to strict readers (simdjson among them): the exponent says that it is a real.
 template <typename T>
@@ -42,6 +42,7 @@ size_t shortest(T v, char *out) {
 
 struct json_parser {
   dom::parser parser;
+  struct json_doc doc; /* the last document */
 };
 
 extern "C" {
@@ -70,13 +71,14 @@ int json_parse(struct json_parser *p, const char *bytes, size_t n, size_t cap, s
   if (code == simdjson::CAPACITY || code == simdjson::DEPTH_ERROR)
     return error_set(e, E_LIMIT, "JSON too large or nested deeper than 1024");
   if (code != simdjson::SUCCESS) return error_set(e, E_INPUT, "no valid JSON: %s", simdjson::error_message(code));
-  std::memcpy(static_cast<void *>(root), static_cast<const void *>(&element), sizeof *root);
+  p->doc = {p->parser.doc.tape.get(), reinterpret_cast<const char *>(p->parser.doc.string_buf.get())};
+  *root = {&p->doc, 1};  // the first word stands for the document
   return OK;
 }
 
 enum json_kind json_kind(struct json j) {
   if (!j.doc) return JSON_NONE;
-  switch (ref(j).tape_ref_type()) {
+  switch (type(j)) {
     case tape_type::START_ARRAY: return JSON_ARRAY;
     case tape_type::START_OBJECT: return JSON_OBJECT;
     case tape_type::STRING: return JSON_STRING;
@@ -88,41 +90,6 @@ enum json_kind json_kind(struct json j) {
     case tape_type::NULL_VALUE: return JSON_NULL;
     default: return JSON_NONE;
   }
-}
-
-struct json json_get(struct json j, const char *key) {
-  if (!is(j, tape_type::START_OBJECT)) return none();
-  size_t n = std::strlen(key), end = ref(j).matching_brace_index() - 1;
-  for (size_t at = j.at + 1; at < end; at = after(j.doc, at + 1)) {
-    tape_ref t = ref({j.doc, at});
-    if (t.get_string_length() == n && std::memcmp(t.get_c_str(), key, n) == 0) return {j.doc, at + 1};
-  }
-  return none();
-}
-
-struct json_iter json_items(struct json j) {
-  if (!is(j, tape_type::START_ARRAY)) return {nullptr, 0, 0};
-  return {j.doc, j.at + 1, ref(j).matching_brace_index() - size_t(1)};
-}
-
-bool json_next(struct json_iter *it, struct json *value) {
-  if (it->at >= it->end) return false;
-  *value = {it->doc, it->at};
-  it->at = after(it->doc, it->at);
-  return true;
-}
-
-struct json_iter json_members(struct json j) {
-  if (!is(j, tape_type::START_OBJECT)) return {nullptr, 0, 0};
-  return {j.doc, j.at + 1, ref(j).matching_brace_index() - size_t(1)};
-}
-
-bool json_next_member(struct json_iter *it, struct str *key, struct json *value) {
-  if (it->at >= it->end) return false;
-  if (key) *key = text(ref({it->doc, it->at}));
-  *value = {it->doc, it->at + 1};
-  it->at = after(it->doc, it->at + 1);
-  return true;
 }
 
 struct json json_at(struct json j, size_t index) {
@@ -137,7 +104,7 @@ struct json json_at(struct json j, size_t index) {
 size_t json_count(struct json j) {
   bool array = is(j, tape_type::START_ARRAY);
   if (!array && !is(j, tape_type::START_OBJECT)) return 0;
-  size_t n = ref(j).scope_count();
+  size_t n = j.doc->tape[j.at] >> 32 & simdjson::internal::JSON_COUNT_MASK;
   if (n < simdjson::internal::JSON_COUNT_MASK) return n;
   struct json_iter it = array ? json_items(j) : json_members(j);  // the tape's count is saturated
   struct json value;
@@ -145,24 +112,18 @@ size_t json_count(struct json j) {
   return n;
 }
 
-struct str json_str(struct json j) {
-  if (!is(j, tape_type::STRING)) return STR_NONE;
-  return text(ref(j));
-}
-
 bool json_i64(struct json j, int64_t *out) {
   if (!is(j, tape_type::INT64)) return false;  // UINT64 on the tape means: over INT64_MAX
-  *out = ref(j).next_tape_value<int64_t>();
+  *out = value<int64_t>(j);
   return true;
 }
 
 bool json_f64(struct json j, double *out) {
   if (!j.doc) return false;
-  tape_ref t = ref(j);
-  switch (t.tape_ref_type()) {
-    case tape_type::DOUBLE: *out = t.next_tape_value<double>(); return true;
-    case tape_type::INT64: *out = double(t.next_tape_value<int64_t>()); return true;
-    case tape_type::UINT64: *out = double(t.next_tape_value<uint64_t>()); return true;
+  switch (type(j)) {
+    case tape_type::DOUBLE: *out = value<double>(j); return true;
+    case tape_type::INT64: *out = double(value<int64_t>(j)); return true;
+    case tape_type::UINT64: *out = double(value<uint64_t>(j)); return true;
     default: return false;
   }
 }

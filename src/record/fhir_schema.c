@@ -809,20 +809,33 @@ static uint8_t type_rows[512]; /* shapes, then others */
 static uint8_t system_rows[512];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static inline uint64_t word(const char *p, size_t n) { /* up to 8 bytes */
-  uint64_t v = 0;
-  memcpy(&v, p, n < 8 ? n : 8);
-  return v;
-}
-/* Length, first and last eight bytes: enough to tell schema names and URLs apart; a match is always confirmed by memcmp. */
-static inline uint32_t name_hash(const char *p, size_t n) {
-  uint64_t head = 0, tail = 0;
-  if (n >= 8) {
-    memcpy(&head, p, 8);
-    memcpy(&tail, p + n - 8, 8);
-  } else {
-    head = word(p, n);
+static inline uint64_t word(const char *p, size_t n) { /* fewer than 8 bytes, each of them in it; no call for it */
+  uint32_t a = 0, b = 0;
+  if (n >= 4) {
+    memcpy(&a, p, 4), memcpy(&b, p + n - 4, 4);
+  } else if (n) {
+    a = (uint32_t)(unsigned char)p[0] | (uint32_t)(unsigned char)p[n / 2] << 8 | (uint32_t)(unsigned char)p[n - 1] << 16;
   }
+  return a | (uint64_t)b << 32;
+}
+static inline void ends(const char *p, size_t n, uint64_t *head, uint64_t *tail) {
+  *tail = 0;
+  if (n >= 8) {
+    memcpy(head, p, 8);
+    memcpy(tail, p + n - 8, 8);
+  } else {
+    *head = word(p, n);
+  }
+}
+static inline bool same(const char *p, const char *q, size_t n) {
+  uint64_t a, b, c, d;
+  ends(p, n, &a, &b), ends(q, n, &c, &d);
+  return a == c && b == d && (n <= 16 || memcmp(p, q, n) == 0);
+}
+/* Length, first and last eight bytes: enough to tell schema names and URLs apart; a match is always confirmed by all of them. */
+static inline uint32_t name_hash(const char *p, size_t n) {
+  uint64_t head, tail;
+  ends(p, n, &head, &tail);
   uint64_t h = (head ^ (tail * UINT64_C(0x9E3779B97F4A7C15)) ^ n) * UINT64_C(0xD6E8FEB86659FD93);
   return (uint32_t)(h >> 40);
 }
@@ -858,7 +871,7 @@ const struct element *fhir_element(const struct shape *shape, struct str name) {
   const uint8_t *rows = shape->names->row;
   for (uint32_t at = name_hash(name.p, name.n) & (LOOKUP_SLOTS - 1); rows[at]; at = (at + 1) & (LOOKUP_SLOTS - 1)) {
     const struct element *el = &shape->elements[rows[at] - 1];
-    if (el->length == name.n && memcmp(el->name, name.p, name.n) == 0) return el;
+    if (el->length == name.n && same(el->name, name.p, name.n)) return el;
   }
   return NULL;
 }
