@@ -2,13 +2,26 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "base/file.h"
 
+/* Looked up once: EVP_sha256() has OpenSSL 3 look for it at every use, which takes as long as a short text's hash. */
+static pthread_once_t kind_once = PTHREAD_ONCE_INIT;
+static const EVP_MD *kind;
+static void kind_find(void) {
+  kind = EVP_MD_fetch(NULL, "SHA256", NULL);
+  if (!kind) kind = EVP_sha256();
+}
+static const EVP_MD *sha256_kind(void) {
+  pthread_once(&kind_once, kind_find);
+  return kind;
+}
+
 int sha256_init(struct sha256 *s, struct error *e) {
   EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-  if (!ctx || !EVP_DigestInit_ex(ctx, EVP_sha256(), NULL)) {
+  if (!ctx || !EVP_DigestInit_ex(ctx, sha256_kind(), NULL)) {
     EVP_MD_CTX_free(ctx);
     s->ctx = NULL;
     return error_set(e, E_NOMEM, "cannot start SHA-256");
@@ -30,7 +43,7 @@ void sha256_end(struct sha256 *s, uint8_t out[32]) {
 
 void sha256_of(const void *p, size_t n, uint8_t out[32]) {
   unsigned length = 32;
-  if (!EVP_Digest(n ? p : "", n, out, &length, EVP_sha256(), NULL) || length != 32) BUG("SHA-256");
+  if (!EVP_Digest(n ? p : "", n, out, &length, sha256_kind(), NULL) || length != 32) BUG("SHA-256");
 }
 
 /* Read, not mapped: a mapped file would count as resident memory while it is hashed. */
