@@ -141,7 +141,8 @@ static int learn_from_tuning(const char *dir, const struct timeline *t, struct t
   TRY(model_load(dir, &m, e));
   model_set_kernel(m, kernel_pick(KERNEL_AUTO, KERNEL_F32));
   struct uncertainty_options o = {.model = m, .store = t, .tasks = (const struct task *const *)tasks, .n_tasks = n, .threads = threads};
-  int rc = uncertainty_fit(&o, &json, e);
+  int rc = model_lay_out(m, e); /* as it will answer */
+  if (rc == OK) rc = uncertainty_fit(&o, &json, e);
   if (rc == OK) rc = checkpoint_attach(dir, "uncertainty.json", (struct str){json.p, json.n}, e);
   buf_release(&json);
   struct model_threshold(*threshold)[MODEL_THRESHOLDS] = arena_alloc(a, ((size_t)n + 1) * sizeof *threshold, alignof(max_align_t));
