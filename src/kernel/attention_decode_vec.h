@@ -72,6 +72,7 @@ VINLINE vi decode_byte(const float *x, vf by) { return vi_round(v_max(v_set1(-12
 
 void V(decode_keep)(const struct decode_keep *k) {
   const int lanes = decode_lanes(k->kv_heads), few = lanes > 8 ? VW : lanes, step = 2 * (lanes > 8 ? lanes : VW);
+  const size_t side = decode_side(k->kv_heads, k->d);
   int32_t *from = (int32_t *)(void *)k->scratch;
   for (int head = 0; head < k->kv_heads; head += few)
     for (int values = 0; values < 2; values++) {
@@ -86,12 +87,16 @@ void V(decode_keep)(const struct decode_keep *k) {
       const float *kv = k->kv + values * k->kv_heads * k->d + (k->lanes ? head : head * k->d);
       const int n = lanes > 8 ? o.heads : VW;
       for (int r = 0; r < k->rows; r++, kv += k->kv_stride) {
-        const struct decode_place *to = &k->to[r];
+        const struct decode_place *to = &k->to[r], *soon = &k->to[r + 8 < k->rows ? r + 8 : r];
+        const int8_t *there = soon->layer + decode_scale_at(k->kv_heads, k->d, values, soon->row, head);
+        _mm_prefetch((const char *)there, _MM_HINT_T0);
+        there = soon->layer +
+                (values ? decode_value_at(k->kv_heads, k->d, soon->row, head, 0) : decode_key_at(k->kv_heads, k->d, soon->row, head, 0));
+        for (size_t b = 0; b < side << values; b += 64) _mm_prefetch((const char *)there + b, _MM_HINT_T0);
         uint16_t kept[VW];
         v_half_store(kept, v_mul(decode_load(&o, kv, x), v_set1(1 / 127.0f)));
-        const vf by = v_div(v_set1(1.0f), v_max(v_half(kept), v_set1(DECODE_LEAST)));
-        int8_t *scale = to->layer + decode_scale_at(k->kv_heads, k->d, values, to->row, head);
-        memcpy(scale, kept, 2 * (size_t)o.heads);
+        const vf scale = v_half(kept), by = v_div(v_set1(1.0f), v_max(scale, v_set1(DECODE_LEAST)));
+        v_half_store_n((uint16_t *)(void *)(to->layer + decode_scale_at(k->kv_heads, k->d, values, to->row, head)), scale, o.heads);
         if (values) {
           int8_t *p = to->layer + decode_value_at(k->kv_heads, k->d, to->row / 2 * 2, head, 0);
           for (int i = 0; i < o.registers; i++, p += step) vi_bytes_store_half(p, decode_byte(x + i * VW, by), to->row % 2, n);

@@ -121,7 +121,8 @@ VINLINE vf decode_softmax(const bool wide, const struct decode_part *c, const st
   decode_exponentials(wide, c, &c->shared, score, top[0], &s);
   decode_exponentials(wide, c, own, score + 2 * c->shared.n * even, top[0], &s);
   vf most = v_fold(v_max(s.most[0], s.most[1]), few, true), sum = v_fold(v_add(s.weight[0], s.weight[1]), few, false);
-  vf by = v_div(v_set1(fminf(DECODE_MOST, DECODE_SUM / (float)(groups * (wide ? 2 : c->rows)))), most);
+  const float each = DECODE_SUM / (float)(groups * (wide ? 2 : c->rows));
+  vf by = v_div(v_set1(each < DECODE_MOST ? each : DECODE_MOST), most);
   for (int i = 0; i < groups; i++) UNROLL for (int x = 0; x < even; x += VW) {
       const float *p = score + 2 * i * even + x;
       vi_store((int32_t *)(void *)score + i * even + x, vi_pair(vi_round(v_mul(v_load(p), by)), vi_round(v_mul(v_load(p + even), by))));

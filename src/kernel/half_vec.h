@@ -6,6 +6,9 @@
 #ifdef __AVX512F__
 VINLINE vf v_half(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
 VINLINE void v_half_store(uint16_t *p, vf v) { _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
+VINLINE void v_half_store_n(uint16_t *p, vf v, int n) {
+  _mm256_mask_storeu_epi16(p, v_first(n), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
 VINLINE vi vi_bytes(const int8_t *p) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)p));
 } /* in 16 bits each */
@@ -38,6 +41,11 @@ VINLINE vf v_gather(const float *p, vi at) { /* zero where `at` is negative */
 #else
 VINLINE vf v_half(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
 VINLINE void v_half_store(uint16_t *p, vf v) { _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
+VINLINE void v_half_store_n(uint16_t *p, vf v, int n) {
+  uint16_t all[VW];
+  v_half_store(all, v);
+  __builtin_memcpy(p, all, (size_t)n * sizeof *p);
+}
 VINLINE vi vi_bytes(const int8_t *p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p)); }
 VINLINE void vi_store(int32_t *p, vi v) { _mm256_storeu_si256((__m256i *)(void *)p, v); }
 VINLINE void vi_bytes_store_half(int8_t *p, vi a, int half, int n) {
