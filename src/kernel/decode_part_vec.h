@@ -75,11 +75,13 @@ VINLINE void decode_scores(const int N, const bool wide, const struct decode_par
   }
 }
 
+static int decode_rows_seen(const struct decode_rows *r) { return r->hide - r->from + r->n - r->show; }
+
 /* Rows of a list's groups that a stream does not see */
 VINLINE void decode_hide(const bool wide, const struct decode_part *c, const struct decode_list *g, const struct decode_rows *r,
                          float *score) {
   const int gap[3][2] = {{0, r->from}, {r->hide, r->show}, {r->n, INT32_MAX}}, rows = wide ? 2 : c->rows, few = decode_few(c, wide);
-  if (r->hide - r->from + r->n - r->show == g->n * rows) return;
+  if (decode_rows_seen(r) == g->n * rows) return;
   for (int part = 0; part < 2; part++) {
     const int begin = g->begin[part] * rows, end = g->end[part] * rows;
     for (int i = 0; i < 3; i++)
@@ -109,8 +111,9 @@ VINLINE void decode_exponentials(const bool wide, const struct decode_part *c, c
   }
 }
 
-/* Scores become weights of 16 bits, pairs of rows, at the same place; returns what to multiply their sums by */
-VINLINE vf decode_softmax(const bool wide, const struct decode_part *c, const struct decode_list *own, float *score) {
+/* Scores become weights of 16 bits, pairs of rows, at the same place; returns what to multiply their sums by. seen: rows that this stream sees; how
+ * many its neighbours see beside them may change nothing. */
+VINLINE vf decode_softmax(const bool wide, const struct decode_part *c, const struct decode_list *own, int seen, float *score) {
   const int few = decode_few(c, wide), even = decode_even(wide), groups = c->shared.n + own->n;
   vf top[2] = {v_set1(-INFINITY), v_set1(-INFINITY)};
   struct decode_sums s = {{v_zero(), v_zero()}, {v_zero(), v_zero()}};
@@ -121,7 +124,7 @@ VINLINE vf decode_softmax(const bool wide, const struct decode_part *c, const st
   decode_exponentials(wide, c, &c->shared, score, top[0], &s);
   decode_exponentials(wide, c, own, score + 2 * c->shared.n * even, top[0], &s);
   vf most = v_fold(v_max(s.most[0], s.most[1]), few, true), sum = v_fold(v_add(s.weight[0], s.weight[1]), few, false);
-  const float each = DECODE_SUM / (float)(groups * (wide ? 2 : c->rows));
+  const float each = DECODE_SUM / (float)seen;
   vf by = v_div(v_set1(each < DECODE_MOST ? each : DECODE_MOST), most);
   for (int i = 0; i < groups; i++) UNROLL for (int x = 0; x < even; x += VW) {
       const float *p = score + 2 * i * even + x;
@@ -190,7 +193,7 @@ VINLINE void decode_part(const int N, const bool wide, const struct decode_part 
     if (!c->together) decode_scores(1, wide, c, &c->own[n], n, shared);
     decode_hide(wide, c, &c->shared, &past[s], c->score[n]);
     decode_hide(wide, c, &c->own[s], &own[s], c->score[n] + shared);
-    by[n] = decode_softmax(wide, c, &c->own[s], c->score[n]);
+    by[n] = decode_softmax(wide, c, &c->own[s], decode_rows_seen(&past[s]) + decode_rows_seen(&own[s]), c->score[n]);
   }
   decode_values(N, wide, c, by);
 }

@@ -1,4 +1,4 @@
-/* Private: half-precision numbers, or bytes, in memory, floats and whole numbers in registers; over vec.h, for columns whose flags hold F16C (all do). */
+/* Private: half-precision numbers, or bytes, in memory, floats and whole numbers in registers, and 2^x for what is rounded to them; over vec.h, for columns whose flags hold F16C (all do). */
 #ifndef KERNEL_HALF_VEC_H
 #define KERNEL_HALF_VEC_H
 #include "kernel/vec.h"
@@ -79,5 +79,19 @@ VINLINE vf v_fold(vf v, int n, const bool most) {
   if (n <= 4) v = v_fold_in(v, _mm256_permute2f128_ps(v, v, 1), most);
   return n <= 2 ? v_fold_in(v, _mm256_permute_ps(v, 0x4e), most) : v;
 #endif
+}
+
+/* 2^x for x <= 0, to 4e-6 of it: a polynomial of degree 4 at Chebyshev nodes of the fraction, [0, 1) */
+VINLINE vf v_exp2(vf x) {
+#ifdef __AVX512F__
+  vf r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC), n = x; /* scalef takes the floor itself; of -infinity r is 0 */
+#else
+  x = v_max(v_set1(-126.0f), x);
+  vf n = _mm256_floor_ps(x), r = v_sub(x, n);
+#endif
+  vf q = v_fma(v_set1(0.013670309f), r, v_set1(0.051744998f));
+  q = v_fma(q, r, v_set1(0.24160436f));
+  q = v_fma(q, r, v_set1(0.69297292f));
+  return v_ldexp(v_fma(q, r, v_set1(1.0000035f)), n);
 }
 #endif

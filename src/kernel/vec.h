@@ -155,19 +155,6 @@ VINLINE vf v_exp(vf x) {
   q = v_fma(q, r, v_set1(0.5f));
   return v_ldexp(v_fma(v_mul(r, r), q, v_add(r, v_set1(1.0f))), n);
 }
-/* 2^x for x <= 0, to 4e-6 of it: a polynomial of degree 4 at Chebyshev nodes of the fraction, [0, 1) */
-VINLINE vf v_exp2(vf x) {
-#ifdef __AVX512F__
-  vf r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC), n = x; /* scalef takes the floor itself; of -infinity r is 0 */
-#else
-  x = v_max(v_set1(-126.0f), x);
-  vf n = _mm256_floor_ps(x), r = v_sub(x, n);
-#endif
-  vf q = v_fma(v_set1(0.013670309f), r, v_set1(0.051744998f));
-  q = v_fma(q, r, v_set1(0.24160436f));
-  q = v_fma(q, r, v_set1(0.69297292f));
-  return v_ldexp(v_fma(q, r, v_set1(1.0000035f)), n);
-}
 /* 1 / (1 + exp(-x)); exp stays finite, so that the estimate of the reciprocal can be refined (a division takes longer than the exp) */
 VINLINE vf v_sigmoid(vf x) {
   vf y = v_add(v_set1(1.0f), v_exp(v_min(v_set1(88.0f), v_sub(v_zero(), x))));

@@ -286,12 +286,59 @@ static void decode_is_the_last_row(void **state) {
   }
 }
 
+/* Streams of one prefix that see different shares of it, long ones: each has the bits that it has alone. */
+static void neighbours_see_other_rows(void **state) {
+  (void)state;
+  enum { STREAMS = 4, D = 6 };
+  EACH_COLUMN(k) {
+    for (int kv = 3; kv <= 12; kv += 9) {
+      size_t at = 24, row = (size_t)(kv * D);
+      struct batch b;
+      batch_make(&b, 1, 1100, kv, kv, D, true);
+      int t = b.rows, cut = t - 3;
+      int8_t **prefix = blocks_make(k, &b, 0, cut, kv, D, at), **own = blocks_make(k, &b, cut, t, kv, D, at);
+      struct decode_rows p[STREAMS], o[STREAMS];
+      float *q = zeros(STREAMS * row), *out = zeros(STREAMS * row), *one = zeros(row),
+            *scratch = scratch_floats(kernel_decode_scratch(t, t, D));
+      for (int s = 0; s < STREAMS; s++) {
+        p[s] = (struct decode_rows){(const int8_t *const *)prefix, s * cut / STREAMS, cut, 0, 0};
+        o[s] = (struct decode_rows){(const int8_t *const *)own, 0, t - cut, 0, 0};
+        memcpy(q + (size_t)s * row, b.q + (size_t)(t - 1) * (size_t)b.qs, row * sizeof(float));
+      }
+      struct attention_decode x = {.streams = STREAMS,
+                                   .heads = kv,
+                                   .kv_heads = kv,
+                                   .d = D,
+                                   .scale = 0.1f,
+                                   .q = q,
+                                   .q_stride = (int)row,
+                                   .at = at,
+                                   .prefix = p,
+                                   .own = o,
+                                   .out = out,
+                                   .out_stride = (int)row,
+                                   .scratch = scratch};
+      k->attention_decode(&x);
+      for (int s = 0; s < STREAMS; s++) {
+        x.streams = 1, x.q = q + (size_t)s * row, x.prefix = p + s, x.own = o + s, x.out = one;
+        k->attention_decode(&x);
+        assert_memory_equal(one, out + (size_t)s * row, row * sizeof(float));
+      }
+      blocks_drop(prefix), blocks_drop(own), batch_drop(&b), drop(q), drop(out), drop(one), free(scratch);
+    }
+  }
+}
+
 int main(void) {
   thread_fast_float();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup(every_mask, setup),         cmocka_unit_test_setup(long_sequence, setup),
-      cmocka_unit_test_setup(times_out_of_order, setup), cmocka_unit_test_setup(no_sequences, setup),
-      cmocka_unit_test_setup(extremes, setup),           cmocka_unit_test_setup(decode_is_the_last_row, setup),
+      cmocka_unit_test_setup(every_mask, setup),
+      cmocka_unit_test_setup(long_sequence, setup),
+      cmocka_unit_test_setup(times_out_of_order, setup),
+      cmocka_unit_test_setup(no_sequences, setup),
+      cmocka_unit_test_setup(extremes, setup),
+      cmocka_unit_test_setup(decode_is_the_last_row, setup),
+      cmocka_unit_test_setup(neighbours_see_other_rows, setup),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

