@@ -101,11 +101,13 @@ VINLINE void bytes_of(const int R, const bool gelu, int columns, const float *x,
 }
 
 VINLINE void bytes_of_rows(const bool gelu, int m, int columns, const float *x, float *y, uint8_t *q, float *scale) {
-  int t = 0;
-  for (; t + 4 <= m; t += 4)
-    bytes_of(4, gelu, columns, x + t * columns, gelu ? y + t * columns : NULL, q + (size_t)t * byte_columns(columns), scale + t);
-  for (; t < m; t++)
-    bytes_of(1, gelu, columns, x + t * columns, gelu ? y + t * columns : NULL, q + (size_t)t * byte_columns(columns), scale + t);
+  for (int t = 0, n; t < m; t += n, x += n * columns, y = y ? y + n * columns : y, q += (size_t)n * byte_columns(columns)) {
+    n = m - t >= 4 ? 4 : 1;
+    if (n == 4)
+      bytes_of(4, gelu, columns, x, y, q, scale + t);
+    else
+      bytes_of(1, gelu, columns, x, y, q, scale + t);
+  }
 }
 static void to_bytes(int m, int columns, const float *x, uint8_t *q, float *scale) { bytes_of_rows(false, m, columns, x, NULL, q, scale); }
 static void gelu_to_bytes(int m, int columns, float *x, uint8_t *q, float *scale) { bytes_of_rows(true, m, columns, x, x, q, scale); }
