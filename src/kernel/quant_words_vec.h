@@ -22,7 +22,7 @@ static void to_words(int m, int columns, const float *x, int16_t *q, float *scal
 }
 
 #define DOT_PAIRS(sum, pairs, weights) __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(pairs), "v"(weights))
-/* One block of G groups times M rows; first: y begins with it. As many sums as registers hold. */
+/* Block b of G groups times M rows: the first begins y, the others add to it. As many sums as registers hold. */
 VINLINE void word_tile(const int M, const int G, const struct word_matrix *w, int group, size_t b, const int16_t *q, const float *scale,
                        const float *bias, float *y, size_t ldy) {
   const size_t blocks = word_blocks(w->columns), across = blocks * WORD_BLOCK, each = 64 + 64 * WORD_BLOCK / 2;
