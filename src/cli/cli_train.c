@@ -42,10 +42,11 @@ static const struct cli_option options[] = {
     {"init", CLI_TEXT, "MODEL", "start from this checkpoint directory"},
     {"resume", CLI_FLAG, NULL, "go on where an interrupted run of this name stopped"},
     {"save-every", CLI_NUMBER, "S", "seconds between checkpoints (default 30)"},
-    {"column", CLI_TEXT, "COLUMN", "kernel column: ref, avx2, avx512, avx512bf16, amx (default: the best of these), cuda, cudabf16"},
+    {"column", CLI_TEXT, "COLUMN", "kernel column: ref, avx2, avx512, avx512vnni, avx512bf16, amx (default: the best f32 one), cuda, cudabf16"},
     {"canaries", CLI_INTEGER, "N", "made-up lives trained on, to measure how well single lives are remembered (default 0, most 240)"},
     {"mpi", CLI_FLAG, NULL, "one of several processes that an MPI launcher started (noticed by itself under mpirun)"},
-    {"bf16", CLI_FLAG, NULL, "matrix products in bfloat16 where the processor has it"},
+    {"bf16", CLI_FLAG, NULL,
+     "matrix products of reduced operands: bfloat16 where the processor has it, else whole numbers of 13 bits with AVX-512 VNNI"},
     {0}};
 
 /* Enough cases among the training and tuning persons to learn from? */

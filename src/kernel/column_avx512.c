@@ -1,10 +1,10 @@
-/* The tables of the columns for AVX-512 processors. They differ in the matrix product only: f32, bf16 or the tiles of AMX. */
+/* The tables of the columns for AVX-512 processors. They differ in the matrix product only: f32, whole numbers, bf16 or the tiles of AMX. */
 #include "kernel/columns_avx512.h"
 
-#define COLUMN(column, half)                           \
+#define COLUMN(column, less)                           \
   const struct kernel kernel_column_##column = {       \
       .name = #column,                                 \
-      .bf16 = half,                                    \
+      .reduced = less,                                 \
       .gemm = column##_gemm,                           \
       .gemm_pack_size = column##_gemm_pack_size,       \
       .gemm_pack = column##_gemm_pack,                 \
@@ -37,5 +37,6 @@
   }
 
 COLUMN(avx512, false);
+COLUMN(avx512vnni, true);
 COLUMN(avx512bf16, true);
 COLUMN(amx, true);

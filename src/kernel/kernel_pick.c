@@ -3,8 +3,8 @@
  *
  * What each column has of its own; an empty place means that it takes the column to its left:
  *
- *   operation                      ref   avx2  avx512  avx512bf16  amx
- *   gemm                            x     x      x         x        x
+ *   operation                      ref   avx2  avx512  avx512vnni  avx512bf16  amx
+ *   gemm                            x     x      x         x           x        x
  *   attention forward/back/decode   x     x      x
  *   norm, swiglu, gelu, rope        x     x      x
  *   embed, sums, exp, dropout       x     x      x
@@ -62,12 +62,12 @@ static struct features features_of_machine(void) {
   return f;
 }
 
-/* Best last. A column of its own precision comes before a faster one of the other. */
+/* Best last; of f32 columns and of those with reduced operands alike. */
 static int columns(const struct features *f, const struct kernel *out[8]) {
   int n = 0;
   out[n++] = &kernel_column_ref;
   if (f->avx2) out[n++] = &kernel_column_avx2;
-  if (f->avx512) out[n++] = &kernel_column_avx512;
+  if (f->avx512) out[n++] = &kernel_column_avx512, out[n++] = &kernel_column_avx512vnni;
   if (f->avx512bf16) out[n++] = &kernel_column_avx512bf16;
   if (f->amx) out[n++] = &kernel_column_amx;
   return n;
@@ -83,6 +83,7 @@ static const struct kernel *named(enum kernel_column column) {
     case KERNEL_REF: return &kernel_column_ref;
     case KERNEL_AVX2: return &kernel_column_avx2;
     case KERNEL_AVX512: return &kernel_column_avx512;
+    case KERNEL_AVX512VNNI: return &kernel_column_avx512vnni;
     case KERNEL_AVX512BF16: return &kernel_column_avx512bf16;
     case KERNEL_AMX: return &kernel_column_amx;
     default: return NULL;
@@ -93,14 +94,14 @@ const struct kernel *kernel_pick(enum kernel_column column, enum kernel_precisio
   const struct kernel *all[8], *want = column == KERNEL_AUTO ? NULL : named(column);
   int n = kernel_all(all);
   for (int i = n - 1; i >= 0; i--) {
-    if (want ? all[i] == want : precision == KERNEL_BF16 || !all[i]->bf16) return all[i];
+    if (want ? all[i] == want : precision == KERNEL_REDUCED || !all[i]->reduced) return all[i];
   }
   return NULL;
 }
 
 const char *kernel_describe(void) {
   static const char *const plain[] = {"ref (no AVX2 on this machine)", "avx2 (no AVX-512 on this machine)",
-                                      "avx512 (no bf16 unit on this machine)"};
+                                      "avx512, or avx512vnni for reduced products (no bf16 unit on this machine)"};
   struct features f = features_of_machine();
   if (f.amx) return "amx";
   if (f.avx512bf16) return f.amx_missing;

@@ -212,7 +212,7 @@ struct train_options {
   double save_every;  /* seconds between checkpoints; default 30 */
   const char *init;   /* checkpoint to start from (fine-tuning) */
   const char *column; /* kernel column by name, NULL = auto, which never takes a GPU */
-  bool bf16;
+  bool bf16; /* products of reduced operands: bfloat16 where there is a unit for it, else 13 bits on AVX-512 VNNI (kernel/kernel.h) */
   float weight_time, weight_value, weight_hazard; /* of the parts of the loss, beside the codes' cross-entropy */
   float dropout;                                  /* < 0: the configuration's */
   int canaries; /* made-up lives added to the training data; how well each is remembered is measured at the end (canaries.json) */

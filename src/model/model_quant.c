@@ -21,7 +21,7 @@ struct model_quant {
 /* Where it is faster: columns with VNNI and no matrix unit. AVX2 takes as many instructions for a sum of bytes as for one of floats. The reference
  * has it for the tests. */
 static const struct quant_kernel *units_of(const struct kernel *k) {
-  static const char *const pair[][2] = {{"ref", "ref"}, {"avx512", "avx512"}, {"avx512bf16", "avx512"}};
+  static const char *const pair[][2] = {{"ref", "ref"}, {"avx512", "avx512"}, {"avx512vnni", "avx512"}, {"avx512bf16", "avx512"}};
   for (size_t i = 0; i < sizeof pair / sizeof *pair && !k->device; i++)
     if (str_eqc(str_c(k->name), pair[i][0])) return quant_pick(pair[i][1]);
   return NULL;

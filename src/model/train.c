@@ -336,17 +336,20 @@ static int choose_kernel(const struct train_options *o, const struct kernel **ou
   static const struct {
     const char *name;
     enum kernel_column column;
-  } names[] = {
-      {"auto", KERNEL_AUTO}, {"ref", KERNEL_REF}, {"avx2", KERNEL_AVX2}, {"avx512", KERNEL_AVX512}, {"avx512bf16", KERNEL_AVX512BF16},
-      {"amx", KERNEL_AMX}};
+  } names[] = {{"auto", KERNEL_AUTO},
+               {"ref", KERNEL_REF},
+               {"avx2", KERNEL_AVX2},
+               {"avx512", KERNEL_AVX512},
+               {"avx512vnni", KERNEL_AVX512VNNI},
+               {"avx512bf16", KERNEL_AVX512BF16},
+               {"amx", KERNEL_AMX}};
   const char *want = o->column ? o->column : "auto";
   *out = NULL;
   if (strcmp(want, "cuda") == 0) return kernel_plugin_open(NULL, o->bf16, out, e);
   if (strcmp(want, "cudabf16") == 0) return kernel_plugin_open(NULL, true, out, e);
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     if (strcmp(want, names[i].name) != 0) continue;
-    bool bf16 = o->bf16 || names[i].column == KERNEL_AVX512BF16 || names[i].column == KERNEL_AMX;
-    *out = kernel_pick(names[i].column, bf16 ? KERNEL_BF16 : KERNEL_F32);
+    *out = kernel_pick(names[i].column, o->bf16 ? KERNEL_REDUCED : KERNEL_F32);
     return *out ? OK : error_set(e, E_UNAVAILABLE, "this kernel column cannot run on this machine");
   }
   return error_set(e, E_USAGE, "no such kernel column");

@@ -8,17 +8,38 @@ struct shape {
   bool ta, tb, bias, beta;
 };
 
-static float *rounded(const float *x, size_t n, bool bf16) {
+/* Does this column take whole numbers for such a product? Small ones stay f32. */
+static bool in_words(const struct kernel *k, int n, int depth) { return strcmp(k->name, "avx512vnni") == 0 && n >= 16 && depth >= 32; }
+
+/* `lines` rows of op(A), or columns of op(B): 13 bits, a scale for every 128 along k; rounded once, so that ties fall alike */
+static void to_words(float *x, int lines, ptrdiff_t line, int k, ptrdiff_t step) {
+  for (int i = 0; i < lines; i++, x += line) {
+    for (int p = 0; p < k; p += 128) {
+      float most = 0;
+      int end = p + 128 < k ? p + 128 : k;
+      for (int q = p; q < end; q++) most = fmaxf(most, fabsf(x[q * step]));
+      for (int q = p; q < end; q++)
+        x[q * step] = most > 0 ? (fmaf(x[q * step], 4095 / most, 0x1.8p23f) - 0x1.8p23f) * (most * (1 / 4095.0f)) : 0;
+    }
+  }
+}
+
+/* An operand as the column sees it */
+static float *rounded(const struct kernel *k, const float *x, size_t n, const struct shape *s, bool is_b, int ld) {
   float *p = copy(x, n);
-  for (size_t i = 0; bf16 && i < n; i++) p[i] = bf16_round(p[i]);
+  bool turned = is_b ? !s->tb : s->ta; /* k goes down the rows of memory */
+  if (in_words(k, s->n, s->k))
+    to_words(p, is_b ? s->n : s->m, turned ? 1 : ld, s->k, turned ? ld : 1);
+  else if (k->reduced && strcmp(k->name, "avx512vnni") != 0)
+    for (size_t i = 0; i < n; i++) p[i] = bf16_round(p[i]);
   return p;
 }
 
 /* Sums of k products of normal numbers have size sqrt(k). f32 chains of k fused steps err by at most k * 2^-24 of the
  * absolute sum, in practice by sqrt(k) * 2^-24 per unit: 4e-7 * k leaves room. bf16 products are exact in f32 and the
  * reference sees rounded operands, so the same bound holds with a factor for the unit's own order of rounding (it rounds
- * each pair's sum separately). */
-static double tolerance(const struct kernel *k, int depth) { return (k->bf16 ? 8e-7 : 4e-7) * (depth + 8); }
+ * each pair's sum separately). Sums of whole numbers are exact. */
+static double tolerance(const struct kernel *k, int depth) { return (k->reduced ? 8e-7 : 4e-7) * (depth + 8); }
 
 static void one(const struct kernel *k, const struct shape *s) {
   int ac = s->ta ? s->m : s->k, ar = s->ta ? s->k : s->m, bc = s->tb ? s->k : s->n, br = s->tb ? s->n : s->k;
@@ -26,7 +47,7 @@ static void one(const struct kernel *k, const struct shape *s) {
   size_t an = (size_t)ar * (size_t)lda, bn = (size_t)br * (size_t)ldb, cn = (size_t)s->m * (size_t)ldc;
   float *a = normals(an, 1), *b = normals(bn, 1), *c = normals(cn, 1), *want = copy(c, cn);
   float *bias = normals((size_t)s->n, 1), *scratch = scratch_floats(k->gemm_scratch);
-  float *ra = rounded(a, an, k->bf16), *rb = rounded(b, bn, k->bf16);
+  float *ra = rounded(k, a, an, s, false, lda), *rb = rounded(k, b, bn, s, true, ldb);
   struct gemm g = {.m = s->m,
                    .n = s->n,
                    .k = s->k,
@@ -81,6 +102,62 @@ static void shapes_of_models(void **state) {
   }
 }
 
+/* More rows, columns and depth than are laid out at a time */
+static void large_words(void **state) {
+  (void)state;
+  const struct kernel *k = kernel_pick(KERNEL_AVX512VNNI, KERNEL_REDUCED);
+  for (int t = 0; t < 4 && k; t++) one(k, &(struct shape){1001, 300, 400, t & 1, t & 2, t & 1, !(t & 1)});
+}
+
+/* Rows and columns of sizes from nothing to 10^12, blocks of zeros in them, one large number among small ones: a product is off by no more than half a
+ * step of both operands times the largest of each, a block at a time. Rows too small for a scale count as zeros. */
+static void words_of_all_sizes(void **state) {
+  (void)state;
+  enum { M = 29, N = 45, K = 300 };
+  const struct kernel *k = kernel_pick(KERNEL_AVX512VNNI, KERNEL_REDUCED);
+  for (int t = 0; t < 4 && k; t++) {
+    float *a = normals(M * K, 1), *b = normals(N * K, 1), *c = floats(M * N), *scratch = scratch_floats(k->gemm_scratch);
+    bool ta = t & 1, tb = t & 2;
+    ptrdiff_t ai = ta ? 1 : K, ap = ta ? M : 1, bj = tb ? K : 1, bp = tb ? 1 : N;
+    for (int p = 0; p < K; p++) {
+      for (int i = 0; i < M; i++)
+        a[i * ai + p * ap] *= i == 3 || (i == 4 && p < 128) ? 0
+                              : i == 5                      ? 1e-37f
+                              : i == 6 && p == 200          ? 1e6f
+                                                            : powf(10, (float)(i % 25 - 12));
+      for (int j = 0; j < N; j++) b[j * bj + p * bp] *= j == 7 ? 0 : j == 8 && p > 140 ? 1e-30f : powf(10, (float)(j % 21 - 12));
+    }
+    k->gemm(&(struct gemm){.m = M,
+                           .n = N,
+                           .k = K,
+                           .ta = ta,
+                           .tb = tb,
+                           .a = a,
+                           .lda = ta ? M : K,
+                           .b = b,
+                           .ldb = tb ? K : N,
+                           .c = c,
+                           .ldc = N,
+                           .scratch = scratch});
+    for (int i = 0; i < M; i++) {
+      for (int j = 0; j < N; j++) {
+        double want = 0, bound = 0;
+        for (int from = 0; from < K; from += 128) {
+          double most_a = 0, most_b = 0;
+          int end = from + 128 < K ? from + 128 : K;
+          for (int p = from; p < end; p++) {
+            double x = a[i * ai + p * ap], y = b[j * bj + p * bp];
+            want += x * y, most_a = fmax(most_a, fabs(x)), most_b = fmax(most_b, fabs(y));
+          }
+          bound += (end - from) * most_a * most_b * (i == 5 ? 1 : 1.001 / 4095 + 1e-6);
+        }
+        assert_true(fabs(c[i * N + j] - want) <= bound + 1e-37);
+      }
+    }
+    drop(a), drop(b), drop(c), free(scratch);
+  }
+}
+
 /* The bf16 columns' packing and blocking with their instructions done in plain arithmetic, so that they are tried on every AVX-512
  * machine: tiles of the AMX column, pairs of the other. */
 static void bf16_emulated(void **state) {
@@ -99,12 +176,12 @@ static void bf16_emulated(void **state) {
     struct shape s = {between(0, 80), between(0, wide ? 600 : 90), between(0, wide ? 1100 : 90), i & 2, i & 4, i & 8, i & 16};
     if (i == 18) s = (struct shape){64, 64, 64, true, false, false, false};
     if (i == 20) s = (struct shape){32, 64, 1024, false, true, false, false};
-    k[i & 1].bf16 = true;
+    k[i & 1].reduced = true;
     one(&k[i & 1], &s);
   }
 }
 
-/* beta 0 must not read C, a NaN in one row of A or column of B must reach exactly its row or column */
+/* beta 0 must not read C, a NaN in one row of A or column of B must reach exactly its row or column. Whole numbers make a NaN of an infinity. */
 static void nan_goes_where_it_must(void **state) {
   (void)state;
   enum { M = 30, N = 40, K = 50 };
@@ -129,8 +206,9 @@ static void nan_goes_where_it_must(void **state) {
                              .scratch = scratch});
       for (int i = 0; i < M; i++) {
         for (int j = 0; j < N; j++) {
-          assert_int_equal(isnan(c[i * N + j]) != 0, i == 5);
-          assert_int_equal(isinf(c[i * N + j]) != 0, i != 5 && j == 9);
+          bool words = in_words(k, N, K);
+          assert_int_equal(isnan(c[i * N + j]) != 0, i == 5 || (words && j == 9));
+          assert_int_equal(isinf(c[i * N + j]) != 0, !words && i != 5 && j == 9);
         }
       }
       drop(a), drop(b), drop(c), free(scratch);
@@ -180,9 +258,9 @@ static void picking(void **state) {
   int n = kernel_all(all);
   assert_true(n >= 1 && n <= 8);
   assert_string_equal(all[0]->name, "ref");
-  assert_ptr_equal(kernel_pick(KERNEL_REF, KERNEL_BF16), all[0]);
-  assert_false(kernel_pick(KERNEL_AUTO, KERNEL_F32)->bf16);
-  assert_ptr_equal(kernel_pick(KERNEL_AUTO, KERNEL_BF16), all[n - 1]);
+  assert_ptr_equal(kernel_pick(KERNEL_REF, KERNEL_REDUCED), all[0]);
+  assert_false(kernel_pick(KERNEL_AUTO, KERNEL_F32)->reduced);
+  assert_ptr_equal(kernel_pick(KERNEL_AUTO, KERNEL_REDUCED), all[n - 1]);
   assert_non_null(kernel_describe());
   for (int i = 0; i < n; i++) {
     void *const *f = (void *const *)(const void *)((const char *)all[i] + offsetof(struct kernel, gemm));
@@ -195,6 +273,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(random_shapes, setup),
       cmocka_unit_test_setup(shapes_of_models, setup),
+      cmocka_unit_test_setup(large_words, setup),
+      cmocka_unit_test_setup(words_of_all_sizes, setup),
       cmocka_unit_test_setup(bf16_emulated, setup),
       cmocka_unit_test_setup(nan_goes_where_it_must, setup),
       cmocka_unit_test_setup(deterministic, setup),

@@ -270,7 +270,7 @@ static void test_columns_agree(void **state) {
   double size = 0, loss = l.objective;
   for (size_t i = 0; i < s.m->floats; i++) size += (double)want[i] * (double)want[i];
   for (int k = 1; k < n; k++) {
-    double difference = 0, bound = all[k]->bf16 ? 8e-2 : 1e-5;
+    double difference = 0, bound = all[k]->reduced ? 8e-2 : 1e-5;
     model_set_kernel(s.m, all[k]);
     memset(s.gradient, 0, s.m->floats * sizeof(float));
     assert_int_equal(model_loss(s.m, s.w, &s.b, &s.o, s.gradient, &l, &e), OK);

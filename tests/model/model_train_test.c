@@ -285,6 +285,34 @@ static void test_resume_same_bits(void **state) {
   assert_string_equal(whole, parts);
 }
 
+/* Reduced products keep the promise too: threads, recomputed activations and an interruption decide nothing. */
+static void test_reduced_same_bits(void **state) {
+  (void)state;
+  struct train_options o;
+  struct train_result r;
+  struct error e = {0};
+  char plain[65], one[65], other[65], dir[128];
+  small_options(&o, &x, tasks);
+  o.lanes = 4;
+  train_to(&o, plain, &r);
+  double loss = r.tuning_loss;
+  o.bf16 = true;
+  train_to(&o, one, &r);
+  if (kernel_pick(KERNEL_AUTO, KERNEL_REDUCED)->reduced) assert_string_not_equal(plain, one);
+  assert_true(fabs(r.tuning_loss - loss) < 0.01 * loss);
+  for (int threads = 2; threads <= 3; threads++) {
+    snprintf(dir, sizeof dir, "%s/reduced-%d", x.root, threads);
+    o.dir = dir, o.threads = threads, o.recompute = threads == 3, o.resume = false;
+    train_step_hook = stop_run, stop_at = 2;
+    assert_int_equal(model_train(&o, x.store, &r, &e), E_CANCELLED);
+    train_step_hook = NULL, stop_at = -1;
+    cancel_set(0);
+    o.resume = true;
+    train_to(&o, other, &r);
+    assert_string_equal(one, other);
+  }
+}
+
 static void test_seconds_decide_length(void **state) {
   (void)state;
   struct train_options o;
@@ -437,6 +465,7 @@ int main(void) {
                                      cmocka_unit_test(test_refit),
                                      cmocka_unit_test(test_thinned_controls_keep_the_rate),
                                      cmocka_unit_test(test_resume_same_bits),
+                                     cmocka_unit_test(test_reduced_same_bits),
                                      cmocka_unit_test(test_seconds_decide_length),
                                      cmocka_unit_test(test_many_outcomes_start_from_rates),
                                      cmocka_unit_test(test_fine_tune),

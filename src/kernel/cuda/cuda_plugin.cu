@@ -80,7 +80,7 @@ static void no_pack(const struct gemm *g, float *to) { (void)g, (void)to; }
 static struct kernel column(const char *name, bool bf16) {
   struct kernel k;
   memset(&k, 0, sizeof k);
-  k.name = name, k.bf16 = bf16, k.device = true, k.failed = cuda_failed;
+  k.name = name, k.reduced = bf16, k.device = true, k.failed = cuda_failed;
   k.gemm = bf16 ? cuda_gemm_bf16 : cuda_gemm;
   k.gemm_pack_size = no_pack_size, k.gemm_pack = no_pack;
   k.norm_forward = cuda_norm_forward, k.norm_backward = cuda_norm_backward;
