@@ -86,7 +86,8 @@ def trunk(b):
     place = torch.from_numpy(place)
     bag = torch.from_numpy(np.repeat(np.arange(len(b["gap"])), np.diff(b["entry_start"])))
     x = torch.from_numpy(b["time_feature"]) @ W["embed.time.weight"].T
-    x = x.float().index_add(0, bag, W["embed.table"][torch.from_numpy(b["entry_id"]).long()] * torch.from_numpy(b["entry_weight"])[:, None])
+    weight = torch.from_numpy(b["entry_weight"])[:, None] * (math.sqrt(d) if c["embed_root"] else 1)
+    x = x.float().index_add(0, bag, W["embed.table"][torch.from_numpy(b["entry_id"]).long()] * weight)
     empty = torch.from_numpy((np.diff(b["entry_start"]) == 0).astype("f4"))[:, None]
     x = F.dropout(x + empty * W["embed.moment"], c["dropout"])
     when = torch.full((S * L,), -1, dtype=torch.int64).index_copy(0, place, torch.from_numpy(b["time"])).view(S, L)

@@ -174,13 +174,15 @@ static void run(const char *what, const struct timeline *t, const char *out, int
       "{\"layers\": %d, \"d\": %d, \"heads\": %d, \"kv_heads\": %d, \"ff\": %d, \"codes\": %d, \"steps\": %lld, \"batch\": %d, \"seed\": "
       "%llu,\n"
       " \"lr\": %g, \"lr_min\": %g, \"warmup\": %g, \"decay\": %g, \"beta1\": %g, \"beta2\": %g, \"clip\": %g, \"dropout\": %g,\n"
-      " \"mlp\": \"%s\", \"norm\": \"%s\", \"mask\": \"%s\", \"position\": \"%s\", \"tied\": %d, \"min_gap_days\": %.9g, \"norm_eps\": %g, "
+      " \"mlp\": \"%s\", \"norm\": \"%s\", \"mask\": \"%s\", \"position\": \"%s\", \"tied\": %d, \"embed_root\": %d, \"min_gap_days\": "
+      "%.9g, \"norm_eps\": %g, "
       "\"rope_base\": %g, \"time_features\": %d}\n",
       o.config.layers, o.config.d, o.config.heads, o.config.kv_heads, o.config.ff, codes, (long long)r.steps, o.batch_positions,
       (unsigned long long)o.seed, (double)o.lr, (double)o.lr_min, (double)o.warmup, (double)o.decay, (double)o.beta1, (double)o.beta2,
       (double)o.clip, (double)o.dropout, o.config.mlp == MLP_SWIGLU ? "swiglu" : "gelu", o.config.norm == MODEL_NORM_RMS ? "rms" : "layer",
       o.config.mask == MASK_CAUSAL_NO_TIES ? "no_ties" : "causal", o.config.position == POSITION_ROPE_INDEX ? "rope" : "none",
-      o.config.tied, (double)o.config.min_gap_days, (double)o.config.norm_eps, (double)o.config.rope_base, TOKEN_TIME_FEATURES);
+      o.config.tied, o.config.embed_root, (double)o.config.min_gap_days, (double)o.config.norm_eps, (double)o.config.rope_base,
+      TOKEN_TIME_FEATURES);
   fclose(f);
 }
 

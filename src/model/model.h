@@ -55,6 +55,7 @@ struct model_config {
   enum model_mask mask;
   int pack; /* enum token_pack_mode */
   bool bias, qk_norm, tied;
+  bool embed_root; /* the table's rows enter the trunk times sqrt(d), as a tied table wants (FORMAT.md); never in formats 1, 2 */
   float dropout, norm_eps, rope_base, min_gap_days;
   int hazard_rank;
   bool hazard_rates;              /* hazards start from the rates: what training chooses where outcomes are many; never in format 1 */

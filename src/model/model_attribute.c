@@ -18,7 +18,7 @@ static void gradient_of_logit(const struct model *m, struct model_workspace *w, 
   memset(w->dhidden, 0, n * d * sizeof(float));
   m->kernel->axpy(d, 1, head, w->dhidden + (n - 1) * d);
   for (size_t r = 0; r < n; r++) m->kernel->axpy(d, 1.0f / (float)n, head + d, w->dhidden + r * d);
-  model_backward(m, w, b, gradient); /* leaves the gradient at the embedder's output in w->dx */
+  model_backward(m, w, b, gradient); /* leaves the gradient at the sum of the table's rows in w->dx */
 }
 
 int model_attribute(const struct model *m, struct model_workspace *w, struct token_batch *b, const struct model_task *t, int steps,

@@ -1,4 +1,6 @@
 /* The backward pass by hand: each function undoes one of model_forward.c, last first. */
+#include <math.h>
+
 #include "model/model_internal.h"
 #include "token/token.h"
 
@@ -118,17 +120,10 @@ static void attention_undo(const struct model *m, struct model_workspace *w, con
   norm_undo(m, g, rows, s->x, k->norm1_gain, k->norm1_shift, s->n1, s->mean1, s->rstd1, w->dn, w->dx);
 }
 
+/* Leaves in dx the gradient at the sum of the table's rows. */
 static void embed_undo(const struct model *m, struct model_workspace *w, const struct token_batch *b, float *g) {
   size_t d = (size_t)m->config.d;
   undrop(m, w, b->positions, 0, w->dx);
-  m->kernel->embed_backward(&(struct embed_bag_back){.f = {.rows = b->positions,
-                                                           .c = (int)d,
-                                                           .start = b->entry_start,
-                                                           .id = b->entry_id,
-                                                           .weight = b->entry_weight,
-                                                           .table = m->weight + m->table},
-                                                     .dout = w->dx,
-                                                     .dtable = g + m->table});
   linear_backward(m, w, g, b->positions, TOKEN_TIME_FEATURES, (int)d, b->time_feature, m->time, ABSENT, w->dx, 0, NULL);
   for (int p = 0; p < b->positions; p++) {
     if (b->entry_start[p] == b->entry_start[p + 1]) m->kernel->add(d, w->dx + (size_t)p * d, g + m->moment);
@@ -138,6 +133,15 @@ static void embed_undo(const struct model *m, struct model_workspace *w, const s
       m->kernel->add(d, w->dx + (size_t)p * d, g + m->position + row * d);
     }
   }
+  if (m->config.embed_root) m->kernel->scale((size_t)b->positions * d, sqrtf((float)d), w->dx);
+  m->kernel->embed_backward(&(struct embed_bag_back){.f = {.rows = b->positions,
+                                                           .c = (int)d,
+                                                           .start = b->entry_start,
+                                                           .id = b->entry_id,
+                                                           .weight = b->entry_weight,
+                                                           .table = m->weight + m->table},
+                                                     .dout = w->dx,
+                                                     .dtable = g + m->table});
 }
 
 /* What the forward pass of the block did not keep, once more, from the block's input (Chen et al. 2016). */

@@ -30,6 +30,7 @@ int model_preset(const char *name, struct model_config *out, struct error *e) {
       out->norm_eps = 1e-5f;
       out->rope_base = 10000.0f;
       out->min_gap_days = 1.0f / 1440.0f;
+      out->embed_root = out->tied;
       return OK;
     }
   return error_set(e, E_NOTFOUND, "no such model size; there are tiny, small, base, large, 1b, 7b and delphi");
@@ -85,6 +86,7 @@ void model_config_write(const struct model_config *c, struct json_out *o) {
   json_kv_bool(o, "bias", c->bias);
   json_kv_bool(o, "qk_norm", c->qk_norm);
   json_kv_bool(o, "tied", c->tied);
+  json_kv_bool(o, "embed_root", c->embed_root);
   write_f32(o, "dropout", c->dropout);
   write_f32(o, "norm_eps", c->norm_eps);
   write_f32(o, "rope_base", c->rope_base);
@@ -164,6 +166,7 @@ int model_config_read(struct json j, struct model_config *c, struct error *e) {
   c->bias = read_flag(&r, "bias");
   c->qk_norm = read_flag(&r, "qk_norm");
   c->tied = read_flag(&r, "tied");
+  if (json_kind(json_get(j, "embed_root")) != JSON_NONE) c->embed_root = read_flag(&r, "embed_root"); /* absent in formats 1 and 2 */
   c->dropout = read_float(&r, "dropout");
   c->norm_eps = read_float(&r, "norm_eps");
   c->rope_base = read_float(&r, "rope_base");

@@ -88,6 +88,7 @@ static size_t position_row(const struct model *m, const struct token_batch *b, i
 void model_embed(const struct model *m, struct model_workspace *w, const struct token_batch *b, float *x) {
   size_t d = (size_t)m->config.d;
   linear_forward(m, w, b->positions, TOKEN_TIME_FEATURES, (int)d, b->time_feature, m->time, ABSENT, 0, x);
+  if (m->config.embed_root) m->kernel->scale((size_t)b->positions * d, 1 / sqrtf((float)d), x);
   m->kernel->embed_forward(&(struct embed_bag){.rows = b->positions,
                                                .c = (int)d,
                                                .start = b->entry_start,
@@ -95,6 +96,7 @@ void model_embed(const struct model *m, struct model_workspace *w, const struct 
                                                .weight = b->entry_weight,
                                                .table = m->weight + m->table,
                                                .out = x});
+  if (m->config.embed_root) m->kernel->scale((size_t)b->positions * d, sqrtf((float)d), x);
   for (int p = 0; p < b->positions; p++) {
     if (b->entry_start[p] == b->entry_start[p + 1]) m->kernel->add(d, m->weight + m->moment, x + (size_t)p * d);
     if (m->position >= 0) m->kernel->add(d, m->weight + m->position + position_row(m, b, p) * d, x + (size_t)p * d);

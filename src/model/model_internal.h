@@ -13,7 +13,7 @@
 #include "model/model.h"
 #include "model/model_kept.h"
 
-#define MODEL_FORMAT 2
+#define MODEL_FORMAT 3
 #define MODEL_TASK_NAME 64
 #define ABSENT ((ptrdiff_t)-1)
 

@@ -187,17 +187,18 @@ static void test_missing_files(void **state) {
   assert_int_equal(load("/nonexistent/model"), E_NOTFOUND);
 }
 
-/* A checkpoint of format 1 knows nothing of hazards that start from the rates: it is read as what it was. */
+/* A checkpoint of format 1 knows nothing of hazards that start from the rates, nor of rows that are scaled: it is read as what it was. */
 static void test_older_format(void **state) {
   (void)state;
   struct model *m;
   char dir[128];
   fresh(dir);
-  edit(dir, "config.json", "\"format\": 2", "\"format\": 1");
+  edit(dir, "config.json", "\"format\": 3", "\"format\": 1");
   edit(dir, "config.json", "\"hazard_rates\": false,", "");
+  edit(dir, "config.json", "\"embed_root\": false,", "");
   reseal(dir);
   OKAY(model_load(dir, &m, e));
-  assert_false(model_config(m)->hazard_rates);
+  assert_false(model_config(m)->hazard_rates || model_config(m)->embed_root);
   model_free(m);
   fresh(dir);
   edit(dir, "config.json", "\"hazard_rates\": false,", "\"hazard_rates\": true,");
@@ -214,7 +215,7 @@ static void test_wrong_contents(void **state) {
     const char *file, *from, *to;
     int code;
   } at[] = {
-      {"config.json", "\"format\": 2", "\"format\": 3", E_VERSION},
+      {"config.json", "\"format\": 3", "\"format\": 4", E_VERSION},
       {"config.json", "\"layers\": 2", "\"layers\": 3", E_MISMATCH},
       {"config.json", "\"ff\": 48", "\"ff\": 47", E_MISMATCH},
       {"config.json", "\"heads\": 2", "\"heads\": 3", E_CORRUPT},
@@ -226,7 +227,7 @@ static void test_wrong_contents(void **state) {
       {"config.json", "\"vocabulary_hash\": \"", "\"vocabulary_hash\": \"0", E_CORRUPT},
       {"vocabulary.json", "DX//1", "DX//9", E_MISMATCH},
       {"model.safetensors", "block.0.qkv.weight", "block.0.qkv.weigth", E_CORRUPT},
-      {"tasks/death.json", "\"format\":2", "\"format\":7", E_VERSION},
+      {"tasks/death.json", "\"format\":3", "\"format\":7", E_VERSION},
       {"tasks/death.json", "\"name\":\"death\"", "\"name\":\"birth\"", E_MISMATCH},
       {"tasks/death.json", "\"log\":[", "\"log\":[true,", E_CORRUPT},
       {"tasks/death.json", "\"sd\":[", "\"sd\":[1,", E_CORRUPT},

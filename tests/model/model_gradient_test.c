@@ -161,6 +161,9 @@ static void test_options(void **state) {
   c.tied = true;
   c.mlp = MLP_GELU;
   check_config(c, "tied");
+  c.embed_root = true;
+  check_config(c, "tied, rows scaled");
+  c.embed_root = false;
   c.hazard_rates = true;
   check_config(c, "hazards from tied rates");
   c.tied = false;

@@ -42,7 +42,8 @@ static struct model_config read_config(const struct safetensors *s) {
   c.mlp = (enum model_mlp)choice(s, "mlp", mlp, 2);
   c.norm = (enum model_norm)choice(s, "norm", norm, 2);
   c.mask = (enum model_mask)choice(s, "mask", mask, 3);
-  c.bias = number(s, "bias") != 0, c.qk_norm = number(s, "qk_norm") != 0, c.tied = number(s, "tied") != 0;
+  c.bias = number(s, "bias") != 0, c.qk_norm = number(s, "qk_norm") != 0, c.tied = number(s, "tied") != 0,
+  c.embed_root = number(s, "embed_root") != 0;
   c.norm_eps = (float)number(s, "norm_eps"), c.rope_base = (float)number(s, "rope_base"), c.min_gap_days = (float)number(s, "min_gap_days");
   c.hazard_rank = (int)number(s, "hazard_rank"), c.hazard_rates = number(s, "hazard_rates") != 0;
   return c;

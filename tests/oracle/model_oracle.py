@@ -22,10 +22,10 @@ CODES, KNOTS, OUTCOMES = 11, {2: (11, 4), 3: (15, 3)}, 3
 ROWS = CODES + 7
 
 BASE = dict(layers=2, d=16, heads=4, kv_heads=4, ff=24, context=16, window=0, position='none', mlp='swiglu', norm='rms', mask='causal',
-            bias=0, qk_norm=0, tied=0, norm_eps=1e-5, rope_base=100.0, min_gap_days=0.01, hazard_rank=3, hazard_rates=0)
+            bias=0, qk_norm=0, tied=0, embed_root=0, norm_eps=1e-5, rope_base=100.0, min_gap_days=0.01, hazard_rank=3, hazard_rates=0)
 CONFIGS = {
     'rope-swiglu': dict(BASE, position='rope_index', kv_heads=2, qk_norm=1, hazard_rates=1),
-    'layer-gelu': dict(BASE, position='learned', norm='layer', mlp='gelu', bias=1, tied=1, mask='causal_no_ties', hazard_rates=1),
+    'layer-gelu': dict(BASE, position='learned', norm='layer', mlp='gelu', bias=1, tied=1, embed_root=1, mask='causal_no_ties', hazard_rates=1),
     'time-window': dict(BASE, position='rope_time', window=2, bias=1),
 }
 WEIGHTS = dict(rates=1.0, time=0.7, value=0.8, hazard=1.3, task=0.9, scale=0.1, task_scale=0.4)
@@ -126,7 +126,7 @@ def trunk(c, W, b):
         add = []
         for r in range(rows.start, rows.stop):
             entries = b['entries'][r]
-            e = sum((w * W['embed.table'][i] for i, w in entries), torch.zeros(c['d'])) if entries else W['embed.moment']
+            e = sum((w * W['embed.table'][i] for i, w in entries), torch.zeros(c['d'])) * (math.sqrt(c['d']) if c['embed_root'] else 1) if entries else W['embed.moment']
             add.append(e + (W['embed.position'][int(b['rope_index'][r])] if c['position'] == 'learned' else 0))
         x = x + torch.stack(add)
         for l in range(c['layers']):
