@@ -213,6 +213,52 @@ void json_out_raw(struct json_out *o, struct str json) {
   buf_str(o->to, json);
 }
 
+static bool copy(struct json_out *o, struct json v) {
+  struct json item;
+  struct str key;
+  int64_t i;
+  double d;
+  bool b, fits = true;
+  switch (json_kind(v)) {
+    case JSON_BOOL: json_out_bool(o, json_bool(v, &b) && b); break;
+    case JSON_INT:
+    case JSON_REAL:
+      if (json_i64(v, &i))
+        json_out_i64(o, i);
+      else if (json_f64(v, &d))
+        json_out_f64(o, d);
+      else
+        json_out_null(o);
+      break;
+    case JSON_STRING: json_out_str(o, json_str(v)); break;
+    case JSON_ARRAY:
+      if (o->depth >= DEEPEST) return false;
+      json_out_array(o);
+      for (struct json_iter it = json_items(v); fits && json_next(&it, &item);) fits = copy(o, item);
+      if (fits) json_out_end(o);
+      break;
+    case JSON_OBJECT:
+      if (o->depth >= DEEPEST) return false;
+      json_out_object(o);
+      for (struct json_iter it = json_members(v); fits && json_next_member(&it, &key, &item);) {
+        json_out_key_str(o, key);
+        fits = copy(o, item);
+      }
+      if (fits) json_out_end(o);
+      break;
+    default: json_out_null(o);
+  }
+  return fits;
+}
+
+int json_out_copy(struct json_out *o, struct json v, struct error *e) {
+  struct json_out before = *o;
+  size_t n = o->to->n;
+  if (copy(o, v)) return OK;
+  *o = before, o->to->n = n;
+  return error_set(e, E_LIMIT, "nested too deep: at most %d levels are written", DEEPEST);
+}
+
 void json_kv_str(struct json_out *o, const char *key, struct str v) {
   json_out_key(o, key);
   json_out_str(o, v);

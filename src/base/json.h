@@ -120,6 +120,8 @@ void json_out_f32(struct json_out *o, float v);
 void json_out_bool(struct json_out *o, bool v);
 void json_out_null(struct json_out *o);
 void json_out_raw(struct json_out *o, struct str json); /* a finished value */
+/* A parsed value again. E_LIMIT where it would nest deeper than the writer goes: then nothing of it is written, and another value may stand there. */
+int json_out_copy(struct json_out *o, struct json v, struct error *e) MUST_CHECK;
 /* key + value in one call */
 void json_kv_str(struct json_out *o, const char *key, struct str v);
 void json_kv_c(struct json_out *o, const char *key, const char *v);

@@ -50,7 +50,7 @@ static int take_tool(struct asked *x, struct json tool, struct error *e) {
     buf_str(&x->record, json_str(patient));
   } else if (json_kind(patient) == JSON_OBJECT) {
     json_out_init(&o, &x->record, false);
-    TRY(json_again(patient, 0, &o, e));
+    TRY(json_out_copy(&o, patient, e));
   } else {
     return foundry_bad(e, E_INPUT, "tools.patient", "expected a FHIR R4 Bundle, or an object with bundle or events");
   }

@@ -13,7 +13,7 @@
 #include "timeline/timeline.h"
 #include "vitae.h"
 
-enum { EVENTS_MOST = 500, DEPTH = 2 };
+enum { EVENTS_MOST = 500 };
 
 static void begin(struct call *c, struct json_out *o) {
   c->status = 200;
@@ -257,7 +257,7 @@ static int record_of(struct call *c, struct json_parser *jp, struct ask *a, stru
   if (!found) return bad(e, "Parameters.parameter", "the parameter \"patient\" is missing");
   find_patient(record, who);
   json_out_init(&o, b, false);
-  TRY(json_again(record, DEPTH, &o, e));
+  TRY(json_out_copy(&o, record, e));
   buf_reserve(b, STREAM_PAD);
   *doc = (struct str){b->p, b->n};
   return buf_check(b, e);

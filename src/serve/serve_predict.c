@@ -9,7 +9,7 @@
 #include "timeline/timeline.h"
 #include "vitae.h"
 
-enum { FUTURES_MOST = 2000, EXPLAIN_MOST = 100, OUTCOMES_MOST = 500, COPY_DEPTH = 56 };
+enum { FUTURES_MOST = 2000, EXPLAIN_MOST = 100, OUTCOMES_MOST = 500 };
 
 static int whole_number(struct str s, const char *field, int64_t least, int64_t most, int64_t *out, struct error *e) {
   if (!s.p) return OK;
@@ -98,47 +98,6 @@ void answer_risk(struct call *c) {
 
 /* ---- a patient who comes with the request ---- */
 
-/* Writes a parsed value again: the engine takes whole documents, the wrapper holds one inside another. */
-int json_again(struct json v, int depth, struct json_out *o, struct error *e) {
-  struct json item;
-  struct str key;
-  int64_t i;
-  double d;
-  bool b;
-  if (depth > COPY_DEPTH) return error_set(e, E_LIMIT, "the body is nested too deep");
-  switch (json_kind(v)) {
-    case JSON_BOOL:
-      (void)json_bool(v, &b);
-      json_out_bool(o, b);
-      break;
-    case JSON_INT:
-    case JSON_REAL:
-      if (json_i64(v, &i))
-        json_out_i64(o, i);
-      else if (json_f64(v, &d))
-        json_out_f64(o, d);
-      else
-        json_out_null(o);
-      break;
-    case JSON_STRING: json_out_str(o, json_str(v)); break;
-    case JSON_ARRAY:
-      json_out_array(o);
-      for (struct json_iter it = json_items(v); json_next(&it, &item);) TRY(json_again(item, depth + 1, o, e));
-      json_out_end(o);
-      break;
-    case JSON_OBJECT:
-      json_out_object(o);
-      for (struct json_iter it = json_members(v); json_next_member(&it, &key, &item);) {
-        json_out_key_str(o, key);
-        TRY(json_again(item, depth + 1, o, e));
-      }
-      json_out_end(o);
-      break;
-    default: json_out_null(o);
-  }
-  return OK;
-}
-
 static int member_number(struct json root, const char *name, int64_t most, int64_t *out, struct error *e) {
   struct json v = json_get(root, name);
   if (json_kind(v) == JSON_NONE || json_kind(v) == JSON_NULL) return OK;
@@ -190,13 +149,13 @@ static int events_document(struct json root, struct buf *b, struct error *e) {
   if (json_kind(subject) == JSON_NONE)
     json_out_c(&o, "request");
   else
-    TRY(json_again(subject, 1, &o, e));
+    TRY(json_out_copy(&o, subject, e));
   if (json_kind(birth) != JSON_NONE) {
     json_out_key(&o, "birth");
-    TRY(json_again(birth, 1, &o, e));
+    TRY(json_out_copy(&o, birth, e));
   }
   json_out_key(&o, "events");
-  TRY(json_again(json_get(root, "events"), 1, &o, e));
+  TRY(json_out_copy(&o, json_get(root, "events"), e));
   json_out_end(&o);
   return buf_check(b, e);
 }
@@ -227,7 +186,7 @@ int patient_document(struct str text, size_t cap, struct json_parser *jp, struct
   if (has_bundle) {
     struct json_out o;
     json_out_init(&o, b, false);
-    TRY(json_again(bundle, 0, &o, e));
+    TRY(json_out_copy(&o, bundle, e));
   } else {
     TRY(events_document(root, b, e));
   }

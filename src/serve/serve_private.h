@@ -213,8 +213,6 @@ int ask_query(const struct call *c, struct ask *a, struct error *e) MUST_CHECK;
 int patient_document(struct str text, size_t cap, struct json_parser *jp, struct ask *a, struct buf *b, struct str *doc, bool *fhir,
                      struct error *e) MUST_CHECK;
 bool call_left(void *call); /* call_client_left as a session asks it */
-/* Writes a parsed value again; E_LIMIT beyond a depth of 56. Start with the depth of the place it goes to. */
-int json_again(struct json v, int depth, struct json_out *o, struct error *e) MUST_CHECK;
 /* ---- what the site knows beside its timelines (serve_knowledge.c): SITE/knowledge, read at its first use ---- */
 struct differential;
 struct drafter;

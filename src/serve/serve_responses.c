@@ -132,7 +132,7 @@ static int take_rest(struct response *x, struct error *e) {
 static void again_or(struct response *x, const char *key, const char *otherwise, struct json_out *o) {
   struct json v = json_get(x->root, key);
   json_out_key(o, key);
-  if (json_kind(v) == JSON_NONE || json_again(v, 2, o, NULL) < 0) json_out_raw(o, str_c(otherwise));
+  if (json_kind(v) == JSON_NONE || json_out_copy(o, v, NULL) < 0) json_out_raw(o, str_c(otherwise));
 }
 
 static void put_tokens(const struct buf *b, struct json_out *o) {

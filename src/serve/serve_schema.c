@@ -229,7 +229,7 @@ static int project(struct check *k, struct json s, struct json v, int depth, str
     json_out_end(o);
     return OK;
   }
-  if (json_kind(v) != JSON_OBJECT || json_kind(properties) != JSON_OBJECT) return json_again(v, depth, o, k->e);
+  if (json_kind(v) != JSON_OBJECT || json_kind(properties) != JSON_OBJECT) return json_out_copy(o, v, k->e);
   (void)json_bool(json_get(s, "additionalProperties"), &open);
   json_out_object(o);
   for (struct json_iter it = json_members(properties); json_next_member(&it, &key, &own);) {
@@ -241,7 +241,7 @@ static int project(struct check *k, struct json s, struct json v, int depth, str
   for (struct json_iter it = json_members(v); open && json_next_member(&it, &key, &item);) {
     if (json_kind(member(properties, key)) != JSON_NONE) continue;
     json_out_key_str(o, key);
-    TRY(json_again(item, depth + 1, o, k->e));
+    TRY(json_out_copy(o, item, k->e));
   }
   json_out_end(o);
   return OK;

@@ -85,7 +85,7 @@ static int cell_text(struct json cell, struct buf *b, struct str *out, struct er
   if (json_kind(cell) != JSON_OBJECT)
     return foundry_bad(e, E_INPUT, "input_data.data.patient", "expected a patient: JSON text or an object");
   json_out_init(&o, b, false);
-  TRY(json_again(cell, 0, &o, e));
+  TRY(json_out_copy(&o, cell, e));
   buf_reserve(b, 64);
   *out = (struct str){b->p, b->n};
   return buf_check(b, e);

@@ -9,7 +9,8 @@
  *
  * Checked: signature by a key of the issuer's set, the algorithm against the list (asymmetric ones only: RS*, PS*, ES*), iss, aud (text or
  * list), exp and nbf with a minute's leeway, and a role of the plane. Sets are kept for an hour; an unknown key id asks again at most once a
- * minute. https only (http: loopback). RFC 7515, 7517, 7519, 8725.
+ * minute. While an issuer is being asked, the keys that are known go on; who needs its answer waits 0.3 s of it at most, then: E_BUSY, come again.
+ * https only (http: loopback). RFC 7515, 7517, 7519, 8725.
  */
 #ifndef SERVE_TOKEN_H
 #define SERVE_TOKEN_H
@@ -28,6 +29,7 @@ int jwks_bytes(struct str text, struct jwks **out, struct error *e) MUST_CHECK; 
 void jwks_close(struct jwks *j);
 /* What a token says, believed by nobody yet: it tells whose keys to try. `claims` lives in `text` and in the parser. E_DENIED: no token. */
 int jwks_claims(struct str token, struct json_parser *jp, struct buf *text, struct json *claims, struct error *e) MUST_CHECK;
-/* OK if a key of the set has signed the token with one of `algorithms` ("RS384,ES384"). Thread-safe. E_UNAVAILABLE: the set cannot be had. */
+/* OK if a key of the set has signed the token with one of `algorithms` ("RS384,ES384"). Thread-safe. E_UNAVAILABLE: the set cannot be had.
+ * E_BUSY: it is being asked for by somebody else. */
 int jwks_verify(struct jwks *j, struct str token, const char *algorithms, struct error *e) MUST_CHECK;
 #endif

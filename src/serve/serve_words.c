@@ -49,7 +49,7 @@ static int describe_tools(const struct words *w, struct buf *b, struct error *e)
   for (struct json_iter it = json_items(w->q->tools); json_next(&it, &tool);) {
     struct json_out o;
     json_out_init(&o, b, false);
-    TRY(json_again(function_of(tool), 0, &o, e));
+    TRY(json_out_copy(&o, function_of(tool), e));
     buf_putc(b, '\n');
   }
   buf_puts(b, "</tools>\nTo call one, answer only with\n<tool_call>\n{\"name\": NAME, \"arguments\": OBJECT}\n</tool_call>");
@@ -152,7 +152,7 @@ static int call_schema(const struct words *w, struct json function, bool any, st
   if (any || json_kind(parameters) != JSON_OBJECT || json_count(json_get(parameters, "properties")) == 0)
     json_out_raw(&o, any ? STR("{\"type\":\"object\"}") : STR("{\"type\":\"object\",\"properties\":{}}"));
   else
-    TRY(json_again(parameters, 4, &o, e));
+    TRY(json_out_copy(&o, parameters, e));
   json_out_end(&o);
   json_out_end(&o);
   return buf_check(b, e);
@@ -168,7 +168,7 @@ static int form(const struct words *w, struct buf *b, bool *call, struct error *
   if (w->q->format == CHAT_TEXT) return OK;
   if (w->q->format == CHAT_JSON || json_kind(w->q->schema) != JSON_OBJECT) return buf_puts(b, "{\"type\":\"object\"}"), buf_check(b, e);
   json_out_init(&o, b, false);
-  TRY(json_again(w->q->schema, 0, &o, e));
+  TRY(json_out_copy(&o, w->q->schema, e));
   return buf_check(b, e);
 }
 
@@ -270,7 +270,7 @@ static int put_raw(const struct words *w, struct buf *b, struct error *e) {
     if (m->role == CHAT_TOOL) json_kv_str(&o, "tool_call_id", m->tool_call_id);
     if (json_kind(m->tool_calls) == JSON_ARRAY) {
       json_out_key(&o, "tool_calls");
-      TRY(json_again(m->tool_calls, 3, &o, e));
+      TRY(json_out_copy(&o, m->tool_calls, e));
     }
     json_out_end(&o);
   }
@@ -282,7 +282,7 @@ static int put_json(struct json v, struct buf *b, struct error *e) {
   struct json_out o;
   if (none(v)) return OK;
   json_out_init(&o, b, false);
-  TRY(json_again(v, 0, &o, e));
+  TRY(json_out_copy(&o, v, e));
   return buf_check(b, e);
 }
 

@@ -31,42 +31,6 @@ static int write_codes(struct timeline_writer *w, struct merged *m, const char *
   return container_digest(path, m->file[0].sha256, e);
 }
 
-static void copy_json(struct json_out *o, struct json v) {
-  struct json_iter it;
-  struct json item;
-  struct str key;
-  int64_t i;
-  double d;
-  bool b;
-  switch (json_kind(v)) {
-    case JSON_OBJECT:
-      json_out_object(o);
-      for (it = json_members(v); json_next_member(&it, &key, &item);) {
-        json_out_key_str(o, key);
-        copy_json(o, item);
-      }
-      json_out_end(o);
-      break;
-    case JSON_ARRAY:
-      json_out_array(o);
-      for (it = json_items(v); json_next(&it, &item);) copy_json(o, item);
-      json_out_end(o);
-      break;
-    case JSON_STRING: json_out_str(o, json_str(v)); break;
-    case JSON_INT:
-    case JSON_REAL:
-      if (json_i64(v, &i))
-        json_out_i64(o, i);
-      else if (json_f64(v, &d))
-        json_out_f64(o, d);
-      else
-        json_out_null(o);
-      break;
-    case JSON_BOOL: json_out_bool(o, json_bool(v, &b) && b); break;
-    default: json_out_null(o); break;
-  }
-}
-
 static void hex_kv(struct json_out *o, const char *key, const uint8_t *p, size_t n) {
   char hex[65];
   hash_hex(p, n, hex);
@@ -87,7 +51,8 @@ static void write_policy(const struct timeline_writer *w, struct json_out *o) {
   json_out_end(o);
 }
 
-static void write_run(const struct timeline_writer *w, const struct merged *m, struct json_out *o, uint64_t generation, struct json wall) {
+static int write_run(const struct timeline_writer *w, const struct merged *m, struct json_out *o, uint64_t generation, struct json wall,
+                     struct error *e) {
   static const char *const rules[] = {"auto", "all_train", "all_tuning", "all_held_out", "train_tuning"};
   json_out_object(o);
   json_kv_i64(o, "generation", (int64_t)generation);
@@ -99,8 +64,9 @@ static void write_run(const struct timeline_writer *w, const struct merged *m, s
   json_kv_i64(o, "sources_first", (int64_t)(w->previous ? w->manifest.sources : 0));
   json_kv_i64(o, "sources_added", (int64_t)m->sources_added);
   json_out_key(o, "wall");
-  copy_json(o, wall);
+  TRY(json_out_copy(o, wall, e));
   json_out_end(o);
+  return OK;
 }
 
 static void write_sources(const struct timeline_writer *w, const struct merged *m, struct json_out *o) {
@@ -121,8 +87,8 @@ static void write_sources(const struct timeline_writer *w, const struct merged *
   json_out_end(o);
 }
 
-static void write_manifest(const struct timeline_writer *w, const struct merged *m, uint64_t generation, struct json earlier,
-                           struct json wall, struct buf *out) {
+static int write_manifest(const struct timeline_writer *w, const struct merged *m, uint64_t generation, struct json earlier,
+                          struct json wall, struct buf *out, struct error *e) {
   struct json_out o;
   json_out_init(&o, out, true);
   json_out_object(&o);
@@ -158,11 +124,12 @@ static void write_manifest(const struct timeline_writer *w, const struct merged 
   json_out_key(&o, "runs");
   json_out_array(&o);
   struct json_iter it = json_items(earlier);
-  for (struct json run; json_next(&it, &run);) copy_json(&o, run);
-  write_run(w, m, &o, generation, wall);
+  for (struct json run; json_next(&it, &run);) TRY(json_out_copy(&o, run, e));
+  TRY(write_run(w, m, &o, generation, wall, e));
   json_out_end(&o);
   json_out_end(&o);
   buf_putc(out, '\n');
+  return buf_check(out, e);
 }
 
 static int make_manifest(struct timeline_writer *w, struct merged *m, uint64_t generation, struct str extra, struct buf *out,
@@ -176,8 +143,7 @@ static int make_manifest(struct timeline_writer *w, struct merged *m, uint64_t g
   if (rc == OK && json_kind(wall) != JSON_OBJECT) rc = error_set(e, E_INPUT, "the wall's manifest is no JSON object");
   if (rc == OK) {
     struct json earlier = w->previous ? json_get(root, "runs") : (struct json){0};
-    write_manifest(w, m, generation, earlier, wall, out);
-    rc = buf_check(out, e);
+    rc = write_manifest(w, m, generation, earlier, wall, out, e);
   }
   json_parser_free(given);
   json_parser_free(before);

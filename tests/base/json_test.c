@@ -345,6 +345,28 @@ TEST(numbers_read_back_equal) {
   buf_release(&b);
 }
 
+/* Nested to a level around the writer's last, copied into a document that is open already; another value takes the place of what does not fit. */
+TEST(copies_are_whole_or_not_there) {
+  for (int levels = 58; levels < 70; levels++)
+    for (int open = 0; open < 4; open++) {
+      struct buf in = {0}, out = {0}, want = {0};
+      struct json_out o;
+      for (int i = 0; i < levels - 1; i++) buf_puts(&in, i % 2 ? "[7," : "{\"a\\n\":false,\"b\":");
+      buf_puts(&in, "[true,null,-1.5,\"\\u0000\",9007199254740993]");
+      for (int i = levels - 2; i >= 0; i--) buf_puts(&in, i % 2 ? "]" : "}");
+      bool fits = levels + open <= 63;
+      struct json root = good(buf_cstr(&in));
+      json_out_init(&o, &out, false);
+      for (int i = 0; i < open; i++) json_out_array(&o), json_out_i64(&o, 1), buf_puts(&want, "[1,");
+      assert_int_equal(json_out_copy(&o, root, NULL), fits ? OK : E_LIMIT);
+      if (!fits) json_out_c(&o, "else");
+      buf_puts(&want, fits ? buf_cstr(&in) : "\"else\"");
+      for (int i = 0; i < open; i++) json_out_end(&o), buf_puts(&want, "]");
+      assert_string_equal(buf_cstr(&out), buf_cstr(&want));
+      buf_release(&in), buf_release(&out), buf_release(&want);
+    }
+}
+
 static void value_without_key(void) {
   struct buf b = {0};
   struct json_out o;
@@ -384,6 +406,7 @@ int main(void) {
       cmocka_unit_test(loading_configuration),
       cmocka_unit_test(writing),
       cmocka_unit_test(numbers_read_back_equal),
+      cmocka_unit_test(copies_are_whole_or_not_there),
       cmocka_unit_test(misuse_is_a_bug),
   };
   return cmocka_run_group_tests(tests, group_start, group_end);

@@ -411,6 +411,66 @@ static void forms_of_heads_and_chunks(void **state) {
   }
 }
 
+/* A head of `n` bytes, most of them one header's value; the answer's status, its body in *says. */
+static int big_head(int port, const char *target, const char *with, size_t n, struct buf *says) {
+  struct buf b = {0};
+  buf_printf(&b, "GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\napi-key: %s\r\nX-Long: ", target, with);
+  while (b.n + 4 < n) buf_putc(&b, 'x');
+  buf_puts(&b, "\r\n\r\n");
+  int fd = dial_port(port);
+  send_all(fd, b.p, b.n);
+  struct reply r = receive(fd);
+  int status = r.status;
+  buf_clear(says);
+  buf_puts(says, r.body ? r.body : "");
+  reply_free(&r);
+  buf_release(&b);
+  return status;
+}
+static void heads_have_limits(void **state) {
+  (void)state;
+  struct buf says = {0};
+  assert_int_equal(big_head(server.port, "/v1/model", key[ROLE_VIEWER], 16 << 10, &says), 200);
+  for (size_t n = (16 << 10) + 1; n < 60 << 10; n += 10 << 10) { /* beyond that libmicrohttpd says it in its own words */
+    assert_int_equal(big_head(server.port, "/v1/model", key[ROLE_VIEWER], n, &says), 431);
+    assert_non_null(strstr(buf_cstr(&says), "\"message\":\"the head is too large\""));
+  }
+  assert_int_equal(big_head(server.developer, "/v1/models", key[ROLE_DEVELOPER], 8 << 10, &says), 200);
+  assert_int_equal(big_head(server.developer, "/v1/models", key[ROLE_DEVELOPER], (16 << 10) + 1, &says), 431);
+  (void)big_head(server.developer, "/v1/models", key[ROLE_DEVELOPER], 1 << 20, &says); /* closed in the middle, perhaps without a word */
+  assert_int_equal(status_of(&server, "GET", "/livez", NULL, NULL), 200);
+  buf_release(&says);
+}
+
+/* Nothing here reads forms or files sent as multipart: every route that takes a body says so, in its dialect's words, and repeats none of it. */
+static void multipart_is_refused(void **state) {
+  (void)state;
+  int n, posts = 0;
+  const struct route *r = serve_routes(&n);
+  static const char *const types[] = {"multipart/form-data; boundary=xyz", "multipart/mixed; boundary=application/json",
+                                      "application/x-www-form-urlencoded", "text/plain; application/json"};
+  static const char body[] = "--xyz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"secretname\"\r\n\r\n{}\r\n--xyz--\r\n";
+  for (int i = 0; i < n; i++) {
+    char target[256], space[1024];
+    bool developer = r[i].plane == PLANE_DEVELOPER;
+    if (!concrete(&r[i], "vitae", target, space)) continue;
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+      struct buf b = {0};
+      buf_printf(&b, "POST %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %zu\r\napi-key: %s\r\n\r\n%s",
+                 target, types[t], sizeof body - 1, key[developer ? ROLE_DEVELOPER : ROLE_ADMIN], body);
+      int fd = dial_port(developer ? server.developer : server.port);
+      send_all(fd, b.p, b.n);
+      struct reply a = receive(fd);
+      if (a.status != 415 || !strstr(a.body, "the body is JSON") || strstr(a.body, "secretname"))
+        fail_msg("%s as %s: %d %s", target, types[t], a.status, a.body);
+      posts++;
+      reply_free(&a);
+      buf_release(&b);
+    }
+  }
+  assert_true(posts > 40);
+}
+
 static void bodies_have_limits(void **state) {
   (void)state;
   size_t n = 80 << 10;
@@ -667,6 +727,8 @@ int main(void) {
                                      cmocka_unit_test(answers_have_the_headers_of_a_careful_server),
                                      cmocka_unit_test(smuggling_is_refused),
                                      cmocka_unit_test(forms_of_heads_and_chunks),
+                                     cmocka_unit_test(heads_have_limits),
+                                     cmocka_unit_test(multipart_is_refused),
                                      cmocka_unit_test(bodies_have_limits),
                                      cmocka_unit_test(bad_bodies_are_told_where),
                                      cmocka_unit_test(deep_nesting_is_refused),

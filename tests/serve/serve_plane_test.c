@@ -413,12 +413,55 @@ static void failures_speak_the_dialect(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
+/* What an answer repeats of its request may nest deeper than anything is written: the member is left out, or the request refused. */
+static void deeply_nested_members_are_survived(void **state) {
+  (void)state;
+  static const char *const members[] = {"metadata", "tools", "tool_choice", "instructions", "text", "response_format", "stream_options"};
+#define RECORD "\"{\\\"events\\\":[{\\\"time\\\":\\\"2020-01-01\\\",\\\"code\\\":\\\"LOINC//2160-0\\\"}]}\""
+  static const struct {
+    const char *path, *body;
+  } asked[] = {{"/v1/responses", "\"input\":" RECORD},
+               {"/v1/chat/completions", "\"messages\":[{\"role\":\"user\",\"content\":" RECORD "}]"},
+               {"/v1/embeddings", "\"input\":" RECORD},
+               {"/score", "\"input_data\":{\"columns\":[\"patient\"],\"index\":[0],\"data\":[[" RECORD "]]}"}};
+  struct running r;
+  struct json_parser *jp;
+  struct json root;
+  int good[4] = {0};
+  start(&r, (struct serve_options){0});
+  assert_int_equal(json_parser_new(&jp, NULL), OK);
+  for (size_t p = 0; p < sizeof asked / sizeof *asked; p++)
+    for (size_t m = 0; m < sizeof members / sizeof *members; m++)
+      for (int depth = 50; depth < 900; depth += depth < 64 ? 1 : 400) {
+        struct buf b = {0};
+        buf_printf(&b, "{\"model\":\"vitae\",%s,\"%s\":{\"a\":", asked[p].body, members[m]);
+        for (int i = 0; i < depth; i++) buf_putc(&b, '[');
+        for (int i = 0; i < depth; i++) buf_putc(&b, ']');
+        buf_puts(&b, "}}");
+        struct reply a = ask_port(r.developer, "POST", asked[p].path, key[ROLE_DEVELOPER], buf_cstr(&b), "");
+        size_t n = strlen(a.body);
+        if (a.status < 200 || a.status == 500 || json_parse(jp, a.body, n, n, &root, NULL) < 0)
+          fail_msg("%s, %d levels in %s: %d %s", asked[p].path, depth, members[m], a.status, a.body);
+        good[p] += a.status == 200;
+        reply_free(&a);
+        buf_release(&b);
+      }
+  assert_true(good[0] > 15 && good[1] > 15); /* what is not looked at harms nobody */
+  json_parser_free(jp);
+  assert_int_equal(server_stop(&r), 0);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(weights_share_the_calls),    cmocka_unit_test(only_promoted_versions_answer),
-      cmocka_unit_test(a_shadow_answers_unseen),    cmocka_unit_test(a_documents_head_leaves_first),
-      cmocka_unit_test(tenants_take_turns),         cmocka_unit_test(quotas_are_exact),
-      cmocka_unit_test(who_guesses_waits),          cmocka_unit_test(browsers_are_let_in_only_by_name),
-      cmocka_unit_test(failures_speak_the_dialect), cmocka_unit_test(versions_are_swapped_without_a_dropped_request)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(weights_share_the_calls),
+                                     cmocka_unit_test(only_promoted_versions_answer),
+                                     cmocka_unit_test(a_shadow_answers_unseen),
+                                     cmocka_unit_test(a_documents_head_leaves_first),
+                                     cmocka_unit_test(tenants_take_turns),
+                                     cmocka_unit_test(quotas_are_exact),
+                                     cmocka_unit_test(who_guesses_waits),
+                                     cmocka_unit_test(browsers_are_let_in_only_by_name),
+                                     cmocka_unit_test(failures_speak_the_dialect),
+                                     cmocka_unit_test(deeply_nested_members_are_survived),
+                                     cmocka_unit_test(versions_are_swapped_without_a_dropped_request)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
