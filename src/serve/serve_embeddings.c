@@ -18,7 +18,7 @@ struct embedding {
 };
 
 static int take_options(struct call *c, struct json root, struct embedding *x, struct error *e) {
-  struct json format = json_get(root, "encoding_format"), pooling = json_get(root, "pooling");
+  struct json format = json_get(root, "encoding_format"), pooling = json_get(root, "pooling"), kind = json_get(root, "input_type");
   int64_t dimensions = 0;
   if (c->voice && voice_upstream(c->voice))
     return foundry_bad(e, E_USAGE, "model", "another server speaks here; it is not asked for embeddings");
@@ -36,6 +36,12 @@ static int take_options(struct call *c, struct json root, struct embedding *x, s
     x->last = str_eqc(json_str(pooling), "last");
     if (x->last && c->voice && voice_encoder(c->voice)) return foundry_bad(e, E_USAGE, "pooling", "an encoder's vectors are means");
     if (!x->mean && !x->last) return foundry_bad(e, E_INPUT, "pooling", "expected last or mean");
+  }
+  if (json_kind(kind) != JSON_NONE && json_kind(kind) != JSON_NULL) {
+    struct str k = json_str(kind);
+    if (!k.p) return foundry_bad(e, E_INPUT, "input_type", "expected text, query or document");
+    if (!str_eqc(k, "text") && !str_eqc(k, "query") && !str_eqc(k, "document"))
+      return foundry_bad(e, E_USAGE, "input_type", "this model takes text, query or document, and makes no difference between them");
   }
   TRY(want_whole(root, "dimensions", 1, 1 << 20, &dimensions, e));
   if (dimensions && dimensions != x->width) {

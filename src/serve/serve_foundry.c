@@ -34,6 +34,7 @@ static bool dated(struct str v, const char *from, const char *to) {
   snprintf(day, sizeof day, "%.*s", 10, v.p);
   for (int i = 0; i < 10; i++)
     if (i == 4 || i == 7 ? day[i] != '-' : day[i] < '0' || day[i] > '9') return false;
+  if (strcmp(day + 5, "01-01") < 0 || strcmp(day + 5, "12-31") > 0 || strcmp(day + 8, "01") < 0 || strcmp(day + 8, "31") > 0) return false;
   return strcmp(day, from) >= 0 && strcmp(day, to) <= 0;
 }
 

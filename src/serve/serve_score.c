@@ -52,12 +52,23 @@ static int flag(struct json params, const char *name, bool *out, struct error *e
   return OK;
 }
 
+/* A task's name, "" or nothing. */
+static int name_of(struct json v, const char *field, size_t room, struct str *out, struct error *e) {
+  bool none = json_kind(v) == JSON_NONE || json_kind(v) == JSON_NULL;
+  *out = json_str(v);
+  if (!none && (!out->p || out->n >= room)) return foundry_bad(e, E_INPUT, field, "expected the name of a task");
+  return OK;
+}
+
 static int take_params(struct json params, struct score *x, struct error *e) {
   struct json wanted = json_get(params, "return"), one;
-  struct str pooling = json_str(json_get(params, "pooling")), task = json_str(json_get(params, "task"));
+  struct json way = json_get(params, "pooling");
+  struct str pooling = json_str(way), task;
   int64_t none = 0;
   if (json_kind(params) != JSON_NONE && json_kind(params) != JSON_NULL && json_kind(params) != JSON_OBJECT)
     return foundry_bad(e, E_INPUT, "params", "expected an object");
+  if (json_kind(wanted) != JSON_NONE && json_kind(wanted) != JSON_NULL && json_kind(wanted) != JSON_ARRAY)
+    return foundry_bad(e, E_INPUT, "params.return", "expected a list of risk, embeddings, explanation");
   for (struct json_iter it = json_items(wanted); json_next(&it, &one);) {
     struct str s = json_str(one);
     if (!str_eqc(s, "risk") && !str_eqc(s, "embeddings") && !str_eqc(s, "explanation"))
@@ -67,8 +78,9 @@ static int take_params(struct json params, struct score *x, struct error *e) {
   TRY(flag(params, "get_embeddings", &x->embeddings, e));
   if (!x->embeddings && !x->explanation) x->risk = true;
   x->mean = str_eqc(pooling, "mean");
-  if (pooling.n && !x->mean && !str_eqc(pooling, "last")) return foundry_bad(e, E_INPUT, "params.pooling", "expected last or mean");
-  if (task.n >= sizeof x->ask.task) return foundry_bad(e, E_INPUT, "params.task", "expected the name of a task");
+  if (json_kind(way) != JSON_NONE && json_kind(way) != JSON_NULL && !x->mean && !str_eqc(pooling, "last"))
+    return foundry_bad(e, E_INPUT, "params.pooling", "expected last or mean");
+  TRY(name_of(json_get(params, "task"), "params.task", sizeof x->ask.task, &task, e));
   if (task.n) snprintf(x->ask.task, sizeof x->ask.task, "%.*s", STR_ARG(task));
   TRY(want_whole(params, "futures", 0, 2000, &x->ask.futures, e));
   TRY(want_whole(params, "outcomes", 0, 500, &x->ask.outcomes, e));
@@ -107,11 +119,11 @@ static int features(struct call *c, struct str text, const struct score *x, stru
 
 static int row(struct call *c, struct json cells, const struct score *x, struct arena *a, struct json_out *o, struct error *e) {
   struct buf b = {0};
-  struct str text = STR_NONE, task = x->task >= 0 ? json_str(json_at(cells, (size_t)x->task)) : STR_NONE;
+  struct str text = STR_NONE, task = STR_NONE;
   struct ask ask = x->ask;
   struct patient p;
   uint32_t events = 0;
-  if (task.n >= sizeof ask.task) return foundry_bad(e, E_INPUT, "input_data.data.task", "expected the name of a task");
+  if (x->task >= 0) TRY(name_of(json_at(cells, (size_t)x->task), "input_data.data.task", sizeof ask.task, &task, e));
   if (task.n) snprintf(ask.task, sizeof ask.task, "%.*s", STR_ARG(task));
   int rc = cell_text(json_at(cells, (size_t)x->patient), &b, &text, e);
   size_t from = o->to->n;
@@ -126,8 +138,7 @@ static int row(struct call *c, struct json cells, const struct score *x, struct 
     }
   }
   if (rc == OK && x->embeddings) rc = features(c, text, x, a, o, e);
-  json_out_end(o);
-  if (rc == OK) rc = buf_check(o->to, e);
+  if (rc == OK) json_out_end(o), rc = buf_check(o->to, e); /* a row that has failed is never finished: its answer is not sent */
   if (rc == OK) rc = filter_check(c, (struct str){o->to->p + from, o->to->n - from}, e);
   if (b.p) mem_wipe(b.p, b.cap);
   buf_release(&b);

@@ -372,6 +372,8 @@ static void browsers_are_let_in_only_by_name(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
+#define RECORD "\"{\\\"events\\\":[{\\\"time\\\":\\\"2020-01-01\\\",\\\"code\\\":\\\"LOINC//2160-0\\\"}]}\""
+#define FRAME(columns, row, params) "{\"input_data\":{\"columns\":" columns ",\"index\":[0],\"data\":[[" row "]]},\"params\":" params "}"
 static void failures_speak_the_dialect(void **state) {
   (void)state;
   static const struct {
@@ -380,6 +382,10 @@ static void failures_speak_the_dialect(void **state) {
   } cases[] = {
       {"/openai/deployments/vitae/chat/completions", CHAT("vitae", "0"), "MissingApiVersionParameter", 400},
       {"/openai/deployments/vitae/chat/completions?api-version=2099-01-01", CHAT("vitae", "0"), "UnsupportedApiVersionValue", 400},
+      {"/openai/deployments/vitae/chat/completions?api-version=2024-13-01", CHAT("vitae", "0"), "UnsupportedApiVersionValue", 400},
+      {"/openai/deployments/vitae/chat/completions?api-version=2024-10-32", CHAT("vitae", "0"), "UnsupportedApiVersionValue", 400},
+      {"/openai/deployments/vitae/chat/completions?api-version=", CHAT("vitae", "0"), "UnsupportedApiVersionValue", 400},
+      {"/openai/v1/chat/completions?api-version=2024-10-21", CHAT("vitae", "0"), "UnsupportedApiVersionValue", 400},
       {"/openai/deployments/none/chat/completions?api-version=2024-10-21", CHAT("vitae", "0"), "DeploymentNotFound", 404},
       {"/openai/v1/chat/completions", "{", "\"param\":\"body\"", 400},
       {"/openai/v1/chat/completions", "[]", "\"param\":\"body\"", 400},
@@ -395,6 +401,17 @@ static void failures_speak_the_dialect(void **state) {
       {"/openai/v1/responses", "{\"model\":\"vitae\",\"input\":\"x\",\"previous_response_id\":\"r\"}", "previous_response_id", 422},
       {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[1,2]}", "\"param\":\"input\"", 422},
       {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":\"{}\",\"encoding_format\":\"int8\"}", "encoding_format", 422},
+      {"/models/embeddings?api-version=2024-05-01-preview", "{\"input\":\"{}\",\"input_type\":\"secretname\"}",
+       "\"loc\":[\"body\",\"input_type\"]", 422},
+      {"/score", FRAME("[\"patient\",\"task\"]", RECORD ",\"secretname\"", "null"), "no task of that name", 404},
+      {"/score", FRAME("[\"patient\",\"task\"]", RECORD ",7", "null"), "input_data.data.task", 400},
+      {"/score", FRAME("[\"patient\"]", RECORD, "{\"task\":\"secretname\"}"), "no task of that name", 404},
+      {"/score", FRAME("[\"patient\"]", RECORD, "{\"task\":[]}"), "params.task", 400},
+      {"/score", FRAME("[\"patient\"]", RECORD, "{\"return\":\"risk\"}"), "params.return", 400},
+      {"/score", FRAME("[\"patient\"]", RECORD, "{\"return\":[\"secretname\"]}"), "params.return", 400},
+      {"/score", FRAME("[\"patient\"]", RECORD, "{\"pooling\":1}"), "params.pooling", 400},
+      {"/score", FRAME("[\"patient\"]", "\"{}\"", "{\"return\":[\"embeddings\"]}"), "one of them", 400},
+      {"/score", FRAME("[\"patient\"]", "null", "null"), "input_data.data.patient", 400},
       {"/score", "{\"input_data\":{\"columns\":[\"secretname\"],\"data\":[[\"x\"]]}}", "input_data.columns", 400},
       {"/score", "{\"input_data\":{\"columns\":[\"patient\"],\"data\":[[\"secretname\",1]]}}", "input_data.data", 400},
       {"/score", "{\"input_data\":{\"columns\":[\"patient\"],\"index\":[0,1],\"data\":[[\"x\"]]}}", "input_data.index", 400},
@@ -417,7 +434,6 @@ static void failures_speak_the_dialect(void **state) {
 static void deeply_nested_members_are_survived(void **state) {
   (void)state;
   static const char *const members[] = {"metadata", "tools", "tool_choice", "instructions", "text", "response_format", "stream_options"};
-#define RECORD "\"{\\\"events\\\":[{\\\"time\\\":\\\"2020-01-01\\\",\\\"code\\\":\\\"LOINC//2160-0\\\"}]}\""
   static const struct {
     const char *path, *body;
   } asked[] = {{"/v1/responses", "\"input\":" RECORD},
