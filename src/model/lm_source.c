@@ -122,7 +122,13 @@ static int read_rope(const struct config *c, struct lm_shape *s, struct error *e
     if (type.n && !str_eqc(type, "linear") && !str_eqc(type, "none"))
       return error_set(e, E_INPUT, "this way of scaling RoPE is not supported");
   } else {
-    struct json scaling = json_get(c->j, "rope_scaling"), type = json_get(scaling, "rope_type");
+    /* transformers 5 writes base and scaling together, where layers differ for each kind of them; before it they stood apart */
+    struct json both = json_get(c->j, "rope_parameters"), full = json_get(both, "full_attention");
+    double base;
+    if (json_f64(json_get(json_get(both, "sliding_attention"), "rope_theta"), &base)) s->rope_base_local = (float)base;
+    if (json_kind(full) == JSON_OBJECT) both = full;
+    if (json_f64(json_get(both, "rope_theta"), &base)) s->rope_base = (float)base;
+    struct json scaling = json_kind(both) == JSON_OBJECT ? both : json_get(c->j, "rope_scaling"), type = json_get(scaling, "rope_type");
     double v;
     if (json_kind(type) == JSON_NONE) type = json_get(scaling, "type");
     if (str_eqc(json_str(type), "linear") && json_f64(json_get(scaling, "factor"), &v))
@@ -140,6 +146,25 @@ static int read_rope(const struct config *c, struct lm_shape *s, struct error *e
   return OK;
 }
 
+/* Every layer's kind by name, where the file says it: every so manyth sees all, the others a window. */
+static int read_layer_kinds(const struct config *c, struct lm_shape *s, struct error *e) {
+  struct json kinds = json_get(c->j, "layer_types");
+  struct json_iter it = json_items(kinds);
+  struct json kind;
+  int n = 0, first = 0;
+  while (json_next(&it, &kind)) {
+    bool all = str_eqc(json_str(kind), "full_attention");
+    n++;
+    if (all && !first) first = n;
+    if (!all && !str_eqc(json_str(kind), "sliding_attention"))
+      return error_set(e, E_INPUT, "a layer of another kind than full_attention and sliding_attention");
+    if (first && all != (n % first == 0)) return error_set(e, E_INPUT, "layers that see all do not come at equal distances");
+  }
+  if (n) s->period = first > 1 ? first : 1;
+  if (first == 1) s->window = 0;
+  return OK;
+}
+
 static int read_window(const struct config *c, struct lm_shape *s, struct error *e) {
   double w = figure(c, "attention.sliding_window", "sliding_window", 0);
   bool uses = true;
@@ -149,7 +174,7 @@ static int read_window(const struct config *c, struct lm_shape *s, struct error 
   s->period = s->family == LM_GEMMA3 ? 6 : s->family == LM_GEMMA2 ? 2 : 1;
   double period = figure(c, "attention.sliding_window_pattern", "sliding_window_pattern", s->period);
   if (s->family == LM_GEMMA3 && period >= 1 && period <= 64) s->period = (int)period;
-  return OK;
+  return c->g || !s->window ? OK : read_layer_kinds(c, s, e);
 }
 
 static int read_family(const struct config *c, struct lm_shape *s, struct error *e) {
