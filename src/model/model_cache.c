@@ -298,7 +298,8 @@ int model_decode(const struct model *m, struct model_workspace *w, struct model_
 
 void model_decode_rates(const struct model *m, struct model_workspace *w, int rows, const float *hidden, float *log_rate, float *shift) {
   size_t d = (size_t)m->config.d;
-  linear_forward(m, w, rows, m->config.d, (int)m->config.codes, hidden, m->rates, m->rates_bias, 0, log_rate);
+  if (!w->quant || !model_quant_rates(m, w->quant, w->gemm_scratch, rows, hidden, log_rate))
+    linear_forward(m, w, rows, m->config.d, (int)m->config.codes, hidden, m->rates, m->rates_bias, 0, log_rate);
   for (int r = 0; r < rows; r++) shift[r] = (float)m->kernel->dot(d, hidden + (size_t)r * d, m->weight + m->rates_shift);
 }
 

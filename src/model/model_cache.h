@@ -47,4 +47,6 @@ bool model_quant_linear(const struct model *m, const struct model_quant *q, void
                         ptrdiff_t weight, ptrdiff_t bias, float *y);
 /* y = GELU(up) of block l's last matrix; up is overwritten */
 void model_quant_down(const struct model *m, const struct model_quant *q, void *scratch, int rows, int l, float *up, float *y);
+/* The codes' log rates from rows of d, by whole numbers of 13 bits; scratch: the kernel's gemm_scratch. false: it has none, f32 is asked for */
+bool model_quant_rates(const struct model *m, const struct model_quant *q, float *scratch, int rows, const float *hidden, float *log_rate);
 #endif

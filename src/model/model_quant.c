@@ -1,5 +1,6 @@
 /* The trunk's matrices in eight bits, for decoding and for the passes of a model that answers: one scale for a row of weights and one for a row
- * of activations, in between whole numbers (kernel/quant.h). Embedder, norms, attention, residual sums and heads stay as they are. */
+ * of activations, in between whole numbers (kernel/quant.h). Embedder, norms, attention, residual sums and heads stay as they are, but for the codes' rates in
+ * decoding: 13 bits (model_quant_rates). */
 #include "kernel/quant.h"
 #include "model/model_cache.h"
 
@@ -14,6 +15,7 @@ struct model_quant {
   struct quant_linear *linear;
   int linears, widest;
   bool lanes;
+  struct word_matrix rates; /* of the codes, in 13 bits: only for decoding; packed NULL: not */
   uint8_t *memory;
   size_t bytes;
 };
@@ -69,7 +71,10 @@ int model_quant_new(const struct model *m, bool decodes, struct model_quant **ou
   struct model_quant *q = mem_alloc(sizeof *q);
   if (!q) return error_set(e, E_NOMEM, "no memory for weights of eight bits");
   *q = (struct model_quant){.kernel = kernel, .of = m->kernel, .linear = mem_alloc((size_t)m->config.layers * 4 * sizeof *q->linear)};
-  if (q->linear) q->bytes = quant_table(m, q);
+  size_t trunk = q->linear ? quant_table(m, q) : 0, codes = m->config.codes;
+  q->rates = (struct word_matrix){.rows = (int)codes, .columns = m->config.d};
+  bool words = decodes && kernel->word_product && codes;
+  q->bytes = trunk + (words ? word_matrix_bytes((int)codes, m->config.d) : 0);
   q->memory = q->linear ? mem_alloc_aligned(q->bytes) : NULL;
   if (!q->memory) {
     model_quant_free(q);
@@ -84,6 +89,10 @@ int model_quant_new(const struct model *m, bool decodes, struct model_quant **ou
     bool moved = q->lanes && i % 4 < 2; /* as quant_table has them */
     if (moved) reorder(&m->config, m->weight + l->at, i % 4, other);
     numbers = byte_matrix_pack(moved ? other : m->weight + l->at, l->out, l->in, at, &l->matrix);
+  }
+  if (words && numbers) {
+    word_matrix_pack(&q->rates, QUANT_F32, (const uint8_t *)(m->weight + m->rates), q->memory + trunk, 0, ((int)codes + 15) / 16);
+    q->rates.packed = q->memory + trunk;
   }
   int rc = q->lanes && !other ? error_set(e, E_NOMEM, "no memory for weights of eight bits") : OK;
   mem_free(other);
@@ -129,4 +138,20 @@ bool model_quant_linear(const struct model *m, const struct model_quant *q, void
 
 void model_quant_down(const struct model *m, const struct model_quant *q, void *scratch, int rows, int l, float *up, float *y) {
   product_of(m, q, &q->linear[4 * l + 3], scratch, rows, NULL, up, m->block[l].down_bias, y);
+}
+
+bool model_quant_rates(const struct model *m, const struct model_quant *q, float *scratch, int rows, const float *hidden, float *log_rate) {
+  const struct word_matrix *r = &q->rates;
+  size_t blocks = word_blocks(r->columns), each = blocks * (1 + WORD_BLOCK / 2);
+  int most = (int)(m->kernel->gemm_scratch / each);
+  if (!r->packed || q->of != m->kernel || !most) return false;
+  for (int from = 0, some; from < rows; from += some) {
+    some = rows - from < most ? rows - from : most;
+    float *scale = scratch + (size_t)some * blocks * (WORD_BLOCK / 2);
+    int16_t *words = (int16_t *)scratch;
+    q->kernel->to_words(some, r->columns, hidden + (size_t)from * (size_t)r->columns, words, scale);
+    q->kernel->word_product(r, 0, (r->rows + 15) / 16, some, words, scale, weight_at(m, m->rates_bias),
+                            log_rate + (size_t)from * (size_t)r->rows, (size_t)r->rows);
+  }
+  return true;
 }

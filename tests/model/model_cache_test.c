@@ -234,6 +234,22 @@ static void test_eight_bit_product(void **state) {
         assert_true(model_quant_linear(m, q, scratch, 1, in, out, x + r * in, m->block[1].up, m->block[1].up_bias, one));
         assert_memory_equal(one, y + r * out, (size_t)out * sizeof *one); /* a row alone has the same bits */
       }
+      float *words = mem_alloc_aligned((m->kernel->gemm_scratch + 16) * sizeof *words), rate[ROWS][FIX_CODES], alone[FIX_CODES];
+      bool by_words = m->kernel->gemm_scratch > 0; /* the reference has none: it stays with floats */
+      assert_int_equal(model_quant_rates(m, q, words, ROWS, x, rate[0]), by_words);
+      for (int r = 0; r < ROWS && by_words; r++) {
+        for (int o = 0; o < FIX_CODES; o++) {
+          double want = (double)m->weight[m->rates_bias + o], size = 0;
+          for (int i = 0; i < in; i++) {
+            double term = (double)x[r * in + i] * (double)m->weight[m->rates + o * in + i];
+            want += term, size += term * term;
+          }
+          assert_true(fabs(want - (double)rate[r][o]) < 1e-3 * sqrt(size) + 1e-5);
+        }
+        assert_true(model_quant_rates(m, q, words, 1, x + r * in, alone));
+        assert_memory_equal(alone, rate[r], sizeof alone);
+      }
+      mem_free_aligned(words, (m->kernel->gemm_scratch + 16) * sizeof *words);
       mem_free_aligned(scratch, model_quant_scratch(q, ROWS));
       free(x), free(y), free(one);
       model_quant_free(q);
