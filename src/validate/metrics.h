@@ -29,5 +29,7 @@ int metrics_bootstrap(const struct ranked *r, const uint32_t *cluster, uint32_t 
 /* AUROC difference first - second with a paired percentile interval. */
 int metrics_difference(const struct ranked *first, const struct ranked *second, const uint32_t *cluster, uint32_t clusters, int resamples,
                        uint64_t seed, struct arena *a, double out[3], struct error *e) MUST_CHECK;
+/* For three digits: what rounds to nothing has no sign. */
+static inline double shown(double x) { return x > -0.0005 && x < 0.0005 ? 0 : x; }
 void curves_fill(const struct ranked *r, struct scored *s);
 #endif

@@ -10,6 +10,7 @@
 #include "validate/compare.h"
 #include "validate/lead_time.h"
 #include "validate/memorisation.h"
+#include "validate/metrics.h"
 #include "validate/sureness.h"
 #include "validate/tripod.h"
 
@@ -242,7 +243,8 @@ static void verdict(struct buf *b, const struct validation *v) {
   if (isnan(v->difference_lo))
     buf_puts(b, "The difference to the tabular baseline could not be given an interval.");
   else
-    buf_printf(b, "AUROC, model minus tabular baseline: %+.3f [%+.3f, %+.3f]: %s.", v->difference, v->difference_lo, v->difference_hi,
+    buf_printf(b, "AUROC, model minus tabular baseline: %+.3f [%+.3f, %+.3f]: %s.", shown(v->difference), shown(v->difference_lo),
+               shown(v->difference_hi),
                v->difference_lo > 0   ? "the model is better on these patients"
                : v->difference_hi < 0 ? "the baseline is better on these patients"
                                       : "no difference can be told on these patients");
@@ -299,7 +301,7 @@ static void report_html(const struct validation *v, struct buf *b) {
   buf_puts(b, "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'><title>");
   buf_html(b, str_c(v->task_title));
   buf_puts(b,
-           "</title><style>:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem "
+           "</title><style>:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem "
            "auto;padding:0 1rem;color:#1b1f24;background:#fff}"
            "table{border-collapse:collapse;display:block;overflow-x:auto}td,th{padding:.25rem .7rem;text-align:left;border-bottom:1px "
            "solid #8884}td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "validate/metrics.h"
+
 static void title(const struct validation *v, struct buf *b) {
   buf_printf(b, "%s: %s of a prediction model, %s.", v->task_title,
              v->external ? "external validation" : "development and internal validation",
@@ -94,7 +96,8 @@ static void specification(const struct validation *v, struct buf *b) {
 }
 static void performance(const struct validation *v, struct buf *b) {
   abstract(v, b);
-  buf_printf(b, " Difference to the baseline %+.3f [%+.3f, %+.3f].", v->difference, v->difference_lo, v->difference_hi);
+  buf_printf(b, " Difference to the baseline %+.3f [%+.3f, %+.3f].", shown(v->difference), shown(v->difference_lo),
+             shown(v->difference_hi));
 }
 static void updating(const struct validation *v, struct buf *b) {
   if (v->recalibrated.name)
