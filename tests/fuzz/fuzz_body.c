@@ -1,10 +1,11 @@
-/* Bodies of every route that takes one, to a whole server through a socket. The first byte chooses the route, the second how the body is framed;
- * the rest is the body. Beside what live.h finds: a body is one request however it is cut into chunks, is judged alike by length and by
+/* Bodies of every route that takes one, to a whole server through a socket. The first line is the route's path as the table has it (or any text:
+ * then its first byte chooses), the byte after it says how the body is framed; the rest is the body. Beside what live.h finds: a body is one request however it is cut into chunks, is judged alike by length and by
  * chunks, and no failure says a number of nine or more digits that the body brought. */
 #include "fuzz/live.h"
 
 enum { POSTS_MOST = 64 };
 struct post {
+  const char *pattern;
   char path[160];
   bool developer;
 };
@@ -16,6 +17,7 @@ static int posts(struct post *out) {
   for (int i = 0; i < routes && n < POSTS_MOST; i++) {
     if (strcmp(r[i].method, "POST") != 0 || r[i].scope == SCOPE_OPEN) continue;
     struct post *p = &out[n++];
+    p->pattern = r[i].path;
     p->developer = r[i].plane == PLANE_DEVELOPER;
     snprintf(p->path, sizeof p->path, "%s", r[i].path);
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
@@ -68,14 +70,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static int n;
   const struct live *s = live();
   if (!n) n = posts(post);
-  if (size < 3) return 0;
-  const struct post *p = &post[data[0] % n];
-  const char *body = (const char *)data + 2;
-  if (ask_with(s, p, body, size - 2, 0, reply) != 1) BUG("one body is one request");
+  struct str rest = {(const char *)data, size}, path = str_cut(&rest, '\n');
+  if (!path.n || rest.n < 2) return 0;
+  const struct post *p = &post[(uint8_t)path.p[0] % n];
+  for (int i = 0; i < n; i++)
+    if (str_eqc(path, post[i].pattern)) p = &post[i];
+  uint8_t framing = (uint8_t)rest.p[0];
+  const char *body = rest.p + 1;
+  size = rest.n - 1;
+  if (ask_with(s, p, body, size, 0, reply) != 1) BUG("one body is one request");
   int status = reply[0].status;
-  if (status >= 400) says_no_number(reply[0].body, body, size - 2);
-  if (data[1] % 8) return 0;
-  int replies = ask_with(s, p, body, size - 2, 1 + data[1], reply);
+  if (status >= 400) says_no_number(reply[0].body, body, size);
+  if (framing % 8) return 0;
+  int replies = ask_with(s, p, body, size, 1 + framing, reply);
   if (replies != 1) BUG("one body in chunks is one request, and has %d replies", replies);
   if (reply[0].status != status) BUG("chunks change what is said of a body");
   return 0;
