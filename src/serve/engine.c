@@ -47,6 +47,10 @@ struct vitae_session {
   struct timeline *timeline;
   struct json_parser *parser;
   struct record_stats stats;
+  struct {
+    uint64_t row;
+    char field[96], reason[128]; /* "" = none */
+  } rejected;                    /* the first record that was not taken */
   struct deid_counts counts;
   bool sealed;
   const char *source; /* what the wall calls the records' kind */
@@ -297,11 +301,20 @@ void vitae_session_close(vitae_session *s) {
 
 void session_cancel(vitae_session *s, bool (*cancelled)(void *ctx), void *ctx) { s->cancelled = cancelled, s->cancel_ctx = ctx; }
 
-static void count_reject(void *ctx, const struct record_reject *r) { (void)ctx, (void)r; /* record_stats counts them */ }
+static int to_wall(void *session, const struct record *r, struct error *e) { return deid_take(((vitae_session *)session)->wall, r, e); }
+static void ignore_reject(void *ctx, const struct record_reject *r) { (void)ctx, (void)r; }
+static void note_reject(void *session,
+                        const struct record_reject *r) { /* record_stats counts them; neither field nor reason holds a value */
+  vitae_session *s = session;
+  if (s->rejected.reason[0]) return;
+  s->rejected.row = r->row;
+  snprintf(s->rejected.field, sizeof s->rejected.field, "%s", r->field);
+  snprintf(s->rejected.reason, sizeof s->rejected.reason, "%s", r->reason);
+}
 
 static int add(vitae_session *s, const char *bytes, size_t n, size_t cap, bool fhir, struct error *e) {
   TRY(open_wall(s, fhir ? "fhir" : "request", e));
-  struct record_sink sink = {s->wall, deid_take, count_reject, NULL, NULL};
+  struct record_sink sink = {s, to_wall, note_reject, NULL, NULL};
   if (fhir) return fhir_parse(s->parser, bytes, n, cap, 0, 1, "request", &sink, &s->stats, e);
   return events_parse(s->parser, bytes, n, cap, &sink, &s->stats, e);
 }
@@ -313,7 +326,7 @@ int session_padded(vitae_session *s, const char *bytes, size_t n, size_t cap, bo
 
 int session_parsed(vitae_session *s, const struct fhir_parsed *list, size_t n, struct error *e) {
   TRY(open_wall(s, "fhir", e));
-  struct record_sink sink = {s->wall, deid_take, count_reject, NULL, NULL};
+  struct record_sink sink = {s, to_wall, note_reject, NULL, NULL};
   return fhir_take_parsed(list, n, 0, "request", &sink, &s->stats, e);
 }
 
@@ -333,8 +346,12 @@ static int seal(vitae_session *s, struct error *e) {
   deid_counts(s->wall, &s->counts);
   TRY(timeline_memory_seal(s->timeline, e));
   s->sealed = true;
-  if (timeline_subjects(s->timeline) == 0)
-    return error_set(e, E_INPUT, "no usable event came through the wall (%llu records rejected)", (unsigned long long)s->stats.rejected);
+  if (timeline_subjects(s->timeline) == 0) {
+    bool why = s->rejected.reason[0];
+    (void)error_set(e, E_INPUT, "no usable event came through the wall (%llu records rejected%s%s)", (unsigned long long)s->stats.rejected,
+                    why ? "; the first: " : "", s->rejected.reason);
+    return why ? error_where(e, NULL, 0, s->rejected.field) : E_INPUT;
+  }
   if (timeline_subjects(s->timeline) > 1)
     return error_set(e, E_INPUT, "a request speaks of one patient; this one speaks of %u", timeline_subjects(s->timeline));
   return OK;
@@ -347,6 +364,14 @@ static void wall_json(const vitae_session *s, struct json_out *o) {
   json_kv_i64(o, "records", (int64_t)s->counts.records);
   json_kv_i64(o, "events", (int64_t)s->counts.events);
   json_kv_i64(o, "rejected", (int64_t)s->stats.rejected);
+  if (s->rejected.reason[0]) {
+    json_out_key(o, "first_rejected");
+    json_out_object(o);
+    json_kv_i64(o, "record", (int64_t)s->rejected.row);
+    json_kv_c(o, "field", s->rejected.field);
+    json_kv_c(o, "reason", s->rejected.reason);
+    json_out_end(o);
+  }
   json_kv_i64(o, "dropped_elements", (int64_t)s->counts.elements_dropped);
   json_out_key(o, "removed");
   json_out_object(o);
@@ -367,8 +392,8 @@ int session_hl7v2(vitae_session *s, const struct hl7v2_options *o, const struct 
   struct record_stats none = {0};
   TRY(open_wall(s, "hl7v2", e));
   learn.identities = true; /* who is who, before what happened */
-  TRY(hl7v2_take_all(&learn, message, n, "feed", &(struct record_sink){s->wall, deid_learn, count_reject, NULL, NULL}, &none, e));
-  return hl7v2_take_all(o, message, n, "feed", &(struct record_sink){s->wall, deid_take, count_reject, NULL, NULL}, &s->stats, e);
+  TRY(hl7v2_take_all(&learn, message, n, "feed", &(struct record_sink){s->wall, deid_learn, ignore_reject, NULL, NULL}, &none, e));
+  return hl7v2_take_all(o, message, n, "feed", &(struct record_sink){s, to_wall, note_reject, NULL, NULL}, &s->stats, e);
 }
 
 int session_predict(vitae_session *s, const struct session_query *q, struct arena *a, struct prediction *out, struct error *e) {

@@ -8,10 +8,7 @@
 #include "serve/serve_stream.h"
 #include "vitae.h"
 
-enum dialect call_dialect(const struct call *c) {
-  if (c->route >= 0) return route_at(c->route)->route.dialect;
-  return c->plane == PLANE_DEVELOPER ? DIALECT_OPENAI : DIALECT_OWN;
-}
+enum dialect call_dialect(const struct call *c) { return c->route >= 0 ? route_at(c->route)->route.dialect : c->dialect; }
 
 void call_fail(struct call *c, int status, const char *code, const char *field, const char *message) {
   struct json_out o;

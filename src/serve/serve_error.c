@@ -89,6 +89,7 @@ static void outcome_envelope(int status, const char *field, const char *message,
             status == 401   ? "login"
             : status == 403 ? "forbidden"
             : status == 404 ? "not-found"
+            : status == 405 ? "not-supported"
             : status == 429 ? "throttled"
             : status >= 500 ? "exception"
                             : "invalid");

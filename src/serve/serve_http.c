@@ -77,7 +77,7 @@ static bool origin_allowed(const struct call *c, enum dialect d, struct str orig
 
 static void add_cors(const struct call *c, struct MHD_Response *r) {
   struct str origin = call_header(c, "Origin");
-  if (!origin.n || !origin_allowed(c, c->status == 204 ? c->preflight : call_dialect(c), origin)) return;
+  if (!origin.n || !origin_allowed(c, call_dialect(c), origin)) return;
   add(r, "Access-Control-Allow-Origin", origin.p);
   add(r, "Vary", "Origin");
   add(r, "Access-Control-Expose-Headers",
@@ -303,14 +303,9 @@ static mhd_result go_on(struct call *c, bool post) {
   return MHD_YES;
 }
 
-static mhd_result preflight(struct call *c, const char *path) {
-  char arg[128], allow[64];
-  int found = route_find(c->plane, "POST", path, arg, allow);
-  if (found < 0) found = route_find(c->plane, "GET", path, arg, allow);
-  c->preflight = found >= 0 ? route_at(found)->route.dialect : call_dialect(c);
-  if (!origin_allowed(c, c->preflight, call_header(c, "Origin")))
-    return found >= 0 ? refuse(c, 405, "method", "this path does not take that method")
-                      : refuse(c, 404, "notfound", "there is no such path");
+static mhd_result preflight(struct call *c, bool found) {
+  if (!origin_allowed(c, call_dialect(c), call_header(c, "Origin")))
+    return found ? refuse(c, 405, "method", "this path does not take that method") : refuse(c, 404, "notfound", "there is no such path");
   c->status = 204;
   c->stage = CALL_DONE;
   return MHD_YES;
@@ -342,10 +337,12 @@ static mhd_result first_call(struct call *c, const char *path, const char *metho
   struct framing f = {.next = version + strlen(version) + 2};
   const char *code = "input", *message = "";
   bool post = strcmp(method, "POST") == 0;
+  c->dialect = route_dialect(c->plane, path);
   (void)MHD_get_connection_values_n(c->connection, MHD_HEADER_KIND, count_header, &f);
   const union MHD_ConnectionInfo *head = MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
   if (head && head->header_size > HEADERS_MOST) return refuse(c, 431, "limit", "the head is too large");
   f.odd = f.odd || !head || method + head->header_size != f.next + 2;
+  if (c->nul) return refuse(c, 400, "input", "the request's target holds a NUL"); /* where path and query would end early for us alone */
   int found = route_find(c->plane, method, path, c->arg, c->allow), status = door(c, &f, post && found >= 0, &code, &message);
   c->route = found >= 0 ? found : -1;
   c->address = address_of(c->connection);
@@ -353,7 +350,7 @@ static mhd_result first_call(struct call *c, const char *path, const char *metho
   if (!certificate_right(c)) return refuse(c, 403, "denied", "a client certificate of this server's authority is needed");
   if (status == 400 && (f.odd || f.lengths + f.encodings > 1 || found >= 0)) return refuse(c, status, code, message);
   if ((c->plane == PLANE_DEVELOPER ? c->server->o.cors != NULL : c->server->ehr != NULL) && strcmp(method, "OPTIONS") == 0)
-    return preflight(c, path);
+    return preflight(c, found != -1);
   if (found == -2) return refuse(c, 405, "method", "this path does not take that method");
   if (found < 0) return refuse(c, 404, "notfound", "there is no such path");
   c->allow[0] = 0;
@@ -425,6 +422,7 @@ static void *begin_call(void *cls, const char *uri, struct MHD_Connection *conne
   request_id(s, c->request);
   c->connection = connection;
   c->route = -1;
+  c->nul = strstr(uri, "%00") != NULL;
   c->began = time_monotonic();
   input_begin(c, uri);
   atomic_fetch_add(&s->n.in_flight, 1);

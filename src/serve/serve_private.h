@@ -34,15 +34,15 @@ struct call {
   struct MHD_Connection *connection; /* NULL once detached */
   enum plane plane;
   enum stage stage;
-  int route;              /* index, -1 = none matched */
-  enum dialect preflight; /* of the path that a preflight asks for */
+  int route;            /* index, -1 = none matched */
+  enum dialect dialect; /* of the path, as far as it tells one: for what is said where no route was found */
   char arg[128];
   struct identity who;
   uint64_t address; /* of the client, hashed */
   double began;
-  char request[REQUEST_ID + 1], client_request[REQUEST_ID + 1]; /* ours; the client's own, "" = none */
-  struct sha256 input_hash;                                     /* over the request target and the body */
-  bool input_open, input_tree, counted, close, repeat, shadow;
+  char request[REQUEST_ID + 1], client_request[REQUEST_ID + 1];     /* ours; the client's own, "" = none */
+  struct sha256 input_hash;                                         /* over the request target and the body */
+  bool input_open, input_tree, counted, close, repeat, shadow, nul; /* nul: the target holds "%00" */
   bool talking, to_talkers, again; /* by a talker; a worker hands it to them; the client said that it asks again */
   char input[INPUT_MOST + 1];      /* the hash, once it is ended */
   struct voice *voice;             /* the language model that answers, NULL: the version in `served` does */
@@ -177,6 +177,7 @@ struct route_entry {
 const struct route_entry *route_at(int i);
 /* Index; -1 no such path; -2 wrong method (allow filled). */
 int route_find(enum plane plane, const char *method, const char *path, char arg[128], char allow[64]);
+enum dialect route_dialect(enum plane plane, const char *path); /* whatever the method; of paths beside a dialect's own too */
 void openapi_text(enum plane plane, struct buf *out);
 
 answer_function answer_page, answer_live, answer_ready, answer_metrics, answer_openapi, answer_predict, answer_model, answer_cohort,

@@ -316,3 +316,11 @@ int route_find(enum plane plane, const char *method, const char *path, char arg[
   }
   return here ? -2 : -1;
 }
+
+enum dialect route_dialect(enum plane plane, const char *path) {
+  char arg[128];
+  for (int i = 0; i < ROUTES; i++)
+    if ((table[i].route.plane & plane) && match(table[i].route.path, path, arg)) return table[i].route.dialect;
+  if (plane == PLANE_DEVELOPER) return DIALECT_OPENAI;
+  return strncmp(path, "/fhir/", 6) == 0 ? DIALECT_FHIR : strncmp(path, "/cds-services/", 14) == 0 ? DIALECT_CDS : DIALECT_OWN;
+}

@@ -308,6 +308,22 @@ static void unknown_paths_and_methods(void **state) {
   assert_int_equal(status_of(&server, "GET", "/v1/subjects/abc", key[ROLE_ADMIN], NULL), 400);
   assert_int_equal(status_of(&server, "GET", "/v1/reports/..%2f..%2fvitae.db", key[ROLE_ADMIN], NULL), 404);
   assert_int_equal(status_of(&server, "GET", "/v1/reports/..", key[ROLE_ADMIN], NULL), 404);
+  const char *cut[] = {"/%00", "/v1/model%00", "/v1/model%00/x", "/v1/cohort?find=1%00", "/livez?%00"}; /* ends here, and not elsewhere */
+  for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) assert_int_equal(status_of(&server, "GET", cut[i], key[ROLE_ADMIN], NULL), 400);
+  static const struct {
+    const char *method, *target, *says;
+    int status;
+  } dialects[] = {{"GET", "/fhir/Patient/1", "{\"resourceType\":\"OperationOutcome\"", 404},
+                  {"DELETE", "/fhir/Device", "\"code\":\"not-supported\"", 405},
+                  {"GET", "/fhir/Device%00", "{\"resourceType\":\"OperationOutcome\"", 400},
+                  {"PUT", "/cds-services/vitae-risk", "{\"resourceType\":\"OperationOutcome\"", 405},
+                  {"GET", "/cds-services/a/b/c", "{\"resourceType\":\"OperationOutcome\"", 404},
+                  {"GET", "/nowhere", "{\"error\":{\"code\":\"notfound\"", 404}};
+  for (size_t i = 0; i < sizeof dialects / sizeof *dialects; i++) {
+    r = ask(&server, dialects[i].method, dialects[i].target, key[ROLE_ADMIN], NULL);
+    if (r.status != dialects[i].status || !strstr(r.body, dialects[i].says)) fail_msg("%s: %d %s", dialects[i].target, r.status, r.body);
+    reply_free(&r);
+  }
 }
 
 static void answers_have_the_headers_of_a_careful_server(void **state) {
@@ -506,6 +522,8 @@ static void bad_bodies_are_told_where(void **state) {
                {"{\"events\":[],\"futures\":-1}", "\"field\":\"futures\"", 400},
                {"{\"events\":[],\"task\":7}", "\"field\":\"task\"", 400},
                {"{\"events\":[]}", "no usable event", 400},
+               {"{\"events\":[{\"code\":7,\"time\":\"2020-01-01\"}]}", "\"field\":\"events.code\"", 400},
+               {"{\"events\":[{\"code\":\"LOINC//2160-0\",\"time\":\"none-such\"}]}", "the first: not a date", 400},
                {"{\"events\":[{\"code\":\"LOINC//2160-0\",\"time\":\"2020-01-01\"}],\"task\":\"none-such\"}", "no task of that name", 404},
                {"{\"bundle\":{\"resourceType\":\"Patient\"},\"events\":[]}", "one of them", 400}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -519,6 +537,24 @@ static void bad_bodies_are_told_where(void **state) {
       raw_status(&server,
                  "POST /v1/predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}"),
       415);
+}
+
+/* What could not be read of a record whose rest can is told by place, field and reason. */
+static void unreadable_records_are_told(void **state) {
+  (void)state;
+  static const struct {
+    const char *body, *says;
+  } cases[] = {{"{\"birth\":\"none-such\",\"events\":[{\"time\":\"2020-01-01\",\"code\":\"LOINC//2160-0\"}]}",
+                "\"rejected\":1,\"first_rejected\":{\"record\":0,\"field\":\"birth\",\"reason\":\"not a date\"}"},
+               {"{\"events\":[{\"time\":\"2020-01-01\",\"code\":\"LOINC//2160-0\"},{\"time\":\"2020-01-02\",\"code\":\"LOINC//"
+                "2160-0\",\"value\":\"none-such\"},{\"code\":\"none such\"}]}",
+                "\"rejected\":2,\"first_rejected\":{\"record\":2,\"field\":\"events.value\",\"reason\":\"not a number\"}"},
+               {EVENTS, "\"rejected\":0,\"dropped"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct reply r = ask(&server, "POST", "/v1/predict", key[ROLE_CLINICIAN], cases[i].body);
+    if (r.status != 200 || !strstr(r.body, cases[i].says) || strstr(r.body, "none-such")) fail_msg("case %zu: %d %s", i, r.status, r.body);
+    reply_free(&r);
+  }
 }
 
 static void deep_nesting_is_refused(void **state) {
@@ -731,6 +767,7 @@ int main(void) {
                                      cmocka_unit_test(multipart_is_refused),
                                      cmocka_unit_test(bodies_have_limits),
                                      cmocka_unit_test(bad_bodies_are_told_where),
+                                     cmocka_unit_test(unreadable_records_are_told),
                                      cmocka_unit_test(deep_nesting_is_refused),
                                      cmocka_unit_test(a_prediction_has_its_parts),
                                      cmocka_unit_test(a_row_names_its_input),
