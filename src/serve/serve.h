@@ -36,7 +36,7 @@ struct serve_options {
   int guesses;                    /* wrong keys of one address a minute before it has to wait; default 20 */
   int streams, language_threads;  /* answers at a time of one language model (8); threads of its passes (cores) */
   size_t body_limit;              /* bytes; default 8 MiB */
-  int timeout_s;                  /* connection timeout; default 30 */
+  int timeout_s;                  /* of a connection without a byte (30); four times as long for a whole request, or a whole answer */
   int drain_s;                    /* at the end: seconds for what was begun (default 30; negative: none); then it is given up */
   void (*ready)(void *ctx, int port, int developer_port); /* called once listening; may be NULL */
   void *ctx;

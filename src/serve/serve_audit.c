@@ -11,6 +11,7 @@
 #define COLUMNS \
   "seq, time, key, method, route, version, input, output, status, latency, hash, tenant, request, tokens_in, tokens_out, billed, verdict"
 #define SELECT_ROWS "SELECT " COLUMNS " FROM audit "
+#define REPEATS_WITHIN_US INT64_C(600000000)
 enum { HASH_COLUMN = 10, TENANT_COLUMN = 11, VERDICT_COLUMN = 16, AUDIT_COLUMNS = 17 };
 
 struct audit {
@@ -97,11 +98,29 @@ static int found_one(void *ctx, const struct db_value *v, int n, struct error *e
   return OK;
 }
 
+/* The client's own id of a request, with its key and the input: remembered for ten minutes once it was billed. */
+static int seen_before(struct audit *a, const struct audit_entry *r, bool *before, struct error *e) {
+  char text[sizeof r->key + sizeof r->client + sizeof r->input], id[65];
+  uint8_t digest[32];
+  int n = snprintf(text, sizeof text, "%s\n%s\n%s", r->key, r->client, r->input);
+  sha256_of(text, (size_t)n, digest);
+  hash_hex(digest, 32, id);
+  struct db_value now = DB_I(r->time), v[] = {DB_T(id), DB_I(r->time + REPEATS_WITHIN_US)};
+  int64_t fresh = 0;
+  TRY(db_run(a->db, "DELETE FROM billed WHERE id IN (SELECT id FROM billed WHERE until < ? LIMIT 8)", &now, 1, NULL, e));
+  TRY(db_run(a->db, "DELETE FROM billed WHERE id = ? AND until < ?", (struct db_value[]){v[0], now}, 2, NULL, e));
+  TRY(db_run(a->db, "INSERT INTO billed(id, until) VALUES(?,?) ON CONFLICT(id) DO NOTHING", v, 2, &fresh, e));
+  *before = fresh == 0;
+  return OK;
+}
+
 /* A repetition of what was answered within ten minutes is not billed again. The client's word alone would let it off for good. */
 static int unbill(struct audit *a, struct audit_entry *r, struct error *e) {
   bool before = false;
+  if (r->billed && r->client[0] && r->input[0]) TRY(seen_before(a, r, &before, e));
+  if (before) r->billed = 0;
   if (!r->billed || !r->repeated || !r->input[0]) return OK;
-  struct db_value v[] = {DB_T(r->key), DB_I(r->time - INT64_C(600000000)), DB_T(r->input)};
+  struct db_value v[] = {DB_T(r->key), DB_I(r->time - REPEATS_WITHIN_US), DB_T(r->input)};
   TRY(db_each(a->db, "SELECT 1 FROM audit WHERE key = ? AND time >= ? AND input = ? AND billed = 1 LIMIT 1", v, 3, found_one, &before, e));
   if (before) r->billed = 0;
   return OK;

@@ -16,10 +16,11 @@ struct audit_entry {
   int64_t latency_us;
   char tenant[TENANT_MOST + 1], request[REQUEST_ID + 1];
   int64_t tokens_in, tokens_out;
-  int billed;       /* 0: a failure, or a repetition of a request that was answered before */
-  bool repeated;    /* the client says so: looked for in the chain */
-  char verdict[12]; /* of the output filter */
-  int64_t row;      /* out */
+  int billed;                  /* 0: a failure, or a repetition of a request that was answered before */
+  bool repeated;               /* the client says so: looked for in the chain */
+  char client[REQUEST_ID + 1]; /* its own id of the request: under the same one the same input is a repetition; not part of the chain */
+  char verdict[12];            /* of the output filter */
+  int64_t row;                 /* out */
 };
 struct audit_search {
   const char *key, *tenant, *request; /* "" = any */

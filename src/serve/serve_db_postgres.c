@@ -35,6 +35,8 @@ static const char schema[] =
     " PRIMARY KEY(sender, control));"
     "CREATE TABLE IF NOT EXISTS hl7_out(control TEXT PRIMARY KEY, made BIGINT NOT NULL, owner TEXT NOT NULL, lease BIGINT NOT NULL,"
     " sealed BYTEA);"
+    "CREATE TABLE IF NOT EXISTS billed(id TEXT PRIMARY KEY, until BIGINT NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS billed_until ON billed(until);"
     "CREATE TABLE IF NOT EXISTS tokens_seen(id TEXT PRIMARY KEY, until BIGINT NOT NULL);"
     "CREATE INDEX IF NOT EXISTS tokens_until ON tokens_seen(until);"
     "CREATE TABLE IF NOT EXISTS logins(id TEXT PRIMARY KEY, kind BIGINT NOT NULL, began BIGINT NOT NULL, until BIGINT NOT NULL,"

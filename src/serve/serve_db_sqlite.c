@@ -34,6 +34,8 @@ static const char schema[] =
     " PRIMARY KEY(sender, control)) STRICT, WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS hl7_out(control TEXT PRIMARY KEY, made INTEGER NOT NULL, owner TEXT NOT NULL, lease INTEGER NOT NULL,"
     " sealed BLOB) STRICT;"
+    "CREATE TABLE IF NOT EXISTS billed(id TEXT PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS billed_until ON billed(until);"
     "CREATE TABLE IF NOT EXISTS tokens_seen(id TEXT PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS tokens_until ON tokens_seen(until);"
     "CREATE TABLE IF NOT EXISTS logins(id TEXT PRIMARY KEY, kind INTEGER NOT NULL, began INTEGER NOT NULL, until INTEGER NOT NULL,"

@@ -185,11 +185,11 @@ void *errand_main(void *server) {
 
 /* ---- the audit thread ---- */
 
-/* A client says that it asks again: by the SDK's counter, or by an id of its own that it sends with every try. */
-static bool says_again(const struct call *c) {
+/* A client says that it asks again, by the SDK's counter. */
+bool call_says_again(const struct call *c) {
   if (c->stream) return c->again;
   struct str count = call_header(c, "x-stainless-retry-count");
-  return (count.n && !str_eqc(count, "0")) || c->client_request[0];
+  return count.n && !str_eqc(count, "0");
 }
 
 void call_describe(struct call *c, struct audit_entry *row) {
@@ -205,10 +205,11 @@ void call_describe(struct call *c, struct audit_entry *row) {
                               .tokens_in = c->tokens_in,
                               .tokens_out = c->tokens_out,
                               .billed = c->status < 400 && !c->shadow && !begun,
-                              .repeated = says_again(c)};
+                              .repeated = call_says_again(c)};
   snprintf(row->key, sizeof row->key, "%s", c->who.key[0] ? c->who.key : "-");
   snprintf(row->tenant, sizeof row->tenant, "%s", c->who.tenant);
   snprintf(row->request, sizeof row->request, "%s", c->request);
+  snprintf(row->client, sizeof row->client, "%s", c->client_request);
   snprintf(row->verdict, sizeof row->verdict, "%s", c->verdict);
   input_end(c);
   snprintf(row->input, sizeof row->input, "%s", c->input);

@@ -32,6 +32,59 @@ struct face { /* one listener: what MHD hands to every callback */
   enum plane plane;
 };
 
+/* ---- connections: MHD ends silent ones; who sends or takes a byte now and then is ours to end ---- */
+
+struct line {
+  int fd;
+  _Atomic double since; /* when the client began to send, or to take what it is given; 0: it waits for us */
+  struct line *next, *before;
+};
+
+static void line_notify(void *cls, struct MHD_Connection *connection, void **context, enum MHD_ConnectionNotificationCode what) {
+  struct server *s = ((const struct face *)cls)->server;
+  struct line *l = *context;
+  if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+    const union MHD_ConnectionInfo *i = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (!i || !(l = mem_alloc(sizeof *l))) return; /* served without this guard */
+    l->fd = i->connect_fd;
+    atomic_init(&l->since, time_monotonic());
+    l->before = NULL;
+    pthread_mutex_lock(&s->lines.mutex);
+    l->next = s->lines.first;
+    if (l->next) l->next->before = l;
+    s->lines.first = l;
+    pthread_mutex_unlock(&s->lines.mutex);
+    *context = l;
+  } else if (l) {
+    pthread_mutex_lock(&s->lines.mutex);
+    if (l->next) l->next->before = l->before;
+    *(l->before ? &l->before->next : &s->lines.first) = l->next;
+    pthread_mutex_unlock(&s->lines.mutex);
+    mem_free(l);
+    *context = NULL;
+  }
+}
+
+static void line_clock(struct MHD_Connection *connection, bool client) {
+  const union MHD_ConnectionInfo *i = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+  struct line *l = i ? i->socket_context : NULL;
+  if (l) atomic_store(&l->since, client ? time_monotonic() : 0);
+}
+
+/* A connection on the list has its socket: MHD closes it after it has told us. */
+void lines_cut(struct server *s) {
+  double over = time_monotonic() - 4.0 * s->o.timeout_s;
+  pthread_mutex_lock(&s->lines.mutex);
+  for (struct line *l = s->lines.first; l; l = l->next) {
+    double since = atomic_load(&l->since);
+    if (since == 0 || since > over) continue;
+    (void)shutdown(l->fd, SHUT_RDWR);
+    atomic_store(&l->since, 0);
+    atomic_fetch_add(&s->n.cut, 1);
+  }
+  pthread_mutex_unlock(&s->lines.mutex);
+}
+
 /* ---- answers ---- */
 
 static void add(struct MHD_Response *r, const char *name, const char *value) { (void)MHD_add_response_header(r, name, value); }
@@ -125,6 +178,7 @@ static mhd_result send_answer(struct call *c) {
     atomic_fetch_add(&c->server->n.answers[c->route >= 0 ? c->route : ROUTES_MAX][c->status / 100 % 6], 1);
   }
   bool streams = c->stage == CALL_STREAM;
+  line_clock(c->connection, !streams);
   struct MHD_Response *r = streams ? stream_response(c) : MHD_create_response_from_buffer(c->out.n, c->out.p, MHD_RESPMEM_MUST_COPY);
   if (!r) return MHD_NO;
   add_headers(c, r);
@@ -274,6 +328,7 @@ static mhd_result take_body(struct call *c, const char *p, size_t n) {
 /* ---- the way of a request ---- */
 
 static mhd_result to_desk(struct call *c) {
+  line_clock(c->connection, false);
   MHD_suspend_connection(c->connection);
   if (!queue_put(&c->server->desk, c)) {
     call_fail(c, 429, "busy", NULL, "too many requests at once; try again later");
@@ -293,6 +348,7 @@ static mhd_result go_on(struct call *c, bool post) {
   c->stage = CALL_DESK;
   c->repeat = !post; /* suspended at its first call, a request is shown once more as if for the first time */
   if (a == ADMIT_ASK || (a == ADMIT_YES && r->how != BY_MODEL && r->how != LIGHT)) return to_desk(c);
+  line_clock(c->connection, false);
   MHD_suspend_connection(c->connection);
   if (a == ADMIT_YES && r->how == BY_MODEL) {
     call_to_worker(c);
@@ -377,6 +433,7 @@ static mhd_result handle(void *cls, struct MHD_Connection *connection, const cha
     case CALL_NEW: return first_call(c, path, method, http_version);
     case CALL_BODY_FIRST:
     case CALL_BODY: {
+      if (c->stage == CALL_BODY_FIRST) line_clock(connection, true);
       bool again = c->stage == CALL_BODY_FIRST && *n == 0; /* after the resume, before the body: MHD may ask once more */
       size_t got = *n;
       c->stage = CALL_BODY;
@@ -384,6 +441,7 @@ static mhd_result handle(void *cls, struct MHD_Connection *connection, const cha
       if (got) return take_body(c, data, got);
       if (again && c->body_n == 0) return MHD_YES;
       if (c->status) {
+        line_clock(connection, false);
         MHD_suspend_connection(connection);
         call_finish(c);
         return MHD_YES;
@@ -421,6 +479,7 @@ static void *begin_call(void *cls, const char *uri, struct MHD_Connection *conne
   c->plane = face->plane;
   request_id(s, c->request);
   c->connection = connection;
+  line_clock(connection, true);
   c->route = -1;
   c->nul = strstr(uri, "%00") != NULL;
   c->began = time_monotonic();
@@ -436,7 +495,8 @@ static void *begin_call(void *cls, const char *uri, struct MHD_Connection *conne
 
 static void completed(void *cls, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode why) {
   struct call *c = *state;
-  (void)cls, (void)connection, (void)why;
+  (void)cls, (void)why;
+  line_clock(connection, true);
   if (!c) return;
   *state = NULL;
   if (!stream_gone(c)) call_free(c);
@@ -585,9 +645,9 @@ int listener_start(struct listener *l, struct error *e) {
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY_OF(l->face.plane), NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL};
   items[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
-  l->daemon =
-      MHD_start_daemon(flags, 0, NULL, NULL, handle, &l->face, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_URI_LOG_CALLBACK,
-                       begin_call, &l->face, MHD_OPTION_NOTIFY_COMPLETED, completed, &l->face, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+  l->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, &l->face, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_URI_LOG_CALLBACK,
+                               begin_call, &l->face, MHD_OPTION_NOTIFY_COMPLETED, completed, &l->face, MHD_OPTION_NOTIFY_CONNECTION,
+                               line_notify, &l->face, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
   if (!l->daemon) return error_set(e, E_IO, "the listener cannot be started; do the certificate and key fit?");
   l->fd = -1; /* the daemon's now */
   return OK;

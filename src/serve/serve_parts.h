@@ -58,6 +58,7 @@ struct counters {
   struct histogram request, worker, hash;
   atomic_uint_fast64_t refused_keys, rejected, dropped, limited, mirrored, mirror_skipped, swaps, audit_rows, audit_failures, body_bytes;
   atomic_uint_fast64_t filter_replaced, filter_refused;
+  atomic_uint_fast64_t cut; /* connections whose client took too long */
   atomic_uint_fast64_t cds_cards, cds_misses, cds_fetches, cds_feedback;
   atomic_int in_flight, waiting;
 };

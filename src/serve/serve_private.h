@@ -83,6 +83,7 @@ void call_resume(struct call *c);
 void call_to_worker(struct call *c);
 void call_free(struct call *c);                              /* by whoever is last to need it */
 void call_describe(struct call *c, struct audit_entry *row); /* its audit row; ends the input's hash */
+bool call_says_again(const struct call *c);                  /* the client's SDK counts this as a further try */
 struct str call_credential(const struct call *c);            /* the key or token that came with it */
 /* Who it is, as far as memory knows: never blocks. ADMIT_NO: the call has failed. */
 enum admission { ADMIT_NO, ADMIT_YES, ADMIT_ASK };
@@ -145,6 +146,10 @@ struct server {
     pthread_mutex_t mutex;
     struct call *first;
   } live;
+  struct line_list { /* connections */
+    pthread_mutex_t mutex;
+    struct line *first;
+  } lines;
 };
 enum { CONNECTIONS = 1024 };
 #define BODIES_MOST (512u << 20) /* bytes of bodies in memory, of all requests together */
@@ -156,6 +161,7 @@ bool listener_loopback(const struct listener *l);
 /* A listening socket at HOST:PORT: without TLS only on loopback, unless `insecure`. */
 int listener_socket(const struct serve_options *o, const char *listen_at, int *fd, int *port, struct error *e) MUST_CHECK;
 int listener_start(struct listener *l, struct error *e) MUST_CHECK;
+void lines_cut(struct server *s);          /* ends connections whose client takes too long over a request or an answer */
 void listener_quiesce(struct listener *l); /* takes no new connections */
 void listener_stop(struct listener *l);    /* NULL and half-made ones too */
 typedef void answer_function(struct call *c);

@@ -208,6 +208,7 @@ static int run(struct server *s, struct listener *face[2], struct crew *w, struc
     let_go(s);
     if (!look_now && time_monotonic() < next) continue;
     look_now = 0;
+    lines_cut(s);
     if (atomic_load(&s->mute)) speak_again(s);
     look(s, &last);
     next = time_monotonic() + LOOK_SECONDS;
@@ -245,6 +246,7 @@ int serve_run(const struct serve_options *o, struct error *e) {
   s->o = *o;
   s->started = time_monotonic();
   pthread_mutex_init(&s->mirror_mutex, NULL), pthread_mutex_init(&s->desk_mutex, NULL), pthread_mutex_init(&s->live.mutex, NULL);
+  pthread_mutex_init(&s->lines.mutex, NULL);
   int rc = check_options(&s->o, e);
   queue_init(&s->desk, DESK_QUEUE, false);
   queue_init(&s->errand, ERRAND_QUEUE, false);
@@ -259,6 +261,7 @@ int serve_run(const struct serve_options *o, struct error *e) {
   queue_destroy(&s->desk), queue_destroy(&s->errand), queue_destroy(&s->work), queue_destroy(&s->talk), queue_destroy(&s->audited);
   close_parts(s);
   pthread_mutex_destroy(&s->mirror_mutex), pthread_mutex_destroy(&s->desk_mutex), pthread_mutex_destroy(&s->live.mutex);
+  pthread_mutex_destroy(&s->lines.mutex);
   mem_free(s);
   return rc;
 }

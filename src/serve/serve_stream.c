@@ -22,11 +22,6 @@ struct stream {
   bool ended, broken, gone;
 };
 
-static bool said_before(const struct call *c) {
-  struct str count = call_header(c, "x-stainless-retry-count");
-  return (count.n && !str_eqc(count, "0")) || c->client_request[0];
-}
-
 static int open_stream(struct call *c, struct error *e) {
   struct stream *s = mem_alloc(sizeof *s);
   if (!s) return error_set(e, E_NOMEM, "out of memory");
@@ -38,7 +33,7 @@ static int open_stream(struct call *c, struct error *e) {
   s->hashes = s->made = true;
   pthread_mutex_init(&s->mutex, NULL);
   pthread_cond_init(&s->begun, NULL);
-  c->again = said_before(c);
+  c->again = call_says_again(c);
   c->stage = CALL_STREAM;
   c->stream = s;
   if (!queue_put(&c->server->audited, c)) return s->state = REFUSED, error_set(e, E_UNAVAILABLE, "the server is about to stop");

@@ -200,6 +200,8 @@ void metrics_text(struct server *s, struct buf *b) {
   one(b, "vitae_filter_refused_total", "counter", "Answers to developers that the output filter kept back.",
       atomic_load(&n->filter_refused));
   one(b, "vitae_cds_cards_total", "counter", "CDS Hooks cards given.", atomic_load(&n->cds_cards));
+  one(b, "vitae_connections_cut_total", "counter", "Connections ended because a request or the taking of an answer took too long.",
+      atomic_load(&n->cut));
   one(b, "vitae_cds_misses_total", "counter", "CDS Hooks requests answered with an empty list because the time was over.",
       atomic_load(&n->cds_misses));
   one(b, "vitae_cds_fetches_total", "counter", "Requests to FHIR servers for what prefetch did not hold.", atomic_load(&n->cds_fetches));

@@ -1,6 +1,7 @@
 /* Starting, stopping, a full queue, clients that leave, a killed server; keys and the audit chain by themselves. */
 #include "serve_helper.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
@@ -153,6 +154,66 @@ static void what_takes_too_long_is_given_up(void **state) {
     }
     assert_int_equal(server_wait(&r), 0);
   }
+}
+
+/* A byte now and then keeps no connection: not of a request line, a head, a body, nor of an answer that is taken as slowly. */
+static void who_trickles_is_cut_off(void **state) {
+  (void)state;
+  static const char *const begun[] = {"GET /", "GET /livez HTTP/1.1\r\nX: ",
+                                      "POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Type: "
+                                      "application/json\r\nContent-Length: 8000\r\napi-key: "};
+  struct running r;
+  int fd[3], cut = 0;
+  bool over[3] = {false};
+  server_start(&r, &site, (struct serve_options){.timeout_s = 1});
+  for (int i = 0; i < 3; i++) {
+    fd[i] = dial(&r);
+    send_all(fd[i], begun[i], strlen(begun[i]));
+  }
+  send_all(fd[2], key[ROLE_CLINICIAN], strlen(key[ROLE_CLINICIAN]));
+  send_all(fd[2], "\r\n\r\n", 4);
+  for (int byte = 0; byte < 4000 && cut < 3; byte++) { /* never silent for a second; for ever, if nobody ends it */
+    for (int i = 0; i < 3; i++) {
+      char piece[256];
+      ssize_t k = over[i] ? 1 : recv(fd[i], piece, sizeof piece, MSG_DONTWAIT);
+      if (k == 0 || (k < 0 && errno != EAGAIN)) over[i] = true, cut++;
+      if (!over[i]) send_all(fd[i], i == 2 ? " " : "a", 1);
+    }
+    usleep(50000);
+  }
+  assert_int_equal(cut, 3);
+  for (int i = 0; i < 3; i++) close(fd[i]);
+  assert_true(metric(&r, "vitae_connections_cut_total") >= 1); /* one may have fallen silent on a slow machine, and be MHD's */
+  assert_int_equal(status_of(&r, "GET", "/v1/model", key[ROLE_VIEWER], NULL), 200);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+/* One address has so many connections; whoever has more is closed at once, and others' requests go on. */
+static void connections_have_a_limit(void **state) {
+  (void)state;
+  enum { MANY = 560 };
+  struct running r;
+  static int fd[MANY];
+  int first = -1, closed = 0;
+  server_start(&r, &site, (struct serve_options){0});
+  first = dial(&r);
+  for (int i = 0; i < MANY; i++) fd[i] = dial(&r);
+  while (!closed)
+    for (int i = 0; i < MANY; i++) {
+      char c;
+      ssize_t k = recv(fd[i], &c, 1, MSG_DONTWAIT);
+      closed += k == 0 || (k < 0 && errno != EAGAIN);
+    }
+  assert_true(closed < MANY);
+  struct buf b = {0};
+  buf_printf(&b, "GET /v1/model HTTP/1.1\r\nHost: a\r\nConnection: close\r\napi-key: %s\r\n\r\n", key[ROLE_VIEWER]);
+  send_all(first, b.p, b.n);
+  struct reply a = receive(first);
+  assert_int_equal(a.status, 200);
+  reply_free(&a);
+  buf_release(&b);
+  for (int i = 0; i < MANY; i++) close(fd[i]);
+  assert_int_equal(server_stop(&r), 0);
 }
 
 static void plain_http_stays_at_home(void **state) {
@@ -407,6 +468,8 @@ int main(void) {
                                      cmocka_unit_test(keys_are_kept_as_hashes),
                                      cmocka_unit_test(one_key_is_checked_once),
                                      cmocka_unit_test(what_takes_too_long_is_given_up),
+                                     cmocka_unit_test(who_trickles_is_cut_off),
+                                     cmocka_unit_test(connections_have_a_limit),
                                      cmocka_unit_test(plain_http_stays_at_home),
                                      cmocka_unit_test(commands_beside_a_server_harm_nothing),
                                      cmocka_unit_test(a_full_queue_says_come_back),

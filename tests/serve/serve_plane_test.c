@@ -430,6 +430,130 @@ static void failures_speak_the_dialect(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
+static long long usage_of(const struct running *r, const char *member) {
+  struct reply a = ask_port(r->developer, "GET", "/usage", key[ROLE_DEVELOPER], NULL, "");
+  char own[32], name[32];
+  snprintf(own, sizeof own, "\"key\":\"%.8s\"", strchr(key[ROLE_DEVELOPER], '_') + 1);
+  snprintf(name, sizeof name, "\"%s\":", member);
+  const char *at = strstr(a.body, own), *value = at ? strstr(at, name) : NULL;
+  long long n = value ? atoll(value + strlen(name)) : 0;
+  reply_free(&a);
+  return n;
+}
+
+/* The client's own id comes back, and the same body under the same id is billed once; under another id, or with another body, it is new. */
+static void the_same_request_is_billed_once(void **state) {
+  (void)state;
+  static const struct {
+    const char *id, *body;
+    int billed;
+  } turns[] = {{"try-1", CHAT("vitae", "0"), 1},     {"try-1", CHAT("vitae", "0"), 0}, {"try-2", CHAT("vitae", "0"), 1},
+               {"try-1", CHAT("vitae", "1"), 1},     {"try-1", CHAT("vitae", "0"), 0}, {"", CHAT("vitae", "0"), 1},
+               {"not an id!", CHAT("vitae", "0"), 1}};
+  struct running r;
+  start(&r, (struct serve_options){0});
+  for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
+    char header[64], back[64];
+    long long before = usage_of(&r, "requests"), repeated = usage_of(&r, "repeated"); /* a question for the usage is billed too */
+    snprintf(header, sizeof header, "x-ms-client-request-id: %s\r\n", turns[i].id);
+    snprintf(back, sizeof back, "\r\nx-ms-client-request-id: %s\r\n", turns[i].id);
+    struct reply a =
+        ask_port(r.developer, "POST", "/openai/v1/chat/completions", key[ROLE_DEVELOPER], turns[i].body, turns[i].id[0] ? header : "");
+    assert_int_equal(a.status, 200);
+    bool plain = turns[i].id[0] && !strchr(turns[i].id, ' ');
+    assert_int_equal(strstr(a.all.p, back) != NULL, plain);
+    if (!plain) assert_null(strstr(a.all.p, "x-ms-client-request-id"));
+    reply_free(&a);
+    long long after = usage_of(&r, "requests"), again = usage_of(&r, "repeated");
+    if (after - before != 2 + turns[i].billed || again - repeated != !turns[i].billed)
+      fail_msg("turn %zu: %lld billed, %lld repeated", i, after - before - 2, again - repeated);
+  }
+  assert_int_equal(server_stop(&r), 0);
+}
+
+/* An array with one object a row, in the rows' order, with what was asked for and nothing else. */
+static void frames_have_a_row_each(void **state) {
+  (void)state;
+  static const struct {
+    const char *wanted;
+    bool risk, features;
+  } cases[] = {{"null", true, false},
+               {"{}", true, false},
+               {"{\"return\":[\"risk\",\"embeddings\"]}", true, true},
+               {"{\"return\":[\"embeddings\"],\"pooling\":\"mean\"}", false, true},
+               {"{\"get_embeddings\":\"true\"}", false, true},
+               {"{\"return\":[\"explanation\"],\"explain\":2}", true, false}};
+  struct running r;
+  struct json_parser *jp;
+  start(&r, (struct serve_options){0});
+  assert_int_equal(json_parser_new(&jp, NULL), OK);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct buf b = {0};
+    struct json root, row, prediction;
+    int n = 0;
+    buf_printf(&b,
+               "{\"params\":%s,\"input_data\":{\"data\":[[\"death-1y\"," RECORD "],[null," RECORD
+               "]],\"index\":[0,1],\"columns\":[\"task\",\"patient\"]}}",
+               cases[i].wanted); /* members in any order */
+    struct reply a = ask_port(r.developer, "POST", "/score", key[ROLE_DEVELOPER], buf_cstr(&b), "");
+    size_t length = strlen(a.body);
+    assert_int_equal(a.status, 200);
+    assert_int_equal(json_parse(jp, a.body, length, length, &root, NULL), OK);
+    for (struct json_iter it = json_items(root); json_next(&it, &row); n++) {
+      struct json risk = json_get(row, "risk"), features = json_get(row, "patient_features");
+      assert_int_equal(json_kind(risk), cases[i].risk ? JSON_OBJECT : JSON_NONE);
+      assert_int_equal(json_kind(features), cases[i].features ? JSON_ARRAY : JSON_NONE);
+      if (cases[i].features) assert_true(json_count(features) > 8);
+      if (!cases[i].risk) continue;
+      assert_int_equal(json_kind(json_get(risk, "task")), n ? JSON_NULL : JSON_STRING);
+      prediction = json_get(risk, "prediction");
+      assert_int_equal(json_kind(json_get(prediction, "contributions")),
+                       n == 0 && strstr(cases[i].wanted, "explanation") ? JSON_ARRAY : JSON_NONE);
+    }
+    assert_int_equal(n, 2);
+    reply_free(&a);
+    buf_release(&b);
+  }
+  json_parser_free(jp);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+/* The description of the developers' plane, under both of its names, is the routes table: each route, and no other. */
+static void the_description_is_the_table(void **state) {
+  (void)state;
+  static const char *const names[] = {"/openapi.json", "/swagger.json"};
+  struct running r;
+  struct json_parser *jp;
+  int n;
+  const struct route *route = serve_routes(&n);
+  start(&r, (struct serve_options){0});
+  assert_int_equal(json_parser_new(&jp, NULL), OK);
+  for (int k = 0; k < 2; k++) {
+    struct reply a = ask_port(r.developer, "GET", names[k], NULL, NULL, "");
+    struct json root, paths, path, one;
+    struct str name, method;
+    size_t length = strlen(a.body), have = 0, want = 0;
+    assert_int_equal(a.status, 200);
+    assert_int_equal(json_parse(jp, a.body, length, length, &root, NULL), OK);
+    paths = json_get(root, "paths");
+    for (struct json_iter it = json_members(paths); json_next_member(&it, &name, &path);)
+      for (struct json_iter in = json_members(path); json_next_member(&in, &method, &one);) have++;
+    for (int i = 0; i < n; i++) {
+      char lower[8] = "";
+      if (!(route[i].plane & PLANE_DEVELOPER)) continue;
+      for (int c = 0; route[i].method[c]; c++) lower[c] = (char)(route[i].method[c] | 32), lower[c + 1] = 0;
+      one = json_get(json_get(paths, route[i].path), lower);
+      if (json_kind(one) != JSON_OBJECT) fail_msg("%s %s is not described", route[i].method, route[i].path);
+      assert_int_equal(json_kind(json_get(one, "requestBody")), route[i].body_schema ? JSON_OBJECT : JSON_NONE);
+      want++;
+    }
+    assert_int_equal(have, want);
+    reply_free(&a);
+  }
+  json_parser_free(jp);
+  assert_int_equal(server_stop(&r), 0);
+}
+
 /* What an answer repeats of its request may nest deeper than anything is written: the member is left out, or the request refused. */
 static void deeply_nested_members_are_survived(void **state) {
   (void)state;
@@ -478,6 +602,9 @@ int main(void) {
                                      cmocka_unit_test(browsers_are_let_in_only_by_name),
                                      cmocka_unit_test(failures_speak_the_dialect),
                                      cmocka_unit_test(deeply_nested_members_are_survived),
+                                     cmocka_unit_test(the_same_request_is_billed_once),
+                                     cmocka_unit_test(frames_have_a_row_each),
+                                     cmocka_unit_test(the_description_is_the_table),
                                      cmocka_unit_test(versions_are_swapped_without_a_dropped_request)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
