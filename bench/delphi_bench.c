@@ -68,24 +68,28 @@ struct asker {
   int32_t *outcome; /* (codes) -1 = none */
   int codes;
   float *log_rate;
+  double death[HAZARD_BINS]; /* with log_rate and the predictor's log_hazard: of the position that was asked about last */
   FILE *out;
   struct task_example checked[CHECKED]; /* the first of those that ask about every code */
   float *answers;                       /* (CHECKED, codes, COLUMNS) */
   int checks;
 };
 
-static void answer(struct asker *a, const float *hidden, int32_t code) {
+static void look(struct asker *a, const float *hidden) {
   struct predictor *p = a->p;
-  double death[HAZARD_BINS];
   model_rates(p->m, p->w, hidden, a->log_rate);
   model_hazard(p->m, p->w, hidden, p->log_hazard);
-  predict_death_rates(p, death);
+  predict_death_rates(p, a->death);
+}
+
+static void answer(struct asker *a, int32_t code) {
+  struct predictor *p = a->p;
   for (int c = code < 0 ? 0 : code; c < (code < 0 ? a->codes : code + 1); c++) {
     float row[COLUMNS] = {NAN, NAN, NAN, NAN};
     if (a->id[c] != UINT32_MAX) row[0] = a->log_rate[a->id[c]];
     if (a->outcome[c] >= 0) {
       double risk[3];
-      predict_outcome_curve(p, (uint32_t)a->outcome[c], death, asked_days, 3, risk);
+      predict_outcome_curve(p, (uint32_t)a->outcome[c], a->death, asked_days, 3, risk);
       row[1] = (float)risk[0], row[2] = (float)risk[1], row[3] = (float)(risk[2] - risk[1]);
     }
     if (fwrite(row, sizeof row, 1, a->out) != 1) exit(1);
@@ -119,6 +123,7 @@ static void ask_person(struct asker *a, const struct query *q, size_t n) {
   uint32_t whole = fits(p, &v);
   size_t d = (size_t)model_config(p->m)->d;
   bool packed = false;
+  int looked = -1; /* row of the whole life's run */
   for (size_t i = 0; i < n; i++) {
     int64_t time = birth + (int64_t)q[i].day * TIME_DAY + TIME_DAY - 1; /* the wall moves whole days: the day to its end */
     uint32_t events = predict_prefix(&v, time);
@@ -128,7 +133,9 @@ static void ask_person(struct asker *a, const struct query *q, size_t n) {
     int row = p->batch.positions - 1;
     while (row > 0 && p->batch.time[row] > time) row--;
     if (events == 0) row = 0;
-    answer(a, model_hidden(p->w) + (size_t)row * d, q[i].code);
+    if (alone || row != looked) look(a, model_hidden(p->w) + (size_t)row * d);
+    looked = alone ? -1 : row;
+    answer(a, q[i].code);
     if (q[i].code < 0 && a->checks < CHECKED)
       a->checked[a->checks++] = (struct task_example){.subject_index = person, .events = events, .time = v.time[events - 1]};
   }
