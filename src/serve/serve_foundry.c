@@ -12,7 +12,9 @@
 #define REQUEST_MEMORY (64u << 20)
 
 int foundry_bad(struct error *e, int code, const char *field, const char *message) {
-  (void)error_set(e, code, "%s", message);
+  char words[ERROR_MESSAGE]; /* the message may be the error's own */
+  snprintf(words, sizeof words, "%s", message);
+  (void)error_set(e, code, "%s", words);
   return error_where(e, NULL, 0, field);
 }
 

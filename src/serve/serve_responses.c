@@ -104,6 +104,13 @@ static int take_logprobs(struct response *x, struct error *e) {
 
 static int take_rest(struct response *x, struct error *e) {
   bool store = false, background = false;
+  struct json text = json_get(x->root, "text"), tools = json_get(x->root, "tools"), one;
+  if (json_kind(text) != JSON_NONE && json_kind(text) != JSON_NULL && json_kind(text) != JSON_OBJECT)
+    return foundry_bad(e, E_INPUT, "text", "expected an object");
+  if (json_kind(tools) != JSON_NONE && json_kind(tools) != JSON_NULL && json_kind(tools) != JSON_ARRAY)
+    return foundry_bad(e, E_INPUT, "tools", "expected a list");
+  for (struct json_iter it = json_items(tools); json_next(&it, &one);)
+    if (!json_str(json_get(one, "type")).n) return foundry_bad(e, E_INPUT, "tools", "a tool is an object with its type");
   struct json before = json_get(x->root, "previous_response_id");
   x->q.temperature = x->q.top_p = NAN;
   TRY(want_number(x->root, "temperature", 0, 2, &x->q.temperature, e));
@@ -118,13 +125,13 @@ static int take_rest(struct response *x, struct error *e) {
   if (json_kind(before) == JSON_STRING)
     return foundry_bad(e, E_USAGE, "previous_response_id", "this server keeps no responses: send the items again");
   x->q.message = x->message;
-  x->q.tools = json_get(x->root, "tools");
+  x->q.tools = tools;
   x->q.tool_choice = json_get(x->root, "tool_choice");
   x->q.tools_off = str_eqc(json_str(x->q.tool_choice), "none");
   TRY(take_logprobs(x, e));
   x->q.one_call = true;
   x->q.metadata = json_get(x->root, "metadata");
-  return foundry_format(json_get(json_get(x->root, "text"), "format"), true, "text.format", &x->q, e);
+  return foundry_format(json_get(text, "format"), true, "text.format", &x->q, e);
 }
 
 /* ---- writing ---- */

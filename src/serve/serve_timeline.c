@@ -48,7 +48,12 @@ static int defaults(const struct chat_request *q, struct ask *a, struct error *e
   static const char *const names[] = {"futures", "explain", "outcomes"};
   int64_t *const out[] = {&a->futures, &a->explain, &a->outcomes};
   static const int64_t most[] = {2000, 100, 500};
-  struct str task = json_str(json_get(q->metadata, "task"));
+  struct str task = json_str(json_get(q->metadata, "task")), name;
+  struct json v;
+  for (struct json_iter it = json_members(q->metadata); json_next_member(&it, &name, &v);)
+    if (json_kind(v) != JSON_STRING && json_kind(v) != JSON_NULL &&
+        (str_eqc(name, "task") || str_eqc(name, names[0]) || str_eqc(name, names[1]) || str_eqc(name, names[2])))
+      return foundry_bad(e, E_INPUT, "metadata", "task, futures, explain and outcomes are texts");
   if (task.n >= sizeof a->task || (task.n && memchr(task.p, 0, task.n)))
     return foundry_bad(e, E_INPUT, "metadata.task", "expected the name of a task");
   if (task.n) snprintf(a->task, sizeof a->task, "%.*s", STR_ARG(task));

@@ -399,6 +399,13 @@ static void failures_speak_the_dialect(void **state) {
       {"/models/chat/completions?api-version=2024-05-01-preview", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":2}",
        "\"detail\":[{\"loc\":[\"body\",\"n\"]", 422},
       {"/openai/v1/responses", "{\"model\":\"vitae\",\"input\":\"x\",\"previous_response_id\":\"r\"}", "previous_response_id", 422},
+      {"/openai/v1/responses", "{\"model\":\"vitae\",\"input\":\"x\",\"text\":\"secretname\"}", "\"param\":\"text\"", 400},
+      {"/openai/v1/responses", "{\"model\":\"vitae\",\"input\":\"x\",\"tools\":[\"secretname\"]}", "\"param\":\"tools\"", 400},
+      {"/openai/v1/responses", "{\"model\":\"vitae\",\"input\":" RECORD ",\"metadata\":{\"task\":7}}", "\"param\":\"metadata\"", 400},
+      {"/openai/v1/responses",
+       "{\"model\":\"vitae\",\"input\":" RECORD
+       ",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"r\",\"schema\":{\"type\":\"object\",\"secretname\":1}}}}",
+       "the schema has a keyword that is not supported", 422},
       {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[1,2]}", "\"param\":\"input\"", 422},
       {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":\"{}\",\"encoding_format\":\"int8\"}", "encoding_format", 422},
       {"/models/embeddings?api-version=2024-05-01-preview", "{\"input\":\"{}\",\"input_type\":\"secretname\"}",
