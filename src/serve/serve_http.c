@@ -393,13 +393,14 @@ static mhd_result first_call(struct call *c, const char *path, const char *metho
   struct framing f = {.next = version + strlen(version) + 2};
   const char *code = "input", *message = "";
   bool post = strcmp(method, "POST") == 0;
-  c->dialect = route_dialect(c->plane, path);
+  int found = route_find(c->plane, method, path, c->arg, c->allow);
+  c->dialect = found >= 0 ? route_at(found)->route.dialect : route_dialect(c->plane, path);
   (void)MHD_get_connection_values_n(c->connection, MHD_HEADER_KIND, count_header, &f);
   const union MHD_ConnectionInfo *head = MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
   if (head && head->header_size > HEADERS_MOST) return refuse(c, 431, "limit", "the head is too large");
   f.odd = f.odd || !head || method + head->header_size != f.next + 2;
   if (c->nul) return refuse(c, 400, "input", "the request's target holds a NUL"); /* where path and query would end early for us alone */
-  int found = route_find(c->plane, method, path, c->arg, c->allow), status = door(c, &f, post && found >= 0, &code, &message);
+  int status = door(c, &f, post && found >= 0, &code, &message);
   c->route = found >= 0 ? found : -1;
   c->address = address_of(c->connection);
   take_client_id(c);
