@@ -54,7 +54,7 @@ lists = [tokenizer(q)["input_ids"] for q in asked]
 with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as f:
     f.writelines(json.dumps(" ".join(map(str, l))) + "\n" for l in lists)
     f.flush()
-    out = subprocess.run([vitae, "generate", work.name, "--prompts", f.name, "--ids", "--tokens", str(tokens), "--whole", "--quiet"], check=True, capture_output=True, text=True).stdout
+    out = subprocess.run([vitae, "generate", work.name, "--prompts", f.name, "--ids", "--tokens", str(tokens), "--whole", "--streams", "8", "--quiet"], check=True, capture_output=True, text=True).stdout
 same, first = 0, []
 for l, mine in zip(lists, (json.loads(line)["ids"] for line in out.splitlines())):
     assert len(mine) == tokens
