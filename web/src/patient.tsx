@@ -29,7 +29,7 @@ function Ways({p, task}: {p: NonNullable<Prediction['task']>; task?: Task}) {
     ['Hazard', 'closed form, one pass', p.hazard, undefined],
     ['Sampled futures', 'share with the outcome', p.sampled, p.sampled_standard_error],
   ];
-  const most = Math.max(0.02, ...ways.map(([, , v, se]) => (v ?? 0) + 1.96 * (se ?? 0))) * 1.1;
+  const least = Math.max(...ways.map(([, , v, se]) => (v ?? 0) + 1.96 * (se ?? 0))), most = [0.02, 0.05, 0.1, 0.25, 0.5].find((m) => m >= least) ?? 1;
   const word = p.agreement === 'DISAGREE' ? 'disagree' : p.agreement;
   return (
     <div>
@@ -44,6 +44,7 @@ function Ways({p, task}: {p: NonNullable<Prediction['task']>; task?: Task}) {
               {v != null && se != null && <rect class="whisker" x={Math.max(0, (100 * (v - 1.96 * se)) / most)} y="4" width={Math.max(0.5, (100 * 2 * 1.96 * se) / most)} height="2" />}</svg></td>
           </tr>))}
       </tbody></table>
+      <p class="muted small">Bars end at {percent(most)}.</p>
       <p class={`verdict ${word === 'agree' ? 'good' : word === 'disagree' ? 'bad' : ''}`}>
         {word === 'not comparable' ? 'The hazard head has no such outcome, so the ways cannot be compared.' : <>Head and hazard <b>{word}</b>: {p.agreement_log_odds?.toFixed(2)} log odds apart.{word === 'disagree' && ' Do not lean on this number.'}</>}
       </p>
@@ -54,9 +55,11 @@ function Ways({p, task}: {p: NonNullable<Prediction['task']>; task?: Task}) {
 function Curves({p}: {p: Prediction}) {
   const news = p.outcomes.filter((o) => !o.before);
   const [off, setOff] = useState<Set<string>>(new Set());
+  // a condition and the reason of a visit may have one name
+  const several = (o: Outcome) => p.outcomes.some((other) => other.code !== o.code && name(other) === name(o)), named = (o: Outcome) => name(o) + (several(o) ? `, ${o.code}` : '');
   const shown = news.filter((o) => !off.has(o.code)).slice(0, 6), list = news.slice(0, 6), count = p.futures?.count ?? 0;
   const chart = useMemo(() => ({
-    lines: shown.map((o) => ({label: name(o), colour: colours[list.indexOf(o)], y: spans.map((s) => o.within[s] ?? null), points: true})),
+    lines: shown.map((o) => ({label: named(o), colour: colours[list.indexOf(o)], y: spans.map((s) => o.within[s] ?? null), points: true})),
     errors: shown.flatMap((o) => spans.flatMap((s, i) => {
       const q = o.sampled_within?.[s];
       if (q == null || !count) return [];
@@ -76,7 +79,7 @@ function Curves({p}: {p: Prediction}) {
       <div class="scroll"><table><caption class="hidden">Likely outcomes by horizon</caption><thead><tr><th scope="col">Outcome</th>{spans.map((s) => <th scope="col" class="n" key={s}>{spanWords[s]}</th>)}<th scope="col" class="n">sampled</th></tr></thead>
         <tbody>{p.outcomes.map((o: Outcome) => (
           <tr key={o.code} class={o.before ? 'muted' : ''}>
-            <th scope="row">{list.includes(o) && <label class="swatch"><input type="checkbox" checked={!off.has(o.code)} onChange={() => setOff((s) => { const t = new Set(s); t.has(o.code) ? t.delete(o.code) : t.add(o.code); return t; })} aria-label={`Draw ${name(o)}`} /><svg width="10" height="10" aria-hidden="true"><rect width="10" height="10" rx="2" style={{fill: `var(${colours[list.indexOf(o)]})`}} /></svg></label>} {name(o)}{o.before && <small> had it before</small>}</th>
+            <th scope="row">{list.includes(o) && <label class="swatch"><input type="checkbox" checked={!off.has(o.code)} onChange={() => setOff((s) => { const t = new Set(s); t.has(o.code) ? t.delete(o.code) : t.add(o.code); return t; })} aria-label={`Draw ${named(o)}`} /><svg width="10" height="10" aria-hidden="true"><rect width="10" height="10" rx="2" style={{fill: `var(${colours[list.indexOf(o)]})`}} /></svg></label>} {named(o)}{o.before && <small> had it before</small>}</th>
             {spans.map((s) => <td class="n" key={s}>{percent(o.within[s])}</td>)}
             <td class="n">{o.sampled == null ? '–' : <>{percent(o.sampled)} <small>± {(196 * (o.sampled_standard_error ?? 0)).toFixed(1)}</small></>}</td>
           </tr>))}</tbody></table></div>
