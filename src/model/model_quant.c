@@ -148,7 +148,7 @@ bool model_quant_rates(const struct model *m, const struct model_quant *q, float
   for (int from = 0, some; from < rows; from += some) {
     some = rows - from < most ? rows - from : most;
     float *scale = scratch + (size_t)some * blocks * (WORD_BLOCK / 2);
-    int16_t *words = (int16_t *)scratch;
+    int16_t *words = (int16_t *)(void *)scratch;
     q->kernel->to_words(some, r->columns, hidden + (size_t)from * (size_t)r->columns, words, scale);
     q->kernel->word_product(r, 0, (r->rows + 15) / 16, some, words, scale, weight_at(m, m->rates_bias),
                             log_rate + (size_t)from * (size_t)r->rows, (size_t)r->rows);
