@@ -261,16 +261,16 @@ static void panel_multiply_all(const struct gemm *g, int i, int m, int j, int p,
   }
 }
 
+/* op(A): m rows from i, k from p. Rows of memory in their order, and the next ones called for: they come from far. */
 static void strips_pack(const struct gemm *g, int i, int m, int p, int k, int32_t *strips, float *inverse) {
-  for (int b = 0; b < k; b += BLOCK_K, strips += STRIP) {
-    int kb = at_most(k - b, BLOCK_K);
-    if (g->ta) {
-      strips_columns(kb, m, g->a + (size_t)(p + b) * g->lda + i, g->lda, strips, BLOCKS * STRIP, inverse);
-      continue;
-    }
-    int32_t *to = strips;
-    for (int r = 0; r < m; r += MR, to += BLOCKS * STRIP)
-      strip_rows(kb, at_most(m - r, MR), g->a + (size_t)(i + r) * g->lda + p + b, g->lda, to);
+  for (int b = 0; b < k && g->ta; b += BLOCK_K, strips += STRIP)
+    strips_columns(at_most(k - b, BLOCK_K), m, g->a + (size_t)(p + b) * g->lda + i, g->lda, strips, BLOCKS * STRIP, inverse);
+  for (int r = 0; r < m && !g->ta; r += MR, strips += BLOCKS * STRIP) {
+    const float *src = g->a + (size_t)(i + r) * g->lda + p;
+    for (int n = MR; n < 2 * MR && r + n < m; n++)
+      for (int q = 0; q < k; q += 16) _mm_prefetch((const char *)(src + (size_t)n * g->lda + q), _MM_HINT_T0);
+    for (int b = 0; b < k; b += BLOCK_K)
+      strip_rows(at_most(k - b, BLOCK_K), at_most(m - r, MR), src + b, g->lda, strips + b / BLOCK_K * STRIP);
   }
 }
 
