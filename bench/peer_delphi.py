@@ -3,12 +3,12 @@
 its description, not from its code. GPT-2 blocks (LayerNorm and GELU, no biases, tied head), age in days through sines and cosines, a causal
 mask in which events of one age do not see each other, cross-entropy plus exponential waiting time, AdamW (0.9, 0.99), clip 1.
 
-    peer_delphi.py EVENTS.csv --steps 6 --batch 128 --context 48 [--way NAME | --best]
+    peer_delphi.py EVENTS.csv --steps 6 --batch 128 --context 48 [--way NAME]
     peer_delphi.py EVENTS.csv --learn WEIGHTS.pt --steps 300 --context 96           # trains to the end of the schedule
     peer_delphi.py EVENTS.csv --ask WEIGHTS.pt --lives L.csv --codes C --queries Q --out O      # answers as bench/delphi_bench.c's `scores` does
 
 Ways: published (float32, attention written out), sdpa (scaled_dot_product_attention), and each of sdpa+bf16 (autocast), sdpa+compile,
-sdpa+bf16+compile. --best tries them all for a few steps and names the fastest. Prints one JSON line: positions and real (not padding)
+sdpa+bf16+compile. Prints one JSON line: positions and real (not padding)
 tokens a second of processor time, so that other work on the machine counts less.
 """
 import argparse
@@ -28,7 +28,6 @@ p.add_argument("--steps", type=int, default=6)
 p.add_argument("--batch", type=int, default=128)
 p.add_argument("--context", type=int, default=48)
 p.add_argument("--threads", type=int, default=1)
-p.add_argument("--best", action="store_true")
 p.add_argument("--way", default="published")
 p.add_argument("--generate", type=int, default=0, help="people whose futures are sampled instead of training, as published: the whole prefix again for every token")
 p.add_argument("--tokens", type=int, default=40, help="most new tokens of one future")
@@ -252,17 +251,6 @@ if a.learn:
     raise SystemExit
 WAYS = {"published": (False, False, False), "sdpa": (True, False, False), "sdpa+bf16": (True, True, False), "sdpa+compile": (True, False, True),
         "sdpa+bf16+compile": (True, True, True)}
-tried = {}
-for name in WAYS if a.best else [a.way]:
-    try:
-        tried[name] = speed(*WAYS[name], a.steps)
-    except Exception as problem:
-        if not a.best or "compile" not in name and "bf16" not in name:
-            raise
-        # a machine without a compiler, an old PyTorch: that way is out, and says so
-        tried[name] = (0.0, 0.0, float("nan"))
-        print(f"{name}: {type(problem).__name__}", flush=True)
-name = max(tried, key=lambda k: tried[k][1])
-positions, real, loss = tried[name]
-print(json.dumps({"way": name, "torch": torch.__version__, "positions_per_second": positions, "tokens_per_second": real, "loss": loss,
-                  "tried": {k: round(v[1], 1) for k, v in tried.items()}, "parameters": sum(x.numel() for x in Delphi().parameters())}))
+positions, real, loss = speed(*WAYS[a.way], a.steps)
+print(json.dumps({"way": a.way, "torch": torch.__version__, "positions_per_second": positions, "tokens_per_second": real, "loss": loss,
+                  "parameters": sum(x.numel() for x in Delphi().parameters())}))

@@ -110,8 +110,10 @@ static double epochs_of(const struct train_options *o, const struct timeline *t,
   struct train_data d;
   struct vocabulary *v;
   struct model *m;
+  struct model_config c = o->config;
+  c.layers = 1; /* the data do not ask */
   MUST(vocabulary_build(t, &(struct vocabulary_options){0}, &v, &fail));
-  MUST(model_new(&o->config, v, o->seed, &m, &fail));
+  MUST(model_new(&c, v, o->seed, &m, &fail));
   MUST(train_data_open(o, m, t, o->seed, &d, &fail));
   double epochs = ((double)steps - 0.5) * o->batch_positions / d.positions_per_epoch;
   train_data_close(&d);

@@ -3,7 +3,7 @@
 #define KERNEL_COLUMNS_AVX512_H
 #include "kernel/kernel_columns.h"
 
-enum { AVX512_GEMM_SCRATCH = 160 * 1024 };
+enum { AVX512_GEMM_SCRATCH = 168 * 1024 };
 void avx512_gemm(const struct gemm *g);
 size_t avx512_gemm_pack_size(int k, int n);
 void avx512_gemm_pack(const struct gemm *g, float *to);

@@ -14,7 +14,7 @@ enum {
   GROUP = 32, /* of k: pair i is k = i in its lower half, k = i + 16 in its upper half (half of what is left where fewer are left) */
   BLOCKS = 2, /* of k in a layout of A */
   KC = BLOCKS * BLOCK_K,
-  STRIPS = 80,
+  STRIPS = 86,                   /* a micro-batch of 1024 rows at once */
   STRIP = MR * BLOCK_K / 2 + VW, /* 32-bit words of a block of MR rows: pairs, then scales */
   PANEL = NR * BLOCK_K / 2 + NR, /* and of NR columns */
   PANELS = 8,                    /* laid out at a time */
@@ -79,24 +79,33 @@ static void strip_rows(int k, int m, const float *src, ptrdiff_t ld, int32_t *ds
   memset(dst, 0, sizeof *dst * (size_t)(MR - m) * BLOCK_K / 2);
 }
 
-/* Largest sizes of n columns over k rows, to 16 more than n places */
+/* Largest sizes of nv whole registers of columns over k rows, to `most` */
+VINLINE void registers_most(const int nv, int k, const float *src, ptrdiff_t ld, int32_t *most) {
+  vi m[16];
+  UNROLL for (int v = 0; v < nv; v++) m[v] = _mm512_setzero_si512();
+  for (int q = 0; q < k; q++, src += ld) UNROLL
+  for (int v = 0; v < nv; v++) m[v] = larger(m[v], v_load(src + v * VW));
+  UNROLL for (int v = 0; v < nv; v++) _mm512_storeu_si512(most + v * VW, m[v]);
+}
+
+/* Largest sizes of n columns over k rows, to places that are filled up to a whole register; much of a row at a time, as it lies in memory */
 static void columns_most(int k, int n, const float *src, ptrdiff_t ld, int32_t *most) {
-  for (int j = 0; j < n; j += 4 * VW) {
-    vi m[4];
-    UNROLL for (int v = 0; v < 4; v++) m[v] = _mm512_setzero_si512();
-    const float *s = src + j;
-    if (n - j >= 4 * VW) {
-      for (int q = 0; q < k; q++, s += ld) UNROLL
-      for (int v = 0; v < 4; v++) m[v] = larger(m[v], v_load(s + v * VW));
-      UNROLL for (int v = 0; v < 4; v++) _mm512_storeu_si512(most + j + v * VW, m[v]);
-      continue;
-    }
-    for (int i = 0; i < n - j; i += VW) {
+  for (int j = 0, w; j < n; j += w) {
+    int left = (n - j) / VW;
+    w = (left >= 16 ? 16 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1) * VW;
+    if (w == 16 * VW)
+      registers_most(16, k, src + j, ld, most + j);
+    else if (w == 8 * VW)
+      registers_most(8, k, src + j, ld, most + j);
+    else if (w == 4 * VW)
+      registers_most(4, k, src + j, ld, most + j);
+    else if (w == 2 * VW)
+      registers_most(2, k, src + j, ld, most + j);
+    else {
       vi one = _mm512_setzero_si512();
-      int w = at_most(n - j - i, VW);
-      s = src + j + i;
-      for (int q = 0; q < k; q++, s += ld) one = larger(one, v_load_n(s, w));
-      _mm512_storeu_si512(most + j + i, one);
+      vm some = v_first(at_most(n - j, VW));
+      for (int q = 0; q < k; q++) one = larger(one, _mm512_maskz_loadu_ps(some, src + q * ld + j));
+      _mm512_storeu_si512(most + j, one);
     }
   }
 }
