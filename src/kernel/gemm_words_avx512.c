@@ -1,7 +1,7 @@
 /* Matrix product of whole numbers of 13 bits, AVX-512 VNNI: two products of 16 bits an instruction and lane, twice the f32 unit's rate.
  * A block of BLOCK_K of the inner dimension has a scale for each row of op(A) and one for each column of op(B), its largest size by 4095; its sums are
- * whole numbers (4095^2 * 128 < 2^31) and are added to C in f32. op(A) is laid out for up to STRIPS register blocks of rows at a time, and stays in L2;
- * a panel of op(B) stays in L1 while they all go by.
+ * whole numbers (4095^2 * 128 < 2^31) and are added to C in f32. op(A) is laid out for some five hundred rows at a time, and stays in L2, while panels of
+ * op(B) go by.
  */
 #include <string.h>
 
@@ -12,13 +12,13 @@ enum {
   LARGEST = 4095,
   BLOCK_K = 128,
   GROUP = 32, /* of k: pair i is k = i in its lower half, k = i + 16 in its upper half (half of what is left where fewer are left) */
-  BLOCKS = 2, /* of k in a layout of A */
+  BLOCKS = 4, /* of k at a time */
   KC = BLOCKS * BLOCK_K,
-  STRIPS = 86,                   /* a micro-batch of 1024 rows at once */
+  STRIPS = 172,                  /* blocks of MR rows by BLOCK_K that are laid out at a time: 516 rows of KC, or more of less; half of L2 */
   STRIP = MR * BLOCK_K / 2 + VW, /* 32-bit words of a block of MR rows: pairs, then scales */
   PANEL = NR * BLOCK_K / 2 + NR, /* and of NR columns */
-  PANELS = 8,                    /* laid out at a time */
-  WORDS_SCRATCH = STRIPS * BLOCKS * STRIP + PANELS * BLOCKS * PANEL + (STRIPS * MR + VW)
+  PANELS = 16,                   /* the same of NR columns */
+  WORDS_SCRATCH = STRIPS * STRIP + PANELS * PANEL + (STRIPS * MR + VW)
 };
 _Static_assert((long long)LARGEST *LARGEST *BLOCK_K < 1ll << 31, "a sum overflows");
 _Static_assert((int)WORDS_SCRATCH <= (int)AVX512_GEMM_SCRATCH, "callers are told too little scratch");
@@ -27,6 +27,7 @@ _Static_assert((int)WORDS_SCRATCH <= (int)AVX512_GEMM_SCRATCH, "callers are told
 static bool small(int n, int k) { return n < VW || k < GROUP; }
 
 static int at_most(int n, int most) { return n < most ? n : most; }
+static int blocks_of(int k) { return (k + BLOCK_K - 1) / BLOCK_K; }
 static int pairs_of(int k) { return k / GROUP * (GROUP / 2) + (k % GROUP + 1) / 2; }
 
 VINLINE vi larger(vi most, vf x) { return _mm512_max_epu32(most, _mm512_and_si512((vi)x, vi_set1(0x7fffffff))); }
@@ -264,7 +265,7 @@ static void panel_multiply_all(const struct gemm *g, int i, int m, int j, int p,
       {{tile_4_1, tile_4_2}, {tile_8_1, tile_8_2}, {tile_12_1, tile_12_2}},
       {{turned_4_1, turned_4_2}, {turned_8_1, turned_8_2}, {turned_12_1, turned_12_2}}};
   struct place o = {.ldc = g->ldc, .n = at_most(g->n - j, NR), .keep = p > 0 || g->beta != 0, .bias = g->bias ? g->bias + j : NULL};
-  for (int r = 0; r < m; r += MR, strips += BLOCKS * STRIP) {
+  for (int r = 0; r < m; r += MR, strips += blocks_of(k) * STRIP) {
     o.c = g->c + (size_t)(i + r) * g->ldc + j, o.m = at_most(m - r, MR);
     all[g->ta][(o.m - 1) / 4][o.n > VW](strips, panel, k, &o);
   }
@@ -272,9 +273,10 @@ static void panel_multiply_all(const struct gemm *g, int i, int m, int j, int p,
 
 /* op(A): m rows from i, k from p. Rows of memory in their order, and the next ones called for: they come from far. */
 static void strips_pack(const struct gemm *g, int i, int m, int p, int k, int32_t *strips, float *inverse) {
+  int apart = blocks_of(k) * STRIP;
   for (int b = 0; b < k && g->ta; b += BLOCK_K, strips += STRIP)
-    strips_columns(at_most(k - b, BLOCK_K), m, g->a + (size_t)(p + b) * g->lda + i, g->lda, strips, BLOCKS * STRIP, inverse);
-  for (int r = 0; r < m && !g->ta; r += MR, strips += BLOCKS * STRIP) {
+    strips_columns(at_most(k - b, BLOCK_K), m, g->a + (size_t)(p + b) * g->lda + i, g->lda, strips, apart, inverse);
+  for (int r = 0; r < m && !g->ta; r += MR, strips += apart) {
     const float *src = g->a + (size_t)(i + r) * g->lda + p;
     for (int n = MR; n < 2 * MR && r + n < m; n++)
       for (int q = 0; q < k; q += 16) _mm_prefetch((const char *)(src + (size_t)n * g->lda + q), _MM_HINT_T0);
@@ -284,7 +286,7 @@ static void strips_pack(const struct gemm *g, int i, int m, int p, int k, int32_
 }
 
 /* 32-bit words of a panel for k <= KC */
-static int panel_words(int k) { return NR * ((k + BLOCK_K - 1) / BLOCK_K) + NR * (k / BLOCK_K * (BLOCK_K / 2) + pairs_of(k % BLOCK_K)); }
+static int panel_words(int k) { return NR * blocks_of(k) + NR * (k / BLOCK_K * (BLOCK_K / 2) + pairs_of(k % BLOCK_K)); }
 
 static void panels_pack(const struct gemm *g, int j, int n, int p, int k, int32_t *to) {
   int apart = panel_words(k);
@@ -312,8 +314,9 @@ void avx512vnni_gemm_pack(const struct gemm *g, float *to) {
   int32_t *words = (int32_t *)(void *)to;
   for (int p = 0; p < g->k; p += KC) {
     int k = at_most(g->k - p, KC);
-    for (int j = 0; j < g->n; j += PANELS * NR) {
-      int n = at_most(g->n - j, PANELS * NR);
+    int columns = PANELS / blocks_of(k) * NR;
+    for (int j = 0; j < g->n; j += columns) {
+      int n = at_most(g->n - j, columns);
       panels_pack(g, j, n, p, k, words);
       words += (size_t)panels_of(n) * (size_t)panel_words(k);
     }
@@ -325,17 +328,18 @@ void avx512vnni_gemm(const struct gemm *g) {
     avx512_gemm(g);
     return;
   }
-  int32_t *strips = (int32_t *)(void *)g->scratch, *scratch = strips + STRIPS * BLOCKS * STRIP;
-  float *inverse = g->scratch + STRIPS * BLOCKS * STRIP + PANELS * BLOCKS * PANEL;
+  int32_t *strips = (int32_t *)(void *)g->scratch, *scratch = strips + STRIPS * STRIP;
+  float *inverse = g->scratch + STRIPS * STRIP + PANELS * PANEL;
   const int32_t *packed = (const int32_t *)(const void *)g->packed;
   for (int p = 0; p < g->k; p += KC) {
     int k = at_most(g->k - p, KC), words = panel_words(k);
-    for (int i = 0; i < g->m; i += STRIPS * MR) {
-      int m = at_most(g->m - i, STRIPS * MR);
+    int rows = STRIPS / blocks_of(k) * MR, panels = PANELS / blocks_of(k);
+    for (int i = 0; i < g->m; i += rows) {
+      int m = at_most(g->m - i, rows);
       strips_pack(g, i, m, p, k, strips, inverse);
       for (int j = 0; j < g->n; j += NR) {
-        if (!packed && j % (PANELS * NR) == 0) panels_pack(g, j, at_most(g->n - j, PANELS * NR), p, k, scratch);
-        const int32_t *panel = packed ? packed + (size_t)(j / NR) * (size_t)words : scratch + j / NR % PANELS * words;
+        if (!packed && j % (panels * NR) == 0) panels_pack(g, j, at_most(g->n - j, panels * NR), p, k, scratch);
+        const int32_t *panel = packed ? packed + (size_t)(j / NR) * (size_t)words : scratch + j / NR % panels * words;
         panel_multiply_all(g, i, m, j, p, k, strips, panel);
       }
     }
