@@ -14,10 +14,10 @@ enum {
   GROUP = 32, /* of k: pair i is k = i in its lower half, k = i + 16 in its upper half (half of what is left where fewer are left) */
   BLOCKS = 4, /* of k at a time */
   KC = BLOCKS * BLOCK_K,
-  STRIPS = 172,                  /* blocks of MR rows by BLOCK_K that are laid out at a time: 516 rows of KC, or more of less; half of L2 */
+  STRIPS = 172,                  /* laid out at a time: 516 rows of KC, or more of less; half of L2 */
   STRIP = MR * BLOCK_K / 2 + VW, /* 32-bit words of a block of MR rows: pairs, then scales */
   PANEL = NR * BLOCK_K / 2 + NR, /* and of NR columns */
-  PANELS = 16,                   /* the same of NR columns */
+  PANELS = 16,                   /* the same of B, where it is not laid out before */
   WORDS_SCRATCH = STRIPS * STRIP + PANELS * PANEL + (STRIPS * MR + VW)
 };
 _Static_assert((long long)LARGEST *LARGEST *BLOCK_K < 1ll << 31, "a sum overflows");
