@@ -371,6 +371,27 @@ int lm_vocabulary_open(const struct lm_source *s, struct subword **out, struct e
   return rc;
 }
 
+/* Python writes whole numbers of any length, as 10^30 for "no limit"; those past 18 digits become the power of ten of their first digit here. */
+static void shorten_numbers(char *p, size_t n) {
+  bool quoted = false;
+  for (size_t i = 0, end; i < n; i++) {
+    if (quoted && p[i] == '\\')
+      i++;
+    else if (p[i] == '"')
+      quoted = !quoted;
+    for (end = i; !quoted && end < n && p[end] >= '0' && p[end] <= '9'; end++) continue;
+    if (end == i) continue;
+    bool whole = (i == 0 || p[i - 1] != '.') && (end == n || (p[end] != '.' && p[end] != 'e' && p[end] != 'E'));
+    if (whole && end - i > 18) {
+      char power[24];
+      int k = snprintf(power, sizeof power, "e%zu", end - i - 1);
+      memset(p + i + 1, ' ', end - i - 1);
+      memcpy(p + i + 1, power, (size_t)k);
+    }
+    i = end - 1;
+  }
+}
+
 int lm_template_read(const struct lm_source *s, struct arena *a, struct str *out, struct error *e) {
   struct str text;
   *out = STR_NONE;
@@ -382,6 +403,7 @@ int lm_template_read(const struct lm_source *s, struct arena *a, struct str *out
   struct json_parser *parser;
   struct json root;
   TRY(json_parser_new(&parser, e));
+  shorten_numbers((char *)(uintptr_t)text.p, text.n); /* the arena's bytes */
   int rc = json_parse(parser, text.p, text.n, text.n, &root, e);
   if (rc == OK) *out = str_copy(a, json_str(json_get(root, "chat_template")));
   json_parser_free(parser);

@@ -42,6 +42,7 @@ static int teardown(void **state) {
   char path[128];
   snprintf(path, sizeof path, "%s/model.safetensors", dir), unlink(path);
   snprintf(path, sizeof path, "%s/config.json", dir), unlink(path);
+  snprintf(path, sizeof path, "%s/tokenizer_config.json", dir), unlink(path);
   return rmdir(dir);
 }
 
@@ -111,6 +112,26 @@ static void test_kinds_of_layers(void **state) {
   assert_int_equal(s.window, 64);
 }
 
+static void test_template_beside_long_numbers(void **state) {
+  (void)state;
+  static const char config[] =
+      "{\"model_max_length\":1000000000000000019884624838656,\"x\":0.1234567890123456789012,\"y\":1234567890123456789.5,"
+      "\"chat_template\":\"a \\\" 12345678901234567890 z\"}";
+  struct lm_source s;
+  struct lm_shape shape;
+  struct arena a;
+  struct str template;
+  struct error e = {0};
+  put("tokenizer_config.json", config, sizeof config - 1);
+  assert_int_equal(shape_of("llama", "", &shape, &e), OK);
+  assert_int_equal(lm_source_open(dir, &s, &e), OK);
+  arena_init(&a, 0, 0);
+  assert_int_equal(lm_template_read(&s, &a, &template, &e), OK);
+  assert_true(str_eqc(template, "a \" 12345678901234567890 z"));
+  arena_free(&a);
+  lm_source_close(&s);
+}
+
 static void test_refused(void **state) {
   (void)state;
   static const char *const bad[] = {
@@ -131,6 +152,6 @@ static void test_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_ways_to_write), cmocka_unit_test(test_kinds_of_layers),
-                                     cmocka_unit_test(test_refused)};
+                                     cmocka_unit_test(test_template_beside_long_numbers), cmocka_unit_test(test_refused)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
