@@ -7,7 +7,8 @@ export const fixed = (v: number | null | undefined, d = 3) => (v == null || isNa
 export const date = (us: number | null) => (us == null ? '–' : new Date(us / 1000).toISOString().slice(0, 10));
 export const moment = (us: number | null) => (us == null ? 'no time' : new Date(us / 1000).toISOString().slice(0, 16).replace('T', ' '));
 export const age = (birth: number | null, at: number | null) => (birth == null || at == null ? '–' : String(Math.floor((at - birth) / 31557600e6)));
-export const name = (e: {code: string; display?: string}) => e.display || (e.code === 'MEDS_DEATH' ? 'Death' : e.code.replace(/\/\/|_/g, ' '));
+// The end of a condition has the condition's display.
+export const name = (e: {code: string; display?: string}) => (e.display ? e.display + (e.code.endsWith('//RESOLVED') ? ', resolved' : '') : e.code === 'MEDS_DEATH' ? 'Death' : e.code.replace(/\/\/|_/g, ' '));
 export const words = (s: string) => s.replace(/[-_]/g, ' ');
 export const spans = ['1d', '7d', '30d', '90d', '1y', '5y'];
 export const spanDays = [1, 7, 30, 90, 365.25, 1826.25];

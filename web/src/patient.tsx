@@ -55,7 +55,7 @@ function Ways({p, task}: {p: NonNullable<Prediction['task']>; task?: Task}) {
 function Curves({p}: {p: Prediction}) {
   const news = p.outcomes.filter((o) => !o.before);
   const [off, setOff] = useState<Set<string>>(new Set());
-  // a condition and the reason of a visit may have one name
+  // two codes may have one name
   const several = (o: Outcome) => p.outcomes.some((other) => other.code !== o.code && name(other) === name(o)), named = (o: Outcome) => name(o) + (several(o) ? `, ${o.code}` : '');
   const shown = news.filter((o) => !off.has(o.code)).slice(0, 6), list = news.slice(0, 6), count = p.futures?.count ?? 0;
   const chart = useMemo(() => ({
