@@ -102,6 +102,23 @@ static void shapes_of_models(void **state) {
   }
 }
 
+/* C = op(A) op(B), no gaps between rows */
+static void dense(const struct kernel *kernel, int m, int n, int k, bool ta, bool tb, const float *a, const float *b, float *c,
+                  float *scratch) {
+  kernel->gemm(&(struct gemm){.m = m,
+                              .n = n,
+                              .k = k,
+                              .ta = ta,
+                              .tb = tb,
+                              .a = a,
+                              .lda = ta ? m : k,
+                              .b = b,
+                              .ldb = tb ? k : n,
+                              .c = c,
+                              .ldc = n,
+                              .scratch = scratch});
+}
+
 /* More rows, columns and depth than are laid out at a time */
 static void large_words(void **state) {
   (void)state;
@@ -127,18 +144,7 @@ static void words_of_all_sizes(void **state) {
                                                             : powf(10, (float)(i % 25 - 12));
       for (int j = 0; j < N; j++) b[j * bj + p * bp] *= j == 7 ? 0 : j == 8 && p > 140 ? 1e-30f : powf(10, (float)(j % 21 - 12));
     }
-    k->gemm(&(struct gemm){.m = M,
-                           .n = N,
-                           .k = K,
-                           .ta = ta,
-                           .tb = tb,
-                           .a = a,
-                           .lda = ta ? M : K,
-                           .b = b,
-                           .ldb = tb ? K : N,
-                           .c = c,
-                           .ldc = N,
-                           .scratch = scratch});
+    dense(k, M, N, K, ta, tb, a, b, c, scratch);
     for (int i = 0; i < M; i++) {
       for (int j = 0; j < N; j++) {
         double want = 0, bound = 0;
@@ -192,18 +198,7 @@ static void nan_goes_where_it_must(void **state) {
       for (int i = 0; i < M * N; i++) c[i] = NAN;
       a[ta ? 7 * M + 5 : 5 * K + 7] = NAN;
       b[tb ? 9 * K + 3 : 3 * N + 9] = INFINITY;
-      k->gemm(&(struct gemm){.m = M,
-                             .n = N,
-                             .k = K,
-                             .ta = ta,
-                             .tb = tb,
-                             .a = a,
-                             .lda = ta ? M : K,
-                             .b = b,
-                             .ldb = tb ? K : N,
-                             .c = c,
-                             .ldc = N,
-                             .scratch = scratch});
+      dense(k, M, N, K, ta, tb, a, b, c, scratch);
       for (int i = 0; i < M; i++) {
         for (int j = 0; j < N; j++) {
           bool words = in_words(k, N, K);
