@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/hash_pieces.h"
 
 /* Looked up once: EVP_sha256() has OpenSSL 3 look for it at every use, which takes as long as a short text's hash. */
 static pthread_once_t kind_once = PTHREAD_ONCE_INIT;
@@ -46,28 +47,58 @@ void sha256_of(const void *p, size_t n, uint8_t out[32]) {
   if (!EVP_Digest(n ? p : "", n, out, &length, sha256_kind(), NULL) || length != 32) BUG("SHA-256");
 }
 
-/* Read, not mapped: a mapped file would count as resident memory while it is hashed. */
-int sha256_file(const char *path, uint8_t out[32], struct error *e) {
-  enum { PIECE = 1 << 20 };
-  struct sha256 sha;
-  int fd = open(path, O_RDONLY | O_CLOEXEC), rc = OK;
-  if (fd < 0) {
-    (void)error_set(e, errno == ENOENT ? E_NOTFOUND : E_IO, "a file cannot be read for its hash: %s", strerror(errno));
-    return e ? error_where(e, path, 0, NULL) : errno == ENOENT ? E_NOTFOUND : E_IO;
+/* Files are read, not mapped: a mapped file would count as resident memory while it is hashed. */
+static int open_file(const char *path, int *fd, struct error *e) {
+  *fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (*fd >= 0) return OK;
+  (void)error_set(e, errno == ENOENT ? E_NOTFOUND : E_IO, "a file cannot be read for its hash: %s", strerror(errno));
+  return e ? error_where(e, path, 0, NULL) : errno == ENOENT ? E_NOTFOUND : E_IO;
+}
+
+/* n bytes, fewer only at the end of the file; -1: errno says why */
+static ssize_t read_full(int fd, uint8_t *p, size_t n) {
+  size_t got = 0;
+  while (got < n) {
+    ssize_t k = read(fd, p + got, n - got);
+    if (k == 0) break;
+    if (k < 0 && errno != EINTR) return -1;
+    got += k > 0 ? (size_t)k : 0;
   }
-  char *piece = mem_alloc(PIECE);
-  if (!piece) rc = error_set(e, E_NOMEM, "out of memory");
-  if (rc == OK) rc = sha256_init(&sha, e);
-  if (rc == OK) {
-    ssize_t n;
-    while ((n = read(fd, piece, PIECE)) > 0 || (n < 0 && errno == EINTR))
-      if (n > 0) sha256_add(&sha, piece, (size_t)n);
-    if (n < 0) rc = error_set(e, E_IO, "a file cannot be read for its hash: %s", strerror(errno));
-    sha256_end(&sha, out);
+  return (ssize_t)got;
+}
+
+/* `once`: a file shorter than one window is hashed in one go, a longer one by its pieces */
+static int hash_file(const char *path, size_t window, bool once, uint8_t out[32], bool *pieces, struct error *e) {
+  struct sha256 sha = {NULL};
+  uint8_t list[32 * (SHA256_WHOLE / SHA256_PIECE)];
+  ssize_t n = 0;
+  int fd;
+  TRY(open_file(path, &fd, e));
+  uint8_t *p = mem_alloc(window);
+  int rc = p ? sha256_init(&sha, e) : error_set(e, E_NOMEM, "out of memory");
+  *pieces = false;
+  while (rc == OK && (n = read_full(fd, p, window)) > 0) {
+    *pieces = *pieces || (once && (size_t)n == window);
+    if (*pieces)
+      sha256_pieces(p, (size_t)n, SHA256_PIECE, list), sha256_add(&sha, list, 32 * sha256_pieces_count((size_t)n, SHA256_PIECE));
+    else
+      sha256_add(&sha, p, (size_t)n);
+    if ((size_t)n < window) break;
   }
-  mem_free(piece);
+  if (n < 0) rc = error_set(e, E_IO, "a file cannot be read for its hash: %s", strerror(errno));
+  if (sha.ctx) sha256_end(&sha, out);
+  mem_free(p);
   close(fd);
   return rc;
+}
+
+int sha256_file(const char *path, uint8_t out[32], struct error *e) {
+  bool pieces;
+  return hash_file(path, SHA256_PIECE, false, out, &pieces, e);
+}
+
+int sha256_source(const char *path, uint8_t out[32], bool *pieces, struct error *e) {
+  return hash_file(path, SHA256_WHOLE, true, out, pieces, e);
 }
 
 void hash_hex(const uint8_t *p, size_t n, char *out) {

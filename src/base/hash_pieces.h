@@ -13,6 +13,14 @@ static inline size_t sha256_pieces_count(size_t n, size_t piece) { return n / pi
 /* out (count, 32): the digest of each piece, the last may be shorter. piece: a multiple of 64, at most HASH_PIECE_MOST. */
 void sha256_pieces(const void *p, size_t n, size_t piece, uint8_t *out);
 
+/* A source file's hash, as manifests keep it. Below SHA256_WHOLE bytes that of its bytes, as sha256sum gives it; from there on (*pieces) the
+ * SHA-256 of the digests, one after the other, of its pieces of SHA256_PIECE bytes:
+ *
+ *     split -b 1M --filter=sha256sum FILE | cut -c1-64 | tr a-f A-F | basenc -d --base16 | sha256sum
+ */
+enum { SHA256_PIECE = 1 << 20, SHA256_WHOLE = 16 << 20 };
+int sha256_source(const char *path, uint8_t out[32], bool *pieces, struct error *e) MUST_CHECK;
+
 /* The ways of doing it, for tests: all give the same. */
 enum hash_way { HASH_ONE, HASH_EIGHT, HASH_SIXTEEN };
 bool hash_way_here(enum hash_way way); /* does this processor have it? */

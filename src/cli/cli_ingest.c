@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/hash_pieces.h"
 #include "base/progress.h"
 #include "base/thread.h"
 #include "base/time.h"
@@ -85,7 +86,7 @@ static void take_progress(void *ctx, uint64_t done, uint64_t total) {
 }
 
 /* What went in, for the statement. `name`: SHA-256 of the base name. */
-static void take_input(struct wall_summary *sum, const uint8_t name[32], const uint8_t bytes[32]) {
+static void take_input(struct wall_summary *sum, const uint8_t name[32], const uint8_t bytes[32], bool pieces) {
   uint8_t all[96];
   char hex[2][65];
   memcpy(all, sum->inputs_hash, 32);
@@ -95,7 +96,10 @@ static void take_input(struct wall_summary *sum, const uint8_t name[32], const u
   if (sum->inputs_n++ >= WALL_INPUTS) return;
   hash_hex(name, 32, hex[0]);
   hash_hex(bytes, 32, hex[1]);
-  buf_printf(&sum->inputs, "%s{\"name_sha256\":\"%s\",\"sha256\":\"%s\"}", sum->inputs_n > 1 ? "," : "", hex[0], hex[1]);
+  buf_printf(&sum->inputs, "%s{\"name_sha256\":\"%s\",\"%s\":\"%s\"", sum->inputs_n > 1 ? "," : "", hex[0],
+             pieces ? "sha256_pieces" : "sha256", hex[1]);
+  if (pieces) buf_printf(&sum->inputs, ",\"piece_bytes\":%d", SHA256_PIECE);
+  buf_putc(&sum->inputs, '}');
 }
 
 /* Lineage: the file's own hash, and a hash of its name (names can identify). */
@@ -105,14 +109,15 @@ static void take_file(void *ctx, uint32_t index, const char *path) {
   uint8_t bytes[32], digest[32];
   char hex[65], name[65];
   const char *slash = strrchr(path, '/');
-  int rc = sha256_file(path, bytes, in->file_error);
+  bool pieces;
+  int rc = sha256_source(path, bytes, &pieces, in->file_error);
   if (rc == OK) {
     hash_hex(bytes, 32, hex);
     const char *base = slash ? slash + 1 : path;
     sha256_of(base, strlen(base), digest);
     hash_hex(digest, 8, name);
-    rc = timeline_writer_source(in->writer, index, name, hex, in->file_error);
-    take_input(in->sum, digest, bytes);
+    rc = timeline_writer_source(in->writer, index, name, hex, pieces, in->file_error);
+    take_input(in->sum, digest, bytes, pieces);
   }
   if (rc < 0) in->failed = rc;
 }

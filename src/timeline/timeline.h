@@ -82,8 +82,8 @@ int timeline_take_back(void *writer, const struct event *ev, struct error *e); /
 /* The pair for event_sink.blob and event_sink.blob_dir. What is left in that directory goes when the writer does. */
 int timeline_writer_blob(void *writer, const char *temporary, char hex[65], struct error *e);
 const char *timeline_writer_blob_dir(const struct timeline_writer *w);
-int timeline_writer_source(struct timeline_writer *w, uint32_t index, const char *name, const char *sha256,
-                           struct error *e) MUST_CHECK; /* lineage: file number, base name hash only (names can identify) */
+int timeline_writer_source(struct timeline_writer *w, uint32_t index, const char *name, const char *sha256, bool pieces, struct error *e)
+    MUST_CHECK; /* lineage: file number, base name hash only (names can identify); by sha256_source */
 /* Sorts, merges with the current generation, writes gen-N+1, fsyncs, moves CURRENT. `extra` = JSON object text for the manifest (wall manifest).
  * OK: the writer is gone. On failure the earlier generation stays and the writer must still be aborted. */
 int timeline_writer_finish(struct timeline_writer *w, struct str extra, void (*progress)(void *, uint64_t, uint64_t), void *ctx,

@@ -1,4 +1,5 @@
 /* Finishing, last part: the dictionary file, the manifest, and the move of CURRENT. */
+#include "base/hash_pieces.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "timeline/blob.h"
@@ -69,21 +70,23 @@ static int write_run(const struct timeline_writer *w, const struct merged *m, st
   return OK;
 }
 
+/* Programs from before sha256_pieces take "" for a hash that is not told. */
+static void write_source(struct str name, struct str sha, bool pieces, struct json_out *o) {
+  json_out_object(o);
+  json_kv_str(o, "name_sha256", name);
+  json_kv_str(o, "sha256", pieces ? STR("") : sha);
+  if (pieces) json_kv_str(o, "sha256_pieces", sha), json_kv_i64(o, "piece_bytes", SHA256_PIECE);
+  json_out_end(o);
+}
+
 static void write_sources(const struct timeline_writer *w, const struct merged *m, struct json_out *o) {
+  const struct manifest *old = &w->manifest;
   json_out_key(o, "sources");
   json_out_array(o);
-  for (uint32_t i = 0; i < w->manifest.sources; i++) {
-    json_out_object(o);
-    json_kv_str(o, "name_sha256", w->manifest.source_name[i]);
-    json_kv_str(o, "sha256", w->manifest.source_sha[i]);
-    json_out_end(o);
-  }
-  for (uint32_t i = 0; i < m->sources_added; i++) {
-    json_out_object(o);
-    json_kv_c(o, "name_sha256", m->added[i].name_sha256);
-    json_kv_c(o, "sha256", m->added[i].sha256);
-    json_out_end(o);
-  }
+  for (uint32_t i = 0; i < old->sources; i++)
+    write_source(old->source_name[i], old->source_sha[i], old->source_pieces[i] && old->source_sha[i].n, o);
+  for (uint32_t i = 0; i < m->sources_added; i++)
+    write_source(str_c(m->added[i].name_sha256), str_c(m->added[i].sha256), m->added[i].pieces, o);
   json_out_end(o);
 }
 

@@ -1,4 +1,5 @@
 /* manifest.json: what a generation consists of and where it came from. Read here; written by timeline_commit.c. */
+#include "base/hash_pieces.h"
 #include "base/json.h"
 #include "timeline/timeline_store.h"
 
@@ -45,11 +46,20 @@ static int read_sources(struct arena *a, struct json list, struct manifest *m, s
   if (json_kind(list) != JSON_ARRAY || n > UINT32_MAX / 2) return corrupt(e, "sources", "expected a list");
   m->source_sha = arena_array(a, struct str, n + 1);
   m->source_name = arena_array(a, struct str, n + 1);
-  if (!m->source_sha || !m->source_name) return error_set(e, E_NOMEM, "no memory for a manifest");
+  m->source_pieces = arena_array(a, bool, n + 1);
+  if (!m->source_sha || !m->source_name || !m->source_pieces) return error_set(e, E_NOMEM, "no memory for a manifest");
   struct json_iter it = json_items(list);
   for (struct json f; json_next(&it, &f); m->sources++) {
     struct str sha = json_str(json_get(f, "sha256")), name = json_str(json_get(f, "name_sha256"));
-    if (!sha.p || !name.p || sha.n > 64 || name.n > 64) return corrupt(e, "sources", "expected name_sha256 and sha256");
+    struct json pieces = json_get(f, "sha256_pieces");
+    m->source_pieces[m->sources] = json_kind(pieces) != JSON_NONE;
+    if (m->source_pieces[m->sources]) {
+      int64_t piece;
+      if (!json_i64(json_get(f, "piece_bytes"), &piece) || piece != SHA256_PIECE)
+        return corrupt(e, "sources.piece_bytes", "expected pieces of 1048576 bytes");
+      sha = json_str(pieces);
+    }
+    if (!sha.p || !name.p || sha.n > 64 || name.n > 64) return corrupt(e, "sources", "expected name_sha256 and sha256 or sha256_pieces");
     m->source_sha[m->sources] = sha.n ? str_copy(a, sha) : STR("");
     m->source_name[m->sources] = name.n ? str_copy(a, name) : STR("");
     if (!m->source_sha[m->sources].p || !m->source_name[m->sources].p) return error_set(e, E_NOMEM, "no memory for a manifest");

@@ -193,6 +193,7 @@ struct manifest {
   uint32_t shards, sources, files;
   struct manifest_file *file;
   struct str *source_sha, *source_name; /* hex, or "" */
+  bool *source_pieces;                  /* source_sha is that of the list of pieces */
   struct str json;                      /* the bytes */
 };
 int manifest_read(struct arena *a, const char *generation_dir, struct manifest *m, struct error *e) MUST_CHECK;

@@ -319,7 +319,7 @@ int timeline_writer_blob(void *writer, const char *temporary, char hex[65], stru
 
 const char *timeline_writer_blob_dir(const struct timeline_writer *w) { return w->work; }
 
-int timeline_writer_source(struct timeline_writer *w, uint32_t index, const char *name, const char *sha256, struct error *e) {
+int timeline_writer_source(struct timeline_writer *w, uint32_t index, const char *name, const char *sha256, bool pieces, struct error *e) {
   uint8_t digest[32];
   TRY(put_source(w, index, e));
   const char *slash = name ? strrchr(name, '/') : NULL, *base = slash ? slash + 1 : name;
@@ -331,5 +331,6 @@ int timeline_writer_source(struct timeline_writer *w, uint32_t index, const char
   }
   if (sha256 && strlen(sha256) >= sizeof s->sha256) return error_set(e, E_USAGE, "hash of a source longer than 64 digits");
   snprintf(s->sha256, sizeof s->sha256, "%s", sha256 ? sha256 : "");
+  s->pieces = pieces;
   return OK;
 }

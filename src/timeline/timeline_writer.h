@@ -22,6 +22,7 @@ struct partition {
 };
 struct source {
   char name_sha256[65], sha256[65];
+  bool pieces; /* sha256 is that of the list of pieces */
 };
 struct timeline_writer {
   char dir[3900], work[3950];

@@ -51,12 +51,12 @@ static bool draw(const struct risk_work *w, const struct timeline_view *v, struc
   return true;
 }
 
-/* First event at or after a day. */
-static uint32_t from_day(const struct timeline_view *v, int64_t day) {
+/* First event at or after a time. */
+static uint32_t from_time(const struct timeline_view *v, int64_t time) {
   uint32_t low = v->statics, high = v->n;
   while (low < high) {
     uint32_t mid = low + (high - low) / 2;
-    if (day_of(v->time[mid]) < day)
+    if (v->time[mid] < time)
       low = mid + 1;
     else
       high = mid;
@@ -65,27 +65,40 @@ static uint32_t from_day(const struct timeline_view *v, int64_t day) {
 }
 
 static bool on_day(const struct timeline_view *v, int64_t day, uint32_t code) {
-  for (uint32_t k = from_day(v, day); k < v->n && day_of(v->time[k]) == day; k++)
+  int64_t start, end;
+  if (__builtin_mul_overflow(day, TIME_DAY, &start)) return false; /* before or after all times */
+  if (__builtin_add_overflow(start, TIME_DAY - 1, &end)) end = INT64_MAX;
+  for (uint32_t k = from_time(v, start); k < v->n && v->time[k] <= end; k++)
     if (v->code[k] == code) return true;
   return false;
 }
 
-static bool has_codes(const struct timeline_view *v, const struct pattern *p, uint64_t *work) {
-  bool has[PATTERN_MAX] = {false};
-  int found = 0;
-  for (uint32_t k = v->statics; k < v->n && found < p->n; k++)
-    for (int i = 0; i < p->n; i++)
-      if (!has[i] && p->code[i] == v->code[k]) has[i] = true, found++;
-  *work += v->n - v->statics;
-  return found == p->n;
+/* The next event with a code, or v->n; sixteen are compared without a branch between them. */
+static uint32_t next_of(const struct timeline_view *v, uint32_t k, uint32_t code) {
+  for (; v->n - k >= 16; k += 16) {
+    uint32_t any = 0;
+    for (uint32_t i = 0; i < 16; i++) any |= v->code[k + i] == code;
+    if (any) break;
+  }
+  while (k < v->n && v->code[k] != code) k++;
+  return k;
 }
 
-static bool has_gaps(const struct timeline_view *v, const struct pattern *p, uint64_t *work) {
+static bool has_codes(const struct timeline_view *v, const struct pattern *p, uint64_t *work) {
   *work += v->n - v->statics;
-  for (uint32_t k = v->statics; k < v->n; k++) {
-    if (v->code[k] != p->code[0]) continue;
+  for (int i = 0; i < p->n; i++)
+    if (next_of(v, v->statics, p->code[i]) == v->n) return false;
+  return true;
+}
+
+/* From each of the rarest code's days to the days that the others should have. */
+static bool has_gaps(const struct timeline_view *v, const struct pattern *p, uint64_t *work) {
+  const int rarest = (int)p->rarest;
+  *work += v->n - v->statics;
+  for (uint32_t k = v->statics; (k = next_of(v, k, p->code[rarest])) < v->n; k++) {
     bool all = true;
-    for (int i = 1; i < p->n && all; i++) all = on_day(v, day_of(v->time[k]) + p->gap[i], p->code[i]);
+    int64_t first = day_of(v->time[k]) - p->gap[rarest];
+    for (int i = 0; i < p->n && all; i++) all = i == rarest || on_day(v, first + p->gap[i], p->code[i]);
     if (all) return true;
   }
   return false;

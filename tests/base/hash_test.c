@@ -70,6 +70,30 @@ TEST(sha256_of_pieces_is_that_of_each) { /* every way, every number of lanes tha
   }
 }
 
+/* sixteen windows' worth and every kind of end; below SHA256_WHOLE the digest of the bytes */
+TEST(sha256_of_a_source_file) {
+  static const size_t sizes[] = {
+      0, 5, SHA256_WHOLE - 1, SHA256_WHOLE, SHA256_WHOLE + 1, 2 * SHA256_WHOLE, 2 * SHA256_WHOLE + 3 * SHA256_PIECE + 77};
+  const size_t most = sizes[sizeof sizes / sizeof *sizes - 1];
+  uint8_t *bytes = malloc(most), got[32], want[32], list[32 * 64];
+  bool pieces;
+  for (size_t i = 0; i < most; i++) bytes[i] = (uint8_t)(hash64_u64(i >> 3) >> (i & 7) * 8);
+  for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+    size_t n = sizes[k], count = 0;
+    assert_int_equal(sha256_source(temp_file("source", bytes, n), got, &pieces, NULL), OK);
+    assert_int_equal(pieces, n >= SHA256_WHOLE);
+    for (size_t at = 0; at < n; at += SHA256_PIECE)
+      sha256_of(bytes + at, n - at < SHA256_PIECE ? n - at : SHA256_PIECE, list + 32 * count++);
+    if (pieces)
+      sha256_of(list, 32 * count, want);
+    else
+      sha256_of(bytes, n, want);
+    assert_memory_equal(got, want, 32);
+  }
+  assert_int_equal(sha256_source(temp("absent"), got, &pieces, NULL), E_NOTFOUND);
+  free(bytes);
+}
+
 TEST(hash64_stays_the_same) { /* stored in files: these values may never change */
   char text[200];
   for (int i = 0; i < 200; i++) text[i] = (char)(i * 7 + 1);
@@ -155,6 +179,7 @@ int main(void) {
       cmocka_unit_test(sha256_known_answers),
       cmocka_unit_test(hexadecimal),
       cmocka_unit_test(sha256_of_pieces_is_that_of_each),
+      cmocka_unit_test(sha256_of_a_source_file),
       cmocka_unit_test(hash64_stays_the_same),
       cmocka_unit_test(hash64_reads_only_its_bytes),
       cmocka_unit_test(hash64_avalanche),

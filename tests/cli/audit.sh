@@ -112,6 +112,18 @@ a_statement_says_what_went_in_and_no_name() {
   json_is "j['store']" "$(sha "$work/s/timelines/gen-000001/manifest.json")"
   json_is "j['wall']['removed']['names'] > 30 and len(j['wall']['policy_hash']) == 64 and len(j['commit']) > 5" True
 }
+# the command is that of src/timeline/FORMAT.md; what is appended are blank lines
+a_long_file_is_named_by_its_pieces() {
+  local command digest
+  site; { cat "$work/in.ndjson"; head -c 17000000 /dev/zero | tr '\0' ' ' | fold -w 4000; } > "$work/long.ndjson"
+  command=$(grep -o 'split -b 1M [^`]*' src/timeline/FORMAT.md | sed 's/\\|/|/g'); digest=$(FILE=$work/long.ndjson bash -c "${command/FILE/\"\$FILE\"}" | cut -c1-64)
+  run "$vitae" ingest "$work/s" "$work/long.ndjson" --from fhir --json; status_is 0; is_json; json_is "list(j['inputs'][0].items())[1:]" "[('sha256_pieces', '$digest'), ('piece_bytes', 1048576)]"
+  run "$vitae" ingest "$work/s" "$work/long.ndjson" --from fhir; status_is 0; run "$vitae" verify "$work/s"; status_is 0
+  cp "$work/s/timelines/gen-000003/manifest.json" "$work/out"
+  json_is "[(s['sha256'], s.get('sha256_pieces'), s.get('piece_bytes')) for s in j['sources']]" "[('$(sha "$work/in.ndjson")', None, None), ('', '$digest', 1048576)]"
+  json_is "[r['sources_added'] for r in j['runs']]" "[1, 1, 0]"
+  sed -i 's/1048576/1048577/' "$work/s/timelines/gen-000003/manifest.json"; run "$vitae" show "$work/s"; status_is 14; err_has "piece_bytes"
+}
 the_risk_report_masks_small_counts() {
   site; run "$vitae" audit "$work/s" --risk --json; status_is 0; is_json
   json_is "j['risk']['persons']" 40
@@ -140,4 +152,4 @@ P
   run "$vitae" audit "$work/s" --sheet 0; status_is 64
 }
 run_cases a_clean_site_has_nothing everything_planted_in_the_store_is_found everything_planted_in_files_is_found a_changed_statement_is_found \
-  a_statement_says_what_went_in_and_no_name the_risk_report_masks_small_counts a_review_sheet_is_drawn_and_counted
+  a_statement_says_what_went_in_and_no_name a_long_file_is_named_by_its_pieces the_risk_report_masks_small_counts a_review_sheet_is_drawn_and_counted

@@ -42,7 +42,7 @@ static int plant(char **argv, struct error *e) {
     ev.blob = str_c(hex);
   }
   if (rc == OK) rc = timeline_append(w, &ev, e);
-  if (rc == OK) rc = timeline_writer_source(w, 0, "planted", "", e);
+  if (rc == OK) rc = timeline_writer_source(w, 0, "planted", "", false, e);
   if (rc == OK) rc = timeline_writer_finish(w, STR("{\"dates\":\"shift\"}"), NULL, NULL, e);
   if (rc < 0) timeline_writer_abort(w);
   return rc;

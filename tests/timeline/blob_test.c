@@ -197,7 +197,7 @@ static void writer_takes_finished_files(void **state) {
   OKAY(timeline_writer_blob(w, path, hex, e));
   struct event one = with_blob(1, 1, hex);
   OKAY(timeline_append(w, &one, e));
-  OKAY(timeline_writer_source(w, 0, "x", "", e));
+  OKAY(timeline_writer_source(w, 0, "x", "", false, e));
   OKAY(timeline_writer_finish(w, STR_NONE, NULL, NULL, e));
   OKAY(timeline_verify(dir, print_finding, NULL, e));
   assert_true(there(dir, hex));

@@ -43,7 +43,7 @@ static inline int write_events(const char *dir, const struct timeline_options *o
   TRY(timeline_writer_open(dir, o, &w, e));
   int rc = OK;
   for (size_t i = 0; rc == OK && i < n; i++) rc = timeline_append(w, &v[i], e);
-  if (rc == OK) rc = timeline_writer_source(w, 0, "patients/Some Name.csv", "", e);
+  if (rc == OK) rc = timeline_writer_source(w, 0, "patients/Some Name.csv", "", false, e);
   if (rc == OK) rc = timeline_writer_finish(w, STR("{\"events\":1}"), NULL, NULL, e);
   if (rc < 0) timeline_writer_abort(w);
   return rc;

@@ -50,9 +50,9 @@ static void build(const char *dir, bool with, char hex[65]) {
       }
       OKAY(timeline_append(w, &ev, e));
     }
-    OKAY(timeline_writer_source(w, 0, "all.ndjson", "00000000000000000000000000000000000000000000000000000000000000aa", e));
+    OKAY(timeline_writer_source(w, 0, "all.ndjson", "00000000000000000000000000000000000000000000000000000000000000aa", false, e));
     if (with)
-      OKAY(timeline_writer_source(w, 1, "one person.ndjson", "00000000000000000000000000000000000000000000000000000000000000bb", e));
+      OKAY(timeline_writer_source(w, 1, "one person.ndjson", "00000000000000000000000000000000000000000000000000000000000000bb", false, e));
     OKAY(timeline_writer_finish(w, STR("{}"), NULL, NULL, e));
   }
 }
