@@ -125,6 +125,42 @@ static void widen(struct text_work *w, struct text_span *s) {
   }
 }
 
+/* ---- the words that grammar begins at ---- */
+
+/* A phrase that is a thing ("Lewy body", "Framingham Heart Study") covers its words: nothing in it is a name or a place. */
+static void thing_phrase(struct text_work *w, uint32_t i) {
+  uint32_t words = w->tokens[i].phrase;
+  if (!(w->tokens[i].in & IN_EPONYM)) return;
+  for (uint32_t k = 0; k < words; k++) w->tokens[i + k].in |= IN_EPONYM;
+}
+
+/* In small letters only titles, cues and heads begin anything; numbers are in no list. */
+int text_ask(struct text_work *w, struct error *e) {
+  enum { SMALL = IN_TITLE | IN_CUE | IN_WEAK_CUE | IN_HEAD };
+  if (w->asked_cap < w->token_n) {
+    uint32_t *more = mem_realloc(w->asked, w->token_cap * sizeof *more);
+    if (!more) return error_set(e, E_NOMEM, "no memory for a text's words");
+    w->asked = more;
+    w->asked_cap = w->token_cap;
+  }
+  w->asked_n = 0;
+  for (uint32_t i = 0; i < w->token_n; i++) {
+    const struct token *t = &w->tokens[i];
+    if (t->phrase) thing_phrase(w, i);
+    w->asked[w->asked_n] = i;
+    w->asked_n += (t->shape != SHAPE_LOWER && t->shape != SHAPE_DIGITS) || t->in & SMALL;
+  }
+  return OK;
+}
+
+int text_each(struct text_work *w, uint32_t in, text_word_fn *f, struct error *e) {
+  for (uint32_t k = 0; k < w->asked_n; k++) {
+    const struct token *t = &w->tokens[w->asked[k]];
+    if (!t->taken && (!in || t->in & in)) TRY(f(w, w->asked[k], e));
+  }
+  return OK;
+}
+
 /* ---- the tagger ---- */
 
 /* What the tagger alone says is believed of names where a word is no word of the language, of numbers from four digits on. */
@@ -264,6 +300,7 @@ static int find_all(struct text_work *w, struct str text, const struct text_pers
   TRY(text_known_find(w, e));
   take_spans(w, from);
   if (w->s->options.grammar) {
+    TRY(text_ask(w, e));
     TRY(text_find_places(w, e));
     TRY(text_find_names(w, e));
   }
@@ -317,6 +354,7 @@ void text_work_free(struct text_work *w) {
   if (w->repeat) mem_wipe(w->repeat, w->repeat_cap * sizeof *w->repeat);
   mem_free(w->copy);
   mem_free(w->tokens);
+  mem_free(w->asked);
   mem_free(w->repeat);
   mem_free(w->new_start);
   buf_release(&w->out);
@@ -324,5 +362,6 @@ void text_work_free(struct text_work *w) {
   text_spans_release(&w->spare);
   text_rules_work_free(w->rules);
   text_known_free(w->known);
+  mem_wipe(w, sizeof *w); /* what the lists say of the words met */
   mem_free(w);
 }

@@ -41,7 +41,7 @@ enum text_class {
   IN_SUFFIX = 1u << 26,   /* Jr, III */
   IN_DOING = 1u << 27,    /* was, may, denies: a word before it at the start of a sentence is somebody who does it */
   IN_DOTTED = 1u << 28,   /* an abbreviation that is written with points: nobody's initials */
-  IN_PHRASE = 1u << 31    /* a phrase of several words begins with this one */
+  IN_PHRASE = 1u << 31    /* a phrase of several words begins with this one; of words: with these */
 };
 
 enum shape { SHAPE_LOWER, SHAPE_CAP, SHAPE_UPPER, SHAPE_MIXED, SHAPE_INITIAL, SHAPE_DIGITS, SHAPE_ALNUM, SHAPE_OTHER };
@@ -139,13 +139,14 @@ struct text_scrubber {
   char hash[65];
 };
 struct known_set;
-enum { WORD_CACHE = 2048 };
+enum { WORD_CACHE = 8192 };
 struct text_work {
   const struct text_scrubber *s;
   char *copy; /* the text with invalid bytes replaced; zeros follow */
   size_t copy_n, copy_cap;
   struct token *tokens;
   uint32_t token_n, token_cap;
+  uint32_t *asked, asked_n, asked_cap; /* the words that the grammar of places and names begins at: few are */
   struct text_word { /* what the lists say of the words met last */
     uint64_t hash;
     uint32_t in;
@@ -164,6 +165,10 @@ static inline struct str token_str(const struct text_work *w, const struct token
   return (struct str){w->copy + t->start, t->end - t->start};
 }
 
+/* Calls f with every word of `asked` that is not yet taken and has one of the bits `in`. */
+typedef int text_word_fn(struct text_work *w, uint32_t i, struct error *e);
+int text_each(struct text_work *w, uint32_t in, text_word_fn *f, struct error *e) MUST_CHECK;
+int text_ask(struct text_work *w, struct error *e) MUST_CHECK; /* fills `asked` */
 int text_find_places(struct text_work *w, struct error *e) MUST_CHECK;
 int text_find_names(struct text_work *w, struct error *e) MUST_CHECK;
 /* Marks the words of [start, end) as covered, so that later steps leave them alone. */

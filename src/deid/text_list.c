@@ -88,8 +88,10 @@ static int add_words(struct text_lists *l, struct str folded, uint32_t in, struc
   if (x.n == 1) return OK;
   if (x.n > 6) return error_set(e, E_INPUT, "a phrase of a word list has more than 6 words");
   uint64_t h = x.hash[0];
-  for (uint32_t i = 1; i < x.n; i++) h = text_hash_join(h, x.hash[i]);
-  put(l->phrases, l->phrase_mask, h, in, &l->phrase_n);
+  for (uint32_t i = 1; i < x.n; i++) { /* what a phrase begins with is there too: who looks stops where nothing goes on */
+    h = text_hash_join(h, x.hash[i]);
+    put(l->phrases, l->phrase_mask, h, i + 1 == x.n ? in : IN_PHRASE, &l->phrase_n);
+  }
   return OK;
 }
 

@@ -203,24 +203,14 @@ static int by_itself(struct text_work *w, uint32_t i, struct error *e) {
   return add_name(w, i, i, TEXT_BY_LIST, e);
 }
 
-typedef int (*name_fn)(struct text_work *w, uint32_t i, struct error *e);
-static int each(struct text_work *w, uint32_t in, name_fn f, struct error *e) {
-  for (uint32_t i = 0; i < w->token_n; i++)
-    if (!w->tokens[i].taken && (w->tokens[i].in & in)) TRY(f(w, i, e));
-  return OK;
-}
-static int each_initial(struct text_work *w, struct error *e) {
-  for (uint32_t i = 0; i < w->token_n; i++)
-    if (!w->tokens[i].taken && initial(&w->tokens[i])) TRY(by_initial(w, i, e));
-  return OK;
-}
+static int lone_initial(struct text_work *w, uint32_t i, struct error *e) { return initial(&w->tokens[i]) ? by_initial(w, i, e) : OK; }
 
 int text_find_names(struct text_work *w, struct error *e) {
-  TRY(each(w, IN_TITLE, by_title, e));
-  TRY(each(w, IN_CREDENTIAL, by_credential, e));
-  TRY(each(w, IN_CUE | IN_WEAK_CUE, by_cue, e));
-  TRY(each(w, IN_SURNAME, by_comma, e));
-  TRY(each(w, IN_FIRST, by_given, e));
-  TRY(each_initial(w, e));
-  return each(w, IN_FIRST, by_itself, e);
+  TRY(text_each(w, IN_TITLE, by_title, e));
+  TRY(text_each(w, IN_CREDENTIAL, by_credential, e));
+  TRY(text_each(w, IN_CUE | IN_WEAK_CUE, by_cue, e));
+  TRY(text_each(w, IN_SURNAME, by_comma, e));
+  TRY(text_each(w, IN_FIRST, by_given, e));
+  TRY(text_each(w, 0, lone_initial, e));
+  return text_each(w, IN_FIRST, by_itself, e);
 }

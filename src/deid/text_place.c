@@ -207,30 +207,12 @@ static int land(struct text_work *w, uint32_t i, struct error *e) {
   return text_add_tokens(w, i, phrase_end(w, i, IN_STATE | IN_COUNTRY), TEXT_LOCATION, TEXT_BY_LIST, e);
 }
 
-/* A phrase that is a thing ("Lewy body", "Framingham Heart Study") covers its words: nothing in it is a name or a place. */
-static bool thing_phrase(struct text_work *w, uint32_t i) {
-  const struct token *t = &w->tokens[i];
-  if (!t->phrase || !has(t, IN_EPONYM)) return false;
-  for (uint32_t k = 0; k < t->phrase; k++) w->tokens[i + k].in |= IN_EPONYM;
-  return true;
-}
-
 static bool eponym_here(const struct text_work *w, uint32_t i) {
   if (has(&w->tokens[i], IN_EPONYM)) return true;
   uint32_t k = i + 1;
   while (k < w->token_n && k < i + 3 && joined(&w->tokens[k], MAX_GAP) && token_capital(&w->tokens[k]) && !has(&w->tokens[k], IN_THING))
     k++;
   return k < w->token_n && joined(&w->tokens[k], MAX_GAP) && has(&w->tokens[k], IN_THING) && !has(&w->tokens[k], IN_HEAD | IN_TAIL);
-}
-
-typedef int (*place_fn)(struct text_work *w, uint32_t i, struct error *e);
-static int each(struct text_work *w, uint32_t in, place_fn f, bool phrases_only, struct error *e) {
-  for (uint32_t i = 0; i < w->token_n; i++) {
-    const struct token *t = &w->tokens[i];
-    if (t->taken || (in && !has(t, in)) || (phrases_only && !t->phrase)) continue;
-    TRY(f(w, i, e));
-  }
-  return OK;
 }
 
 static int lone(struct text_work *w, uint32_t i, struct error *e) {
@@ -241,12 +223,11 @@ static int lone(struct text_work *w, uint32_t i, struct error *e) {
 }
 
 int text_find_places(struct text_work *w, struct error *e) {
-  for (uint32_t i = 0; i < w->token_n; i++) (void)thing_phrase(w, i);
-  TRY(each(w, IN_FACILITY, facility_own, false, e));
-  TRY(each(w, IN_HEAD, facility_head, false, e));
-  TRY(each(w, IN_SAINT, saint, false, e));
-  TRY(each(w, IN_TAIL | IN_COMPANY, facility_head, false, e));
-  TRY(each(w, IN_AREA, area, false, e));
-  TRY(each(w, 0, lone, false, e));
-  return w->s->options.countries ? each(w, IN_STATE | IN_COUNTRY, land, false, e) : OK;
+  TRY(text_each(w, IN_FACILITY, facility_own, e));
+  TRY(text_each(w, IN_HEAD, facility_head, e));
+  TRY(text_each(w, IN_SAINT, saint, e));
+  TRY(text_each(w, IN_TAIL | IN_COMPANY, facility_head, e));
+  TRY(text_each(w, IN_AREA, area, e));
+  TRY(text_each(w, 0, lone, e));
+  return w->s->options.countries ? text_each(w, IN_STATE | IN_COUNTRY, land, e) : OK;
 }

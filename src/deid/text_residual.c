@@ -1,5 +1,9 @@
 /* The second look: identifier shapes in a text that is said to be clean. Written without the rules' file, without its engines and
  * without its lists, so that a mistake there is not made twice. Plain loops over bytes. */
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "deid/shape.h"
 #include "deid/text_internal.h"
 
@@ -79,8 +83,11 @@ static bool numeric_date(const struct runs *r) {
 static size_t worded_date(struct str s, size_t i) {
   static const char *const names[] = {"january", "february", "march",     "april",   "may",      "june",
                                       "july",    "august",   "september", "october", "november", "december"};
+  static const uint16_t by_letter[26] = {['j' - 'a'] = 0x061, ['f' - 'a'] = 0x002, ['m' - 'a'] = 0x014, ['a' - 'a'] = 0x088,
+                                         ['s' - 'a'] = 0x100, ['o' - 'a'] = 0x200, ['n' - 'a'] = 0x400, ['d' - 'a'] = 0x800};
   if (!(s.p[i] >= 'A' && s.p[i] <= 'Z') || (i > 0 && letter(s.p[i - 1]))) return 0;
-  for (int m = 0; m < 12; m++) {
+  for (unsigned left = by_letter[s.p[i] - 'A']; left; left &= left - 1) {
+    int m = __builtin_ctz(left);
     if (!begins(s, i, names[m])) continue;
     size_t k = i + strlen(names[m]);
     if (at(s, k++) != ' ' || !digit(at(s, k))) return 0;
@@ -93,8 +100,39 @@ static size_t worded_date(struct str s, size_t i) {
   return 0;
 }
 
-/* Where a shape can begin: '@', a digit, a capital, h and w. */
-static bool may_begin(char c) { return (c >= '0' && c <= '9') || (c >= '@' && c <= 'Z') || c == 'h' || c == 'w'; }
+/* Where a shape can begin: at '@', and at a digit, a capital, h and w that no letter or digit stands before. */
+static bool may_begin(struct str s, size_t i) {
+  char c = s.p[i];
+  if (!(digit(c) || (c >= '@' && c <= 'Z') || c == 'h' || c == 'w')) return false;
+  return c == '@' || i == 0 || !(digit(s.p[i - 1]) || letter(s.p[i - 1]));
+}
+
+#ifdef __SSE2__
+static inline __m128i among(__m128i c, char from, int n) { /* c - from < n without sign is c - from - 128 < n - 128 with it */
+  return _mm_cmplt_epi8(_mm_add_epi8(c, _mm_set1_epi8((char)(128 - from))), _mm_set1_epi8((char)(n - 128)));
+}
+/* may_begin of the sixteen bytes at p, the first one's answer lowest; p[-1] can be read */
+static unsigned may_begin_16(const char *p) {
+  __m128i c = _mm_loadu_si128((const __m128i *)(const void *)p), before = _mm_loadu_si128((const __m128i *)(const void *)(p - 1));
+  __m128i word = _mm_or_si128(_mm_or_si128(before, among(before, '0', 10)), among(_mm_or_si128(before, _mm_set1_epi8(32)), 'a', 26));
+  __m128i some = _mm_or_si128(_mm_or_si128(among(c, '0', 10), among(c, 'A', 26)),
+                              _mm_or_si128(_mm_cmpeq_epi8(c, _mm_set1_epi8('h')), _mm_cmpeq_epi8(c, _mm_set1_epi8('w'))));
+  unsigned at_sign = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(c, _mm_set1_epi8('@')));
+  return ((unsigned)_mm_movemask_epi8(some) & ~(unsigned)_mm_movemask_epi8(word)) | at_sign;
+}
+#endif
+
+/* The first place from i on, before `stop`, where a shape can begin; else stop. */
+static size_t next_begin(struct str s, size_t i, size_t stop) {
+#ifdef __SSE2__
+  for (; i > 0 && i + 16 <= stop; i += 16) {
+    unsigned found = may_begin_16(s.p + i);
+    if (found) return i + (unsigned)__builtin_ctz(found);
+  }
+#endif
+  while (i < stop && !may_begin(s, i)) i++;
+  return i;
+}
 
 uint32_t text_residual_shapes(struct str s, const struct text_spans *skip, bool dates) {
   uint32_t n = 0, k = 0, skips = skip ? skip->n : 0;
@@ -104,23 +142,20 @@ uint32_t text_residual_shapes(struct str s, const struct text_spans *skip, bool 
       i = skip->at[k].end;
       continue;
     }
+    size_t stop = k < skips ? skip->at[k].start : s.n;
+    i = next_begin(s, i, stop);
+    if (i == stop) continue;
     char c = s.p[i];
-    if (!may_begin(c)) {
-      size_t stop = k < skips ? skip->at[k].start : s.n;
-      while (i < stop && !may_begin(s.p[i])) i++;
-      continue;
-    }
-    bool fresh = i == 0 || !(digit(s.p[i - 1]) || letter(s.p[i - 1]));
     if (c == '@' && email(s, i)) n++;
-    if ((c | 32) == 'h' || (c | 32) == 'w') n += fresh && address(s, i) > 0;
-    if (dates && fresh && c >= 'A' && c <= 'Z' && worded_date(s, i)) n++;
+    if ((c | 32) == 'h' || (c | 32) == 'w') n += address(s, i) > 0;
+    if (dates && c >= 'A' && c <= 'Z' && worded_date(s, i)) n++;
     if (!digit(c)) {
       i++;
       continue;
     }
     struct runs r = runs_at(s, i);
     bool inside = k < skips && skip->at[k].start < r.end; /* runs into a replacement: judged there */
-    if (!inside && fresh && at(s, i - (i > 0)) != '.' &&
+    if (!inside && at(s, i - (i > 0)) != '.' &&
         (social(&r) || telephone(&r) || (dates && numeric_date(&r)) || (r.n == 1 && r.width[0] >= LONG_ID)))
       n++;
     i += (size_t)r.width[0];

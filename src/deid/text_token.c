@@ -1,4 +1,8 @@
 /* Words of a text, with their shape, what stands before them, and what the lists say. One pass; ASCII takes the short way. */
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "deid/text_internal.h"
 
 enum { WORD_MOST = 64 };
@@ -87,21 +91,40 @@ size_t text_fold(struct str s, char *out, size_t size) {
   return n;
 }
 
-uint64_t text_hash(struct str s) {
-  uint64_t h = 0x9E3779B97F4A7C15u ^ s.n;
-  size_t i = 0;
-  for (; i + 8 <= s.n; i += 8) {
-    uint64_t v;
-    memcpy(&v, s.p + i, 8);
-    h = (h ^ v) * 0xBF58476D1CE4E5B9u;
-    h ^= h >> 29;
-  }
-  uint64_t v = 0;
-  if (i < s.n) memcpy(&v, s.p + i, s.n - i);
+static inline uint64_t hash_start(size_t n) { return 0x9E3779B97F4A7C15u ^ n; }
+static inline uint64_t hash_eight(uint64_t h, uint64_t v) {
+  h = (h ^ v) * 0xBF58476D1CE4E5B9u;
+  return h ^ h >> 29;
+}
+static inline uint64_t hash_end(uint64_t h, uint64_t v) { /* v: the last bytes, fewer than eight */
   h = (h ^ v) * 0x94D049BB133111EBu;
   h ^= h >> 32;
   h *= 0xBF58476D1CE4E5B9u;
   return h ^ h >> 29;
+}
+
+uint64_t text_hash(struct str s) {
+  uint64_t h = hash_start(s.n), v;
+  size_t i = 0;
+  for (; i + 8 <= s.n; i += 8) {
+    memcpy(&v, s.p + i, 8);
+    h = hash_eight(h, v);
+  }
+  v = 0;
+  if (i < s.n) memcpy(&v, s.p + i, s.n - i);
+  return hash_end(h, v);
+}
+
+/* text_hash of the folded word, where it is of ASCII letters and digits alone; the bytes behind it can be read. */
+static uint64_t plain_hash(const char *p, size_t n) {
+  const uint64_t small = 0x2020202020202020u; /* digits have that bit already */
+  uint64_t h = hash_start(n), v;
+  for (; n >= 8; p += 8, n -= 8) {
+    memcpy(&v, p, 8);
+    h = hash_eight(h, v | small);
+  }
+  memcpy(&v, p, 8);
+  return hash_end(h, (v | small) & ((UINT64_C(1) << 8 * n) - 1));
 }
 
 uint64_t text_hash_join(uint64_t phrase, uint64_t word) {
@@ -190,6 +213,67 @@ static unsigned gap_of(uint32_t c) {
   }
 }
 
+/* ---- words of ASCII ---- */
+
+/* What the 64 bytes at `at` are, a bit each, the first byte's lowest. */
+struct window {
+  const char *at;
+  uint64_t letter, upper, digit;
+};
+
+static void look(struct window *v, const char *p) {
+  *v = (struct window){.at = p};
+#ifdef __SSE2__
+  for (int i = 0; i < 4; i++) {
+    /* "c - first < n, unsigned" is "c + (128 - first) < n - 128, signed" */
+    __m128i c = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * i)), low = _mm_or_si128(c, _mm_set1_epi8(32));
+    __m128i letter = _mm_cmplt_epi8(_mm_add_epi8(low, _mm_set1_epi8((char)(128 - 'a'))), _mm_set1_epi8(26 - 128));
+    __m128i upper = _mm_cmplt_epi8(_mm_add_epi8(c, _mm_set1_epi8((char)(128 - 'A'))), _mm_set1_epi8(26 - 128));
+    __m128i digit = _mm_cmplt_epi8(_mm_add_epi8(c, _mm_set1_epi8((char)(128 - '0'))), _mm_set1_epi8(10 - 128));
+    v->letter |= (uint64_t)(uint32_t)_mm_movemask_epi8(letter) << 16 * i;
+    v->upper |= (uint64_t)(uint32_t)_mm_movemask_epi8(upper) << 16 * i;
+    v->digit |= (uint64_t)(uint32_t)_mm_movemask_epi8(digit) << 16 * i;
+  }
+#else
+  for (int i = 0; i < 64; i++) {
+    enum kind k = (uint8_t)p[i] < 0x80 ? kind_of((uint8_t)p[i]) : OTHER;
+    v->letter |= (uint64_t)(k == LETTER || k == UPPER) << i;
+    v->upper |= (uint64_t)(k == UPPER) << i;
+    v->digit |= (uint64_t)(k == DIGIT) << i;
+  }
+#endif
+}
+
+static enum shape plain_shape(uint64_t letter, uint64_t upper, uint64_t digit) {
+  if (digit) return letter ? SHAPE_ALNUM : SHAPE_DIGITS;
+  if (upper == 0) return SHAPE_LOWER;
+  if (letter == 1) return SHAPE_INITIAL;
+  if (upper == letter) return SHAPE_UPPER;
+  return upper == 1 ? SHAPE_CAP : SHAPE_MIXED;
+}
+
+/* A word that is of ASCII letters and digits, shorter than the window, and not followed by what could belong to it: nearly all are. */
+static bool plain_word(struct text_work *w, struct window *v, const char *p, struct token *t) {
+  if (!v->at || p - v->at >= 64) look(v, p);
+  unsigned off = (unsigned)(p - v->at);
+  uint64_t run = ~((v->letter | v->digit) >> off);
+  if (off && (run == 0 || (unsigned)__builtin_ctzll(run) + off >= 64)) { /* it may go on behind the window */
+    look(v, p);
+    off = 0;
+    run = ~(v->letter | v->digit);
+  }
+  if (run == 0) return false;
+  unsigned n = (unsigned)__builtin_ctzll(run);
+  if ((uint8_t)p[n] >= 0x80 || p[n] == '\'') return false;
+  uint64_t word = (UINT64_C(1) << n) - 1, letter = v->letter >> off & word;
+  uint32_t start = (uint32_t)(p - w->copy);
+  *t = (struct token){.start = start, .end = start + n, .hash = plain_hash(p, n)};
+  t->shape = (uint8_t)plain_shape(letter, v->upper >> off & word, v->digit >> off & word);
+  return true;
+}
+
+/* ---- all words ---- */
+
 static struct token *token_new(struct text_work *w) {
   if (w->token_n == w->token_cap) {
     uint32_t cap = w->token_cap ? w->token_cap * 2 : 1024;
@@ -198,17 +282,13 @@ static struct token *token_new(struct text_work *w) {
     w->tokens = more;
     w->token_cap = cap;
   }
-  struct token *t = &w->tokens[w->token_n++];
-  memset(t, 0, sizeof *t);
-  return t;
+  return &w->tokens[w->token_n++];
 }
 
 static void token_fill(struct text_work *w, struct token *t, const struct word *x, const char *end) {
   char folded[WORD_MOST + 8];
   unsigned n = 0;
-  t->start = (uint32_t)(x->start - w->copy);
-  t->end = (uint32_t)(x->end - w->copy);
-  t->shape = (uint8_t)shape_of(x);
+  *t = (struct token){.start = (uint32_t)(x->start - w->copy), .end = (uint32_t)(x->end - w->copy), .shape = (uint8_t)shape_of(x)};
   if (x->end < end && x->letters && apostrophe(x->end, end, &n) && x->end + n < end && (x->end[n] == 's' || x->end[n] == 'S') &&
       (x->end + n + 1 == end || kind_at(x->end + n + 1, end) == OTHER))
     t->tail = (uint8_t)(n + 1);
@@ -216,10 +296,6 @@ static void token_fill(struct text_work *w, struct token *t, const struct word *
   if (length > WORD_MOST) return;
   struct str f = {folded, text_fold((struct str){x->start, length}, folded, sizeof folded)};
   t->hash = text_hash(f);
-  if (!x->letters) return;
-  struct text_word *seen = &w->words[t->hash % WORD_CACHE];
-  if (seen->hash != t->hash) *seen = (struct text_word){t->hash, text_lists_word(&w->s->lists, t->hash)};
-  t->in = seen->in;
 }
 
 /* ---- phrases ---- */
@@ -231,7 +307,8 @@ static void find_phrase(struct text_work *w, uint32_t i) {
     if (w->tokens[k].gap & ~(unsigned)(GAP_SPACE | GAP_HYPHEN | GAP_STOP | GAP_POSSESSIVE | GAP_LINE | GAP_AND | GAP_COMMA)) break;
     h = text_hash_join(h, w->tokens[k].hash);
     uint32_t bits = text_lists_phrase(&w->s->lists, h);
-    if (bits) in = bits, best = k - i + 1;
+    if (!bits) break;
+    if (bits & ~(uint32_t)IN_PHRASE) in = bits & ~(uint32_t)IN_PHRASE, best = k - i + 1;
   }
   if (!best) return;
   w->tokens[i].phrase = (uint8_t)best;
@@ -239,7 +316,19 @@ static void find_phrase(struct text_work *w, uint32_t i) {
   for (uint32_t k = 1; k < best; k++) w->tokens[i + k].inside = 1;
 }
 
-static bool begins_sentence(const struct text_work *w, uint32_t i, unsigned gap) {
+/* What the lists say of each word. A loop of its own: many words' answers are under way at a time. */
+static void ask_lists(struct text_work *w) {
+  for (uint32_t i = 0; i < w->token_n; i++) {
+    struct token *t = &w->tokens[i];
+    if (t->shape == SHAPE_DIGITS || t->shape == SHAPE_OTHER || !t->hash) continue;
+    struct text_word *seen = &w->words[t->hash % WORD_CACHE];
+    if (seen->hash != t->hash) *seen = (struct text_word){t->hash, text_lists_word(&w->s->lists, t->hash)};
+    t->in = seen->in;
+  }
+}
+
+static bool begins_sentence(const struct text_work *w, uint32_t i) {
+  unsigned gap = w->tokens[i].gap;
   if (i == 0 || gap & (GAP_END | GAP_LINE | GAP_COLON)) return true;
   const struct token *before = &w->tokens[i - 1];
   return (gap & GAP_STOP) && !(before->shape == SHAPE_INITIAL || before->in & (IN_TITLE | IN_SAINT));
@@ -248,9 +337,15 @@ static bool begins_sentence(const struct text_work *w, uint32_t i, unsigned gap)
 int text_tokens(struct text_work *w, struct error *e) {
   const char *end = w->copy + w->copy_n;
   unsigned gap = GAP_END;
+  struct window v = {0};
   w->token_n = 0;
   for (const char *p = w->copy; p < end;) {
     unsigned n = 1;
+    if (*p == ' ') {
+      gap |= GAP_SPACE;
+      p++;
+      continue;
+    }
     uint32_t c = (uint8_t)*p < 0x80 ? (uint8_t)*p : decode(p, end, &n);
     enum kind k = kind_of(c);
     if (k == OTHER) {
@@ -258,16 +353,19 @@ int text_tokens(struct text_work *w, struct error *e) {
       p += n;
       continue;
     }
-    struct word x = {.start = p};
-    read_word(&x, end);
     struct token *t = token_new(w);
     if (!t) return error_set(e, E_NOMEM, "no memory for a text's words");
-    token_fill(w, t, &x, end);
+    if (c >= 0x80 || !plain_word(w, &v, p, t)) {
+      struct word x = {.start = p};
+      read_word(&x, end);
+      token_fill(w, t, &x, end);
+    }
     t->gap = (uint16_t)gap;
-    t->sentence = begins_sentence(w, w->token_n - 1, gap);
-    p = x.end + t->tail;
+    p = w->copy + t->end + t->tail;
     gap = t->tail ? GAP_POSSESSIVE : 0;
   }
+  ask_lists(w);
+  for (uint32_t i = 0; i < w->token_n; i++) w->tokens[i].sentence = begins_sentence(w, i);
   for (uint32_t i = 0; i < w->token_n; i++)
     if (w->tokens[i].in & IN_PHRASE && !w->tokens[i].inside) find_phrase(w, i);
   return OK;

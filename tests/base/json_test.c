@@ -392,6 +392,28 @@ TEST(misuse_is_a_bug) {
   assert_true(WIFSIGNALED(child(too_deep)));
 }
 
+/* Eight bytes are looked at together: what has to be escaped is, wherever it stands among them. */
+static void escapes_anywhere(void **state UNUSED) {
+  static const struct {
+    const char *raw, *out;
+  } bad[] = {
+      {"\"", "\\\""},           {"\\", "\\\\"},           {"\n", "\\n"}, {"\x01", "\\u0001"}, {"\x1f", "\\u001f"}, {"\x7f", "\\u007f"},
+      {"\xff", "\xEF\xBF\xBD"}, {"\xc3\xa9", "\xc3\xa9"}, {"!", "!"},    {"~", "~"}};
+  struct buf b = {0};
+  struct json_out o;
+  char text[64], want[64];
+  for (size_t k = 0; k < sizeof bad / sizeof *bad; k++)
+    for (size_t at = 0; at < 20; at++) {
+      snprintf(text, sizeof text, "%.*s%s%.*s", (int)at, "   #[]^~ !#[]^~!az09", bad[k].raw, (int)(19 - at), "#[]^~ !#[]^~ az09   ");
+      snprintf(want, sizeof want, "\"%.*s%s%.*s\"", (int)at, "   #[]^~ !#[]^~!az09", bad[k].out, (int)(19 - at), "#[]^~ !#[]^~ az09   ");
+      buf_clear(&b);
+      json_out_init(&o, &b, false);
+      json_out_str(&o, str_c(text));
+      assert_string_equal(buf_cstr(&b), want);
+    }
+  buf_release(&b);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(kinds_and_values),
@@ -405,6 +427,7 @@ int main(void) {
       cmocka_unit_test(many_elements),
       cmocka_unit_test(loading_configuration),
       cmocka_unit_test(writing),
+      cmocka_unit_test(escapes_anywhere),
       cmocka_unit_test(numbers_read_back_equal),
       cmocka_unit_test(copies_are_whole_or_not_there),
       cmocka_unit_test(misuse_is_a_bug),

@@ -200,6 +200,64 @@ static void verifiers(void **state UNUSED) {
   assert_int_equal(text_month(STR("week")), 0);
 }
 
+/* Words are read 64 bytes at a time, shapes 16: wherever a text lies in them, the same is read. */
+static void any_place_in_the_window(void **state UNUSED) {
+  static const char body[] = "Dr. O'Brien-Smith's 12mg (MacDonald) Zo\xc3\xab\xe2\x80\x99s III x 7. \xc3\x89t\xc3\xa9'a";
+  static const struct {
+    const char *word;
+    int shape;
+    unsigned gap;
+  } want[] = {{"Dr", SHAPE_CAP, 0},
+              {"O'Brien", SHAPE_MIXED, GAP_STOP | GAP_SPACE},
+              {"Smith", SHAPE_CAP, GAP_HYPHEN},
+              {"12mg", SHAPE_ALNUM, GAP_POSSESSIVE | GAP_SPACE},
+              {"MacDonald", SHAPE_MIXED, GAP_SPACE | GAP_BRACKET},
+              {"Zo\xc3\xab", SHAPE_CAP, GAP_BRACKET | GAP_SPACE},
+              {"III", SHAPE_UPPER, GAP_POSSESSIVE | GAP_SPACE},
+              {"x", SHAPE_LOWER, GAP_SPACE},
+              {"7", SHAPE_DIGITS, GAP_SPACE},
+              {"\xc3\x89t\xc3\xa9'a", SHAPE_CAP, GAP_STOP | GAP_SPACE}};
+  static const char *const before[] = {" ", "b", "B", "7", "\xc3\xa9"}; /* as often as it takes to shift */
+  char text[512], folded[64];
+  for (size_t k = 0; k < sizeof before / sizeof *before; k++)
+    for (size_t shift = 0; shift < 140; shift++) {
+      size_t n = 0;
+      for (size_t i = 0; i < shift; i += strlen(before[k])) n += (size_t)snprintf(text + n, sizeof text - n, "%s", before[k]);
+      snprintf(text + n, sizeof text - n, " %s", body);
+      (void)find(text);
+      uint32_t first = k && shift ? 1 : 0;
+      assert_int_equal(work->token_n, first + sizeof want / sizeof *want);
+      for (uint32_t i = 0; i < sizeof want / sizeof *want; i++) {
+        const struct token *t = &work->tokens[first + i];
+        struct str word = token_str(work, t);
+        assert_true(str_eqc(word, want[i].word));
+        assert_int_equal(t->shape, want[i].shape);
+        if (i) assert_int_equal(t->gap, want[i].gap);
+        assert_true(t->hash == text_hash((struct str){folded, text_fold(word, folded, sizeof folded)}));
+      }
+      if (first && n <= 64) {
+        struct str word = token_str(work, &work->tokens[0]);
+        char wide[128];
+        assert_int_equal(word.n, n);
+        assert_true(work->tokens[0].hash == text_hash((struct str){wide, text_fold(word, wide, sizeof wide)}));
+      }
+    }
+}
+
+static void second_look_anywhere(void **state UNUSED) {
+  static const char *const shapes[] = {"March 3, 2023", "http://a.b/c", "www.a.b",   "617-555-0199",
+                                       "jo@host.org",   "219-09-9999",  "1234567890"};
+  char text[256];
+  for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++)
+    for (size_t shift = 0; shift < 70; shift++)
+      for (int joined = 0; joined < 2; joined++) { /* in the middle of a word only an address is one */
+        int n = snprintf(text, sizeof text, "%*s%s%s", (int)shift, "", joined ? "x" : "", shapes[k]);
+        struct text_spans skip = {.at = (struct text_span[]){{(uint32_t)shift, (uint32_t)n, 0, 0}}, .n = 1};
+        assert_int_equal(text_residual_shapes((struct str){text, (size_t)n}, NULL, true), !joined || strchr(shapes[k], '@'));
+        assert_int_equal(text_residual_shapes((struct str){text, (size_t)n}, &skip, true), 0);
+      }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(names_that_are_words),
                                      cmocka_unit_test(eponyms_drugs_and_laboratory),
@@ -210,6 +268,8 @@ int main(void) {
                                      cmocka_unit_test(names),
                                      cmocka_unit_test(bare_numbers),
                                      cmocka_unit_test(any_alignment),
+                                     cmocka_unit_test(any_place_in_the_window),
+                                     cmocka_unit_test(second_look_anywhere),
                                      cmocka_unit_test(verifiers)};
   return cmocka_run_group_tests(tests, open_all, close_all);
 }
