@@ -12,6 +12,17 @@ $(BUILD)/web/index.html.h: $(WEB_SRC) scripts/build-web
 $(BUILD)/obj/serve/serve_page.o: $(BUILD)/web/index.html.h
 $(BUILD)/obj/serve/serve_page.o: CFLAGS_ += -I$(BUILD)/web
 
+# The shipped rules' databases (src/deid/text_ready.h), compiled by the wall's own code; of another change than that of these files they do not depend
+READY := $(BUILD)/text-rules.ready
+$(BUILD)/text-ready-make: src/deid/ready/text_ready_make.c $(filter-out %/text_ready_data.o,$(call objs,deid)) $(call lib,record) $(call lib,base)
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS_) $(LDFLAGS_) $< -Wl,--start-group $(filter %.o %.a,$^) -Wl,--end-group $(PKG_L) -o $@
+$(READY): policy/text-rules.json src/deid/text_rules.c src/deid/text_ready.c | $(BUILD)/text-ready-make
+	$(say) HS $@
+	$(Q)$(BUILD)/text-ready-make policy/text-rules.json $@
+$(BUILD)/obj/deid/text_ready_data.o: $(READY)
+$(BUILD)/obj/deid/text_ready_data.o: CFLAGS_ += -DTEXT_READY='"$(READY)"'
+
 # Training over several processes: a plug-in, where MPI is there to build it
 MPICC := $(shell command -v mpicc 2>/dev/null)
 ifneq ($(MPICC),)

@@ -111,6 +111,10 @@ static inline bool token_capital(const struct token *t) {
 /* ---- rules ---- */
 struct text_rules;
 int text_rules_load(struct str json, struct text_rules **out, struct error *e) MUST_CHECK; /* pure; compiles; fuzzed through text_scrub */
+/* The same with other databases than the program's own (text_ready.h), and the making of them. */
+int text_rules_load_with(struct str ready, struct str json, struct text_rules **out, struct error *e) MUST_CHECK;
+int text_rules_prepare(struct str json, struct buf *out, struct error *e) MUST_CHECK;
+bool text_rules_ready(const struct text_rules *r); /* taken from there, not compiled */
 void text_rules_free(struct text_rules *r);
 struct text_rules_work;
 int text_rules_work_new(const struct text_rules *r, struct text_rules_work **out, struct error *e) MUST_CHECK;

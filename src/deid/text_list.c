@@ -79,12 +79,16 @@ static void split(struct str folded, struct words *out) {
   }
 }
 
+static int add_word(struct text_lists *l, uint64_t hash, uint32_t in, struct error *e) {
+  if (l->word_n / 3 > l->word_mask / 4 || l->phrase_n / 3 > l->phrase_mask / 4) return error_set(e, E_LIMIT, "word lists are too large");
+  return put(l->words, l->word_mask, hash, in, &l->word_n), OK;
+}
+
 static int add_words(struct text_lists *l, struct str folded, uint32_t in, struct error *e) {
   struct words x;
   split(folded, &x);
   if (x.n == 0) return OK;
-  if (l->word_n / 3 > l->word_mask / 4 || l->phrase_n / 3 > l->phrase_mask / 4) return error_set(e, E_LIMIT, "word lists are too large");
-  put(l->words, l->word_mask, x.hash[0], x.n > 1 ? IN_PHRASE : in, &l->word_n);
+  TRY(add_word(l, x.hash[0], x.n > 1 ? IN_PHRASE : in, e));
   if (x.n == 1) return OK;
   if (x.n > 6) return error_set(e, E_INPUT, "a phrase of a word list has more than 6 words");
   uint64_t h = x.hash[0];
@@ -95,19 +99,50 @@ static int add_words(struct text_lists *l, struct str folded, uint32_t in, struc
   return OK;
 }
 
+/* Words on their way into the table: a slot lies anywhere in megabytes, so it is asked for some words before it is needed. */
+enum { AHEAD = 16 };
+struct coming {
+  uint64_t hash[AHEAD];
+  uint32_t n; /* in all; those from the last AHEAD on are not in the table yet */
+};
+
+static int add_coming(struct text_lists *l, struct coming *c, uint64_t hash, uint32_t in, struct error *e) {
+  uint64_t *place = &c->hash[c->n % AHEAD];
+  int rc = c->n >= AHEAD ? add_word(l, *place, in, e) : OK;
+  *place = hash;
+  c->n++;
+  __builtin_prefetch(&l->words[(uint32_t)hash & l->word_mask], 1);
+  return rc;
+}
+
+static int add_rest(struct text_lists *l, struct coming *c, uint32_t in, struct error *e) {
+  for (uint32_t i = c->n < AHEAD ? 0 : c->n - AHEAD; i < c->n; i++) TRY(add_word(l, c->hash[i % AHEAD], in, e));
+  c->n = 0;
+  return OK;
+}
+
 int text_lists_add(struct text_lists *l, struct str file, uint32_t in, struct error *e) {
   char folded[LINE_MOST * 2 + 8];
   TRY(room(&l->words, &l->word_mask, 1u << 20, e));
   TRY(room(&l->phrases, &l->phrase_mask, 1u << 16, e));
   struct str rest = file;
+  struct coming coming = {.n = 0};
   while (rest.p) {
+    size_t letters = 0; /* nearly all lines are one word in lower case: folded and split already */
+    while (letters < rest.n && rest.p[letters] >= 'a' && rest.p[letters] <= 'z') letters++;
+    if (letters && letters <= LINE_MOST && letters < rest.n && rest.p[letters] == '\n') {
+      TRY(add_coming(l, &coming, text_hash((struct str){rest.p, letters}), in, e));
+      rest = (struct str){rest.p + letters + 1, rest.n - letters - 1};
+      continue;
+    }
     struct str line = str_trim(str_cut(&rest, '\n'));
     if (line.n == 0 || line.p[0] == '#') continue;
     if (line.n > LINE_MOST) return error_set(e, E_INPUT, "a line of a word list is too long");
     size_t n = text_fold(line, folded, sizeof folded);
+    TRY(add_rest(l, &coming, in, e));
     TRY(add_words(l, (struct str){folded, n}, in, e));
   }
-  return OK;
+  return add_rest(l, &coming, in, e);
 }
 
 /* ---- what replaces ---- */

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "deid/text_check.h"
 #include "deid/text_internal.h"
+#include "deid/text_ready.h"
 
 enum {
   RULES_MOST = 256,
@@ -36,6 +37,7 @@ struct text_rules {
   hs_database_t *database;
   struct rule rule[RULES_MOST];
   unsigned n;
+  bool ready; /* the database was not compiled here */
 };
 struct hit {
   uint32_t rule, to;
@@ -92,6 +94,8 @@ struct loading {
   struct buf find[RULES_MOST], match;
   const char *expressions[RULES_MOST];
   unsigned flags[RULES_MOST], ids[RULES_MOST];
+  struct str ready;     /* databases compiled ahead */
+  struct buf *prepared; /* not NULL: databases for later, instead of one for now */
 };
 
 /* How far before its end a `find` can begin: its own width, and what the rule adds. */
@@ -137,7 +141,11 @@ static int load_rule(struct text_rules *out, struct loading *l, struct json j, s
 }
 
 static int compile_all(struct text_rules *out, struct loading *l, struct error *e) {
+  const struct text_expressions all = {l->expressions, l->flags, l->ids, out->n};
   hs_compile_error_t *why = NULL;
+  if (l->prepared) return text_ready_make(&all, l->prepared, e);
+  out->ready = text_ready_open(l->ready, &all, &out->database);
+  if (out->ready) return OK;
   hs_error_t rc = hs_compile_multi(l->expressions, l->flags, l->ids, out->n, HS_MODE_BLOCK, NULL, &out->database, &why);
   if (rc == HS_SUCCESS) return OK;
   error_set(e, E_INPUT, "vectorscan refuses rule number %d: its \"find\" must do without lookaround", why ? why->expression + 1 : 0);
@@ -158,7 +166,7 @@ static int load_all(struct text_rules *out, struct loading *l, struct json root,
   return compile_all(out, l, e);
 }
 
-int text_rules_load(struct str json, struct text_rules **out, struct error *e) {
+static int load(struct str json, struct str ready, struct buf *prepared, struct text_rules **out, struct error *e) {
   struct json_parser *jp = NULL;
   struct json root;
   *out = NULL;
@@ -166,7 +174,7 @@ int text_rules_load(struct str json, struct text_rules **out, struct error *e) {
   struct loading *l = mem_alloc(sizeof *l);
   int rc = r && l ? OK : error_set(e, E_NOMEM, "no memory for rules");
   if (r) memset(r, 0, sizeof *r);
-  if (l) memset(l, 0, sizeof *l);
+  if (l) *l = (struct loading){.ready = ready, .prepared = prepared};
   if (rc == OK) rc = json_parser_new(&jp, e);
   if (rc == OK) rc = json_parse(jp, json.p, json.n, json.n, &root, e);
   if (rc == OK) rc = load_all(r, l, root, e);
@@ -180,6 +188,21 @@ int text_rules_load(struct str json, struct text_rules **out, struct error *e) {
     *out = r;
   return rc;
 }
+
+int text_rules_load_with(struct str ready, struct str json, struct text_rules **out, struct error *e) {
+  return load(json, ready, NULL, out, e);
+}
+
+int text_rules_load(struct str json, struct text_rules **out, struct error *e) { return load(json, text_ready_data(), NULL, out, e); }
+
+int text_rules_prepare(struct str json, struct buf *out, struct error *e) {
+  struct text_rules *r;
+  int rc = load(json, STR_NONE, out, &r, e);
+  text_rules_free(r);
+  return rc;
+}
+
+bool text_rules_ready(const struct text_rules *r) { return r->ready; }
 
 void text_rules_free(struct text_rules *r) {
   if (!r) return;

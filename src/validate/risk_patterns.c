@@ -15,7 +15,7 @@ struct pattern {
   uint32_t subject, code[PATTERN_MAX];
   int64_t gap[PATTERN_MAX]; /* days after the first */
   int n, size;              /* size: index into sizes */
-  uint32_t rarest;          /* the code that the fewest have */
+  int rarest[PATTERN_MAX];  /* their order, from the one that the fewest have */
 };
 struct postings {       /* persons who have a code, of the codes that are asked for */
   uint32_t *start, *at; /* by code; start[code] is UINT32_MAX for codes that are not asked for */
@@ -42,11 +42,12 @@ static bool draw(const struct risk_work *w, const struct timeline_view *v, struc
       pick[j] = pick[j - 1], pick[j - 1] = swap;
     }
   p->n = n;
-  p->rarest = 0;
   for (int i = 0; i < n; i++) {
+    int j = i;
     p->code[i] = v->code[pick[i]];
     p->gap[i] = day_of(v->time[pick[i]]) - day_of(v->time[pick[0]]);
-    if (w->persons[p->code[i]] < w->persons[p->code[p->rarest]]) p->rarest = (uint32_t)i;
+    for (; j > 0 && w->persons[p->code[i]] < w->persons[p->code[p->rarest[j - 1]]]; j--) p->rarest[j] = p->rarest[j - 1];
+    p->rarest[j] = i;
   }
   return true;
 }
@@ -87,13 +88,13 @@ static uint32_t next_of(const struct timeline_view *v, uint32_t k, uint32_t code
 static bool has_codes(const struct timeline_view *v, const struct pattern *p, uint64_t *work) {
   *work += v->n - v->statics;
   for (int i = 0; i < p->n; i++)
-    if (next_of(v, v->statics, p->code[i]) == v->n) return false;
+    if (next_of(v, v->statics, p->code[p->rarest[i]]) == v->n) return false;
   return true;
 }
 
 /* From each of the rarest code's days to the days that the others should have. */
 static bool has_gaps(const struct timeline_view *v, const struct pattern *p, uint64_t *work) {
-  const int rarest = (int)p->rarest;
+  const int rarest = p->rarest[0];
   *work += v->n - v->statics;
   for (uint32_t k = v->statics; (k = next_of(v, k, p->code[rarest])) < v->n; k++) {
     bool all = true;
@@ -107,7 +108,7 @@ static bool has_gaps(const struct timeline_view *v, const struct pattern *p, uin
 /* Singled out: nobody but the person fits. Everybody who fits has the rarest code. */
 static void try_pattern(const struct risk_work *w, const struct postings *who, const struct pattern *p, struct risk_pattern *to,
                         uint64_t *work) {
-  uint32_t code = p->code[p->rarest], from = who->start[code], n = w->persons[code], by_codes = 0, by_gaps = 0;
+  uint32_t code = p->code[p->rarest[0]], from = who->start[code], n = w->persons[code], by_codes = 0, by_gaps = 0;
   for (uint32_t i = 0; i < n && (by_codes < 2 || by_gaps < 2); i++) {
     if (who->at[from + i] == p->subject) {
       by_codes++, by_gaps++;
@@ -132,7 +133,7 @@ static int post(const struct risk_work *w, const struct pattern *p, uint32_t pat
   if (!out->start || !fill || !last) return error_set(e, E_NOMEM, "no memory for patterns");
   for (uint32_t c = 0; c < codes; c++) out->start[c] = UINT32_MAX;
   for (uint32_t i = 0; i < patterns; i++) {
-    uint32_t c = p[i].code[p[i].rarest];
+    uint32_t c = p[i].code[p[i].rarest[0]];
     if (out->start[c] != UINT32_MAX) continue;
     out->start[c] = (uint32_t)total;
     total += w->persons[c];

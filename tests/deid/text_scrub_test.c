@@ -7,9 +7,12 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "base/file.h"
+#include "base/log.h"
 #include "deid/text.h"
 #include "deid/shape.h"
 #include "deid/text_internal.h"
+#include "deid/text_ready.h"
 #include "record/record.h"
 
 static struct text_scrubber *scrubber;
@@ -263,6 +266,95 @@ static void configurations_that_are_wrong(void **state UNUSED) {
   assert_string_equal(hash, text_scrubber_hash(scrubber));
 }
 
+static struct text_rules *rules_of(struct str ready, struct str json) {
+  struct text_rules *r;
+  struct error e = {0};
+  if (text_rules_load_with(ready, json, &r, &e) < 0) error_print(stderr, &e), fail();
+  return r;
+}
+
+/* The shipped rules' databases are in the program, and are what compiling gives: a start does not wait for vectorscan. */
+static void shipped_rules_are_ready(void **state UNUSED) {
+  struct arena a;
+  struct str json;
+  struct buf made = {0};
+  struct error e = {0};
+  arena_init(&a, 0, 0);
+  assert_int_equal(file_read(&a, "policy/text-rules.json", 1 << 20, &json, &e), OK);
+  assert_int_equal(text_rules_prepare(json, &made, &e), OK);
+  assert_int_equal(made.n, text_ready_data().n);
+  assert_memory_equal(made.p, text_ready_data().p, made.n);
+  buf_release(&made);
+  struct text_rules *r;
+  assert_int_equal(text_rules_load(json, &r, &e), OK);
+#if defined __x86_64__
+  assert_true(text_rules_ready(r));
+#endif
+  text_rules_free(r);
+  arena_free(&a);
+}
+
+static void finds_the_number(struct text_rules *r) {
+  struct text_rules_work *w;
+  struct text_spans found = {0};
+  struct error e = {0};
+  char text[64 + TEXT_RULES_PAD] = "seen in room 4711-22 today";
+  assert_int_equal(text_rules_work_new(r, &w, &e), OK);
+  assert_int_equal(text_rules_find(r, w, str_c(text), &found, &e), OK);
+  assert_int_equal(found.n, 1);
+  assert_int_equal(found.at[0].start, 13);
+  assert_int_equal(found.at[0].end, 20);
+  text_spans_release(&found);
+  text_rules_work_free(w);
+}
+
+/* Other rules, a cut or changed file: compiled, and the same is found. */
+static void databases_that_do_not_fit_are_not_taken(void **state UNUSED) {
+  static const char json[] = "{\"rules\":[{\"label\":\"ID\",\"match\":\"\\\\b\\\\d{4}-\\\\d{2}\\\\b\",\"find\":\"\\\\d{4}-\\\\d{2}\"}]}";
+  struct buf made = {0};
+  struct error e = {0};
+  assert_int_equal(text_rules_prepare(STR(json), &made, &e), OK);
+  struct str whole = {made.p, made.n};
+  struct text_rules *r = rules_of(whole, STR(json));
+#if defined __x86_64__
+  assert_true(text_rules_ready(r));
+#endif
+  finds_the_number(r);
+  text_rules_free(r);
+  r = rules_of(text_ready_data(), STR(json));
+  assert_false(text_rules_ready(r));
+  finds_the_number(r);
+  text_rules_free(r);
+  for (size_t n = 0; n < made.n; n += n < 300 ? 17 : 2003) { /* cut: the first kinds of processor may still be whole */
+    char *copy = malloc(n ? n : 1);
+    memcpy(copy, made.p, n);
+    r = rules_of((struct str){copy, n}, STR(json));
+    finds_the_number(r);
+    text_rules_free(r);
+    free(copy);
+  }
+  unsigned refused = 0, taken = 0;
+  log_level(LOG_ERROR); /* each is told */
+  char *copy = malloc(made.n);
+  for (size_t at = 0; at < made.n; at += at < 300 ? 3 : 101) {
+    memcpy(copy, made.p, made.n);
+    copy[at] = (char)(copy[at] ^ 0x81);
+    r = rules_of((struct str){copy, made.n}, STR(json));
+    if (text_rules_ready(r))
+      taken++;
+    else
+      refused++;
+    finds_the_number(r);
+    text_rules_free(r);
+  }
+  free(copy);
+  log_level(LOG_INFO);
+#if defined __x86_64__
+  assert_true(refused > 8 && taken > 8); /* the magic bytes; another processor's */
+#endif
+  buf_release(&made);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(own_identifiers),
                                      cmocka_unit_test(surrogates_agree),
@@ -273,6 +365,8 @@ int main(void) {
                                      cmocka_unit_test(the_second_look),
                                      cmocka_unit_test(hostile_texts),
                                      cmocka_unit_test(without_memory),
-                                     cmocka_unit_test(configurations_that_are_wrong)};
+                                     cmocka_unit_test(configurations_that_are_wrong),
+                                     cmocka_unit_test(shipped_rules_are_ready),
+                                     cmocka_unit_test(databases_that_do_not_fit_are_not_taken)};
   return cmocka_run_group_tests(tests, open_all, close_all);
 }
