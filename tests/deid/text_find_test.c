@@ -112,6 +112,10 @@ static void numbers(void **state UNUSED) {
     const char *text, *part;
     int label;
   } cases[] = {{"Call (617) 555-0199 x23 now", "(617) 555-0199 x23", TEXT_PHONE},
+               {"Call (617)\n555-0199 now", "(617)\n555-0199", TEXT_PHONE},
+               {"care of\nZZ 7, MA,   02139", "MA,   02139", TEXT_LOCATION},
+               {"Patient     no.    4417-AB2 was", "4417-AB2", TEXT_MRN},
+               {"Insurance plan iszzzzzz4419 ok", "iszzzzzz4419", TEXT_HEALTH_PLAN},
                {"Tel +44 20 7946 0958", "+44 20 7946 0958", TEXT_PHONE},
                {"Fax: 617.555.0142", "617.555.0142", TEXT_FAX},
                {"write to jane_doe@example.com, please", "jane_doe@example.com", TEXT_EMAIL},
