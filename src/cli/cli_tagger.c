@@ -210,7 +210,7 @@ static int apply_line(const struct tagger *t, struct json root, struct text_span
   struct json_out o;
   if (!text.p) return error_set(e, E_INPUT, "a line without text");
   f->n = 0;
-  TRY(tagger_find_own(t, text, f, e));
+  TRY(tagger_find_own(t, NULL, text, f, e));
   buf_clear(b);
   json_out_init(&o, b, false);
   json_out_object(&o);

@@ -335,12 +335,44 @@ int tagger_write(const struct tagger *t, const struct tagger_weights *w, float l
 }
 
 /* ---- decoding */
-struct work {
-  struct tagger_token *tokens; /* with edges */
+struct tagger_work {
+  const struct tagger *t;      /* whose lists `seen` speaks of */
+  struct tagger_token *tokens; /* with edges; room for a token a byte */
+  size_t token_room, other_room;
+  uint8_t *other; /* what depends on how many tokens there are: the next three */
   uint32_t *scratch;
   uint8_t *back; /* [n][padded]: the tag before */
   uint8_t *best; /* [n] */
+  struct tagger_seen seen[TAGGER_SEEN];
 };
+
+int tagger_work_new(const struct tagger *t, struct tagger_work **out, struct error *e) {
+  *out = mem_alloc(sizeof **out);
+  if (!*out) return error_set(e, E_NOMEM, "no memory to tag texts");
+  memset(*out, 0, sizeof **out);
+  (*out)->t = t;
+  return OK;
+}
+
+static void discard(void *p, size_t n) {
+  if (p) mem_wipe(p, n);
+  mem_free(p);
+}
+
+void tagger_work_free(struct tagger_work *w) {
+  if (!w) return;
+  discard(w->tokens, w->token_room);
+  discard(w->other, w->other_room);
+  discard(w, sizeof *w);
+}
+
+static void *room(void *p, size_t *have, size_t want) {
+  if (want <= *have) return p;
+  discard(p, *have);
+  p = mem_alloc(want + want / 2);
+  *have = p ? want + want / 2 : 0;
+  return p;
+}
 
 typedef int8_t bytes8 __attribute__((vector_size(8)));
 typedef int16_t shorts8 __attribute__((vector_size(16)));
@@ -436,7 +468,7 @@ static void step(const struct tagger *t, uint32_t space, const int32_t *v, const
 }
 
 /* The tokens from `from` on, up to `to`; what is before and behind them is outside of every entity. */
-static void decode_run(const struct tagger *t, struct work *w, uint32_t from, uint32_t to, uint32_t n) {
+static void decode_run(const struct tagger *t, struct tagger_work *w, uint32_t from, uint32_t to, uint32_t n) {
   int32_t a[TAGGER_TAGS], b[TAGGER_TAGS], *v = a, *next = b;
   int16_t sum[TAGGER_TAGS];
   struct stage stage[3];
@@ -472,7 +504,7 @@ static bool loud(const struct tagger *t, const struct tagger_token *k) {
   return k->shape != SHAPE_LOWER && !(k->lists & t->words);
 }
 
-static void decode(const struct tagger *t, struct work *w, uint32_t n, bool all) {
+static void decode(const struct tagger *t, struct tagger_work *w, uint32_t n, bool all) {
   if (all) {
     decode_run(t, w, 0, n, n);
     return;
@@ -491,7 +523,7 @@ static void decode(const struct tagger *t, struct work *w, uint32_t n, bool all)
   }
 }
 
-static int spans_of(const struct tagger *t, const struct work *w, uint32_t n, uint32_t offset, bool own, struct text_spans *out,
+static int spans_of(const struct tagger *t, const struct tagger_work *w, uint32_t n, uint32_t offset, bool own, struct text_spans *out,
                     struct error *e) {
   for (uint32_t i = 0, to; i < n; i = to) {
     uint32_t tag = w->best[i];
@@ -505,23 +537,22 @@ static int spans_of(const struct tagger *t, const struct work *w, uint32_t n, ui
   return OK;
 }
 
-static int segment(const struct tagger *t, struct str text, uint32_t offset, bool own, bool all, struct text_spans *out, struct error *e) {
-  uint32_t n = tagger_token_count(text);
+static int segment(const struct tagger *t, struct tagger_work *w, struct str text, uint32_t offset, bool own, bool all,
+                   struct text_spans *out, struct error *e) {
+  w->tokens = room(w->tokens, &w->token_room, (text.n + 2 * TAGGER_EDGE) * sizeof *w->tokens);
+  if (!w->tokens) return error_set(e, E_NOMEM, "no memory to tag a text");
+  uint32_t n = tagger_tokens(text, w->tokens);
   if (!n) return OK;
-  size_t tokens = (n + 2 * TAGGER_EDGE) * sizeof(struct tagger_token), scratch = tagger_scratch(n) * sizeof(uint32_t);
-  uint8_t *memory = mem_alloc(tokens + scratch + (size_t)n * t->padded + n);
-  if (!memory) return error_set(e, E_NOMEM, "no memory to tag a text");
-  struct work w = {.tokens = (struct tagger_token *)(void *)memory,
-                   .scratch = (uint32_t *)(void *)(memory + tokens),
-                   .back = memory + tokens + scratch,
-                   .best = memory + tokens + scratch + (size_t)n * t->padded};
-  BUG_IF(tagger_tokens(text, w.tokens) != n);
-  tagger_context(w.tokens, n, t->list, t->lists, w.scratch);
-  if (tagger_asks_kinds(t->templates)) tagger_kinds(w.tokens, n);
-  decode(t, &w, n, all);
-  int rc = spans_of(t, &w, n, offset, own, out, e);
-  mem_free(memory);
-  return rc;
+  size_t scratch = tagger_scratch(n) * sizeof *w->scratch, back = (size_t)n * t->padded;
+  w->other = room(w->other, &w->other_room, scratch + back + n);
+  if (!w->other) return error_set(e, E_NOMEM, "no memory to tag a text");
+  w->scratch = (uint32_t *)(void *)w->other;
+  w->back = w->other + scratch;
+  w->best = w->back + back;
+  tagger_context(w->tokens, n, t->list, t->lists, w->seen, w->scratch);
+  if (tagger_asks_kinds(t->templates)) tagger_kinds(w->tokens, n);
+  decode(t, w, n, all);
+  return spans_of(t, w, n, offset, own, out, e);
 }
 
 /* Where a long text may be cut: behind the last line end, else the last blank, else before a character. */
@@ -536,22 +567,31 @@ static size_t cut(struct str text) {
   return i;
 }
 
-static int find(const struct tagger *t, struct str text, bool own, bool all, struct text_spans *out, struct error *e) {
+static int find(const struct tagger *t, struct tagger_work *w, struct str text, bool own, bool all, struct text_spans *out,
+                struct error *e) {
   if (text.n > UINT32_MAX - SEGMENT) return error_set(e, E_LIMIT, "a text of more than 4 GB");
-  for (size_t at = 0; at < text.n;) {
+  struct tagger_work *mine = NULL;
+  int rc = OK;
+  if (!w) {
+    TRY(tagger_work_new(t, &mine, e));
+    w = mine;
+  }
+  BUG_IF(w->t != t);
+  for (size_t at = 0; rc == OK && at < text.n;) {
     size_t n = cut((struct str){text.p + at, text.n - at});
-    TRY(segment(t, (struct str){text.p + at, n}, (uint32_t)at, own, all, out, e));
+    rc = segment(t, w, (struct str){text.p + at, n}, (uint32_t)at, own, all, out, e);
     at += n;
   }
-  return OK;
+  tagger_work_free(mine);
+  return rc;
 }
 
-int tagger_find(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) {
-  return find(t, text, false, true, out, e);
+int tagger_find(const struct tagger *t, struct tagger_work *w, struct str text, struct text_spans *out, struct error *e) {
+  return find(t, w, text, false, true, out, e);
 }
-int tagger_find_loud(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) {
-  return find(t, text, false, false, out, e);
+int tagger_find_loud(const struct tagger *t, struct tagger_work *w, struct str text, struct text_spans *out, struct error *e) {
+  return find(t, w, text, false, false, out, e);
 }
-int tagger_find_own(const struct tagger *t, struct str text, struct text_spans *out, struct error *e) {
-  return find(t, text, true, true, out, e);
+int tagger_find_own(const struct tagger *t, struct tagger_work *w, struct str text, struct text_spans *out, struct error *e) {
+  return find(t, w, text, true, true, out, e);
 }

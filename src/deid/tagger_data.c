@@ -424,7 +424,7 @@ int tagger_score(const struct tagger *t, const struct tagger_example *x, uint32_
     uint8_t *mark = mem_alloc(x[i].text.n + 1);
     f.n = 0;
     double began = time_monotonic();
-    rc = mark ? tagger_find_own(t, x[i].text, &f, e) : error_set(e, E_NOMEM, "no memory to score");
+    rc = mark ? tagger_find_own(t, NULL, x[i].text, &f, e) : error_set(e, E_NOMEM, "no memory to score");
     out->seconds += time_monotonic() - began;
     if (rc == OK) {
       score_bytes(&x[i], &f, mark, out);

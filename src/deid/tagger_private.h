@@ -59,12 +59,22 @@ int tagger_text_read(struct arena *a, const char *path, struct str *out, struct 
 uint32_t tagger_word_hash(struct str word);                                                           /* a token's `plain`, of any word */
 uint32_t tagger_phrase_hash(uint32_t first, uint32_t next);                                           /* two words of a list's phrase */
 
-uint32_t tagger_token_count(struct str text);
+/* What the lists say of a word or of two, by their hash alone. */
+struct tagger_seen {
+  uint32_t word;
+  uint16_t lists;
+  uint8_t sort, known; /* known: bit 0 `lists`, bit 1 `sort` */
+};
+#define TAGGER_SEEN 8192
+
+uint32_t tagger_token_count(struct str text); /* at most the text's bytes */
 /* Fills tokens[TAGGER_EDGE ...], with sentinels on both sides: room for tagger_token_count + 2 * TAGGER_EDGE. */
 uint32_t tagger_tokens(struct str text, struct tagger_token *tokens);
-/* The attributes that need the whole document; `scratch` holds tagger_scratch(n) words. */
+/* The attributes that need the whole document; `scratch` holds tagger_scratch(n) words; `seen`: TAGGER_SEEN places for what these lists say, or
+ * NULL. */
 uint32_t tagger_scratch(uint32_t n);
-void tagger_context(struct tagger_token *tokens, uint32_t n, const struct tagger_list *lists, uint32_t lists_n, uint32_t *scratch);
+void tagger_context(struct tagger_token *tokens, uint32_t n, const struct tagger_list *lists, uint32_t lists_n, struct tagger_seen *seen,
+                    uint32_t *scratch);
 /* What the templates from TAGGER_KINDS on need beside that. */
 void tagger_kinds(struct tagger_token *tokens, uint32_t n);
 #define TAGGER_KINDS 72

@@ -101,10 +101,44 @@ static void ends_set(struct tagger_token *t, const struct ends *s) {
   t->suffix2 = s->tail & 0xFFFF, t->suffix3 = s->tail & 0xFFFFFF, t->suffix4 = s->tail;
 }
 
+static void shape_set(struct tagger_token *t, uint32_t letters, uint32_t capitals, bool first_capital) {
+  t->shape = !capitals                        ? SHAPE_LOWER
+             : capitals == letters            ? (letters == 1 ? SHAPE_LETTER : SHAPE_CAPITALS)
+             : capitals == 1 && first_capital ? SHAPE_TITLE
+                                              : SHAPE_MIXED;
+  t->form = t->shape | (letters < 12 ? letters : 12) << 8;
+}
+
+/* take_word of a word of ASCII letters that no other character follows; NULL: it is none. */
+static const uint8_t *take_plain(struct tagger_token *t, const uint8_t *from, const uint8_t *end, bool first_capital) {
+  const uint8_t *p = from;
+  uint32_t h = WORD_START, capitals = 0;
+  for (int c, last = C_OTHER; p < end && *p < 0x80 && ((c = ascii_class[*p]) == C_LETTER || (c == C_CAPITAL && last != C_LETTER)); p++) {
+    last = c;
+    capitals += c == C_CAPITAL;
+    h = word_step(h, *p | 32u);
+  }
+  if (p < end && *p >= 0x80) return NULL;
+  uint32_t n = (uint32_t)(p - from);
+  struct ends s = {0};
+  if (n >= 4) {
+    memcpy(&s.head, from, 4);
+    memcpy(&s.tail, p - 4, 4);
+    s.head |= 0x20202020u, s.tail = __builtin_bswap32(s.tail) | 0x20202020u;
+  } else
+    for (uint32_t i = 0; i < n; i++) ends_add(&s, from[i] | 32u);
+  t->word = t->plain = word_end(h);
+  shape_set(t, n, capitals, first_capital);
+  ends_set(t, &s);
+  return p;
+}
+
 /* A capital behind a small letter begins another word: texts lose blanks where forms are glued together. */
 static const uint8_t *take_word(struct tagger_token *t, const uint8_t *p, const uint8_t *end, bool first_capital) {
   uint32_t h = WORD_START, plain = WORD_START, bytes, lower, capitals = 0;
   struct ends s = {0};
+  const uint8_t *plainly = take_plain(t, p, end, first_capital);
+  if (plainly) return plainly;
   for (int last = C_OTHER; p < end; p += bytes) {
     int c = classify(p, end, &bytes, &lower);
     if ((c != C_LETTER && c != C_CAPITAL) || (c == C_CAPITAL && last == C_LETTER)) break;
@@ -117,11 +151,7 @@ static const uint8_t *take_word(struct tagger_token *t, const uint8_t *p, const 
   }
   t->word = word_end(h);
   t->plain = word_end(plain);
-  t->shape = !capitals                        ? SHAPE_LOWER
-             : capitals == s.n                ? (s.n == 1 ? SHAPE_LETTER : SHAPE_CAPITALS)
-             : capitals == 1 && first_capital ? SHAPE_TITLE
-                                              : SHAPE_MIXED;
-  t->form = t->shape | (s.n < 12 ? s.n : 12) << 8;
+  shape_set(t, s.n, capitals, first_capital);
   ends_set(t, &s);
   return p;
 }
@@ -295,14 +325,25 @@ static uint8_t sort_of(const struct tagger_list *lists, uint32_t from, uint32_t 
   return 0;
 }
 
-static void lists_of(struct tagger_token *t, uint32_t n, const struct tagger_list *lists, uint32_t all) {
+/* A word's answers are asked for once and kept: they depend on its hash alone. */
+static struct tagger_seen ask(const struct tagger_list *lists, uint32_t plain, uint32_t all, uint32_t word, bool sort,
+                              struct tagger_seen *seen) {
+  struct tagger_seen *kept = seen ? &seen[word % TAGGER_SEEN] : NULL, x = {.word = word, .known = sort ? 3 : 1};
+  if (kept && kept->word == word && (kept->known & x.known) == x.known) return *kept;
+  x.lists = in_lists(lists, plain, word);
+  if (sort) x.sort = sort_of(lists, plain, all, word);
+  if (kept) *kept = x;
+  return x;
+}
+
+static void lists_of(struct tagger_token *t, uint32_t n, const struct tagger_list *lists, uint32_t all, struct tagger_seen *seen) {
   uint32_t lists_n = tagger_lists_plain(lists, all);
   for (uint32_t i = 0; i < n && all; i++) {
     if (!is_word(&t[i]) || t[i].shape == SHAPE_LETTER) continue;
-    t[i].lists |= in_lists(lists, lists_n, t[i].plain);
-    if (lists_n < all) t[i].sort = sort_of(lists, lists_n, all, t[i].plain);
+    struct tagger_seen x = ask(lists, lists_n, all, t[i].plain, lists_n < all, seen);
+    t[i].lists |= x.lists, t[i].sort = x.sort;
     if (t[i].shape == SHAPE_LOWER || t[i + 1].shape == SHAPE_LOWER || !is_word(&t[i + 1])) continue;
-    uint16_t both = in_lists(lists, lists_n, tagger_phrase_hash(t[i].plain, t[i + 1].plain));
+    uint16_t both = ask(lists, lists_n, all, tagger_phrase_hash(t[i].plain, t[i + 1].plain), false, seen).lists;
     t[i].lists |= both, t[i + 1].lists |= both;
   }
 }
@@ -376,12 +417,13 @@ static void cases(struct tagger_token *t, uint32_t n) {
     if (t[i].shape == from) t[i].shape = to, t[i].form = to | (t[i].form & ~255u);
 }
 
-void tagger_context(struct tagger_token *tokens, uint32_t n, const struct tagger_list *lists, uint32_t lists_n, uint32_t *scratch) {
+void tagger_context(struct tagger_token *tokens, uint32_t n, const struct tagger_list *lists, uint32_t lists_n, struct tagger_seen *seen,
+                    uint32_t *scratch) {
   struct tagger_token *t = tokens + TAGGER_EDGE;
   cases(t, n);
   lines(t, n);
   clauses(t, n);
-  lists_of(t, n, lists, lists_n);
+  lists_of(t, n, lists, lists_n, seen);
   trails(t, n);
   chunks(t, n);
   memories(t, n, scratch);

@@ -212,7 +212,7 @@ static int add_example(struct trainer *r, const struct tagger_example *x, struct
   int rc = tokens && scratch && gold ? OK : error_set(e, E_NOMEM, "no memory for an example");
   if (rc == OK) {
     BUG_IF(tagger_tokens(x->text, tokens) != n);
-    tagger_context(tokens, n, r->model.list, r->model.lists, scratch);
+    tagger_context(tokens, n, r->model.list, r->model.lists, NULL, scratch);
     if (tagger_asks_kinds(r->model.templates)) tagger_kinds(tokens, n);
     tag(r, x, 0, tokens + TAGGER_EDGE, n, gold);
     rc = add_tokens(r, tokens + TAGGER_EDGE, gold, n, e);

@@ -214,7 +214,7 @@ static int find_tagged(struct text_work *w, struct error *e) {
   if (!w->s->tagger) return OK;
   w->spare.n = 0;
   bool all = w->s->options.tagger_words; /* else names without such a word do not stand: see tagger_span_stands */
-  TRY((all ? tagger_find : tagger_find_loud)(w->s->tagger, work_text(w), &w->spare, e));
+  TRY((all ? tagger_find : tagger_find_loud)(w->s->tagger, w->tagger, work_text(w), &w->spare, e));
   for (uint32_t i = 0; i < w->spare.n; i++) {
     const struct text_span *s = &w->spare.at[i];
     if (s->end > w->copy_n || read_already(w, s)) continue;
@@ -338,6 +338,7 @@ int text_work_new(const struct text_scrubber *s, struct text_work **out, struct 
   memset(w, 0, sizeof *w);
   w->s = s;
   int rc = text_rules_work_new(s->rules, &w->rules, e);
+  if (rc == OK && s->tagger) rc = tagger_work_new(s->tagger, &w->tagger, e);
   if (rc < 0) {
     text_work_free(w);
     return rc;
@@ -361,6 +362,7 @@ void text_work_free(struct text_work *w) {
   text_spans_release(&w->found);
   text_spans_release(&w->spare);
   text_rules_work_free(w->rules);
+  tagger_work_free(w->tagger);
   text_known_free(w->known);
   mem_wipe(w, sizeof *w); /* what the lists say of the words met */
   mem_free(w);

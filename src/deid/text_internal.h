@@ -125,6 +125,7 @@ int text_rules_find(const struct text_rules *r, struct text_rules_work *rw, stru
 
 /* ---- the whole ---- */
 struct tagger;
+struct tagger_work;
 struct text_options {
   bool titles;            /* "Dr." is part of the name's span */
   bool countries;         /* states and countries by themselves are marked */
@@ -156,6 +157,7 @@ struct text_work {
     uint32_t in;
   } words[WORD_CACHE];
   struct text_rules_work *rules;
+  struct tagger_work *tagger; /* NULL: none */
   struct known_set *known;
   struct text_spans found, spare;
   uint32_t *new_start;

@@ -31,7 +31,7 @@ static void tokens_of(struct str text, struct tokens *k) {
   k->n = tagger_tokens(text, k->t);
   assert_int_equal(k->n, tagger_token_count(text));
   assert_true(tagger_scratch(k->n) <= 2048);
-  tagger_context(k->t, k->n, NULL, 0, k->scratch);
+  tagger_context(k->t, k->n, NULL, 0, NULL, k->scratch);
 }
 static void expect_token(const struct tokens *k, uint32_t i, struct str text, const char *word) {
   const struct tagger_token *t = &k->t[TAGGER_EDGE + i];
@@ -72,6 +72,37 @@ static void bytes_that_are_no_text_are_tokens_too(void **state) {
   assert_int_equal(k.n, 0);
 }
 
+/* A word of ASCII is read by a shorter way than others; a word that ends in another letter goes the longer one. */
+static void words_read_either_way(void **state) {
+  (void)state;
+  static const char *const words[] = {"a", "Of", "the", "Mary", "KIDNEY", "McDonald", "Kowalczyk", "Electrocardiographically"};
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    char text[64];
+    struct tokens k, other;
+    size_t n = strlen(words[i]);
+    tokens_of(str_c(words[i]), &k);
+    snprintf(text, sizeof text, "%s\xc3\xa9", words[i]); /* as plain as with an e behind it */
+    tokens_of(str_c(text), &other);
+    const struct tagger_token *t = &k.t[TAGGER_EDGE + k.n - 1], *longer = &other.t[TAGGER_EDGE + other.n - 1];
+    const char *last = words[i] + t->start;
+    uint32_t head = 0, tail = 0;
+    for (size_t c = 0; last[c]; c++) {
+      if (c < 4) head |= (uint32_t)(last[c] | 32) << 8 * c;
+      tail = tail << 8 | (uint32_t)(last[c] | 32);
+    }
+    assert_int_equal(t->end, n);
+    assert_int_equal(t->word, tagger_word_hash(str_c(last)));
+    assert_int_equal(t->plain, t->word);
+    assert_int_equal(t->prefix4, head), assert_int_equal(t->suffix4, tail);
+    assert_int_equal(t->prefix2, head & 0xFFFF), assert_int_equal(t->suffix3, tail & 0xFFFFFF);
+    if (strlen(last) >= 4) assert_int_equal(t->prefix4, longer->prefix4);
+    if (strlen(last) >= 2)
+      assert_int_equal(t->shape, longer->shape == SHAPE_MIXED && t->shape == SHAPE_CAPITALS ? t->shape : longer->shape);
+    snprintf(text, sizeof text, "%se", last);
+    assert_int_equal(longer->plain, tagger_word_hash(str_c(text)));
+  }
+}
+
 /* What stands beside a run of capitals is known by its kind: "said" and "asked" are one, whichever name is between. */
 static void kinds_of_neighbours(void **state) {
   (void)state;
@@ -92,7 +123,7 @@ static void kinds_of_neighbours(void **state) {
   for (int i = 0; i < 2; i++) {
     struct tokens k;
     k.n = tagger_tokens(str_c(texts[i]), k.t);
-    tagger_context(k.t, k.n, lists, n, k.scratch);
+    tagger_context(k.t, k.n, lists, n, NULL, k.scratch);
     tagger_kinds(k.t, k.n);
     const struct tagger_token *first = &k.t[TAGGER_EDGE + 1], *last = &k.t[TAGGER_EDGE + k.n - 3];
     assert_int_equal(first->left, last->left); /* one run, over hyphen, initial and apostrophe */
@@ -102,7 +133,7 @@ static void kinds_of_neighbours(void **state) {
   assert_true(left[0] == left[1] && right[0] == right[1] && right2[0] == right2[1]);
   struct tokens other;
   other.n = tagger_tokens(STR("so Mary ran them"), other.t);
-  tagger_context(other.t, other.n, lists, n, other.scratch);
+  tagger_context(other.t, other.n, lists, n, NULL, other.scratch);
   tagger_kinds(other.t, other.n);
   assert_int_equal(other.t[TAGGER_EDGE + 1].lists, 1); /* a list of kinds is no list of names */
   assert_true(other.t[TAGGER_EDGE + 1].right != right[0] && other.t[TAGGER_EDGE + 1].left == left[0]);
@@ -195,7 +226,7 @@ static void finds_what_it_learned(void **state) {
     tagger_set_close(&s);
     struct text_spans spans = {0};
     struct str text = STR("Seen by Dr. Wong on 3/12/2004.");
-    assert_int_equal(tagger_find(t, text, &spans, NULL), OK);
+    assert_int_equal(tagger_find(t, NULL, text, &spans, NULL), OK);
     assert_int_equal(spans.n, 2);
     assert_int_equal(spans.at[0].label, TEXT_NAME);
     assert_int_equal(spans.at[0].start, 12), assert_int_equal(spans.at[0].end, 16);
@@ -216,7 +247,7 @@ static void long_texts_are_cut(void **state) {
   train_small(in_folder("m"), 3, 2, 0);
   assert_int_equal(tagger_load(in_folder("m"), &t, NULL), OK);
   for (int i = 0; i < 4000; i++) buf_puts(&b, "Seen by Dr. Wong on 3/12/2004.\n");
-  assert_int_equal(tagger_find(t, (struct str){b.p, b.n}, &spans, NULL), OK);
+  assert_int_equal(tagger_find(t, NULL, (struct str){b.p, b.n}, &spans, NULL), OK);
   assert_int_equal(spans.n, 8000);
   for (uint32_t i = 0; i < spans.n; i++) {
     assert_int_equal(spans.at[i].start % 31, i % 2 ? 20 : 12);
@@ -225,7 +256,7 @@ static void long_texts_are_cut(void **state) {
   spans.n = 0;
   buf_clear(&b);
   for (int i = 0; i < 200000; i++) buf_puts(&b, "é"); /* no white space anywhere: cut before a character */
-  assert_int_equal(tagger_find(t, (struct str){b.p, b.n}, &spans, NULL), OK);
+  assert_int_equal(tagger_find(t, NULL, (struct str){b.p, b.n}, &spans, NULL), OK);
   text_spans_release(&spans);
   buf_release(&b);
   tagger_free(t);
@@ -393,7 +424,7 @@ static void the_shipped_tagger(void **state) {
   if (tagger_load("policy/text-en.tagger", &t, &e) < 0) fail_msg("%s", e.message);
   assert_true(file_size("policy/text-en.tagger") < 1 << 20);
   struct str text = STR("Maria Gonzalez was admitted to Lakeview Hospital on March 3, 2021 with pneumonia.");
-  assert_int_equal(tagger_find(t, text, &spans, NULL), OK);
+  assert_int_equal(tagger_find(t, NULL, text, &spans, NULL), OK);
   bool name = false, place = false, day = false;
   for (uint32_t i = 0; i < spans.n; i++) {
     name |= spans.at[i].label == TEXT_NAME && spans.at[i].start == 0 && spans.at[i].end == 14;
@@ -406,9 +437,27 @@ static void the_shipped_tagger(void **state) {
                                       "ALT 45, ALBUMIN 3.2, hemoglobin 12.1. Continue metformin and lisinopril."};
   for (size_t i = 0; i < sizeof clean / sizeof *clean; i++) {
     spans.n = 0;
-    assert_int_equal(tagger_find(t, str_c(clean[i]), &spans, NULL), OK);
+    assert_int_equal(tagger_find(t, NULL, str_c(clean[i]), &spans, NULL), OK);
     for (uint32_t k = 0; k < spans.n; k++) assert_true(spans.at[k].label == TEXT_OTHER || spans.at[k].label == TEXT_AGE);
   }
+  /* a work that has seen other texts finds the same */
+  struct tagger_work *w;
+  static const char *const texts[] = {"Seen by Maria Gonzalez, MARIA and maria, in Lakeview.",
+                                      "Lakeview Hospital, Gonzalez Maria 12 Oak Street", "maria oak LAKEVIEW Street", ""};
+  assert_int_equal(tagger_work_new(t, &w, NULL), OK);
+  for (int i = 0; i < 12; i++) {
+    struct text_spans again = {0};
+    spans.n = 0;
+    assert_int_equal(tagger_find(t, NULL, str_c(texts[i % 4]), &spans, NULL), OK);
+    assert_int_equal(tagger_find(t, w, str_c(texts[i % 4]), &again, NULL), OK);
+    assert_int_equal(again.n, spans.n);
+    for (uint32_t k = 0; k < spans.n; k++) {
+      assert_int_equal(again.at[k].start, spans.at[k].start), assert_int_equal(again.at[k].end, spans.at[k].end);
+      assert_int_equal(again.at[k].label, spans.at[k].label);
+    }
+    text_spans_release(&again);
+  }
+  tagger_work_free(w);
   text_spans_release(&spans);
   tagger_free(t);
 }
@@ -427,6 +476,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(tokens_keep_bytes),
       cmocka_unit_test(bytes_that_are_no_text_are_tokens_too),
+      cmocka_unit_test(words_read_either_way),
       cmocka_unit_test(kinds_of_neighbours),
       cmocka_unit_test(tags_that_may_follow),
       cmocka_unit_test(same_seed_same_bytes),

@@ -10,12 +10,12 @@ static void check(const uint8_t *p, size_t n, struct str text) {
   struct tagger *t;
   struct text_spans spans = {0};
   if (tagger_load_bytes(p, n, &t, NULL) < 0) return;
-  if (tagger_find(t, text, &spans, NULL) == OK)
+  if (tagger_find(t, NULL, text, &spans, NULL) == OK)
     for (uint32_t i = 0, last = 0; i < spans.n; last = spans.at[i++].end)
       BUG_IF(spans.at[i].start < last || spans.at[i].end <= spans.at[i].start || spans.at[i].end > text.n ||
              spans.at[i].label >= TEXT_LABELS);
   spans.n = 0;
-  if (tagger_find_own(t, text, &spans, NULL) == OK)
+  if (tagger_find_own(t, NULL, text, &spans, NULL) == OK)
     for (uint32_t i = 0; i < spans.n; i++) BUG_IF(!tagger_label(t, spans.at[i].label));
   text_spans_release(&spans);
   tagger_free(t);
