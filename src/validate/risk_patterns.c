@@ -52,15 +52,12 @@ static bool draw(const struct risk_work *w, const struct timeline_view *v, struc
   return true;
 }
 
-/* First event at or after a time. */
+/* First event at or after a time; halving without a branch, which would be guessed wrong every other time. */
 static uint32_t from_time(const struct timeline_view *v, int64_t time) {
-  uint32_t low = v->statics, high = v->n;
-  while (low < high) {
-    uint32_t mid = low + (high - low) / 2;
-    if (v->time[mid] < time)
-      low = mid + 1;
-    else
-      high = mid;
+  uint32_t low = v->statics;
+  for (uint32_t n = v->n - v->statics; n; n -= (n + 1) / 2) {
+    uint32_t half = (n + 1) / 2;
+    low += half * (v->time[low + half - 1] < time);
   }
   return low;
 }
@@ -99,7 +96,7 @@ static bool has_gaps(const struct timeline_view *v, const struct pattern *p, uin
   for (uint32_t k = v->statics; (k = next_of(v, k, p->code[rarest])) < v->n; k++) {
     bool all = true;
     int64_t first = day_of(v->time[k]) - p->gap[rarest];
-    for (int i = 0; i < p->n && all; i++) all = i == rarest || on_day(v, first + p->gap[i], p->code[i]);
+    for (int j = 1, i; j < p->n && all; j++) i = p->rarest[j], all = on_day(v, first + p->gap[i], p->code[i]);
     if (all) return true;
   }
   return false;
