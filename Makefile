@@ -66,6 +66,8 @@ all: $(BUILD)/vitae ## build the program: build/vitae
 
 # loops over rows of weights: sixteen floats at a time, in the order in which they are written
 $(BUILD)/obj/deid/tagger_train.o: CFLAGS_ += -O3 -fno-math-errno
+# comparisons of sixteen codes at a time
+$(BUILD)/obj/validate/risk_patterns.o: CFLAGS_ += -O3
 $(BUILD)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(say) CC $<

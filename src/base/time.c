@@ -177,7 +177,13 @@ void time_format_date(int64_t us, char out[16]) {
   }
   int y, m, d;
   time_to_civil(floor_div(us, TIME_DAY), &y, &m, &d);
-  snprintf(out, 16, "%04d-%02d-%02d", y, m, d);
+  if (y < 0 || y > 9999) {
+    snprintf(out, 16, "%04d-%02d-%02d", y, m, d);
+    return;
+  }
+  const int digit[10] = {y / 1000, y / 100 % 10, y / 10 % 10, y % 10, '-' - '0', m / 10, m % 10, '-' - '0', d / 10, d % 10};
+  for (int i = 0; i < 10; i++) out[i] = (char)('0' + digit[i]);
+  out[10] = 0;
 }
 
 void time_format_span(int64_t us, char out[32]) {

@@ -55,12 +55,24 @@ bool fhir_safe_id(struct fhir_deid *f, struct str id, char out[48]) {
   return true;
 }
 
+/* What "%lld" writes; a reference to a person stands in nearly every resource. */
+static void decimal(int64_t v, char to[24]) {
+  char digits[24];
+  int n = 0, k = 0;
+  uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+  do digits[n++] = (char)('0' + u % 10);
+  while (u /= 10);
+  if (v < 0) to[k++] = '-';
+  while (n) to[k++] = digits[--n];
+  to[k] = 0;
+}
+
 static int set_id(struct fhir_deid *f, uint32_t i, struct error *e) {
   char text[48];
   const struct fhir_root *root = &f->roots[f->current];
   if (str_eqc(type_name(f, root->node), "Patient") && !root->contained) {
     if (root->person == FHIR_NOBODY) return drop(f, i), OK;
-    snprintf(text, sizeof text, "%lld", (long long)vault_identity(f->vault, root->person)->pseudonym);
+    decimal(vault_identity(f->vault, root->person)->pseudonym, text);
   } else {
     fhir_safe_id(f, value_of(f, i), text);
   }
@@ -82,7 +94,7 @@ static int set_reference(struct fhir_deid *f, uint32_t i, const char *base, stru
     if (r.form == REF_URN)
       uuid(f, "person", &pseudonym, sizeof pseudonym, id);
     else
-      snprintf(id, sizeof id, "%lld", (long long)pseudonym);
+      decimal(pseudonym, id);
   } else if (r.form == REF_TYPED && str_eqc(r.type, "Patient")) {
     return drop(f, i), OK; /* somebody who was forgotten */
   } else {

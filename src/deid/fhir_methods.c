@@ -38,18 +38,16 @@ bool fhir_date_split(struct str s, struct fhir_date *out) {
 }
 
 int fhir_date_shift(struct fhir_deid *f, uint32_t i, const struct fhir_date *d, int32_t days, struct error *e) {
-  int64_t day = deid_date(DEID_DATES_SHIFT, d->day * TIME_DAY, d->precision, days) / TIME_DAY;
   int64_t us = deid_date(DEID_DATES_SHIFT, d->day * TIME_DAY, d->precision, days);
-  if (us % TIME_DAY < 0) day--;
+  int64_t day = us / TIME_DAY - (us % TIME_DAY < 0);
   if (!deid_day_valid(day)) return 0;
-  int y, m, dd;
   char text[64];
-  time_to_civil(day, &y, &m, &dd);
-  int n = snprintf(text, sizeof text, "%04d-%02d-%02d", y, m, dd);
+  time_format_date(day * TIME_DAY, text);
+  size_t n = strlen(text);
   if (d->precision == TIME_PRECISION_YEAR) n = 4;
   if (d->precision == TIME_PRECISION_MONTH) n = 7;
   memcpy(text + n, d->rest.p, d->rest.n);
-  TRY(json_tree_set_str(&f->doc.json, i, (struct str){text, (size_t)n + d->rest.n}, e));
+  TRY(json_tree_set_str(&f->doc.json, i, (struct str){text, n + d->rest.n}, e));
   return 1;
 }
 

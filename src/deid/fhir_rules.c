@@ -216,8 +216,11 @@ static int parameters(struct fhir_rules *r, struct json p, struct error *e) {
 }
 
 static int system_key(char *to, size_t size, struct str system, struct str code) {
-  int n = snprintf(to, size, "%.*s|%.*s", STR_ARG(system), STR_ARG(code));
-  return n > 0 && (size_t)n < size ? n : -1;
+  if (system.n + 1 + code.n >= size) return -1;
+  memcpy(to, system.p, system.n);
+  to[system.n] = '|';
+  if (code.n) memcpy(to + system.n + 1, code.p, code.n);
+  return (int)(system.n + 1 + code.n);
 }
 
 static int systems(struct fhir_rules *r, struct json list, struct error *e) {

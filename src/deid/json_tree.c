@@ -168,12 +168,13 @@ static int word(struct reader *r, uint32_t i, const char *text, enum json_kind k
 
 static int value(struct reader *r, uint32_t i);
 
-/* Names are told apart by length, first and last byte before they are compared. */
+/* Names are told apart by length and last byte before they are compared. */
 static bool duplicate(const struct json_tree *t, uint32_t object, uint32_t i) {
   const struct json_node *m = &t->at[i];
   for (uint32_t k = t->at[object].child; k; k = t->at[k].next) {
     const struct json_node *x = &t->at[k];
-    if (x->key_n == m->key_n && memcmp(x->key, m->key, m->key_n) == 0) return true;
+    if (x->key_n != m->key_n || (m->key_n && x->key[m->key_n - 1] != m->key[m->key_n - 1])) continue;
+    if (memcmp(x->key, m->key, m->key_n) == 0) return true;
   }
   return false;
 }
