@@ -138,26 +138,28 @@ static void thing_phrase(struct text_work *w, uint32_t i) {
 int text_ask(struct text_work *w, struct error *e) {
   enum { SMALL = IN_TITLE | IN_CUE | IN_WEAK_CUE | IN_HEAD };
   if (w->asked_cap < w->token_n) {
-    uint32_t *more = mem_realloc(w->asked, w->token_cap * sizeof *more);
+    struct text_asked *more = mem_realloc(w->asked, w->token_cap * sizeof *more);
     if (!more) return error_set(e, E_NOMEM, "no memory for a text's words");
     w->asked = more;
     w->asked_cap = w->token_cap;
   }
-  w->asked_n = 0;
+  w->asked_n = w->asked_in = 0;
   for (uint32_t i = 0; i < w->token_n; i++) {
     const struct token *t = &w->tokens[i];
     if (t->phrase) thing_phrase(w, i);
-    w->asked[w->asked_n] = i;
-    w->asked_n += (t->shape != SHAPE_LOWER && t->shape != SHAPE_DIGITS) || t->in & SMALL;
+    if ((t->shape == SHAPE_LOWER || t->shape == SHAPE_DIGITS) && !(t->in & SMALL)) continue;
+    uint32_t in = t->in & ~(uint32_t)(ASK_CAPITAL | ASK_INITIAL);
+    if (token_capital(t)) in |= ASK_CAPITAL;
+    if (t->shape == SHAPE_INITIAL) in |= ASK_INITIAL;
+    w->asked[w->asked_n++] = (struct text_asked){i, in};
+    w->asked_in |= in;
   }
   return OK;
 }
 
 int text_each(struct text_work *w, uint32_t in, text_word_fn *f, struct error *e) {
-  for (uint32_t k = 0; k < w->asked_n; k++) {
-    const struct token *t = &w->tokens[w->asked[k]];
-    if (!t->taken && (!in || t->in & in)) TRY(f(w, w->asked[k], e));
-  }
+  for (uint32_t k = 0; k < w->asked_n && w->asked_in & in; k++)
+    if (w->asked[k].in & in && !w->tokens[w->asked[k].word].taken) TRY(f(w, w->asked[k].word, e));
   return OK;
 }
 

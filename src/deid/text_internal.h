@@ -35,13 +35,14 @@ enum text_class {
   IN_CARE = 1u << 20,       /* seen, admitted, lives: a place may follow the preposition */
   IN_PLACE_WORD = 1u << 21, /* at, in, from, near */
   IN_MONTH = 1u << 22,
-  IN_PARTICLE = 1u << 23, /* van, de la */
-  IN_AREA = 1u << 24,     /* County, Parish */
-  IN_SAINT = 1u << 25,    /* St, Saint, Mount */
-  IN_SUFFIX = 1u << 26,   /* Jr, III */
-  IN_DOING = 1u << 27,    /* was, may, denies: a word before it at the start of a sentence is somebody who does it */
-  IN_DOTTED = 1u << 28,   /* an abbreviation that is written with points: nobody's initials */
-  IN_PHRASE = 1u << 31    /* a phrase of several words begins with this one; of words: with these */
+  IN_PARTICLE = 1u << 23,  /* van, de la */
+  IN_AREA = 1u << 24,      /* County, Parish */
+  IN_SAINT = 1u << 25,     /* St, Saint, Mount */
+  IN_SUFFIX = 1u << 26,    /* Jr, III */
+  IN_DOING = 1u << 27,     /* was, may, denies: a word before it at the start of a sentence is somebody who does it */
+  IN_DOTTED = 1u << 28,    /* an abbreviation that is written with points: nobody's initials */
+  IN_PHRASE_ON = 1u << 30, /* is the second word of some phrase */
+  IN_PHRASE = 1u << 31     /* a phrase of several words begins with this one; of words: with these */
 };
 
 enum shape { SHAPE_LOWER, SHAPE_CAP, SHAPE_UPPER, SHAPE_MIXED, SHAPE_INITIAL, SHAPE_DIGITS, SHAPE_ALNUM, SHAPE_OTHER };
@@ -95,6 +96,7 @@ uint32_t text_lists_nicknames(const struct text_lists *l, uint64_t hash, uint64_
 int text_lists_add_surrogates(struct text_lists *l, struct str file, struct str kind, struct error *e) MUST_CHECK;
 void text_lists_free(struct text_lists *l);
 uint32_t text_lists_word(const struct text_lists *l, uint64_t hash);
+void text_lists_ahead(const struct text_lists *l, uint64_t hash); /* text_lists_word of this hash comes soon */
 uint32_t text_lists_phrase(const struct text_lists *l, uint64_t hash);
 uint32_t text_class_named(struct str name); /* 0: no such class */
 
@@ -151,8 +153,11 @@ struct text_work {
   size_t copy_n, copy_cap;
   struct token *tokens;
   uint32_t token_n, token_cap;
-  uint32_t *asked, asked_n, asked_cap; /* the words that the grammar of places and names begins at: few are */
-  struct text_word { /* what the lists say of the words met last */
+  struct text_asked {  /* the words that the grammar of places and names begins at: few are */
+    uint32_t word, in; /* in: classes and enum text_ask */
+  } * asked;
+  uint32_t asked_n, asked_cap, asked_in; /* asked_in: of any */
+  struct text_word {                     /* what the lists say of the words met last */
     uint64_t hash;
     uint32_t in;
   } words[WORD_CACHE];
@@ -171,6 +176,7 @@ static inline struct str token_str(const struct text_work *w, const struct token
   return (struct str){w->copy + t->start, t->end - t->start};
 }
 
+enum text_ask { ASK_CAPITAL = IN_PHRASE_ON, ASK_INITIAL = IN_PHRASE }; /* in `asked`, where phrases are over */
 /* Calls f with every word of `asked` that is not yet taken and has one of the bits `in`. */
 typedef int text_word_fn(struct text_work *w, uint32_t i, struct error *e);
 int text_each(struct text_work *w, uint32_t in, text_word_fn *f, struct error *e) MUST_CHECK;

@@ -28,6 +28,9 @@ static uint32_t look(const struct text_list_slot *slots, uint32_t mask, uint64_t
 }
 
 uint32_t text_lists_word(const struct text_lists *l, uint64_t hash) { return look(l->words, l->word_mask, hash); }
+void text_lists_ahead(const struct text_lists *l, uint64_t hash) {
+  if (l->words) __builtin_prefetch(&l->words[(uint32_t)hash & l->word_mask]);
+}
 uint32_t text_lists_phrase(const struct text_lists *l, uint64_t hash) { return look(l->phrases, l->phrase_mask, hash); }
 
 /* ---- building ---- */
@@ -50,9 +53,8 @@ static void put(struct text_list_slot *slots, uint32_t mask, uint64_t h, uint32_
 /* A slot remembers only the upper half of its hash, so the table is made large enough at once: by the bytes of a list. */
 static int room(struct text_list_slot **slots, uint32_t *mask, uint32_t cap, struct error *e) {
   if (*slots) return OK;
-  *slots = mem_alloc(cap * sizeof **slots);
+  *slots = mem_alloc_aligned(cap * sizeof **slots); /* zeros; in large pages, for a word lies anywhere */
   if (!*slots) return error_set(e, E_NOMEM, "no memory for word lists");
-  memset(*slots, 0, cap * sizeof **slots);
   *mask = cap - 1;
   return OK;
 }
@@ -91,6 +93,7 @@ static int add_words(struct text_lists *l, struct str folded, uint32_t in, struc
   TRY(add_word(l, x.hash[0], x.n > 1 ? IN_PHRASE : in, e));
   if (x.n == 1) return OK;
   if (x.n > 6) return error_set(e, E_INPUT, "a phrase of a word list has more than 6 words");
+  TRY(add_word(l, x.hash[1], IN_PHRASE_ON, e));
   uint64_t h = x.hash[0];
   for (uint32_t i = 1; i < x.n; i++) { /* what a phrase begins with is there too: who looks stops where nothing goes on */
     h = text_hash_join(h, x.hash[i]);
@@ -204,8 +207,8 @@ uint32_t text_lists_nicknames(const struct text_lists *l, uint64_t hash, uint64_
 }
 
 void text_lists_free(struct text_lists *l) {
-  mem_free(l->words);
-  mem_free(l->phrases);
+  mem_free_aligned(l->words, (l->word_mask + (size_t)1) * sizeof *l->words);
+  mem_free_aligned(l->phrases, (l->phrase_mask + (size_t)1) * sizeof *l->phrases);
   mem_free(l->nick);
   arena_free(&l->arena);
   *l = (struct text_lists){0};

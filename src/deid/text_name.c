@@ -15,7 +15,7 @@ static bool sure_given(const struct token *t) { return given(t) && !has(t, IN_WO
 static bool family(const struct token *t) { return token_capital(t) && has(t, IN_SURNAME); }
 static bool ordinary(const struct token *t) { return has(t, IN_WORD | IN_COMMON | IN_GENERIC | IN_MONTH | IN_THING); }
 static bool strange(const struct token *t) { /* in no list */
-  return (t->shape == SHAPE_CAP || t->shape == SHAPE_MIXED) && !has(t, ~(uint32_t)(IN_PHRASE | IN_SURNAME | IN_FIRST)) &&
+  return (t->shape == SHAPE_CAP || t->shape == SHAPE_MIXED) && !has(t, ~(uint32_t)(IN_PHRASE | IN_PHRASE_ON | IN_SURNAME | IN_FIRST)) &&
          t->end - t->start > 2;
 }
 
@@ -203,14 +203,12 @@ static int by_itself(struct text_work *w, uint32_t i, struct error *e) {
   return add_name(w, i, i, TEXT_BY_LIST, e);
 }
 
-static int lone_initial(struct text_work *w, uint32_t i, struct error *e) { return initial(&w->tokens[i]) ? by_initial(w, i, e) : OK; }
-
 int text_find_names(struct text_work *w, struct error *e) {
   TRY(text_each(w, IN_TITLE, by_title, e));
   TRY(text_each(w, IN_CREDENTIAL, by_credential, e));
   TRY(text_each(w, IN_CUE | IN_WEAK_CUE, by_cue, e));
   TRY(text_each(w, IN_SURNAME, by_comma, e));
   TRY(text_each(w, IN_FIRST, by_given, e));
-  TRY(text_each(w, 0, lone_initial, e));
+  TRY(text_each(w, ASK_INITIAL, by_initial, e));
   return text_each(w, IN_FIRST, by_itself, e);
 }

@@ -217,7 +217,7 @@ static bool eponym_here(const struct text_work *w, uint32_t i) {
 
 static int lone(struct text_work *w, uint32_t i, struct error *e) {
   const struct token *t = &w->tokens[i];
-  if (!token_capital(t) || t->inside || eponym_here(w, i)) return OK;
+  if (t->inside || eponym_here(w, i)) return OK;
   if (has(t, IN_CITY | IN_BIG_CITY)) TRY(town(w, i, e));
   return w->tokens[i].taken ? OK : cared_for(w, i, e);
 }
@@ -228,6 +228,6 @@ int text_find_places(struct text_work *w, struct error *e) {
   TRY(text_each(w, IN_SAINT, saint, e));
   TRY(text_each(w, IN_TAIL | IN_COMPANY, facility_head, e));
   TRY(text_each(w, IN_AREA, area, e));
-  TRY(text_each(w, 0, lone, e));
+  TRY(text_each(w, ASK_CAPITAL, lone, e));
   return w->s->options.countries ? text_each(w, IN_STATE | IN_COUNTRY, land, e) : OK;
 }

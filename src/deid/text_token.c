@@ -96,35 +96,38 @@ static inline uint64_t hash_eight(uint64_t h, uint64_t v) {
   h = (h ^ v) * 0xBF58476D1CE4E5B9u;
   return h ^ h >> 29;
 }
-static inline uint64_t hash_end(uint64_t h, uint64_t v) { /* v: the last bytes, fewer than eight */
+static inline uint64_t hash_end(uint64_t h, uint64_t v) {
   h = (h ^ v) * 0x94D049BB133111EBu;
   h ^= h >> 32;
   h *= 0xBF58476D1CE4E5B9u;
   return h ^ h >> 29;
 }
 
+/* By sixteen bytes, then what is left of them, zeros behind: few words are longer, so their length decides no branch. */
 uint64_t text_hash(struct str s) {
-  uint64_t h = hash_start(s.n), v;
+  uint64_t h = hash_start(s.n), v[2];
   size_t i = 0;
-  for (; i + 8 <= s.n; i += 8) {
-    memcpy(&v, s.p + i, 8);
-    h = hash_eight(h, v);
+  for (; i + 16 <= s.n; i += 16) {
+    memcpy(v, s.p + i, 16);
+    h = hash_eight(hash_eight(h, v[0]), v[1]);
   }
-  v = 0;
-  if (i < s.n) memcpy(&v, s.p + i, s.n - i);
-  return hash_end(h, v);
+  v[0] = v[1] = 0;
+  if (i < s.n) memcpy(v, s.p + i, s.n - i);
+  return hash_end(hash_eight(h, v[0]), v[1]);
 }
 
 /* text_hash of the folded word, where it is of ASCII letters and digits alone; the bytes behind it can be read. */
 static uint64_t plain_hash(const char *p, size_t n) {
+  static const uint8_t ones[32] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
   const uint64_t small = 0x2020202020202020u; /* digits have that bit already */
-  uint64_t h = hash_start(n), v;
-  for (; n >= 8; p += 8, n -= 8) {
-    memcpy(&v, p, 8);
-    h = hash_eight(h, v | small);
+  uint64_t h = hash_start(n), v[2], mask[2];
+  for (; n >= 16; p += 16, n -= 16) {
+    memcpy(v, p, 16);
+    h = hash_eight(hash_eight(h, v[0] | small), v[1] | small);
   }
-  memcpy(&v, p, 8);
-  return hash_end(h, (v | small) & ((UINT64_C(1) << 8 * n) - 1));
+  memcpy(v, p, 16);
+  memcpy(mask, ones + 16 - n, 16);
+  return hash_end(hash_eight(h, (v[0] | small) & mask[0]), (v[1] | small) & mask[1]);
 }
 
 uint64_t text_hash_join(uint64_t phrase, uint64_t word) {
@@ -300,7 +303,11 @@ static void token_fill(struct text_work *w, struct token *t, const struct word *
 
 /* ---- phrases ---- */
 
+/* Whether a phrase may go on with this word; of numbers the lists were not asked. */
+static bool phrase_goes_on(const struct token *t) { return t->in & IN_PHRASE_ON || t->shape == SHAPE_DIGITS || t->shape == SHAPE_OTHER; }
+
 static void find_phrase(struct text_work *w, uint32_t i) {
+  if (i + 1 == w->token_n || !phrase_goes_on(&w->tokens[i + 1])) return;
   uint64_t h = w->tokens[i].hash;
   uint32_t in = 0, best = 0;
   for (uint32_t k = i + 1; k < w->token_n && k < i + 6; k++) {
@@ -316,22 +323,39 @@ static void find_phrase(struct text_work *w, uint32_t i) {
   for (uint32_t k = 1; k < best; k++) w->tokens[i + k].inside = 1;
 }
 
-/* What the lists say of each word. A loop of its own: many words' answers are under way at a time. */
-static void ask_lists(struct text_work *w) {
-  for (uint32_t i = 0; i < w->token_n; i++) {
-    struct token *t = &w->tokens[i];
-    if (t->shape == SHAPE_DIGITS || t->shape == SHAPE_OTHER || !t->hash) continue;
-    struct text_word *seen = &w->words[t->hash % WORD_CACHE];
+static struct text_word *word_place(struct text_work *w, const struct token *t) { return &w->words[t->hash % WORD_CACHE]; }
+
+static void ask_late(struct text_work *w, const uint32_t *late, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) {
+    struct token *t = &w->tokens[late[i]];
+    struct text_word *seen = word_place(w, t);
     if (seen->hash != t->hash) *seen = (struct text_word){t->hash, text_lists_word(&w->s->lists, t->hash)};
     t->in = seen->in;
   }
 }
 
+/* What the lists say of each word. In a loop of its own, and words not met lately behind the others: many answers are under way at a time. */
+static void ask_lists(struct text_work *w) {
+  enum { LATE = 64 };
+  uint32_t late[LATE], n = 0;
+  for (uint32_t i = 0; i < w->token_n; i++) {
+    struct token *t = &w->tokens[i];
+    if (t->shape == SHAPE_DIGITS || t->shape == SHAPE_OTHER || !t->hash) continue;
+    const struct text_word *seen = word_place(w, t);
+    t->in = seen->in;
+    if (seen->hash == t->hash) continue;
+    text_lists_ahead(&w->s->lists, t->hash);
+    late[n++] = i;
+    if (n == LATE) ask_late(w, late, n), n = 0;
+  }
+  ask_late(w, late, n);
+}
+
+/* Without branches: what stands between words cannot be foretold. */
 static bool begins_sentence(const struct text_work *w, uint32_t i) {
-  unsigned gap = w->tokens[i].gap;
-  if (i == 0 || gap & (GAP_END | GAP_LINE | GAP_COLON)) return true;
-  const struct token *before = &w->tokens[i - 1];
-  return (gap & GAP_STOP) && !(before->shape == SHAPE_INITIAL || before->in & (IN_TITLE | IN_SAINT));
+  const struct token *t = &w->tokens[i], *before = t - (i > 0);
+  bool abbreviated = (before->shape == SHAPE_INITIAL) | ((before->in & (IN_TITLE | IN_SAINT)) != 0);
+  return (i == 0) | ((t->gap & (GAP_END | GAP_LINE | GAP_COLON)) != 0) | (((t->gap & GAP_STOP) != 0) & !abbreviated);
 }
 
 int text_tokens(struct text_work *w, struct error *e) {
