@@ -1,5 +1,5 @@
 /* Products with quantised weights: the block types of GGUF files, packed once at load for the vector units, times activations that are quantised
- * in blocks as the formats' reference does it; and attention over a half-precision cache.
+ * in blocks as the formats' reference does it; and attention over a cache in half precision or in floats.
  *
  *     const struct quant_kernel *k = quant_pick(NULL);                       // best column, or by name: "ref", "avx2", "avx512"
  *     struct quant_matrix w = {0};
@@ -95,15 +95,15 @@ size_t word_matrix_bytes(int rows, int columns);
 void word_matrix_pack(const struct word_matrix *w, uint32_t type, const uint8_t *file, void *memory, int first_group, int end_group);
 
 /* Attention of some rows of one sequence against one key head's cache. Keys lie in blocks of 16 positions: k[pos / 16][i][pos % 16]; values
- * v[pos][i]; both f16. Query row r (position `position + (phase + r) / group`, `group` rows a position) sees positions (own - window, own], or all
+ * v[pos][i]; both f16, or both f32 where `wide`. Query row r (position `position + (phase + r) / group`, `group` rows a position) sees positions (own - window, own], or all
  * `keys` of them where `full`. */
 struct quant_attention {
   int rows, group, phase, head, position, keys, window;
-  bool full;
+  bool full, wide;
   float scale, cap;      /* cap > 0: scores become cap * tanh(score / cap) */
   const float *const *q; /* per row, `head` floats */
   float *const *out;
-  const uint16_t *k, *v;
+  const void *k, *v;
   float *scratch; /* quant_attention_scratch(keys) floats, 64-byte aligned */
 };
 static inline size_t quant_attention_scratch(int keys) { return 8 * (size_t)((keys + 63) / 64 * 64) + 64; }

@@ -96,6 +96,10 @@ static void activations(enum quant_activation kind, int m, int columns, const fl
   }
 }
 
+static double cached(const struct quant_attention *a, const void *p, size_t i) {
+  return a->wide ? (double)((const float *)p)[i] : (double)quant_half(((const uint16_t *)p)[i]);
+}
+
 static void attention(const struct quant_attention *a) {
   for (int r = 0; r < a->rows; r++) {
     int own = a->position + (a->phase + r) / a->group, end = a->full ? a->keys : own + 1;
@@ -104,7 +108,7 @@ static void attention(const struct quant_attention *a) {
     for (int j = begin; j < end; j++) {
       double s = 0;
       for (int i = 0; i < a->head; i++)
-        s += (double)a->q[r][i] * quant_half(a->k[(size_t)(j / 16) * 16 * (size_t)a->head + (size_t)(16 * i + j % 16)]);
+        s += (double)a->q[r][i] * cached(a, a->k, (size_t)(j / 16) * 16 * (size_t)a->head + (size_t)(16 * i + j % 16));
       s *= a->scale;
       if (a->cap > 0) s = a->cap * tanh(s / a->cap);
       a->scratch[j] = (float)s;
@@ -114,7 +118,7 @@ static void attention(const struct quant_attention *a) {
     for (int j = begin; j < end; j++) {
       double p = exp(a->scratch[j] - most);
       total += p;
-      for (int i = 0; i < a->head; i++) a->out[r][i] += (float)(p * quant_half(a->v[(size_t)j * (size_t)a->head + (size_t)i]));
+      for (int i = 0; i < a->head; i++) a->out[r][i] += (float)(p * cached(a, a->v, (size_t)j * (size_t)a->head + (size_t)i));
     }
     for (int i = 0; i < a->head; i++) a->out[r][i] = (float)(a->out[r][i] / total);
   }

@@ -38,16 +38,20 @@ static void gelu_erf(size_t n, float *x) {
 
 /* ---- attention ---- */
 
+VINLINE vf v_cached(const void *p, size_t i, const bool wide) {
+  return wide ? v_load((const float *)p + i) : v_half((const uint16_t *)p + i);
+}
+
 /* Scores of R rows against KB blocks of 16 keys; a row's scores lie `stride` floats apart. */
-VINLINE void scores_tile(const struct quant_attention *a, int row, const int R, const int KB, int block, float *scores, size_t stride) {
+VINLINE void scores_tile(const struct quant_attention *a, int row, const int R, const int KB, int block, float *scores, size_t stride,
+                         const bool wide) {
   vf s[8][4 * PER16];
-  size_t d = (size_t)a->head;
-  const uint16_t *k = a->k + (size_t)block * 16 * d;
+  size_t d = (size_t)a->head, k = (size_t)block * 16 * d;
   UNROLL for (int r = 0; r < R; r++) UNROLL for (int b = 0; b < KB * PER16; b++) s[r][b] = v_zero();
   for (size_t i = 0; i < d; i++) {
     vf key[4 * PER16];
     UNROLL for (int b = 0; b < KB; b++) UNROLL for (int h = 0; h < PER16; h++) key[b * PER16 + h] =
-        v_half(k + (size_t)b * 16 * d + 16 * i + (size_t)(h * VW));
+        v_cached(a->k, k + (size_t)b * 16 * d + 16 * i + (size_t)(h * VW), wide);
     UNROLL for (int r = 0; r < R; r++) {
       vf q = v_set1(a->q[row + r][i]);
       UNROLL for (int b = 0; b < KB * PER16; b++) s[r][b] = v_fma(q, key[b], s[r][b]);
@@ -58,12 +62,12 @@ VINLINE void scores_tile(const struct quant_attention *a, int row, const int R, 
       v_store(scores + (size_t)r * stride + 16 * (size_t)block + (size_t)(b * VW), v_mul(s[r][b], scale));
 }
 
-VINLINE void scores_rows(const struct quant_attention *a, int row, const int R, int first, int end, size_t stride) {
+VINLINE void scores_rows(const struct quant_attention *a, int row, const int R, int first, int end, size_t stride, const bool wide) {
   float *scores = a->scratch + (size_t)row * stride;
   const int most = R > 4 ? 1 : R > 2 ? 2 : 4; /* as many sums as registers allow */
   int b = first / 16, blocks = (end + 15) / 16;
-  for (; b + most <= blocks; b += most) scores_tile(a, row, R, most, b, scores, stride);
-  for (; b < blocks; b++) scores_tile(a, row, R, 1, b, scores, stride);
+  for (; b + most <= blocks; b += most) scores_tile(a, row, R, most, b, scores, stride, wide);
+  for (; b < blocks; b++) scores_tile(a, row, R, 1, b, scores, stride, wide);
 }
 
 /* exp(score - largest) in [begin, end), zero elsewhere in [first, last); returns 1 / sum */
@@ -87,14 +91,13 @@ static float soften(const struct quant_attention *a, float *s, int first, int be
 
 /* R rows' weighted values, D registers of the head at a time */
 VINLINE void values_tile(const struct quant_attention *a, int row, const int R, const int D, int at, int first, int end, size_t stride,
-                         const float *inverse) {
+                         const float *inverse, const bool wide) {
   vf o[4][8];
   const float *p = a->scratch + (size_t)row * stride;
-  const uint16_t *v = a->v + at;
   UNROLL for (int r = 0; r < R; r++) UNROLL for (int i = 0; i < D; i++) o[r][i] = v_zero();
   for (int j = first; j < end; j++) {
     vf value[8];
-    UNROLL for (int i = 0; i < D; i++) value[i] = v_half(v + (size_t)j * (size_t)a->head + (size_t)(i * VW));
+    UNROLL for (int i = 0; i < D; i++) value[i] = v_cached(a->v, (size_t)j * (size_t)a->head + (size_t)(at + i * VW), wide);
     UNROLL for (int r = 0; r < R; r++) {
       vf w = v_set1(p[(size_t)r * stride + (size_t)j]);
       UNROLL for (int i = 0; i < D; i++) o[r][i] = v_fma(w, value[i], o[r][i]);
@@ -107,41 +110,51 @@ VINLINE void values_tile(const struct quant_attention *a, int row, const int R, 
 static void values_rest(const struct quant_attention *a, int row, int at, int first, int end, size_t stride, const float *inverse) {
   for (int i = at; i < a->head; i++) {
     float o = 0;
-    for (int j = first; j < end; j++)
-      o += a->scratch[(size_t)row * stride + (size_t)j] * quant_half(a->v[(size_t)j * (size_t)a->head + (size_t)i]);
+    for (int j = first; j < end; j++) {
+      size_t k = (size_t)j * (size_t)a->head + (size_t)i;
+      o += a->scratch[(size_t)row * stride + (size_t)j] * (a->wide ? ((const float *)a->v)[k] : quant_half(((const uint16_t *)a->v)[k]));
+    }
     a->out[row][i] = o * inverse[row];
   }
 }
 
-VINLINE void values_rows(const struct quant_attention *a, int row, const int R, int first, int end, size_t stride, const float *inverse) {
+VINLINE void values_rows(const struct quant_attention *a, int row, const int R, int first, int end, size_t stride, const float *inverse,
+                         const bool wide) {
   int at = 0;
-  for (; at + 4 * VW <= a->head; at += 4 * VW) values_tile(a, row, R, 4, at, first, end, stride, inverse);
-  for (; at + VW <= a->head; at += VW) values_tile(a, row, R, 1, at, first, end, stride, inverse);
+  for (; at + 4 * VW <= a->head; at += 4 * VW) values_tile(a, row, R, 4, at, first, end, stride, inverse, wide);
+  for (; at + VW <= a->head; at += VW) values_tile(a, row, R, 1, at, first, end, stride, inverse, wide);
   if (at < a->head)
     for (int r = 0; r < R; r++) values_rest(a, row + r, at, first, end, stride, inverse);
 }
 
-static void attention(const struct quant_attention *a) {
+VINLINE void attention_of(const struct quant_attention *a, const bool wide) {
   int last_own = a->position + (a->phase + a->rows - 1) / a->group, end = a->full ? a->keys : last_own + 1;
   int first = a->window > 0 && !a->full && a->position + 1 > a->window ? a->position + 1 - a->window : 0;
   size_t stride = (size_t)((a->keys + 63) / 64 * 64);
   float inverse[8];
   int row = 0;
-  for (; row + 8 <= a->rows; row += 8) scores_rows(a, row, 8, first, end, stride);
-  for (; row + 4 <= a->rows; row += 4) scores_rows(a, row, 4, first, end, stride);
-  if (a->rows - row == 3) scores_rows(a, row, 3, first, end, stride);
-  if (a->rows - row == 2) scores_rows(a, row, 2, first, end, stride);
-  if (a->rows - row == 1) scores_rows(a, row, 1, first, end, stride);
+  for (; row + 8 <= a->rows; row += 8) scores_rows(a, row, 8, first, end, stride, wide);
+  for (; row + 4 <= a->rows; row += 4) scores_rows(a, row, 4, first, end, stride, wide);
+  if (a->rows - row == 3) scores_rows(a, row, 3, first, end, stride, wide);
+  if (a->rows - row == 2) scores_rows(a, row, 2, first, end, stride, wide);
+  if (a->rows - row == 1) scores_rows(a, row, 1, first, end, stride, wide);
   int from = first / 16 * 16, to = (end + 15) / 16 * 16;
   for (int r = 0; r < a->rows; r++) {
     int own = a->position + (a->phase + r) / a->group;
     int begin = a->window > 0 && !a->full && own + 1 > a->window ? own + 1 - a->window : 0;
     inverse[r] = soften(a, a->scratch + (size_t)r * stride, from, begin, a->full ? a->keys : own + 1, to);
   }
-  for (row = 0; row + 4 <= a->rows; row += 4) values_rows(a, row, 4, first, end, stride, inverse);
-  if (a->rows - row == 3) values_rows(a, row, 3, first, end, stride, inverse);
-  if (a->rows - row == 2) values_rows(a, row, 2, first, end, stride, inverse);
-  if (a->rows - row == 1) values_rows(a, row, 1, first, end, stride, inverse);
+  for (row = 0; row + 4 <= a->rows; row += 4) values_rows(a, row, 4, first, end, stride, inverse, wide);
+  if (a->rows - row == 3) values_rows(a, row, 3, first, end, stride, inverse, wide);
+  if (a->rows - row == 2) values_rows(a, row, 2, first, end, stride, inverse, wide);
+  if (a->rows - row == 1) values_rows(a, row, 1, first, end, stride, inverse, wide);
+}
+
+static void attention(const struct quant_attention *a) {
+  if (a->wide)
+    attention_of(a, true);
+  else
+    attention_of(a, false);
 }
 
 /* ---- activations ---- */

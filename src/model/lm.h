@@ -30,8 +30,8 @@ struct lm_facts {
   char chat[32];    /* recognised form of the chat template, "" = none, "unknown" = there is one that is not known */
   int layers, width, heads, kv_heads, head, ff, context;
   uint32_t vocabulary;
-  uint64_t parameters, bytes;
-  bool encoder;
+  uint64_t parameters, bytes, position_bytes; /* the last: of keys and values, for each token that a stream holds */
+  bool encoder, floats;                       /* floats: no matrix is quantised, keys and values are kept in 32 bits */
 };
 int lm_inspect(const char *path, struct lm_facts *out, struct error *e) MUST_CHECK;
 void lm_facts_format(const struct lm_facts *f, char *out, size_t size); /* several lines for people */

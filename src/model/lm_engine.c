@@ -69,13 +69,13 @@ void lm_engine_free(struct lm_engine *g) {
 
 int lm_cache_new(const struct lm *m, int positions, struct lm_cache *c, size_t *bytes, struct error *e) {
   c->capacity = (positions + 15) / 16 * 16;
-  size_t halves = lm_cache_halves(m, c->capacity);
-  *bytes = 2 * halves * sizeof(uint16_t);
+  size_t half = lm_cache_bytes(m, c->capacity);
+  *bytes = 2 * half;
   /* straight from the system: a long context costs memory only as far as it is filled */
   void *p = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   c->k = p == MAP_FAILED ? NULL : p;
   if (!c->k) return error_set(e, E_NOMEM, "no memory for a stream's cache (%zu MB)", *bytes >> 20);
-  c->v = c->k + halves;
+  c->v = c->k + half;
   return OK;
 }
 
@@ -87,10 +87,10 @@ static int common(const uint32_t *a, int n, const uint32_t *b, int m) {
 
 /* The first `n` positions of another stream's cache; whole blocks of 16 keys at once. */
 static void copy_prefix(const struct lm *m, const struct stream_ *from, struct stream_ *to, int n) {
-  size_t d = (size_t)m->shape.head, each = (size_t)from->cache.capacity * d, block = (size_t)((n + 15) / 16 * 16) * d;
+  size_t d = (size_t)m->shape.head * (m->wide ? 4 : 2), each = (size_t)from->cache.capacity * d, block = (size_t)((n + 15) / 16 * 16) * d;
   for (size_t h = 0; h < (size_t)m->shape.layers * (size_t)m->shape.kv_heads; h++) {
-    memcpy(to->cache.k + h * each, from->cache.k + h * each, block * sizeof(uint16_t));
-    memcpy(to->cache.v + h * each, from->cache.v + h * each, (size_t)n * d * sizeof(uint16_t));
+    memcpy(to->cache.k + h * each, from->cache.k + h * each, block);
+    memcpy(to->cache.v + h * each, from->cache.v + h * each, (size_t)n * d);
   }
 }
 
@@ -286,7 +286,10 @@ int lm_logits(struct lm *m, const uint32_t *token, int n, float *out, struct err
   struct lm_engine *g = m->engine;
   struct lm_cache cache = {0};
   size_t bytes;
-  if (n < 1 || n > m->context || m->shape.family == LM_BERT) return error_set(e, E_USAGE, "between 1 and %d tokens", m->context);
+  if (m->shape.family == LM_BERT) return error_set(e, E_USAGE, "an encoder has no logits");
+  if (n < 1 || n > m->context) return error_set(e, E_INPUT, "the text has %d tokens; between 1 and %d fit", n, m->context);
+  for (int i = 0; i < n; i++)
+    if (token[i] >= m->shape.vocabulary) return error_set(e, E_INPUT, "a token outside the vocabulary");
   TRY(lm_cache_new(m, n, &cache, &bytes, e));
   for (int at = 0; at < n; at += LM_ROWS) {
     struct lm_rows *r = &g->rows;
@@ -376,7 +379,7 @@ static int embed_text(struct lm_engine *g, struct batch *b, struct str text, siz
   int n = (int)b->ids.n;
   if (g->rows.rows + n > LM_ROWS || b->n == MOST_TEXTS) embed_pass(g, b, out);
   struct lm_cache *cache = &b->cache[b->n];
-  size_t at = lm_cache_halves(m, b->positions);
+  size_t at = lm_cache_bytes(m, b->positions);
   *cache = (struct lm_cache){b->all.k + at, b->all.v + at, (n + 15) / 16 * 16};
   b->positions += cache->capacity;
   b->text[b->n++] = (struct waiting){number, g->rows.rows, n};

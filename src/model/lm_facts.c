@@ -66,6 +66,9 @@ int lm_inspect(const char *path, struct lm_facts *out, struct error *e) {
     if (s.gguf) copy_text(out->licence, sizeof out->licence, gguf_str(s.gguf, "general.license"));
     out->layers = shape.layers, out->width = shape.width, out->heads = shape.heads, out->kv_heads = shape.kv_heads, out->head = shape.head;
     out->ff = shape.ff, out->context = shape.context, out->vocabulary = shape.vocabulary, out->encoder = shape.family == LM_BERT;
+    out->floats = lm_keeps_floats(&s, &shape);
+    out->position_bytes =
+        shape.family == LM_BERT ? 0 : 2u * (uint64_t)shape.layers * (uint64_t)(shape.kv_heads * shape.head) * (out->floats ? 4 : 2);
     count_tensors(&s, out);
     struct arena a;
     struct str text;
@@ -80,12 +83,16 @@ int lm_inspect(const char *path, struct lm_facts *out, struct error *e) {
 }
 
 void lm_facts_format(const struct lm_facts *f, char *out, size_t size) {
+  char memory[128] = "";
+  if (f->position_bytes)
+    snprintf(memory, sizeof memory, "memory      %.1f KB a token of each stream: keys and values in %d bits\n",
+             (double)f->position_bytes / 1e3, f->floats ? 32 : 16);
   snprintf(out, size,
            "format      %s, %.1f MB of tensors (%s)\nfamily      %s%s%s%s\nshape       %d layers, width %d, %d heads of %d (%d for keys), "
            "MLP %d\n"
-           "parameters  %.1f M\ncontext     %d tokens\nvocabulary  %u tokens\nchat        %s\nlicence     %s\n",
+           "parameters  %.1f M\ncontext     %d tokens\n%svocabulary  %u tokens\nchat        %s\nlicence     %s\n",
            f->format, (double)f->bytes / 1e6, f->types, f->family, f->name[0] ? ", \"" : "", f->name, f->name[0] ? "\"" : "", f->layers,
-           f->width, f->heads, f->head, f->kv_heads, f->ff, (double)f->parameters / 1e6, f->context, f->vocabulary,
+           f->width, f->heads, f->head, f->kv_heads, f->ff, (double)f->parameters / 1e6, f->context, memory, f->vocabulary,
            f->chat[0] ? f->chat : "no template", f->licence[0] ? f->licence : "the file does not say");
 }
 
@@ -98,11 +105,13 @@ static bool computes(uint32_t type) {
   return false;
 }
 
-static int want(const struct lm_source *s, const struct lm_shape *m, const char *name, int layer, int rows, int columns, struct error *e) {
+static int check(const struct lm_source *s, const struct lm_shape *m, const char *name, int layer, int rows, int columns, bool needed,
+                 struct error *e) {
   struct lm_tensor t;
   char full[96];
   lm_tensor_name(name, layer, full);
   TRY(lm_tensor_find(s, m, name, layer, &t, e));
+  if (!t.data && !needed) return OK;
   if (!t.data) return error_set(e, E_CORRUPT, "tensor %s is missing", full);
   if (t.rows != (uint64_t)rows || t.columns != (uint64_t)columns)
     return error_set(e, E_CORRUPT, "tensor %s is %llu x %llu instead of %d x %d", full, (unsigned long long)t.rows,
@@ -111,44 +120,78 @@ static int want(const struct lm_source *s, const struct lm_shape *m, const char 
     return error_set(e, E_INPUT, "tensor %s is of block type %s, which is not supported", full, gguf_type_name(t.type));
   return OK;
 }
+static int want(const struct lm_source *s, const struct lm_shape *m, const char *name, int layer, int rows, int columns, struct error *e) {
+  return check(s, m, name, layer, rows, columns, true, e);
+}
 
-static int want_layer(const struct lm_source *s, const struct lm_shape *m, int l, struct error *e) {
+/* The matrices of a layer, W (rows, columns), and the bias that may be there */
+static const struct {
+  const char *weight, *bias;
+  enum { TO_Q, TO_KV, FROM_Q, TO_FF, FROM_FF } form;
+} matrices[] = {{"blk.%d.attn_q.weight", "blk.%d.attn_q.bias", TO_Q},     {"blk.%d.attn_k.weight", "blk.%d.attn_k.bias", TO_KV},
+                {"blk.%d.attn_v.weight", "blk.%d.attn_v.bias", TO_KV},    {"blk.%d.attn_output.weight", "blk.%d.attn_output.bias", FROM_Q},
+                {"blk.%d.ffn_up.weight", "blk.%d.ffn_up.bias", TO_FF},    {"blk.%d.ffn_down.weight", "blk.%d.ffn_down.bias", FROM_FF},
+                {"blk.%d.ffn_gate.weight", "blk.%d.ffn_gate.bias", TO_FF}}; /* the last: not an encoder's */
+static int matrices_of(const struct lm_shape *m) { return m->family == LM_BERT ? 6 : 7; }
+
+static int check_layer(const struct lm_source *s, const struct lm_shape *m, int l, struct error *e) {
+  static const char *const encoder[] = {"blk.%d.attn_output_norm.weight", "blk.%d.attn_output_norm.bias", "blk.%d.layer_output_norm.weight",
+                                        "blk.%d.layer_output_norm.bias"};
   int q = m->heads * m->head, kv = m->kv_heads * m->head, c = m->width;
-  bool gemma = m->family == LM_GEMMA2 || m->family == LM_GEMMA3, bert = m->family == LM_BERT;
-  TRY(want(s, m, "blk.%d.attn_q.weight", l, q, c, e));
-  TRY(want(s, m, "blk.%d.attn_k.weight", l, kv, c, e));
-  TRY(want(s, m, "blk.%d.attn_v.weight", l, kv, c, e));
-  TRY(want(s, m, "blk.%d.attn_output.weight", l, c, q, e));
-  TRY(want(s, m, "blk.%d.ffn_up.weight", l, m->ff, c, e));
-  TRY(want(s, m, "blk.%d.ffn_down.weight", l, c, m->ff, e));
-  if (bert) {
-    TRY(want(s, m, "blk.%d.attn_output_norm.weight", l, 1, c, e));
-    return want(s, m, "blk.%d.layer_output_norm.weight", l, 1, c, e);
+  for (int i = 0; i < matrices_of(m); i++) {
+    int rows = (int[]){q, kv, c, m->ff, c}[matrices[i].form], columns = (int[]){c, c, q, c, m->ff}[matrices[i].form];
+    TRY(want(s, m, matrices[i].weight, l, rows, columns, e));
+    TRY(check(s, m, matrices[i].bias, l, 1, rows, false, e));
   }
-  TRY(want(s, m, "blk.%d.ffn_gate.weight", l, m->ff, c, e));
+  for (int i = 0; i < 4 && m->family == LM_BERT; i++) TRY(want(s, m, encoder[i], l, 1, c, e));
+  if (m->family == LM_BERT) return OK;
   TRY(want(s, m, "blk.%d.attn_norm.weight", l, 1, c, e));
   TRY(want(s, m, "blk.%d.ffn_norm.weight", l, 1, c, e));
-  if (gemma) TRY(want(s, m, "blk.%d.post_attention_norm.weight", l, 1, c, e));
-  if (gemma) TRY(want(s, m, "blk.%d.post_ffw_norm.weight", l, 1, c, e));
+  if (m->family == LM_GEMMA2 || m->family == LM_GEMMA3) {
+    TRY(want(s, m, "blk.%d.post_attention_norm.weight", l, 1, c, e));
+    TRY(want(s, m, "blk.%d.post_ffw_norm.weight", l, 1, c, e));
+  }
   if (m->family != LM_QWEN3 && m->family != LM_GEMMA3) return OK;
   TRY(want(s, m, "blk.%d.attn_q_norm.weight", l, 1, m->head, e));
   return want(s, m, "blk.%d.attn_k_norm.weight", l, 1, m->head, e);
 }
 
-static int verify_tensors(const struct lm_source *s, struct error *e) {
-  struct lm_shape m;
+int lm_tensors_check(const struct lm_source *s, const struct lm_shape *m, struct error *e) {
   struct lm_tensor t;
-  TRY(lm_shape_read(s, &m, e));
-  TRY(want(s, &m, "token_embd.weight", 0, (int)m.vocabulary, m.width, e));
-  for (int l = 0; l < m.layers; l++) TRY(want_layer(s, &m, l, e));
-  if (m.family == LM_BERT) {
-    TRY(want(s, &m, "token_embd_norm.weight", 0, 1, m.width, e));
-    TRY(lm_tensor_find(s, &m, "position_embd.weight", 0, &t, e));
-    return t.data && t.rows >= (uint64_t)m.context ? OK : error_set(e, E_CORRUPT, "fewer position embeddings than the context is long");
+  TRY(want(s, m, "token_embd.weight", 0, (int)m->vocabulary, m->width, e));
+  for (int l = 0; l < m->layers; l++) TRY(check_layer(s, m, l, e));
+  if (m->family == LM_BERT) {
+    TRY(want(s, m, "token_embd_norm.weight", 0, 1, m->width, e));
+    TRY(want(s, m, "token_embd_norm.bias", 0, 1, m->width, e));
+    TRY(lm_tensor_find(s, m, "position_embd.weight", 0, &t, e));
+    if (!t.data || t.rows < (uint64_t)m->context || t.rows > INT32_MAX)
+      return error_set(e, E_CORRUPT, "fewer position embeddings than the context is long");
+    TRY(want(s, m, "position_embd.weight", 0, (int)t.rows, m->width, e));
+    TRY(lm_tensor_find(s, m, "token_types.weight", 0, &t, e));
+    return t.data ? want(s, m, "token_types.weight", 0, t.rows < INT32_MAX ? (int)t.rows : 0, m->width, e) : OK;
   }
-  TRY(lm_tensor_find(s, &m, "output.weight", 0, &t, e));
-  if (t.data) TRY(want(s, &m, "output.weight", 0, (int)m.vocabulary, m.width, e));
-  return want(s, &m, "output_norm.weight", 0, 1, m.width, e);
+  TRY(check(s, m, "output.weight", 0, (int)m->vocabulary, m->width, false, e));
+  TRY(lm_tensor_find(s, m, "rope_freqs.weight", 0, &t, e));
+  if (t.data && (t.rows != 1 || t.columns != (uint64_t)(m->head / 2) || t.type != QUANT_F32))
+    return error_set(e, E_CORRUPT, "tensor rope_freqs.weight is not %d floats", m->head / 2);
+  return want(s, m, "output_norm.weight", 0, 1, m->width, e);
+}
+
+int lm_vocabulary_fits(const struct subword *w, const struct lm_shape *m, struct error *e) {
+  return subword_count(w) <= m->vocabulary ? OK : error_set(e, E_MISMATCH, "the vocabulary has more tokens than the model has embeddings");
+}
+
+static bool is_float(const struct lm_source *s, const struct lm_shape *m, const char *name, int layer, bool otherwise) {
+  struct lm_tensor t;
+  if (lm_tensor_find(s, m, name, layer, &t, NULL) < 0) return false;
+  return t.data ? t.type == QUANT_F32 || t.type == QUANT_F16 || t.type == QUANT_BF16 : otherwise;
+}
+
+bool lm_keeps_floats(const struct lm_source *s, const struct lm_shape *m) {
+  bool all = m->family != LM_BERT && is_float(s, m, "output.weight", 0, is_float(s, m, "token_embd.weight", 0, false));
+  for (int l = 0; l < m->layers && all; l++)
+    for (int i = 0; i < matrices_of(m); i++) all = all && is_float(s, m, matrices[i].weight, l, false);
+  return all;
 }
 
 /* Hashes that `vitae import` wrote beside the files. */
@@ -185,8 +228,11 @@ int lm_verify(const char *path, struct error *e) {
   arena_free(&a);
   if (rc < 0) return error_where(e, path, 0, NULL), rc;
   TRY(lm_source_open(path, &s, e));
-  rc = verify_tensors(&s, e);
+  struct lm_shape shape;
+  rc = lm_shape_read(&s, &shape, e);
+  if (rc == OK) rc = lm_tensors_check(&s, &shape, e);
   if (rc == OK) rc = lm_vocabulary_open(&s, &w, e);
+  if (rc == OK) rc = lm_vocabulary_fits(w, &shape, e);
   subword_free(w);
   lm_source_close(&s);
   if (rc < 0) error_where(e, path, 0, NULL);

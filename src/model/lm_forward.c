@@ -204,10 +204,17 @@ static bool is_local(const struct lm_shape *s, int l) { return s->window > 0 && 
 static void store(const struct lm *m, struct lm_cache *cache, int layer, int head, int position, const float *k, const float *v) {
   int d = m->shape.head;
   size_t at = ((size_t)layer * (size_t)m->shape.kv_heads + (size_t)head) * (size_t)cache->capacity * (size_t)d;
-  uint16_t *to = cache->k + at + (size_t)(position / 16) * 16 * (size_t)d + (size_t)(position % 16), half[1024];
+  size_t key = at + (size_t)(position / 16) * 16 * (size_t)d + (size_t)(position % 16), value = at + (size_t)position * (size_t)d;
+  if (m->wide) {
+    float *to = (float *)(void *)cache->k + key;
+    for (int i = 0; i < d; i++) to[16 * i] = k[i];
+    memcpy((float *)(void *)cache->v + value, v, (size_t)d * sizeof *v);
+    return;
+  }
+  uint16_t *to = (uint16_t *)(void *)cache->k + key, half[1024];
   m->quant->to_half((size_t)d, k, half);
   for (int i = 0; i < d; i++) to[16 * i] = half[i];
-  m->quant->to_half((size_t)d, v, cache->v + at + (size_t)position * (size_t)d);
+  m->quant->to_half((size_t)d, v, (uint16_t *)(void *)cache->v + value);
 }
 
 /* q and k norms, rotation, and the new keys and values into the caches */
@@ -236,7 +243,7 @@ static void attend_tile(struct pass *p, int layer, int row0, int rows_n, int hea
   const struct lm_shape *s = &p->m->shape;
   int group = s->heads / s->kv_heads, d = s->head, n = rows_n * group - flat < 8 ? rows_n * group - flat : 8;
   struct lm_cache *cache = p->r->cache[row0];
-  size_t at = ((size_t)layer * (size_t)s->kv_heads + (size_t)head) * (size_t)cache->capacity * (size_t)d;
+  size_t at = ((size_t)layer * (size_t)s->kv_heads + (size_t)head) * (size_t)cache->capacity * (size_t)d * (p->m->wide ? 4 : 2);
   const float *q[8];
   float *out[8];
   for (int r = 0; r < n; r++) {
@@ -252,6 +259,7 @@ static void attend_tile(struct pass *p, int layer, int row0, int rows_n, int hea
                               .keys = p->r->position[row0] + rows_n,
                               .window = is_local(s, layer) ? s->window : 0,
                               .full = s->family == LM_BERT,
+                              .wide = p->m->wide,
                               .scale = s->query_scale,
                               .cap = s->attention_cap,
                               .q = q,
@@ -468,8 +476,8 @@ void lm_pass(const struct lm *m, struct lm_buffers *b, const struct lm_rows *row
 
 /* ---- memory ---- */
 
-size_t lm_cache_halves(const struct lm *m, int capacity) {
-  return (size_t)m->shape.layers * (size_t)m->shape.kv_heads * (size_t)capacity * (size_t)m->shape.head;
+size_t lm_cache_bytes(const struct lm *m, int capacity) {
+  return (size_t)m->shape.layers * (size_t)m->shape.kv_heads * (size_t)capacity * (size_t)m->shape.head * (m->wide ? 4 : 2);
 }
 
 static float *carve(uint8_t **at, size_t floats) {

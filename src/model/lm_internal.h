@@ -48,9 +48,13 @@ int lm_tensor_find(const struct lm_source *s, const struct lm_shape *shape, cons
                    struct error *e) MUST_CHECK;
 int lm_vocabulary_gguf(const struct gguf *g, struct subword **out, struct error *e) MUST_CHECK;
 int lm_vocabulary_open(const struct lm_source *s, struct subword **out, struct error *e) MUST_CHECK;
+int lm_vocabulary_fits(const struct subword *w, const struct lm_shape *m, struct error *e) MUST_CHECK; /* an embedding for every token */
 /* the text of the chat template; STR_NONE if there is none. Memory from the arena for a directory. */
 int lm_template_read(const struct lm_source *s, struct arena *a, struct str *out, struct error *e) MUST_CHECK;
 const char *lm_family_name(enum lm_family f);
+/* Every tensor that the family needs is there, of its shape, in a type that is computed with; what is optional is so where it is there. */
+int lm_tensors_check(const struct lm_source *s, const struct lm_shape *m, struct error *e) MUST_CHECK;
+bool lm_keeps_floats(const struct lm_source *s, const struct lm_shape *m); /* a decoder none of whose matrices is quantised */
 
 /* ---- loaded (lm_load.c) ---- */
 
@@ -79,6 +83,7 @@ struct lm {
   void *memory; /* packed weights */
   size_t memory_bytes;
   int context; /* positions that a sequence may have */
+  bool wide;   /* keys and values are kept as f32 (lm_keeps_floats), otherwise as f16 */
   bool own_cancel;
   struct pool *pool;
   const struct kernel *kernel;
@@ -92,8 +97,8 @@ int lm_weights_load(struct lm *m, struct error *e) MUST_CHECK;
 /* ---- one pass (lm_forward.c) ---- */
 
 #define LM_ROWS 512 /* most rows of a pass */
-struct lm_cache {   /* one sequence's keys and values, every layer; f16, laid out as kernel/quant.h says */
-  uint16_t *k, *v;
+struct lm_cache {   /* one sequence's keys and values, every layer, laid out as kernel/quant.h says */
+  uint8_t *k, *v;
   int capacity; /* positions, a multiple of 16 */
 };
 struct lm_rows { /* what a pass computes: `rows` tokens, those of one sequence next to each other and in order */
@@ -110,7 +115,7 @@ struct lm_buffers; /* activations of a pass */
 int lm_buffers_new(const struct lm *m, struct lm_buffers **out, struct error *e) MUST_CHECK;
 void lm_buffers_free(struct lm_buffers *b);
 void lm_pass(const struct lm *m, struct lm_buffers *b, const struct lm_rows *rows);
-size_t lm_cache_halves(const struct lm *m, int capacity); /* of k; as many of v */
+size_t lm_cache_bytes(const struct lm *m, int capacity); /* of k; as many of v */
 
 /* ---- streams, choosing, chat ---- */
 

@@ -19,15 +19,11 @@ static int want_matrix(struct loading *l, const char *name, const char *bias, in
   struct lm *m = l->m;
   struct lm_tensor b;
   TRY(lm_tensor_find(&m->source, &m->shape, name, layer, &w->plain, e));
-  if (!w->plain.data || w->plain.rows != (uint64_t)rows || w->plain.columns != (uint64_t)columns)
-    return error_set(e, E_CORRUPT, "a matrix of layer %d is missing or of another shape", layer);
   w->rows = rows;
   w->columns = columns;
   if (bias) {
     TRY(lm_tensor_find(&m->source, &m->shape, bias, layer, &b, e));
     float *f = b.data ? arena_array(&m->arena, float, (size_t)rows) : NULL;
-    if (b.data && (b.rows != 1 || b.columns != (uint64_t)rows || b.type > 1))
-      return error_set(e, E_CORRUPT, "a bias of layer %d is of another shape", layer);
     if (b.data && !f) return error_set(e, E_NOMEM, "no memory for a model's biases");
     if (f) quant_dequantise(b.type, b.data, (size_t)rows, f);
     w->bias = f;
@@ -44,17 +40,16 @@ static int want_matrix(struct loading *l, const char *name, const char *bias, in
   return OK;
 }
 
-static int want_vector(struct lm *m, const char *name, int layer, int n, const float **out, struct error *e) {
+/* The first n values; NULL where there are none. */
+static int want_vector(struct lm *m, const char *name, int layer, size_t n, const float **out, struct error *e) {
   struct lm_tensor t;
   TRY(lm_tensor_find(&m->source, &m->shape, name, layer, &t, e));
   if (!t.data) return OK;
-  if (t.rows * t.columns != (uint64_t)n || !quant_bytes(t.type, t.columns))
-    return error_set(e, E_CORRUPT, "a vector of layer %d is of another shape", layer);
-  float *f = arena_array(&m->arena, float, (size_t)n);
+  float *f = arena_array(&m->arena, float, n);
   if (!f) return error_set(e, E_NOMEM, "no memory for a model's vectors");
-  quant_dequantise(t.type, t.data, (size_t)n, f);
+  quant_dequantise(t.type, t.data, n, f);
   if (m->shape.gain_plus_one)
-    for (int i = 0; i < n; i++) f[i] += 1;
+    for (size_t i = 0; i < n; i++) f[i] += 1;
   *out = f;
   return OK;
 }
@@ -64,54 +59,47 @@ static int want_layer(struct loading *l, int i, struct error *e) {
   const struct lm_shape *s = &m->shape;
   struct lm_layer *y = &m->layer[i];
   int q = s->heads * s->head, kv = s->kv_heads * s->head, c = s->width;
-  bool bert = s->family == LM_BERT;
+  size_t n = (size_t)c, head = (size_t)s->head;
   TRY(want_matrix(l, "blk.%d.attn_q.weight", "blk.%d.attn_q.bias", i, q, c, &y->q, e));
   TRY(want_matrix(l, "blk.%d.attn_k.weight", "blk.%d.attn_k.bias", i, kv, c, &y->k, e));
   TRY(want_matrix(l, "blk.%d.attn_v.weight", "blk.%d.attn_v.bias", i, kv, c, &y->v, e));
   TRY(want_matrix(l, "blk.%d.attn_output.weight", "blk.%d.attn_output.bias", i, c, q, &y->o, e));
   TRY(want_matrix(l, "blk.%d.ffn_up.weight", "blk.%d.ffn_up.bias", i, s->ff, c, &y->up, e));
   TRY(want_matrix(l, "blk.%d.ffn_down.weight", "blk.%d.ffn_down.bias", i, c, s->ff, &y->down, e));
-  if (bert) {
-    TRY(want_vector(m, "blk.%d.attn_output_norm.weight", i, c, &y->attention_norm, e));
-    TRY(want_vector(m, "blk.%d.attn_output_norm.bias", i, c, &y->attention_shift, e));
-    TRY(want_vector(m, "blk.%d.layer_output_norm.weight", i, c, &y->ff_norm, e));
-    TRY(want_vector(m, "blk.%d.layer_output_norm.bias", i, c, &y->ff_shift, e));
+  if (s->family == LM_BERT) {
+    TRY(want_vector(m, "blk.%d.attn_output_norm.weight", i, n, &y->attention_norm, e));
+    TRY(want_vector(m, "blk.%d.attn_output_norm.bias", i, n, &y->attention_shift, e));
+    TRY(want_vector(m, "blk.%d.layer_output_norm.weight", i, n, &y->ff_norm, e));
+    TRY(want_vector(m, "blk.%d.layer_output_norm.bias", i, n, &y->ff_shift, e));
   } else {
-    TRY(want_matrix(l, "blk.%d.ffn_gate.weight", NULL, i, s->ff, c, &y->gate, e));
-    TRY(want_vector(m, "blk.%d.attn_norm.weight", i, c, &y->attention_norm, e));
-    TRY(want_vector(m, "blk.%d.ffn_norm.weight", i, c, &y->ff_norm, e));
+    TRY(want_matrix(l, "blk.%d.ffn_gate.weight", "blk.%d.ffn_gate.bias", i, s->ff, c, &y->gate, e));
+    TRY(want_vector(m, "blk.%d.attn_norm.weight", i, n, &y->attention_norm, e));
+    TRY(want_vector(m, "blk.%d.ffn_norm.weight", i, n, &y->ff_norm, e));
   }
   if (s->family == LM_GEMMA2 || s->family == LM_GEMMA3) {
-    TRY(want_vector(m, "blk.%d.post_attention_norm.weight", i, c, &y->attention_post, e));
-    TRY(want_vector(m, "blk.%d.post_ffw_norm.weight", i, c, &y->ff_post, e));
-    if (!y->attention_post || !y->ff_post) return error_set(e, E_CORRUPT, "a norm of layer %d is missing", i);
+    TRY(want_vector(m, "blk.%d.post_attention_norm.weight", i, n, &y->attention_post, e));
+    TRY(want_vector(m, "blk.%d.post_ffw_norm.weight", i, n, &y->ff_post, e));
   }
   if (s->family == LM_GEMMA3 || s->family == LM_QWEN3) {
-    TRY(want_vector(m, "blk.%d.attn_q_norm.weight", i, s->head, &y->q_norm, e));
-    TRY(want_vector(m, "blk.%d.attn_k_norm.weight", i, s->head, &y->k_norm, e));
-    if (!y->q_norm || !y->k_norm) return error_set(e, E_CORRUPT, "a norm of layer %d is missing", i);
+    TRY(want_vector(m, "blk.%d.attn_q_norm.weight", i, head, &y->q_norm, e));
+    TRY(want_vector(m, "blk.%d.attn_k_norm.weight", i, head, &y->k_norm, e));
   }
-  return y->attention_norm && y->ff_norm ? OK : error_set(e, E_CORRUPT, "a norm of layer %d is missing", i);
+  return OK;
 }
 
 static int want_ends(struct loading *l, struct error *e) {
   struct lm *m = l->m;
   const struct lm_shape *s = &m->shape;
   struct lm_tensor output;
+  size_t width = (size_t)s->width;
   TRY(lm_tensor_find(&m->source, s, "token_embd.weight", 0, &m->embedding, e));
-  if (!quant_bytes(m->embedding.type, (size_t)s->width))
-    return error_set(e, E_INPUT, "token embeddings of a block type that is not supported");
   if (s->family == LM_BERT) {
-    TRY(want_vector(m, "token_embd_norm.weight", 0, s->width, &m->output_norm, e));
-    TRY(want_vector(m, "token_embd_norm.bias", 0, s->width, &m->output_shift, e));
-    TRY(want_vector(m, "position_embd.weight", 0, s->context * s->width, &m->position, e));
-    struct lm_tensor segment;
-    TRY(lm_tensor_find(&m->source, s, "token_types.weight", 0, &segment, e));
-    if (segment.data) TRY(want_vector(m, "token_types.weight", 0, (int)segment.rows * s->width, &m->segment, e));
-    return m->output_norm && m->position ? OK : error_set(e, E_CORRUPT, "the embeddings' norm or the positions are missing");
+    TRY(want_vector(m, "token_embd_norm.weight", 0, width, &m->output_norm, e));
+    TRY(want_vector(m, "token_embd_norm.bias", 0, width, &m->output_shift, e));
+    TRY(want_vector(m, "position_embd.weight", 0, (size_t)s->context * width, &m->position, e));
+    return want_vector(m, "token_types.weight", 0, width, &m->segment, e);
   }
-  TRY(want_vector(m, "output_norm.weight", 0, s->width, &m->output_norm, e));
-  if (!m->output_norm) return error_set(e, E_CORRUPT, "the last norm is missing");
+  TRY(want_vector(m, "output_norm.weight", 0, width, &m->output_norm, e));
   TRY(lm_tensor_find(&m->source, s, "output.weight", 0, &output, e));
   return want_matrix(l, output.data ? "output.weight" : "token_embd.weight", NULL, 0, (int)s->vocabulary, s->width, &m->output, e);
 }
@@ -127,8 +115,6 @@ static int make_frequencies(struct lm *m, struct error *e) {
   if (!m->frequency || !m->frequency_local || !factor) return error_set(e, E_NOMEM, "no memory for a model's frequencies");
   for (int i = 0; i < n; i++) factor[i] = 1;
   TRY(lm_tensor_find(&m->source, s, "rope_freqs.weight", 0, &factors, e));
-  if (factors.data && (factors.rows * factors.columns != (uint64_t)n || factors.type != QUANT_F32))
-    return error_set(e, E_CORRUPT, "rope_freqs.weight is of another shape");
   if (factors.data) memcpy(factor, factors.data, (size_t)n * 4);
   for (int i = 0; i < n; i++) {
     double f = pow(s->rope_base, -2.0 * i / s->head);
@@ -169,6 +155,7 @@ int lm_weights_load(struct lm *m, struct error *e) {
   TRY(want_ends(&l, e));
   for (int i = 0; i < m->shape.layers; i++) TRY(want_layer(&l, i, e));
   TRY(make_frequencies(m, e));
+  m->wide = lm_keeps_floats(&m->source, &m->shape);
   if (!l.n) return OK;
   m->memory_bytes = l.bytes;
   m->memory = mem_alloc_aligned(l.bytes);

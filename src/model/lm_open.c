@@ -20,11 +20,11 @@ static int open_parts(struct lm *m, const char *path, const struct lm_options *o
                                                                : CONTEXT_LIMIT;
   if (o->context > CONTEXT_LIMIT && o->context <= m->shape.context) m->context = o->context;
   m->own_cancel = o->own_cancel;
+  TRY(lm_tensors_check(&m->source, &m->shape, e));
   TRY(pool_new(&m->pool, o->threads, e));
   TRY(lm_weights_load(m, e));
   TRY(lm_vocabulary_open(&m->source, &m->vocabulary, e));
-  if (subword_count(m->vocabulary) > m->shape.vocabulary)
-    return error_set(e, E_MISMATCH, "the vocabulary has more tokens than the model has embeddings");
+  TRY(lm_vocabulary_fits(m->vocabulary, &m->shape, e));
   TRY(lm_template_read(&m->source, &m->arena, &m->template_text, e));
   lm_chat_recognise(m->template_text, m->chat);
   return lm_engine_new(m, o->streams > 0 ? o->streams : 1, e);

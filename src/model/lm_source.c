@@ -210,9 +210,9 @@ static int read_shape(const struct config *c, struct lm_shape *s, struct error *
   if (s->heads % s->kv_heads) return error_set(e, E_CORRUPT, "heads are no multiple of the key heads");
   if (s->head % 2) return error_set(e, E_CORRUPT, "heads of an odd size");
   double value = figure(c, "attention.value_length", NULL, s->head);
-  if ((int)value != s->head) return error_set(e, E_INPUT, "values of another size than keys are not supported");
+  if (value != s->head) return error_set(e, E_INPUT, "values of another size than keys are not supported");
   double rope = figure(c, "rope.dimension_count", NULL, s->head);
-  if ((int)rope != s->head && s->family != LM_BERT) return error_set(e, E_INPUT, "RoPE over a part of the head is not supported");
+  if (rope != s->head && s->family != LM_BERT) return error_set(e, E_INPUT, "RoPE over a part of the head is not supported");
   return read_family(c, s, e);
 }
 
@@ -274,10 +274,11 @@ static const struct {
     {"blk.%d.attn_q_norm.weight", "model.layers.%d.self_attn.q_norm.weight", NULL, NULL},
     {"blk.%d.attn_k_norm.weight", "model.layers.%d.self_attn.k_norm.weight", NULL, NULL},
     {"blk.%d.ffn_gate.weight", "model.layers.%d.mlp.gate_proj.weight", NULL, NULL},
+    {"blk.%d.ffn_gate.bias", "model.layers.%d.mlp.gate_proj.bias", NULL, NULL},
     {"blk.%d.ffn_up.weight", "model.layers.%d.mlp.up_proj.weight", NULL, "encoder.layer.%d.intermediate.dense.weight"},
-    {"blk.%d.ffn_up.bias", NULL, NULL, "encoder.layer.%d.intermediate.dense.bias"},
+    {"blk.%d.ffn_up.bias", "model.layers.%d.mlp.up_proj.bias", NULL, "encoder.layer.%d.intermediate.dense.bias"},
     {"blk.%d.ffn_down.weight", "model.layers.%d.mlp.down_proj.weight", NULL, "encoder.layer.%d.output.dense.weight"},
-    {"blk.%d.ffn_down.bias", NULL, NULL, "encoder.layer.%d.output.dense.bias"},
+    {"blk.%d.ffn_down.bias", "model.layers.%d.mlp.down_proj.bias", NULL, "encoder.layer.%d.output.dense.bias"},
     {"blk.%d.attn_output_norm.weight", NULL, NULL, "encoder.layer.%d.attention.output.LayerNorm.weight"},
     {"blk.%d.attn_output_norm.bias", NULL, NULL, "encoder.layer.%d.attention.output.LayerNorm.bias"},
     {"blk.%d.layer_output_norm.weight", NULL, NULL, "encoder.layer.%d.output.LayerNorm.weight"},

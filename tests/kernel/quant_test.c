@@ -185,15 +185,21 @@ static void test_products(void **state) {
 }
 
 static void check_attention(struct rng *r, const struct quant_kernel *k, int rows, int group, int head, int position, int window, bool full,
-                            float cap) {
+                            bool wide, float cap) {
   const struct quant_kernel *all[4];
   quant_all(all);
   int keys = position + (rows + group - 1) / group + 3, padded = (keys + 15) / 16 * 16;
-  uint16_t *kc = calloc((size_t)padded * (size_t)head, 2), *vc = calloc((size_t)padded * (size_t)head, 2);
+  float *kc = calloc((size_t)padded * (size_t)head, 4), *vc = calloc((size_t)padded * (size_t)head, 4); /* half of it where they are f16 */
   float q[8][256], out[2][8][256];
   const float *qp[8];
   float *op[2][8], *scratch = mem_alloc_aligned(quant_attention_scratch(keys) * 4);
-  for (int i = 0; i < padded * head; i++) kc[i] = quant_to_half((float)rng_normal(r)), vc[i] = quant_to_half((float)rng_normal(r));
+  for (int i = 0; i < padded * head; i++) {
+    float kf = (float)rng_normal(r), vf = (float)rng_normal(r);
+    if (wide)
+      kc[i] = kf, vc[i] = vf;
+    else
+      ((uint16_t *)(void *)kc)[i] = quant_to_half(kf), ((uint16_t *)(void *)vc)[i] = quant_to_half(vf);
+  }
   for (int i = 0; i < 8; i++) {
     qp[i] = q[i], op[0][i] = out[0][i], op[1][i] = out[1][i];
     for (int j = 0; j < head; j++) q[i][j] = (float)rng_normal(r);
@@ -207,6 +213,7 @@ static void check_attention(struct rng *r, const struct quant_kernel *k, int row
                                 .keys = keys,
                                 .window = window,
                                 .full = full,
+                                .wide = wide,
                                 .scale = 0.2f,
                                 .cap = cap,
                                 .q = qp,
@@ -220,7 +227,7 @@ static void check_attention(struct rng *r, const struct quant_kernel *k, int row
   for (int i = 0; i < rows; i++)
     for (int j = 0; j < head; j++)
       if (!(fabsf(out[0][i][j] - out[1][i][j]) <= 3e-5f))
-        fail_msg("%s rows %d group %d head %d at %d window %d: %g, not %g", k->name, rows, group, head, position, window,
+        fail_msg("%s rows %d group %d head %d at %d window %d wide %d: %g, not %g", k->name, rows, group, head, position, window, wide,
                  (double)out[1][i][j], (double)out[0][i][j]);
   free(kc), free(vc);
   mem_free_aligned(scratch, quant_attention_scratch(keys) * 4);
@@ -233,10 +240,10 @@ static void test_attention(void **state) {
   struct rng r;
   rng_init(&r, 5, 0);
   for (int c = 1; c < n; c++)
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 120; i++) {
       int group = 1 + (int)rng_below(&r, 4), head = (int[]){32, 64, 80, 128, 256, 24}[rng_below(&r, 6)];
       int window = rng_below(&r, 3) ? 0 : 1 + (int)rng_below(&r, 50);
-      check_attention(&r, all[c], 1 + (int)rng_below(&r, 8), group, head, (int)rng_below(&r, 200), window, rng_below(&r, 4) == 0,
+      check_attention(&r, all[c], 1 + (int)rng_below(&r, 8), group, head, (int)rng_below(&r, 200), window, rng_below(&r, 4) == 0, i % 2,
                       rng_below(&r, 4) ? 0 : 20.0f);
     }
 }
