@@ -1,4 +1,5 @@
 /* vitae train SITE: one model over all training timelines, with a head for each task; the result becomes a draft version. */
+#include <math.h>
 #include <stdalign.h>
 #include <stddef.h>
 #include <string.h>
@@ -164,6 +165,7 @@ static int say(struct cli *c, const struct train_result *r, const char *dir, con
     human_thousands(r->positions, positions);
     printf("\nTrained %lld steps over %s positions in %.1f s (%.0f positions/s); tuning loss %.4f\n", (long long)r->steps, positions,
            r->seconds, r->positions_per_second, r->tuning_loss);
+    if (isfinite(r->hazard_after)) printf("Hazards, fitted again: tuning loss %.4f, was %.4f\n", r->hazard_after, r->hazard_before);
     for (int i = 0; i < n; i++) printf("  head: %s\n", task_title(tasks[i]));
     printf("Run: %s (loss.svg shows its curve)\nVersion: %.12s (draft)\n", dir, id);
     return OK;
@@ -182,6 +184,8 @@ static int say(struct cli *c, const struct train_result *r, const char *dir, con
   json_kv_f64(&o, "packing_seconds", r->packing_seconds);
   json_kv_f64(&o, "loss", r->loss);
   json_kv_f64(&o, "tuning_loss", r->tuning_loss);
+  json_kv_f64(&o, "hazard_loss_before", r->hazard_before); /* null: not fitted again */
+  json_kv_f64(&o, "hazard_loss_after", r->hazard_after);
   json_out_key(&o, "tasks");
   json_out_array(&o);
   for (int i = 0; i < n; i++) json_out_c(&o, task_name(tasks[i]));

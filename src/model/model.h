@@ -12,7 +12,7 @@
  * (token.h) + linear of the time features (+ learned "moment" vector). Heads: rates (competing exponentials: cross-entropy + waiting
  * time, after Delphi, Shmatko et al. 2025), value (softmax over the code's knots, conditional on the code), hazard
  * (piecewise-exponential for all outcomes at once, low rank, after MOTOR, Steinberg et al. 2024; where outcomes are many a correction of
- * their codes' rates), task (deep: linear on
+ * their codes' rates; fitted again by itself when the trunk is trained), task (deep: linear on
  * [last hidden | mean hidden]; wide: logistic on tabular features; blended and calibrated on tuning patients).
  * A model is immutable while served and may be shared by threads; a workspace belongs to one thread.
  */
@@ -88,10 +88,11 @@ int model_verify(const char *dir, void (*finding)(void *, const char *), void *c
 struct plan_shape {
   int threads, lanes, positions; /* lanes: gradients, when training */
   bool training, recompute;
+  uint64_t lives, events;      /* of the store trained on: the last fit of the hazard head keeps rows of them */
   const struct kernel *kernel; /* whose layout small models' weights get a second copy in; NULL: none */
 };
 struct model_plan {
-  uint64_t parameters, packed, gradients, optimizer, activations, total; /* bytes */
+  uint64_t parameters, packed, gradients, optimizer, activations, last_fit, total; /* bytes */
 };
 void model_plan(const struct model_config *c, const struct plan_shape *s, struct model_plan *out);
 void model_plan_text(const struct model_plan *p, char out[256]);
@@ -223,6 +224,7 @@ struct train_result {
   int64_t steps, positions;
   double loss, loss_rates, loss_time, loss_value, loss_hazard, loss_task; /* last 50 steps' means */
   double tuning_loss;                                                     /* on the tuning split */
+  double hazard_before, hazard_after; /* tuning loss of the hazard head before and after its last fit; NAN: was not fitted again */
   double seconds, positions_per_second;
   double cpu_seconds;     /* of all threads, over this session's steps */
   double packing_seconds; /* of them, spent laying out batches */

@@ -291,11 +291,11 @@ static void hazard_censored(const struct kernel *k, size_t n, double exposure, d
   }
 }
 
-static double hazard_position(const struct model *m, struct model_workspace *w, const struct token_batch *b, int sequence, int p, int row,
-                              double weight, bool gradient, int *at_risk) {
+static double hazard_position(const struct model *m, struct model_workspace *w, const struct hazard_pick *pick, int row, bool gradient,
+                              int *at_risk) {
   size_t n = m->config.outcomes, cells = HAZARD_BINS * n;
-  const int64_t *first = b->outcome_first + (size_t)sequence * n;
-  int64_t now = b->time[p], end = b->end_time[sequence];
+  const int64_t *first = pick->first;
+  int64_t now = pick->now, end = pick->end;
   const float *z = w->hz + (size_t)row * cells;
   float *d = w->dhz + (size_t)row * cells;
   double *each = w->outcome_loss, loss = 0, follow_up = ((double)end - (double)now) / (double)TIME_DAY;
@@ -303,7 +303,7 @@ static double hazard_position(const struct model *m, struct model_workspace *w, 
   for (size_t o = 0; o < n; o++) *at_risk += first[o] > now && end > now;
   if (gradient) memset(d, 0, cells * sizeof *d);
   if (*at_risk == 0) return 0;
-  double share = weight / *at_risk;
+  double share = pick->weight / *at_risk;
   memset(each, 0, n * sizeof *each);
   for (int bin = 0; bin < HAZARD_BINS && hazard_edge_days[bin] < follow_up; bin++)
     hazard_censored(m->kernel, n, fmin(follow_up, hazard_edge_days[bin + 1]) - hazard_edge_days[bin], share, z + (size_t)bin * n,
@@ -319,44 +319,41 @@ static double hazard_position(const struct model *m, struct model_workspace *w, 
   return loss / *at_risk;
 }
 
-struct hazard_pick {
-  int sequence, position;
-};
-
-/* Positions of a sequence that it looks at: more where there are few outcomes, so that the cost stays the same. */
-static int hazard_samples(const struct model_config *c) {
+int hazard_samples(const struct model_config *c) {
   int n = c->outcomes ? HAZARD_CELLS / (int)c->outcomes : HAZARD_LEAST;
   return n < HAZARD_LEAST ? HAZARD_LEAST : n > HAZARD_MOST ? HAZARD_MOST : n;
 }
 
-static void hazard_chunk(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o,
-                         const struct hazard_pick *pick, int n, float *gradient, struct loss_sums *sum) {
+void hazard_chunk(const struct model *m, struct model_workspace *w, const struct hazard_pick *pick, int n, float *gradient,
+                  struct loss_sums *sum) {
   const struct model_config *c = &m->config;
   int rank = c->hazard_rank, outcomes = (int)c->outcomes, wide = HAZARD_BINS * rank;
   size_t d = (size_t)c->d;
-  for (int i = 0; i < n; i++) memcpy(w->sample + (size_t)i * d, w->hidden + (size_t)pick[i].position * d, d * sizeof(float));
+  bool trunk = n && pick[0].dhidden;
+  for (int i = 0; i < n; i++) memcpy(w->sample + (size_t)i * d, pick[i].hidden, d * sizeof(float));
   hazard_rows(m, w, n, w->sample, w->z, w->hz);
   for (int i = 0; i < n; i++) {
-    int s = pick[i].sequence, length = b->seq_start[s + 1] - b->seq_start[s], at_risk;
-    double weight = o->w_hazard * o->scale * length / (length < hazard_samples(c) ? length : hazard_samples(c));
-    double loss = hazard_position(m, w, b, s, pick[i].position, i, weight, gradient != NULL, &at_risk);
+    int at_risk;
+    double loss = hazard_position(m, w, &pick[i], i, gradient != NULL, &at_risk);
     sum->hazard += loss;
     sum->n_hazard += at_risk > 0;
-    sum->objective += weight * loss;
+    sum->objective += pick[i].weight * loss;
   }
   if (!gradient) return;
   for (int i = 0; i < n; i++)
     m->kernel->add((size_t)HAZARD_BINS * c->outcomes, w->dhz + (size_t)i * HAZARD_BINS * c->outcomes, gradient + m->hazard_bias);
   linear_backward(m, w, gradient, n * HAZARD_BINS, rank, outcomes, w->z, m->hazard_outcome, ABSENT, w->dhz, 0, w->dz);
-  linear_backward(m, w, gradient, n, c->d, wide, w->sample, m->hazard, ABSENT, w->dz, 0, w->dsample);
+  linear_backward(m, w, gradient, n, c->d, wide, w->sample, m->hazard, ABSENT, w->dz, 0, trunk ? w->dsample : NULL);
+  if (!trunk) return;
   if (c->hazard_rates) add_rates_undo(m, w, n, gradient);
-  for (int i = 0; i < n; i++) m->kernel->add(d, w->dsample + (size_t)i * d, w->dhidden + (size_t)pick[i].position * d);
+  for (int i = 0; i < n; i++) m->kernel->add(d, w->dsample + (size_t)i * d, pick[i].dhidden);
 }
 
 /* Some positions of each sequence, one in each equal part of it, the same ones for the same seed and stream. */
 static void hazard_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o,
                         float *gradient, struct loss_sums *sum) {
   struct hazard_pick pick[HAZARD_ROWS];
+  size_t d = (size_t)m->config.d;
   int n = 0, most = hazard_samples(&m->config);
   if (m->config.outcomes == 0 || o->w_hazard == 0) return;
   struct rng r;
@@ -364,12 +361,17 @@ static void hazard_loss(const struct model *m, struct model_workspace *w, const 
   for (int s = 0; s < b->sequences; s++) {
     int length = b->seq_start[s + 1] - b->seq_start[s], samples = length < most ? length : most;
     for (int i = 0; i < samples; i++) {
-      int at = (int)((i + rng_uniform(&r)) * length / samples);
-      pick[n++] = (struct hazard_pick){s, b->seq_start[s] + (at < length ? at : length - 1)};
-      if (n == HAZARD_ROWS) hazard_chunk(m, w, b, o, pick, n, gradient, sum), n = 0;
+      int at = (int)((i + rng_uniform(&r)) * length / samples), p = b->seq_start[s] + (at < length ? at : length - 1);
+      pick[n++] = (struct hazard_pick){.hidden = w->hidden + (size_t)p * d,
+                                       .dhidden = w->dhidden + (size_t)p * d,
+                                       .first = b->outcome_first + (size_t)s * m->config.outcomes,
+                                       .now = b->time[p],
+                                       .end = b->end_time[s],
+                                       .weight = o->w_hazard * o->scale * length / samples};
+      if (n == HAZARD_ROWS) hazard_chunk(m, w, pick, n, gradient, sum), n = 0;
     }
   }
-  if (n) hazard_chunk(m, w, b, o, pick, n, gradient, sum);
+  if (n) hazard_chunk(m, w, pick, n, gradient, sum);
 }
 
 /* ---- task: linear on [last hidden | mean hidden] ---- */

@@ -148,18 +148,21 @@ void model_plan(const struct model_config *c, const struct plan_shape *s, struct
     out->gradients = s->training ? (uint64_t)s->lanes * bytes : 0;
     out->optimizer = s->training ? 2 * bytes : 0;
     out->activations = (uint64_t)s->threads * model_workspace_bytes(&m, &w, NULL);
-    out->total = out->parameters + out->packed + out->gradients + out->optimizer + out->activations;
+    out->last_fit = s->training ? train_hazard_bytes(c, s->threads, s->lives, s->lives + s->events) : 0;
+    out->total = out->parameters + out->packed + out->gradients + out->optimizer + out->activations + out->last_fit;
   }
   mem_free(m.tensor);
   mem_free(m.block);
 }
 
 void model_plan_text(const struct model_plan *p, char out[256]) {
-  char b[5][32];
+  char b[6][32];
   human_bytes(p->parameters + p->packed, b[0]);
   human_bytes(p->gradients, b[1]);
   human_bytes(p->optimizer, b[2]);
   human_bytes(p->activations, b[3]);
-  human_bytes(p->total, b[4]);
-  snprintf(out, 256, "memory: parameters %s, gradients %s, optimizer %s, activations %s, together %s", b[0], b[1], b[2], b[3], b[4]);
+  human_bytes(p->last_fit, b[4]);
+  human_bytes(p->total, b[5]);
+  snprintf(out, 256, "memory: parameters %s, gradients %s, optimizer %s, activations %s, last fit %s, together %s", b[0], b[1], b[2], b[3],
+           b[4], b[5]);
 }

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/random.h"
 #include "base/thread.h"
+#include "model/lbfgs.h"
 #include "model/model_internal.h"
 #include "model/task_cox.h"
 #include "model/task_trees.h"
@@ -72,9 +73,8 @@ int model_task_score(const struct model *m, const struct model_task *t, const fl
   return OK;
 }
 
-/* ---- logistic regression: L-BFGS (Liu & Nocedal 1989) on standardised columns ---- */
+/* ---- logistic regression on standardised columns ---- */
 
-#define HISTORY 10
 struct logistic { /* minimise sum of log losses of rows with fold[i] != left_out, plus l2/2 |w|^2 (the last weight, the bias, is free) */
   const struct kernel *k;
   const float *z; /* (n, p) */
@@ -127,68 +127,11 @@ static double logistic_value(const struct logistic *f, const double *w, double *
   return loss;
 }
 
-static double dot64(const double *a, const double *b, size_t n) {
-  double s = 0;
-  for (size_t i = 0; i < n; i++) s += a[i] * b[i];
-  return s;
-}
+static double logistic_at(void *ctx, const double *w, double *g) { return logistic_value(ctx, w, g); }
 
-struct lbfgs {
-  double *s, *y, rho[HISTORY]; /* (HISTORY, n) */
-  int count;
-};
-
-static void lbfgs_direction(const struct lbfgs *b, const double *g, size_t n, double *d) {
-  double alpha[HISTORY];
-  int kept = b->count < HISTORY ? b->count : HISTORY;
-  for (size_t i = 0; i < n; i++) d[i] = -g[i];
-  for (int k = 1; k <= kept; k++) {
-    int h = (b->count - k) % HISTORY;
-    alpha[h] = b->rho[h] * dot64(b->s + (size_t)h * n, d, n);
-    for (size_t i = 0; i < n; i++) d[i] -= alpha[h] * b->y[(size_t)h * n + i];
-  }
-  if (kept) {
-    int h = (b->count - 1) % HISTORY;
-    double scale = 1 / (b->rho[h] * dot64(b->y + (size_t)h * n, b->y + (size_t)h * n, n));
-    for (size_t i = 0; i < n; i++) d[i] *= scale;
-  }
-  for (int k = kept; k >= 1; k--) {
-    int h = (b->count - k) % HISTORY;
-    double beta = b->rho[h] * dot64(b->y + (size_t)h * n, d, n);
-    for (size_t i = 0; i < n; i++) d[i] += (alpha[h] - beta) * b->s[(size_t)h * n + i];
-  }
-}
-
-/* Improves w (p+1). `room`: (2 HISTORY + 4)(p+1) doubles. */
-static void logistic_fit(const struct logistic *f, double *w, double *room, int iterations) {
-  size_t n = f->p + 1;
-  struct lbfgs b = {.s = room, .y = room + HISTORY * n};
-  double *g = room + 2 * HISTORY * n, *d = g + n, *next = d + n, *g2 = next + n;
-  double value = logistic_value(f, w, g);
-  for (int it = 0; it < iterations && dot64(g, g, n) > 1e-6 * (1 + value); it++) {
-    lbfgs_direction(&b, g, n, d);
-    double slope = dot64(g, d, n), step = it == 0 ? 1 / (1 + sqrt(dot64(g, g, n))) : 1, v2 = value;
-    if (slope >= 0) break;
-    int tries = 0;
-    for (; tries < 25; tries++, step *= 0.5) {
-      for (size_t i = 0; i < n; i++) next[i] = w[i] + step * d[i];
-      v2 = logistic_value(f, next, g2);
-      if (v2 <= value + 1e-4 * step * slope) break;
-    }
-    if (tries == 25) break;
-    int h = b.count % HISTORY;
-    double sy = 0;
-    for (size_t i = 0; i < n; i++) {
-      b.s[(size_t)h * n + i] = next[i] - w[i];
-      b.y[(size_t)h * n + i] = g2[i] - g[i];
-      sy += b.s[(size_t)h * n + i] * b.y[(size_t)h * n + i];
-      w[i] = next[i];
-      g[i] = g2[i];
-    }
-    if (sy > 1e-12) b.rho[h] = 1 / sy, b.count++;
-    if (value - v2 < 1e-7 * (1 + fabs(value))) break;
-    value = v2;
-  }
+/* Improves w (p+1). `room`: lbfgs_room(p + 1) doubles. */
+static void logistic_fit(struct logistic *f, double *w, double *room, int iterations) {
+  lbfgs(&(struct lbfgs_problem){.value = logistic_at, .ctx = f}, f->p + 1, w, room, iterations);
 }
 
 /* ---- the wide part ---- */
@@ -339,7 +282,7 @@ static void fold_worker(void *ctx, int worker, int workers) {
   size_t n = s->base.p + 1;
   for (int k = worker; k < WIDE_FOLDS; k += workers) {
     struct logistic f = s->base;
-    double *w = mem_alloc((1 + 2 * HISTORY + 4) * n * sizeof *w);
+    double *w = mem_alloc((n + lbfgs_room(n)) * sizeof *w);
     f.w32 = mem_alloc(2 * n * sizeof *f.w32);
     f.left_out = k;
     s->failed[k] = !cox_room(&f) || !w || !f.w32;
@@ -395,7 +338,7 @@ static int best_l2(struct folds *s, size_t *best, struct error *e) {
 /* A pattern's indicator stands for all columns with that pattern; it is counted once, at the first of them. */
 static int fit_design(struct model_task *t, const struct kernel *k, const struct wide_data *d, const struct design *g, struct pool *pool,
                       struct arena *a, struct error *e) {
-  double *w = arena_array(a, double, (1 + 2 * HISTORY + 4) * ((size_t)g->p + 1));
+  double *w = arena_array(a, double, (size_t)g->p + 1 + lbfgs_room((size_t)g->p + 1));
   float *w32 = arena_array(a, float, 2 * ((size_t)g->p + 1));
   struct folds *s = arena_new(a, struct folds);
   size_t best = GRID - 1;

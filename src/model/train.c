@@ -370,9 +370,11 @@ static int share_lanes(struct train_run *r, int threads, struct error *e) {
 
 /* What was left open is settled, and the bill presented before anything is allocated: what does not fit is refused with what would
  * make it smaller. */
-static int settle(struct train_run *r, const struct model_config *c, const struct kernel *k, struct error *e) {
+static int settle(struct train_run *r, const struct model_config *c, const struct timeline *store, const struct kernel *k,
+                  struct error *e) {
   struct train_options *o = &r->o;
-  struct plan_shape shape = {.training = true, .recompute = o->recompute, .kernel = k};
+  struct plan_shape shape = {
+      .training = true, .recompute = o->recompute, .lives = timeline_subjects(store), .events = timeline_events(store), .kernel = k};
   struct model_plan plan;
   char bill[256], there[32];
   uint64_t available = mem_available();
@@ -414,7 +416,7 @@ static int make_model(struct train_run *r, const struct timeline *store, const s
     c.hazard_rates = vocabulary_outcomes(v) > HAZARD_MANY * (uint32_t)c.hazard_rank;
   }
   c.codes = vocabulary_codes(v), c.rows = vocabulary_rows(v), c.outcomes = vocabulary_outcomes(v);
-  TRY_OUT(settle(r, &c, k, e));
+  TRY_OUT(settle(r, &c, store, k, e));
   TRY_OUT(model_build(&c, v, (const char(*)[MODEL_TASK_NAME])names, n, r->o.seed, &r->m, e));
   r->m->owns_vocabulary = true;
   v = NULL;
@@ -426,13 +428,13 @@ out:
   return rc;
 }
 
-static int resume_model(struct train_run *r, const struct kernel *k, struct error *e) {
+static int resume_model(struct train_run *r, const struct timeline *store, const struct kernel *k, struct error *e) {
   TRY(model_load(r->o.dir, &r->m, e));
   TRY(train_run_read(r, r->o.dir, e));
   if (r->m->tasks != r->o.n_tasks) return error_set(e, E_MISMATCH, "the run was begun with other tasks");
   for (int i = 0; i < r->o.n_tasks; i++)
     if (strcmp(r->m->task[i].name, task_name(r->o.tasks[i])) != 0) return error_set(e, E_MISMATCH, "the run was begun with other tasks");
-  return settle(r, &r->m->config, k, e);
+  return settle(r, &r->m->config, store, k, e);
 }
 
 static int make_worker(struct train_run *r, struct train_worker *w, int rows, struct error *e) {
@@ -510,7 +512,7 @@ static int open_run(struct train_run *r, const struct timeline *store, struct er
   TRY(file_join(config, sizeof config, r->o.dir, "config.json", e));
   bool resume = r->o.resume && file_exists(config);
   if (resume)
-    TRY(resume_model(r, k, e));
+    TRY(resume_model(r, store, k, e));
   else
     TRY(make_model(r, store, k, e));
   model_set_kernel(r->m, k);
@@ -540,7 +542,7 @@ static void summarise(const struct train_run *r, double seconds, double cpu, int
 int model_train(const struct train_options *o, const struct timeline *store, struct train_result *out, struct error *e) {
   struct train_run r = {.o = *o};
   double began = time_monotonic();
-  *out = (struct train_result){.tuning_loss = NAN};
+  *out = (struct train_result){.tuning_loss = NAN, .hazard_before = NAN, .hazard_after = NAN};
   thread_fast_float();
   int rc = open_run(&r, store, e);
   int64_t before = r.positions;
@@ -550,6 +552,7 @@ int model_train(const struct train_options *o, const struct timeline *store, str
     summarise(&r, time_monotonic() - loop, time_cpu() - cpu, r.positions - before, out);
   }
   bool first = train_mesh_rank(r.o.mesh) == 0;
+  if (rc >= 0 && first) rc = train_hazard_refit(&r, out, e);
   if (rc >= 0 && first) rc = train_tuning_loss(&r, &out->tuning_loss, e);
   if (rc >= 0 && first) rc = train_heads(&r, e);
   if (rc >= 0 && first && r.o.canaries) rc = train_canaries_measure(&r, e);

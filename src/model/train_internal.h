@@ -112,5 +112,7 @@ int train_canaries_measure(struct train_run *r, struct error *e) MUST_CHECK; /* 
 
 /* train_heads.c: wide parts and blends, when the trunk is trained */
 int train_heads(struct train_run *r, struct error *e) MUST_CHECK;
+/* train_hazard.c: the hazard head fitted again on all rows at once, the trunk held */
+int train_hazard_refit(struct train_run *r, struct train_result *out, struct error *e) MUST_CHECK;
 int train_tuning_loss(struct train_run *r, double *out, struct error *e) MUST_CHECK;
 #endif

@@ -44,7 +44,14 @@ static void test_bill_is_met(void **state) {
     OKAY(model_load(dir, &m, e));
     const struct kernel *k = kernel_pick(KERNEL_AUTO, reduced ? KERNEL_REDUCED : KERNEL_F32);
     model_plan(model_config(m),
-               &(struct plan_shape){.threads = 1, .lanes = 1, .positions = 512, .training = true, .recompute = recompute, .kernel = k},
+               &(struct plan_shape){.threads = 1,
+                                    .lanes = 1,
+                                    .positions = 512,
+                                    .training = true,
+                                    .recompute = recompute,
+                                    .lives = timeline_subjects(x.store),
+                                    .events = timeline_events(x.store),
+                                    .kernel = k},
                &plan);
     model_free(m);
     if (recompute) {
