@@ -347,7 +347,7 @@ static void test_plan_is_the_bill(void **state) {
   assert_int_equal(model_workspace_new(m, 20, true, &w, &e), OK);
   model_plan(&c, &(struct plan_shape){.threads = 3, .lanes = 5, .positions = 20, .training = true}, &p);
   assert_true(p.parameters == m->floats * 4 && p.gradients == 5 * m->floats * 4 && p.optimizer == 2 * m->floats * 4);
-  assert_true(p.activations == 3 * w->bytes && p.total == p.parameters + p.gradients + p.optimizer + p.activations);
+  assert_true(p.activations == 3 * w->bytes && p.total == p.parameters + p.gradients + p.optimizer + p.activations + p.last_fit);
   uint64_t kept = p.activations;
   model_workspace_free(w);
   assert_int_equal(model_workspace_recompute(m, 20, &w, &e), OK);
