@@ -64,15 +64,14 @@ static int on_piece(void *ctx, const struct lm_piece *p) {
 static int prompt_ids(struct cli *c, const struct lm *m, struct str text, struct job *j, struct error *e) {
   const struct subword *w = lm_vocabulary(m);
   if (cli_flag(c, "ids")) {
-    char *copy = strndup(text.p, text.n), *at = copy, *end;
-    int rc = copy ? OK : E_NOMEM;
-    for (; rc == OK; at = end) {
-      unsigned long v = strtoul(at, &end, 10);
-      if (end == at) break;
-      rc = subword_ids_put(&j->ids, (uint32_t)v, e);
+    for (struct str id; (id = str_cut(&text, ' ')).p;) {
+      int64_t v = -1;
+      if (!id.n) continue;
+      if (str_to_i64(id, &v) < 0 || v < 0 || v >= subword_count(w))
+        return error_set(e, E_INPUT, "with --ids, a prompt is token ids of the vocabulary and spaces");
+      TRY(subword_ids_put(&j->ids, (uint32_t)v, e));
     }
-    free(copy);
-    return rc;
+    return OK;
   }
   const char *system = cli_text(c, "system", NULL);
   if (cli_flag(c, "raw") || !lm_chat(m)[0]) {
@@ -96,7 +95,7 @@ static int submit(struct cli *c, struct lm *m, struct job *j, struct lm_schema *
                          .top_k = (int)cli_integer(c, "top-k", 0),
                          .seed = (uint64_t)cli_integer(c, "seed", 1),
                          .stop = stop,
-                         .stops = stops->n < 8 ? stops->n : 8,
+                         .stops = stops->n,
                          .logprobs = -1,
                          .ignore_end = cli_flag(c, "whole"),
                          .schema = schema,
@@ -273,6 +272,7 @@ static int run(struct cli *c, struct error *e) {
       .threads = (int)cli_integer(c, "threads", 0), .streams = (int)cli_integer(c, "streams", 1), .column = cli_text(c, "column", NULL)};
   const char *file = cli_text(c, "prompts", NULL), *logits = cli_text(c, "logits", NULL);
   if (cli_flag(c, "cpu-time")) clock_of_times = CLOCK_PROCESS_CPUTIME_ID;
+  if (cli_integer(c, "tokens", 1) < 1 || cli_integer(c, "tokens", 1) > INT32_MAX) return error_set(e, E_USAGE, "--tokens is at least 1");
   if ((c->args == 2) == (file != NULL)) return error_set(e, E_USAGE, "give a prompt, or --prompts FILE");
   TRY(lm_open(c->arg[0], &o, &m, e));
   int rc = file && cli_text(c, "embed", NULL) ? embed_file(c, m, file, cli_text(c, "embed", NULL), e)

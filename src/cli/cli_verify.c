@@ -193,6 +193,16 @@ static int verify_site(const char *path, struct findings *f, struct error *e) {
   return verify_audit(&s, f, e);
 }
 
+/* Whether config.json is that of an open-weight model's directory, not of a checkpoint of ours */
+static bool is_published(const char *config) {
+  struct arena a;
+  struct json root;
+  arena_init(&a, 0, 0);
+  bool yes = json_load(&a, config, &root, NULL) == OK && json_kind(json_get(root, "model_type")) == JSON_STRING;
+  arena_free(&a);
+  return yes;
+}
+
 static int verify_path(const char *path, struct findings *f, struct error *e) {
   char at[4096];
   int rc;
@@ -202,6 +212,7 @@ static int verify_path(const char *path, struct findings *f, struct error *e) {
   if (file_exists(at) || str_ends(str_c(path), STR(".gguf")) || str_ends(str_c(path), STR(".safetensors")))
     return part(f, lm_verify(path, e), 0, e);
   TRY(file_join(at, sizeof at, path, "config.json", e));
+  if (file_exists(at) && is_published(at)) return part(f, lm_verify(path, e), 0, e);
   rc = file_exists(at) ? model_verify(path, finding, f, e) : timeline_verify(path, finding, f, e);
   return part(f, rc, 0, e);
 }

@@ -52,6 +52,7 @@ static uint32_t sample(struct lm_chooser *c, const struct lm_request *r, struct 
     n = 0;
     for (uint32_t i = 0; i < c->n; i++) /* what is e^-25 below the best has no part in what follows */
       if ((x[i] - top) / r->temperature > -25) c->item[n++] = (struct lm_alternative){i, x[i]};
+    if (!n) return largest(x, c->n); /* the best is no number, or infinite */
     qsort(c->item, n, sizeof *c->item, falling);
     if (r->top_k > 0 && (uint32_t)r->top_k < n) n = (uint32_t)r->top_k;
   }

@@ -57,8 +57,8 @@ int lm_inspect(const char *path, struct lm_facts *out, struct error *e) {
   struct lm_source s;
   struct lm_shape shape;
   *out = (struct lm_facts){0};
-  TRY(lm_source_open(path, &s, e));
-  int rc = lm_shape_read(&s, &shape, e);
+  int rc = lm_source_open(path, &s, e);
+  if (rc == OK) rc = lm_shape_read(&s, &shape, e);
   if (rc == OK) {
     snprintf(out->format, sizeof out->format, "%s", s.gguf ? "GGUF" : "safetensors");
     snprintf(out->family, sizeof out->family, "%s", lm_family_name(shape.family));
@@ -227,9 +227,9 @@ int lm_verify(const char *path, struct error *e) {
   }
   arena_free(&a);
   if (rc < 0) return error_where(e, path, 0, NULL), rc;
-  TRY(lm_source_open(path, &s, e));
   struct lm_shape shape;
-  rc = lm_shape_read(&s, &shape, e);
+  rc = lm_source_open(path, &s, e);
+  if (rc == OK) rc = lm_shape_read(&s, &shape, e);
   if (rc == OK) rc = lm_tensors_check(&s, &shape, e);
   if (rc == OK) rc = lm_vocabulary_open(&s, &w, e);
   if (rc == OK) rc = lm_vocabulary_fits(w, &shape, e);

@@ -28,7 +28,10 @@ static int open_shards(struct lm_source *s, struct error *e) {
     free(file[i]);
   }
   free(file);
-  if (rc == OK && !s->shards) rc = error_set(e, E_NOTFOUND, "no .safetensors file in this directory");
+  if (rc == OK && !s->shards) rc = file_join(path, sizeof path, s->path, "description.json", e);
+  if (rc == OK && !s->shards)
+    rc = file_exists(path) ? error_set(e, E_USAGE, "another server runs this model; it is asked through vitae serve")
+                           : error_set(e, E_NOTFOUND, "neither model.gguf nor a .safetensors file in this directory");
   return rc;
 }
 
@@ -221,6 +224,7 @@ static int shape_json(const struct lm_source *s, struct lm_shape *out, struct er
   struct arena a;
   char path[4096];
   TRY(file_join(path, sizeof path, s->path, "config.json", e));
+  if (!file_exists(path)) return error_set(e, E_NOTFOUND, "no config.json beside the weights");
   arena_init(&a, 0, 0);
   int rc = json_load(&a, path, &c.j, e);
   if (rc == OK) {

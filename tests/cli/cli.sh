@@ -188,6 +188,18 @@ PY
   run "$vitae" init "$work/lm"; run "$vitae" import "$work/tiny" --site "$work/lm" --link --json; status_is 0; json_is "j['family'], j['layers']" "('llama', 1)"
   [ -L "$work/lm/models/language/tiny/model.safetensors" ] || fail "the weights were copied"
   run "$vitae" verify "$work/lm"; status_is 0; out_has "1 models, with their hashes: sound"
+  run "$vitae" verify "$work/tiny"; status_is 0
+  run "$vitae" generate "$work/tiny" "1 2" --ids --tokens 3 --json; status_is 0; json_is "j['tokens']" 3
+  run "$vitae" generate "$work/tiny" "1 x" --ids; status_is 65; err_has "token ids"
+  run "$vitae" generate "$work/tiny" "1 4294967297" --ids --logits "$work/logits"; status_is 65; err_has "token ids"
+  run "$vitae" generate "$work/tiny" "1 2" --ids --tokens 0; status_is 64; err_has "at least 1"
+  cp -r "$work/tiny" "$work/part"; rm "$work/part/tokenizer.json"
+  run "$vitae" import "$work/part"; status_is 66; err_has "no tokenizer.json"
+  run "$vitae" verify "$work/part"; status_is 66; err_has "no tokenizer.json"
+  sed -i 's/"llama"/"mamba"/' "$work/part/config.json"; run "$vitae" import "$work/part"; status_is 65; err_has '"mamba" is not supported'
+  rm "$work/part/config.json"; run "$vitae" import "$work/part"; status_is 66; err_has "no config.json"
+  truncate -s 5000 "$work/part/model.safetensors"; run "$vitae" import "$work/part"; status_is 14; err_has "outside the file"
+  rm "$work/part/model.safetensors"; run "$vitae" import "$work/part"; status_is 66; err_has "$work/part: neither model.gguf nor a .safetensors"
   printf 'x' | dd of="$work/tiny/model.safetensors" bs=1 seek=9000 conv=notrunc 2>/dev/null; run "$vitae" verify "$work/lm"; [ "$status" -ne 0 ] || fail "another file behind the link went unseen"
 }
 run_cases a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked what_is_no_site_is_refused \

@@ -391,6 +391,29 @@ static void test_sampling(void **state) {
   lm_close(m);
 }
 
+/* Logits of a broken model: some token of the vocabulary comes, whatever is asked */
+static void test_no_numbers(void **state) {
+  (void)state;
+  struct lm_chooser c;
+  struct lm_piece p = {.tops = 0};
+  struct lm_alternative top[LM_TOPS];
+  struct rng rng;
+  rng_init(&rng, 1, 0);
+  assert_int_equal(lm_chooser_init(&c, VOCABULARY, NULL), OK);
+  static const float first[] = {NAN, INFINITY, -INFINITY, 0}, others[] = {NAN, INFINITY, -INFINITY, 0};
+  for (int i = 0; i < 4; i++)
+    for (int k = 0; k < 4; k++)
+      for (int top_k = 0; top_k < 600; top_k += 290)
+        for (int hot = 0; hot < 2; hot++) {
+          float x[VOCABULARY];
+          x[0] = first[i];
+          for (int j = 1; j < VOCABULARY; j++) x[j] = others[k];
+          struct lm_request r = {.temperature = hot ? 0.7f : 0, .top_k = top_k, .top_p = 0.9f, .logprobs = 3};
+          assert_true(lm_choose(&c, &r, &rng, NULL, x, &p, top) < VOCABULARY);
+        }
+  lm_chooser_release(&c);
+}
+
 /* What loading refuses, also of a file that nobody has verified: with the tensor's name; and what it takes, as biases of 16 bits */
 static void test_odd_tensors(void **state) {
   (void)state;
@@ -533,6 +556,7 @@ int main(void) {
                                      cmocka_unit_test(test_prefix_of_a_running_stream),
                                      cmocka_unit_test(test_sampling),
                                      cmocka_unit_test(test_states),
+                                     cmocka_unit_test(test_no_numbers),
                                      cmocka_unit_test(test_odd_tensors),
                                      cmocka_unit_test(test_refusals)};
   return cmocka_run_group_tests(tests, setup, teardown);

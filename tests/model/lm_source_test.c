@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "model/lm_internal.h"
@@ -150,8 +151,29 @@ static void test_refused(void **state) {
   }
 }
 
+/* What is missing is named */
+static void test_missing(void **state) {
+  (void)state;
+  char path[128];
+  struct lm_facts facts;
+  struct error e = {0};
+  snprintf(path, sizeof path, "%s/config.json", dir), unlink(path);
+  assert_int_equal(lm_inspect(dir, &facts, &e), E_NOTFOUND);
+  assert_non_null(strstr(e.message, "config.json"));
+  snprintf(path, sizeof path, "%s/empty", dir);
+  assert_int_equal(mkdir(path, 0700), 0);
+  assert_int_equal(lm_inspect(path, &facts, &e), E_NOTFOUND);
+  assert_non_null(strstr(e.message, ".safetensors"));
+  put("empty/description.json", "{}", 2); /* as import leaves one for another server's model */
+  assert_int_equal(lm_inspect(path, &facts, &e), E_USAGE);
+  assert_non_null(strstr(e.message, "another server"));
+  snprintf(path, sizeof path, "%s/empty/description.json", dir), unlink(path);
+  snprintf(path, sizeof path, "%s/empty", dir), rmdir(path);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_both_ways_to_write), cmocka_unit_test(test_kinds_of_layers),
-                                     cmocka_unit_test(test_template_beside_long_numbers), cmocka_unit_test(test_refused)};
+                                     cmocka_unit_test(test_template_beside_long_numbers), cmocka_unit_test(test_refused),
+                                     cmocka_unit_test(test_missing)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
