@@ -50,9 +50,18 @@ static void uuid(const struct fhir_deid *f, const char *purpose, const void *p, 
   }
 }
 
-bool fhir_safe_id(struct fhir_deid *f, struct str id, char out[48]) {
-  uuid(f, "id", id.p, id.n, out);
-  return true;
+static void safe_id(struct fhir_deid *f, struct str id, char out[48]) {
+  size_t at = hash64(id.p, id.n, 0) % FHIR_SAFE_IDS;
+  if (!id.n || id.n > sizeof f->safe[at].id) {
+    uuid(f, "id", id.p, id.n, out);
+    return;
+  }
+  if (f->safe[at].n != id.n || memcmp(f->safe[at].id, id.p, id.n) != 0) {
+    uuid(f, "id", id.p, id.n, f->safe[at].safe);
+    f->safe[at].n = (uint8_t)id.n;
+    memcpy(f->safe[at].id, id.p, id.n);
+  }
+  memcpy(out, f->safe[at].safe, sizeof f->safe[at].safe);
 }
 
 /* What "%lld" writes; a reference to a person stands in nearly every resource. */
@@ -74,7 +83,7 @@ static int set_id(struct fhir_deid *f, uint32_t i, struct error *e) {
     if (root->person == FHIR_NOBODY) return drop(f, i), OK;
     decimal(vault_identity(f->vault, root->person)->pseudonym, text);
   } else {
-    fhir_safe_id(f, value_of(f, i), text);
+    safe_id(f, value_of(f, i), text);
   }
   return json_tree_set_str(&f->doc.json, i, str_c(text), e);
 }
@@ -98,7 +107,7 @@ static int set_reference(struct fhir_deid *f, uint32_t i, const char *base, stru
   } else if (r.form == REF_TYPED && str_eqc(r.type, "Patient")) {
     return drop(f, i), OK; /* somebody who was forgotten */
   } else {
-    fhir_safe_id(f, r.id, id);
+    safe_id(f, r.id, id);
   }
   const struct str parts[] = {str_c(r.form == REF_TYPED ? base
                                     : r.form == REF_URN ? "urn:uuid:"

@@ -19,7 +19,14 @@ enum {
   LABEL_SUBSTITUTED = 32,
   LABEL_GENERALIZED = 64
 };
-enum { FHIR_NOBODY = UINT32_MAX, FHIR_REJECTS_KEPT = 1000, OWN_SHORTEST = 5, THEIR_SHIFT_MAX = 50, FHIR_LINE_LIMIT = 64 << 20 };
+enum {
+  FHIR_NOBODY = UINT32_MAX,
+  FHIR_REJECTS_KEPT = 1000,
+  OWN_SHORTEST = 5,
+  FHIR_SAFE_IDS = 1024,
+  THEIR_SHIFT_MAX = 50,
+  FHIR_LINE_LIMIT = 64 << 20
+};
 
 struct fhir_root {       /* one resource of a document */
   uint32_t node, person; /* person: row of the vault, FHIR_NOBODY = none */
@@ -63,6 +70,10 @@ struct fhir_deid {
   struct fhir_out_file *files;
   uint32_t file_n, file_cap;
   struct fhir_deid_counts n;
+  struct { /* ids that were replaced, by their hash: most references repeat one of the lines before; wiped with the rest */
+    uint8_t n;
+    char id[64], safe[48];
+  } safe[FHIR_SAFE_IDS];
 };
 
 /* fhir_anonymise.c */
@@ -86,7 +97,6 @@ int fhir_date_shift(struct fhir_deid *f, uint32_t i, const struct fhir_date *d, 
 /* fhir_clean.c */
 int fhir_our_value(struct fhir_deid *f, const struct fhir_rule *rule, uint32_t i, struct error *e) MUST_CHECK;
 bool fhir_our_method(enum fhir_method m);
-bool fhir_safe_id(struct fhir_deid *f, struct str id, char out[48]); /* the id that stands for this one */
 
 /* fhir_text.c */
 int fhir_text_string(struct fhir_deid *f, uint32_t i, struct error *e) MUST_CHECK;

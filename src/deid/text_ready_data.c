@@ -6,5 +6,5 @@ __asm__(".pushsection .rodata\n.balign 64\n.globl vitae_text_ready\n.hidden vita
 extern const char vitae_text_ready[], vitae_text_ready_end[];
 
 struct str text_ready_data(void) {
-  return (struct str){vitae_text_ready, (size_t)(vitae_text_ready_end - vitae_text_ready)};
+  return (struct str){vitae_text_ready, (size_t)((uintptr_t)vitae_text_ready_end - (uintptr_t)vitae_text_ready)};
 }
