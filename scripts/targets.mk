@@ -38,7 +38,7 @@ $(BUILD)/vitae-mpi.so: src/model/mpi/mesh_mpi.c src/model/mesh_plugin.h
 CUDA_HOME ?= $(firstword $(wildcard $(BUILD)/cuda/nvidia/cu13 /usr/local/cuda /usr/lib/cuda))
 NVCC := $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
 CUDA_SRC := $(sort $(wildcard src/kernel/cuda/*.cu))
-CUDA_HEADERS := src/kernel/cuda/cuda.h src/kernel/kernel.h src/kernel/kernel_plugin.h src/base/error.h
+CUDA_HEADERS := src/kernel/cuda/cuda.h src/kernel/cuda/cuda_nccl.h src/kernel/kernel.h src/kernel/kernel_plugin.h src/base/error.h
 ifneq ($(NVCC),)
 all: $(BUILD)/vitae-cuda.so
 endif
@@ -62,6 +62,12 @@ $(BUILD)/tests/vitae-cuda-emulated.so: $(CUDA_SRC) $(CUDA_HEADERS) tests/kernel/
 	$(Q)$(CXX) -std=c++17 -O2 -g -fPIC -shared -fvisibility=hidden -D_GNU_SOURCE -DCUDA_EMULATED -Wall -Wextra -Wno-clobbered -Isrc -Itests -x c++ $(CUDA_SRC) -o $@
 $(foreach t,$(filter tests/kernel/% tests/model/model_gradient_test.c,$(TESTS)),$(call testbin,$(t))): $(BUILD)/tests/vitae-cuda-emulated.so
 
+# what sends between its devices, over MPI
+$(BUILD)/tests/nccl/libnccl.so.2: tests/kernel/nccl_emulated.c src/kernel/cuda/cuda_nccl.h
+	@mkdir -p $(@D)
+	$(say) TEST $@
+	$(Q)$(MPICC) -std=c11 -O2 -g -fPIC -shared -D_GNU_SOURCE -DCUDA_EMULATED -Wall -Wextra -Werror -Isrc $< -o $@
+
 packages-build:
 	@scripts/install-packages build
 packages-test:
@@ -76,7 +82,7 @@ test: packages-test ## install, build, pass all tests
 	@-$(MAKE) --no-print-directory BUILD=$(BUILD) duckdb
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD) COVERAGE=$(COVERAGE) all tests
 	@DATA=$(DATA) BUILD=$(BUILD) scripts/run-tests $(sort $(wildcard tests/river/*.sh tests/reason/*.sh tests/cli/*.sh tests/serve/*.sh)) $(foreach t,$(TESTS),$(call testbin,$(t)))
-tests: $(foreach t,$(TESTS),$(call testbin,$(t)))
+tests: $(foreach t,$(TESTS),$(call testbin,$(t))) $(if $(MPICC),$(BUILD)/tests/nccl/libnccl.so.2)
 coverage: packages-test ## the tests with line coverage of src/, printed at the end
 	@-$(MAKE) --no-print-directory BUILD=$(BUILD)-coverage duckdb
 	@$(MAKE) --no-print-directory -j$$(nproc) BUILD=$(BUILD)-coverage COVERAGE=1 OPT=-O1 test

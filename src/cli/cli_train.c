@@ -47,6 +47,7 @@ static const struct cli_option options[] = {
      "kernel column: ref, avx2, avx512, avx512vnni, avx512bf16, amx (default: the best f32 one), cuda, cudabf16"},
     {"canaries", CLI_INTEGER, "N", "made-up lives trained on, to measure how well single lives are remembered (default 0, most 240)"},
     {"mpi", CLI_FLAG, NULL, "one of several processes that an MPI launcher started (noticed by itself under mpirun)"},
+    {"transport", CLI_TEXT, "T", "how gradients travel between ranks on GPUs: nccl, mpi (default: nccl where every rank can)"},
     {"bf16", CLI_FLAG, NULL,
      "matrix products of reduced operands: bfloat16 where the processor has it, else whole numbers of 13 bits with AVX-512 VNNI"},
     {0}};
@@ -260,6 +261,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   o.dropout = (float)cli_number(c, "dropout", (double)o.dropout);
   o.save_every = cli_number(c, "save-every", o.save_every);
   o.column = cli_text(c, "column", NULL);
+  o.transport = cli_text(c, "transport", NULL);
   o.bf16 = cli_flag(c, "bf16");
   int64_t canaries = cli_integer(c, "canaries", 0);
   if (canaries < 0 || canaries > 240) return error_set(e, E_USAGE, "--canaries is 0 to 240");

@@ -38,3 +38,4 @@ int kernel_plugin_open(const char *path, bool bf16, const struct kernel **out, s
 }
 
 const char *kernel_plugin_device(void) { return plugin ? plugin->device() : NULL; }
+const struct kernel_link *kernel_plugin_link(void) { return plugin ? plugin->link : NULL; }

@@ -9,8 +9,21 @@
 #define KERNEL_KERNEL_PLUGIN_H
 #include "kernel/kernel.h"
 
-#define KERNEL_PLUGIN_VERSION 1
+#define KERNEL_PLUGIN_VERSION 2
 #define KERNEL_PLUGIN_SYMBOL "vitae_kernel_plugin"
+enum { KERNEL_LINK_NAME = 128, KERNEL_LINK_DEVICE = 16 };
+/* Messages between the devices of many processes, one device each; from one thread. Memory may be anybody's. Functions return 0, or another number:
+ * then failure() says why. */
+struct kernel_link {
+  int (*find)(unsigned char device[KERNEL_LINK_DEVICE]);               /* can it be? device: its identity, of which a link has no two */
+  int (*name)(char name[KERNEL_LINK_NAME]);                            /* on rank 0; it travels to the others by other ways */
+  int (*open)(const char name[KERNEL_LINK_NAME], int rank, int ranks); /* returns when every rank has come here */
+  int (*send)(int to, const void *p, size_t bytes);
+  int (*receive)(int from, void *p, size_t bytes);
+  int (*broadcast)(void *p, size_t bytes); /* from rank 0 */
+  void (*close)(void);                     /* every rank has to come here */
+  const char *(*failure)(void);
+};
 struct kernel_plugin {
   int version;
   /* The column, or NULL with the reason in why. host: the processor's column, which keeps what is too small to travel. Called once per precision. */
@@ -18,9 +31,11 @@ struct kernel_plugin {
   const char *(*device)(void);   /* one line for people; after open */
   void *(*memory)(size_t bytes); /* zeroed, 64-byte aligned, reached by both sides; NULL: none left */
   bool (*release)(void *p);      /* false: not one of `memory` */
+  const struct kernel_link *link;
 };
 
 /* The column of the plug-in at path (NULL: where the program looks); E_UNAVAILABLE with the reason where there is none. The library stays open. */
 int kernel_plugin_open(const char *path, bool bf16, const struct kernel **out, struct error *e) MUST_CHECK;
 const char *kernel_plugin_device(void); /* NULL: none is open */
+const struct kernel_link *kernel_plugin_link(void);
 #endif

@@ -204,6 +204,7 @@ struct train_options {
   int lanes; /* fixed parts in which a step's gradient is summed: with the same number of them a run has the same bits on any number of
               * threads, and more threads than lanes do not help; 0 = as many as threads */
   struct train_mesh *mesh; /* several processes (train_mesh.h); NULL = this one */
+  const char *transport;   /* of gradients between ranks: nccl, mpi; NULL: train_mesh_link chooses */
   bool recompute;          /* activations of a block are computed again in the backward pass instead of kept: less memory, the same bits */
   float lr, lr_min, decay, beta1, beta2, clip, warmup; /* lr: peak, of widths up to 96; times 96 / d beyond. warmup: share of all steps */
   const struct task *const *tasks;                     /* supervised heads trained with the trunk */

@@ -508,6 +508,7 @@ static int open_run(struct train_run *r, const struct timeline *store, struct er
   const struct kernel *k;
   TRY(check_options(&r->o, e));
   TRY(choose_kernel(&r->o, &k, e));
+  TRY(train_mesh_link(r->o.mesh, k->device ? kernel_plugin_link() : NULL, r->o.transport, e));
   snprintf(r->store, sizeof r->store, "%s", timeline_hash(store));
   TRY(file_join(config, sizeof config, r->o.dir, "config.json", e));
   bool resume = r->o.resume && file_exists(config);
@@ -549,6 +550,7 @@ int model_train(const struct train_options *o, const struct timeline *store, str
   double loop = time_monotonic(), cpu = time_cpu();
   if (rc >= 0) {
     rc = train_loop(&r, began, e);
+    if (rc >= 0 || rc == E_CANCELLED) train_mesh_unlink(r.o.mesh); /* all ranks come here together; after a failure they do not */
     summarise(&r, time_monotonic() - loop, time_cpu() - cpu, r.positions - before, out);
   }
   bool first = train_mesh_rank(r.o.mesh) == 0;

@@ -5,6 +5,8 @@
  *     options.mesh = mesh;  TRY(model_train(&options, store, &result, e));      // rank 0 alone writes, logs and fits the heads
  *     train_mesh_close(mesh);                      // waits for all
  *
+ * On GPUs (options.column, one GPU a rank) gradients travel by the plug-in's link, NCCL; everything else, and gradients where that cannot be, by MPI.
+ *
  * lanes / ranks must be a power of two: then 1, 2, 4 ... ranks give the same bits for the same lanes. A rank that fails calls
  * train_mesh_give_up, which ends all; the run goes on from its last checkpoint with --resume, on any number of ranks that fits its lanes.
  */
@@ -15,8 +17,15 @@
 
 #include "base/error.h"
 
+struct kernel_link;
 struct train_mesh;
+/* A rank sees one GPU, that of its number on its machine, out of CUDA_VISIBLE_DEVICES where that is given. By train_mesh_open, before CUDA starts. */
+void train_mesh_own_device(void);
 int train_mesh_open(struct train_mesh **out, struct error *e) MUST_CHECK;
+/* How gradients travel from here on. link: the device's, NULL on processors. transport: "nccl" (an error where it cannot be), "mpi", or NULL: nccl where
+ * all ranks can, else mpi with a note. train_mesh_unlink ends it, on all ranks, when the steps are over. */
+int train_mesh_link(struct train_mesh *m, const struct kernel_link *link, const char *transport, struct error *e) MUST_CHECK;
+void train_mesh_unlink(struct train_mesh *m);
 void train_mesh_close(struct train_mesh *m);
 void train_mesh_give_up(struct train_mesh *m, int status);
 int train_mesh_rank(const struct train_mesh *m);                                                   /* 0 for NULL */

@@ -104,23 +104,26 @@ static inline void emulated_launch(dim3 grid, dim3 block, size_t shared, const s
 /* ---- the few functions of the run time that the column calls ---- */
 typedef int cudaError_t;
 typedef int cudaMemPool_t;
-enum { cudaSuccess, cudaErrorInvalidValue, cudaErrorMemoryAllocation, cudaErrorNoDevice };
+typedef struct CUstream_st *cudaStream_t;
+enum { cudaSuccess, cudaErrorInvalidValue, cudaErrorMemoryAllocation, cudaErrorNoDevice, cudaErrorNotReady };
 enum {
   cudaMemcpyHostToDevice,
   cudaMemcpyDeviceToHost,
+  cudaMemcpyDefault,
   cudaMemoryTypeManaged,
   cudaMemoryTypeDevice,
   cudaDevAttrPageableMemoryAccess,
   cudaMemPoolAttrReleaseThreshold,
   cudaMemAttachGlobal,
   cudaStreamPerThread,
+  cudaStreamNonBlocking,
   cudaFuncAttributeMaxDynamicSharedMemorySize
 };
 struct cudaPointerAttributes {
   int type;
 };
 struct cudaDeviceProp {
-  char name[64];
+  char name[64], uuid[16];
   int major, minor, multiProcessorCount;
   size_t totalGlobalMem;
 };
@@ -131,6 +134,8 @@ static inline cudaError_t cudaGetDevice(int *d) { return *d = 0, cudaSuccess; }
 static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
   memset(p, 0, sizeof *p);
   snprintf(p->name, sizeof p->name, "emulated device");
+  const char *visible = getenv("CUDA_VISIBLE_DEVICES"); /* the first of it is the device: another number, another device */
+  snprintf(p->uuid, sizeof p->uuid, "%s", visible ? visible : "0");
   p->major = 8;
   return cudaSuccess;
 }
@@ -174,6 +179,12 @@ static inline cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const vo
   for (size_t r = 0; r < rows; r++) memcpy((char *)to + r * to_stride, (const char *)from + r * from_stride, width);
   return cudaSuccess;
 }
+static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, int, cudaStream_t) {
+  return memcpy(to, from, n), cudaSuccess;
+}
+static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, int) { return *s = NULL, cudaSuccess; }
+static inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+static inline cudaError_t cudaStreamQuery(cudaStream_t) { return cudaSuccess; }
 static inline cudaError_t cudaStreamSynchronize(int) { return cudaSuccess; }
 static inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 static inline cudaError_t cudaMallocManaged(void **p, size_t bytes, int) {
@@ -184,6 +195,7 @@ static inline cudaError_t cudaMallocManaged(void **p, size_t bytes, int) {
   }
   return cudaErrorMemoryAllocation;
 }
+static inline cudaError_t cudaMalloc(void **p, size_t bytes) { return cudaMallocManaged(p, bytes, cudaMemAttachGlobal); }
 static inline cudaError_t cudaMemset(void *p, int v, size_t n) { return memset(p, v, n), cudaSuccess; }
 static inline cudaError_t cudaFree(void *p) {
   emulated_range *r = emulated_find(p);

@@ -98,4 +98,5 @@ void cuda_sigmoid(size_t n, const float *x, float *y);
 void cuda_dropout(size_t n, float p, uint64_t seed, uint64_t stream, float *x);
 void cuda_adamw(const struct adamw *a);
 extern const struct kernel *cuda_host; /* the processor's column */
+extern const struct kernel_link cuda_link;
 #endif

@@ -153,4 +153,5 @@ static bool plugin_release(void *p) {
 }
 
 extern "C" __attribute__((visibility("default"))) const struct kernel_plugin vitae_kernel_plugin;
-const struct kernel_plugin vitae_kernel_plugin = {KERNEL_PLUGIN_VERSION, plugin_open, plugin_device, plugin_memory, plugin_release};
+const struct kernel_plugin vitae_kernel_plugin = {KERNEL_PLUGIN_VERSION, plugin_open,    plugin_device,
+                                                  plugin_memory,         plugin_release, &cuda_link};
