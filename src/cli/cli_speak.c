@@ -45,6 +45,8 @@ static int embed(void *ctx, const struct str *texts, size_t n, float *out, struc
 static int open_lm(const struct site *s, const char *name, struct lm **out, struct error *e) {
   char path[4096];
   TRY(site_path(s, path, "models", "language", name, NULL));
+  if (!file_exists(path) && !file_exists(name))
+    return error_set(e, E_NOTFOUND, "the site has no language model %s, and there is no such file; vitae import puts one there", name);
   return lm_open(file_exists(path) ? path : name, &(struct lm_options){.streams = 1}, out, e);
 }
 static const char *leaf(const char *path) {

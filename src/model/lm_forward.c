@@ -480,15 +480,19 @@ size_t lm_cache_bytes(const struct lm *m, int capacity) {
   return (size_t)m->shape.layers * (size_t)m->shape.kv_heads * (size_t)capacity * (size_t)m->shape.head * (m->wide ? 4 : 2);
 }
 
-static float *carve(uint8_t **at, size_t floats) {
-  float *p = (float *)(void *)*at;
-  *at += (floats * 4 + 63) / 64 * 64;
+struct laid { /* memory NULL: only counting */
+  uint8_t *memory;
+  size_t bytes;
+};
+static float *carve(struct laid *l, size_t floats) {
+  float *p = l->memory ? (float *)(void *)(l->memory + l->bytes) : NULL;
+  l->bytes += (floats * 4 + 63) / 64 * 64;
   return p;
 }
 
-static size_t lay_out(const struct lm *m, struct lm_buffers *b, uint8_t *at) {
+static size_t lay_out(const struct lm *m, struct lm_buffers *b, uint8_t *memory) {
   const struct lm_shape *s = &m->shape;
-  uint8_t *start = at;
+  struct laid at = {memory, 0};
   size_t r = LM_ROWS, q = (size_t)(s->heads * s->head), kv = (size_t)(s->kv_heads * s->head), c = (size_t)s->width, f = (size_t)s->ff;
   size_t widest = q > c ? q : c;
   if (f > widest) widest = f;
@@ -498,7 +502,7 @@ static size_t lay_out(const struct lm *m, struct lm_buffers *b, uint8_t *at) {
   b->angle = carve(&at, r * (size_t)s->head), b->angle_local = carve(&at, r * (size_t)s->head);
   for (int k = 0; k < KINDS; k++) {
     void *p = carve(&at, quant_activations_bytes(LM_ROWS, widest) / 4 + 16);
-    if (start) quant_activations_place(&b->in[k], LM_ROWS, widest, p);
+    if (p) quant_activations_place(&b->in[k], LM_ROWS, widest, p);
   }
   if (s->family == LM_BERT && m->quant->word_product) {
     size_t blocks = r * word_blocks((int)widest);
@@ -510,7 +514,7 @@ static size_t lay_out(const struct lm *m, struct lm_buffers *b, uint8_t *at) {
   b->scratch = carve(&at, b->scratch_each * (size_t)pool_size(m->pool));
   b->stages_n = 12 * s->layers + 8; /* more than a pass has */
   b->stages = (struct stage *)(void *)carve(&at, (size_t)b->stages_n * sizeof(struct stage) / 4);
-  return (size_t)(at - start);
+  return at.bytes;
 }
 
 int lm_buffers_new(const struct lm *m, struct lm_buffers **out, struct error *e) {

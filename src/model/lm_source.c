@@ -180,8 +180,20 @@ static int read_window(const struct config *c, struct lm_shape *s, struct error 
   return c->g || !s->window ? OK : read_layer_kinds(c, s, e);
 }
 
+/* What config.json says and the engine does not look at otherwise: another function would be computed wrongly without a word. */
+static int read_functions(const struct config *c, const struct lm_shape *s, bool gemma, struct error *e) {
+  struct str act = json_str(json_get(c->j, gemma ? "hidden_activation" : "hidden_act")),
+             places = json_str(json_get(c->j, "position_embedding_type"));
+  if (act.n && !str_eqc(act, gemma ? "gelu_pytorch_tanh" : s->family == LM_BERT ? "gelu" : "silu"))
+    return error_set(e, E_INPUT, "an MLP with another activation than its family's is not supported");
+  return !places.n || str_eqc(places, "absolute")
+             ? OK
+             : error_set(e, E_INPUT, "positions other than absolute ones are not supported in this family");
+}
+
 static int read_family(const struct config *c, struct lm_shape *s, struct error *e) {
   bool gemma = s->family == LM_GEMMA2 || s->family == LM_GEMMA3;
+  if (!c->g) TRY(read_functions(c, s, gemma, e));
   s->eps = (float)figure(c, s->family == LM_BERT ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
                          s->family == LM_BERT ? "layer_norm_eps" : "rms_norm_eps", gemma ? 1e-6 : 1e-5);
   if (!(s->eps > 0 && s->eps < 1)) return error_set(e, E_CORRUPT, "the norm's epsilon is not between 0 and 1");

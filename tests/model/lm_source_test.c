@@ -149,6 +149,21 @@ static void test_refused(void **state) {
     assert_true(shape_of("gemma3_text", bad[i], &s, &e) < 0);
     assert_non_null(strstr(e.message, i < 4 ? "RoPE" : "layer"));
   }
+  static const struct {
+    const char *family, *config;
+    bool right;
+  } function[] = {{"llama", "\"hidden_act\":\"silu\"", true},
+                  {"llama", "\"hidden_act\":\"gelu\"", false},
+                  {"gemma3_text", "\"hidden_act\":\"gelu\",\"hidden_activation\":\"gelu_pytorch_tanh\"", true},
+                  {"gemma3_text", "\"hidden_activation\":\"silu\"", false},
+                  {"bert", "\"hidden_act\":\"gelu\",\"position_embedding_type\":\"absolute\"", true},
+                  {"bert", "\"hidden_act\":\"relu\"", false},
+                  {"bert", "\"position_embedding_type\":\"relative_key\"", false}};
+  for (size_t i = 0; i < sizeof function / sizeof *function; i++) {
+    struct lm_shape s;
+    struct error e = {0};
+    assert_int_equal(shape_of(function[i].family, function[i].config, &s, &e) == E_INPUT, !function[i].right);
+  }
 }
 
 /* What is missing is named */
