@@ -9,7 +9,7 @@
 
 #include "base/random.h"
 #include "base/time.h"
-#include "model/model_internal.h"
+#include "model/model_hazard.h"
 #include "token/token.h"
 
 #define LINEAR_FROM 3.0 /* exp(u) for u <= this, then its tangent */

@@ -221,20 +221,6 @@ struct loss_sums { /* unweighted sums and how many each is over */
 };
 int model_loss(const struct model *m, struct model_workspace *w, const struct token_batch *b, const struct loss_options *o, float *gradient,
                struct loss_sums *out, struct error *e) MUST_CHECK;
-/* The hazard head at some rows: what came after each. At most HAZARD_ROWS at a time; all of them with dhidden or none of them. */
-struct hazard_pick {
-  const float *hidden; /* (d) */
-  float *dhidden; /* (d) added to; NULL: the trunk (and with hazard_rates the codes' rates) stand still, gradients are of the head alone */
-  const int64_t *first; /* (outcomes) time of the first occurrence; INT64_MAX = never */
-  int64_t now, end;     /* the row's moment and the end of follow-up */
-  double weight;
-};
-void hazard_chunk(const struct model *m, struct model_workspace *w, const struct hazard_pick *pick, int n,
-                  float *gradient /* NULL: loss alone */, struct loss_sums *sum);
-/* Positions of a sequence that training looks at: more where there are few outcomes, so that the cost stays the same. */
-int hazard_samples(const struct model_config *c);
-/* train_hazard.c: what its last fit takes beside all else. `lives`, `positions`: of the store, at most */
-uint64_t train_hazard_bytes(const struct model_config *c, int threads, uint64_t lives, uint64_t positions);
 double task_logit(const struct model *m, const struct model_task *t, const float *hidden, int n, float *pooled);
 
 /* model_task.c */

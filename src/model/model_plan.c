@@ -1,7 +1,7 @@
 /* What a model and its workspaces weigh, before anything is allocated: the same function counts and lays out. */
 #include "base/progress.h"
 #include "kernel/quant.h"
-#include "model/model_internal.h"
+#include "model/model_hazard.h"
 #include "token/token.h"
 
 struct carve {

@@ -9,10 +9,13 @@
 #include "base/random.h"
 #include "base/thread.h"
 #include "model/lbfgs.h"
+#include "model/model_hazard.h"
 #include "model/train_internal.h"
 
 #define PARTS 32
-#define ROW_FLOATS (1 << 24) /* of hidden rows kept, 64 MiB; a quarter of it more for tuning patients */
+#define ROW_FLOATS \
+  (1               \
+   << 26) /* of hidden rows kept, 256 MiB: the steps saw all lives, so a fit to a share of them adds that share's chance; a quarter more for tuning patients */
 #define ITERATIONS 40
 #define PATIENCE 6 /* iterations without a gain on tuning patients */
 /* Of what is added to a log hazard, 1 / variance over the rows: a tenth is expected. An event is seen from all positions before it, so it counts once for
@@ -423,7 +426,7 @@ int train_hazard_refit(struct train_run *r, struct train_result *out, struct err
   if (!w || !gradients || !f->best || !f->start || !f->first || !f->bias || !f->events || !f->mean || !f->cov || !f->cov_root || !f->gram ||
       !f->gram_root || !f->mixed)
     rc = error_set(e, E_NOMEM, "no memory for the last fit of the hazard head");
-  for (int k = 0; k < PARTS; k++) f->train[k].gradient = gradients + (size_t)k * f->n;
+  for (int k = 0; rc == OK && k < PARTS; k++) f->train[k].gradient = gradients + (size_t)k * f->n;
   if (rc == OK) rc = fill(f, SPLIT_TUNING, f->tuning, ROW_FLOATS / 4, e);
   bool can_tell = false;
   for (int k = 0; k < PARTS; k++) can_tell = can_tell || f->tuning[k].row.n;
