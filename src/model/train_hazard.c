@@ -44,8 +44,8 @@ struct part {                           /* of the lives: what the head sees of t
 };
 struct refit {
   struct train_run *r;
-  const struct train_items *items;
-  double share; /* of the lives that are kept */
+  struct train_items items; /* of the split that is kept just now */
+  double share;             /* of the lives that are kept */
   uint64_t seed;
   struct part *part; /* (PARTS) those of the pass that runs */
   bool gradient;
@@ -152,7 +152,7 @@ static void keep_rows(struct refit *f, struct part *p, struct train_worker *w) {
 }
 
 static bool is_kept(const struct refit *f, size_t item) {
-  if (f->items->at[item].subject >= timeline_subjects(f->r->data.store)) return false; /* a canary */
+  if (f->items.at[item].subject >= timeline_subjects(f->r->data.store)) return false; /* a canary */
   return (double)(hash64_u64(f->seed ^ item) >> 11) * 0x1p-53 < f->share;
 }
 
@@ -164,13 +164,13 @@ static int rows_of(const struct refit *f, const struct train_item *item) { /* at
 static int fill_part(struct refit *f, struct part *p, struct train_worker *w, size_t from, struct error *e) {
   struct train_run *r = f->r;
   size_t rows = 0, d = (size_t)r->m->config.d;
-  for (size_t i = from; i < f->items->n; i += PARTS)
-    if (is_kept(f, i)) rows += (size_t)rows_of(f, &f->items->at[i]);
+  for (size_t i = from; i < f->items.n; i += PARTS)
+    if (is_kept(f, i)) rows += (size_t)rows_of(f, &f->items.at[i]);
   buf_reserve(&p->hidden, rows * d * sizeof(float));
   buf_reserve(&p->row, rows * sizeof(struct kept_row));
   token_batch_clear(&w->batch);
-  for (size_t i = from; i < f->items->n; i += PARTS) {
-    const struct train_item *item = &f->items->at[i];
+  for (size_t i = from; i < f->items.n; i += PARTS) {
+    const struct train_item *item = &f->items.at[i];
     if (!is_kept(f, i)) continue;
     if (w->batch.positions + item->positions > w->w->positions) {
       TRY(model_forward(r->m, w->w, &w->batch, NULL, e));
@@ -197,11 +197,10 @@ static void fill_job(void *ctx, int worker, int workers) {
 }
 
 static int fill(struct refit *f, enum split split, struct part *part, size_t floats, struct error *e) {
-  struct train_items items = {0};
   double rows = 0;
-  int rc = train_lives(&f->r->data, split, &items, e);
-  for (size_t i = 0; i < items.n; i++) rows += rows_of(f, &items.at[i]);
-  f->items = &items, f->part = part;
+  int rc = train_lives(&f->r->data, split, &f->items, e);
+  for (size_t i = 0; i < f->items.n; i++) rows += rows_of(f, &f->items.at[i]);
+  f->part = part;
   f->share = fmin(1, (double)(floats / (size_t)f->r->m->config.d) / fmax(rows, 1));
   atomic_store(&f->r->next_lane, 0);
   if (rc >= 0) pool_run(f->r->pool, fill_job, f);
@@ -210,7 +209,8 @@ static int fill(struct refit *f, enum split split, struct part *part, size_t flo
       rc = part[k].rc;
       if (e) *e = part[k].e;
     }
-  mem_free(items.at);
+  mem_free(f->items.at);
+  f->items = (struct train_items){0};
   return rc;
 }
 
