@@ -113,5 +113,4 @@ static void link_close(void) {
 }
 static const char *link_failure(void) { return failure; }
 
-const struct kernel_link cuda_link = {link_find,    link_name,      link_open,  link_send,
-                                      link_receive, link_broadcast, link_close, link_failure};
+const struct kernel_link cuda_link = {link_find, link_name, link_open, link_send, link_receive, link_broadcast, link_close, link_failure};
