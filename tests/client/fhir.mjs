@@ -1,4 +1,5 @@
 // fhir-kit-client and fhirclient against /fhir: node fhir.mjs BASE BUNDLE SUBJECT, with KEY and ADMIN in the environment.
+import './webcrypto.mjs';
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";

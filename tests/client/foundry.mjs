@@ -1,5 +1,6 @@
 // The developers' plane by its real clients in JavaScript: openai (OpenAI, AzureOpenAI) and @azure-rest/ai-inference.
 // Usage: node foundry.mjs CLIENTS_DIR URL KEY TINY_KEY TOKEN BUNDLE_FILE METRICS_URL VIEWER_KEY TASK
+import './webcrypto.mjs';
 import {readFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
 import {check, finish} from './check.mjs';

@@ -1,5 +1,6 @@
 // Azure's own client with a TokenCredential, which it takes over TLS only: a bearer token of the tests' issuer, and of a provider that runs (issuer.mjs).
 // Usage: NODE_EXTRA_CA_CERTS=CA node foundry_token.mjs CLIENTS_DIR HTTPS_URL TOKEN REFUSED_TOKEN BUNDLE_FILE TASK TOKEN_ENDPOINT
+import './webcrypto.mjs';
 import {readFileSync} from 'node:fs';
 import {createRequire} from 'node:module';
 import {check, finish} from './check.mjs';

@@ -2,14 +2,13 @@
 // Usage: node hospital.mjs keys CLIENTS DIR            writes DIR/jwks.json and the private keys
 //        node hospital.mjs tokens CLIENTS DIR AUD      prints "name token" lines: good_*, bad_*
 //        node hospital.mjs smart CLIENTS EHR PATIENT LAUNCH
-import {webcrypto} from 'node:crypto';
+import './webcrypto.mjs';
 import {readFileSync, writeFileSync} from 'node:fs';
 import {createServer} from 'node:http';
 import {createRequire} from 'node:module';
 import {pathToFileURL} from 'node:url';
 import assert from 'node:assert/strict';
 
-globalThis.crypto ??= webcrypto; // Debian 12's Node.js 18 does not offer it by itself
 const [what, clients, ...rest] = process.argv.slice(2);
 const require = createRequire(`${clients}/npm/`);
 const jose = await import(pathToFileURL(require.resolve('jose')).href);

@@ -1,11 +1,11 @@
 // An identity provider for tests: oidc-provider on loopback, which gives out access tokens (JWT, RS256) for client credentials, as Entra ID does to services.
 // Usage: node issuer.mjs CLIENTS_DIR PORT KEY_FILE AUDIENCE…   KEY_FILE (JWK) is made if it is not there. Says "ready" when it listens.
+import './webcrypto.mjs';
 import {createRequire} from 'node:module';
-import {generateKeyPairSync, webcrypto} from 'node:crypto';
+import {generateKeyPairSync} from 'node:crypto';
 import {existsSync, readFileSync, writeFileSync} from 'node:fs';
 import {pathToFileURL} from 'node:url';
 
-globalThis.crypto ??= webcrypto; // Debian 12's Node.js 18 does not offer it by itself
 const [clients, port, keyFile, ...audiences] = process.argv.slice(2);
 const {default: Provider} = await import(pathToFileURL(createRequire(`${clients}/npm/`).resolve('oidc-provider')));
 if (!existsSync(keyFile)) {

@@ -1,5 +1,6 @@
 // Language models behind the developers' plane by openai's and Azure's clients in JavaScript.
 // Usage: node words.mjs CLIENTS_DIR URL KEY OTHER_TENANT'S_KEY MODEL ENCODER HOSPITAL_URL ADMIN_KEY
+import './webcrypto.mjs';
 import {createRequire} from 'node:module';
 import {check, finish} from './check.mjs';
 import assert from 'node:assert/strict';
