@@ -1,5 +1,4 @@
 // fhir-kit-client and fhirclient against /fhir: node fhir.mjs BASE BUNDLE SUBJECT, with KEY and ADMIN in the environment.
-import './webcrypto.mjs';
 import { readFileSync } from "node:fs";
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
