@@ -13,9 +13,8 @@
 #include "model/train_internal.h"
 
 #define PARTS 32
-#define ROW_FLOATS \
-  (1               \
-   << 26) /* of hidden rows kept, 256 MiB: the steps saw all lives, so a fit to a share of them adds that share's chance; a quarter more for tuning patients */
+/* Of hidden rows kept, 256 MiB, and a quarter more for tuning patients: the steps saw all lives, so a fit to a share of them adds that share's chance. */
+#define ROW_FLOATS (1 << 26)
 #define ITERATIONS 40
 #define PATIENCE 6 /* iterations without a gain on tuning patients */
 /* Of what is added to a log hazard, 1 / variance over the rows: a tenth is expected. An event is seen from all positions before it, so it counts once for
