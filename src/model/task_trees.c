@@ -11,10 +11,10 @@
 #include "model/task_boost.h"
 #include "model/task_cox.h"
 
-#define SEEDS 4
-#define FOLD_SEEDS 2
-#define MANY 20000 /* rows from which on steps are larger: the gain of small ones shrinks, their cost grows */
-#define STEP 25    /* rounds between two looks at the held-out folds */
+#define MANY \
+  20000 /* rows from which on steps are larger and boosters fewer: the gain of small ones, and of many, shrinks, their cost grows */
+#define SEEDS_MOST 8
+#define STEP 25 /* rounds between two looks at the held-out folds */
 #define LOOKS 64
 #define FOLDS_MAX 16
 #define PATIENCE 5
@@ -33,8 +33,8 @@ double trees_logit(const struct trees *t, const float *row) {
   for (uint32_t i = 0; i < t->trees; i++) {
     const struct tree_node *n = &t->node[t->root[i]];
     while (n->feature != LEAF) {
-      float x = row[n->feature];
-      n = &t->node[n->left + !(isnan(x) ? n->missing_left : x < n->split)];
+      float x = row[n->feature]; /* no branch: which way is a guess that is often wrong */
+      n = &t->node[n->left + !((x < n->split) | (isnan(x) & n->missing_left))];
     }
     sum += (double)n->split;
   }
@@ -53,6 +53,13 @@ static struct boost_settings settings(const struct trees_data *d) {
                                  .drawn = (uint32_t)fmax(8, fmin(0.3 * d->columns, fmax(80, 0.1 * d->columns)))};
 }
 
+/* How many boosters are averaged. Where rows are few, one differs from the next by a third of a logit, which costs a mean of four more than a
+ * thousandth of log loss; those of a fold only say how many rounds and what weight. */
+static int seeds_of(const struct trees_data *d, bool fold) {
+  if (d->n > MANY) return fold ? 2 : 4;
+  return fold ? 4 : SEEDS_MOST;
+}
+
 struct job {
   const struct trees_data *d;
   struct boost_settings s;
@@ -60,10 +67,11 @@ struct job {
   uint64_t seed;
   double bias;
   int rounds, seeds; /* of the final boosters */
-  uint32_t *all;     /* (n) every row */
-  float *seen;       /* (LOOKS, n) margins of the held-out rows */
+  int fold_seeds;
+  uint32_t *all; /* (n) every row */
+  float *seen;   /* (LOOKS, n) margins of the held-out rows */
   double loss[FOLDS_MAX][LOOKS];
-  struct boosting *model[SEEDS];
+  struct boosting *model[SEEDS_MOST];
   int rc[FOLDS_MAX];
   struct error e[FOLDS_MAX];
 };
@@ -105,8 +113,8 @@ static double look_loss(const struct job *j, int fold, const float *margins, dou
   return cox_loss(z, d->time, d->y, order, cox_order(d->time, d->fold, fold, true, d->n, order), NULL, NULL);
 }
 
-struct fold { /* FOLD_SEEDS boosters that have not seen it, as the shipped answer is a mean of several */
-  struct boosting *m[FOLD_SEEDS];
+struct fold { /* boosters that have not seen it */
+  struct boosting *m[SEEDS_MOST];
   uint32_t *rest, *order, n;
   double *z;
 };
@@ -119,8 +127,8 @@ static int fold_open(const struct job *j, int fold, struct fold *f, struct error
   if (!f->rest || !f->order || !f->z) return error_set(e, E_NOMEM, "no memory for the trees");
   for (uint32_t i = 0; i < j->d->n; i++)
     if (j->d->fold[i] != fold) f->rest[f->n++] = i;
-  for (int k = 0; k < FOLD_SEEDS && f->n && f->n < j->d->n; k++)
-    TRY(boosting_new(j->bins, j->d->y, j->d->time, f->rest, f->n, &j->s, j->seed + 100 + (uint64_t)(fold * FOLD_SEEDS + k), j->bias,
+  for (int k = 0; k < j->fold_seeds && f->n && f->n < j->d->n; k++)
+    TRY(boosting_new(j->bins, j->d->y, j->d->time, f->rest, f->n, &j->s, j->seed + 100 + (uint64_t)(fold * j->fold_seeds + k), j->bias,
                      &f->m[k], e));
   return OK;
 }
@@ -134,13 +142,13 @@ static int fold_boost(struct job *j, int fold, struct fold *f, struct error *e) 
   for (int look = 0; look < LOOKS; look++) {
     float *seen = j->seen + (size_t)look * rows;
     bool rest = look - best >= PATIENCE;
-    for (int k = 0; k < FOLD_SEEDS && !rest; k++)
+    for (int k = 0; k < j->fold_seeds && !rest; k++)
       for (int i = 0; i < STEP; i++) TRY(boost_once(f->m[k], e));
     for (uint32_t i = 0; i < rows; i++) {
       if (j->d->fold[i] != fold) continue;
       float sum = 0;
-      for (int k = 0; k < FOLD_SEEDS; k++) sum += boosting_margin(f->m[k])[i];
-      seen[i] = sum / FOLD_SEEDS;
+      for (int k = 0; k < j->fold_seeds; k++) sum += boosting_margin(f->m[k])[i];
+      seen[i] = sum / (float)j->fold_seeds;
     }
     double loss = j->loss[fold][look] = rest ? j->loss[fold][look - 1] : look_loss(j, fold, seen, f->z, f->order);
     if (loss < least) least = loss, best = look;
@@ -152,7 +160,7 @@ static int one_fold(struct job *j, int fold, struct error *e) {
   struct fold f = {0};
   int rc = fold_open(j, fold, &f, e);
   if (rc == OK) rc = fold_boost(j, fold, &f, e);
-  for (int k = 0; k < FOLD_SEEDS; k++) boosting_free(f.m[k]);
+  for (int k = 0; k < SEEDS_MOST; k++) boosting_free(f.m[k]);
   mem_free(f.rest);
   mem_free(f.order);
   mem_free(f.z);
@@ -246,7 +254,8 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   memset(j, 0, sizeof *j);
   j->d = d, j->seed = seed, j->s = settings(d);
   j->rounds = d->rounds;
-  j->seeds = d->rounds ? SEEDS : FOLD_SEEDS; /* the first fit only serves to weigh it */
+  j->fold_seeds = seeds_of(d, true);
+  j->seeds = d->rounds ? seeds_of(d, false) : j->fold_seeds; /* the first fit only serves to weigh it */
   j->bias = d->time ? 0 : log((double)yes / (d->n - yes));
   j->seen = mem_alloc(((size_t)(d->rounds ? 0 : LOOKS) * d->n + 1) * sizeof *j->seen);
   j->all = mem_alloc(((size_t)d->n + 1) * sizeof *j->all);
@@ -257,7 +266,7 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   TRY_OUT(together(j, pool, seeds_run, e));
   TRY_OUT(keep(j, out, e));
 out:
-  for (int k = 0; k < SEEDS; k++) boosting_free(j->model[k]);
+  for (int k = 0; k < SEEDS_MOST; k++) boosting_free(j->model[k]);
   binned_free(j->bins);
   mem_free(j->seen);
   mem_free(j->all);

@@ -49,6 +49,22 @@ static double discrimination(const double *score, bool times) {
   return right / pairs;
 }
 
+/* The last fit: more boosters of the same rounds on the same rows, averaged, so the same answers but for the draws. */
+static void check_last_fit(const struct trees *first, struct trees_data d, struct pool *pool, const double *answer) {
+  struct error e = {0};
+  struct trees *last = NULL;
+  double apart = 0, width = 0;
+  d.rounds = (int)first->rounds;
+  assert_int_equal(trees_fit(&d, 3, pool, &last, NULL, &e), OK);
+  assert_true(last->rounds == first->rounds && last->trees == 8 * last->rounds && first->trees == 4 * first->rounds);
+  for (uint32_t i = 0; i < ROWS; i++) {
+    double off = trees_logit(last, x + i * COLUMNS) - answer[i];
+    apart += off * off, width += answer[i] * answer[i];
+  }
+  assert_true(apart > 0 && apart < 0.02 * width);
+  trees_free(last);
+}
+
 static void fit_and_reread(bool times) {
   struct error e = {0};
   struct pool *one, *two;
@@ -67,6 +83,7 @@ static void fit_and_reread(bool times) {
   for (uint32_t i = 0; i < ROWS; i++) whole[i] = trees_logit(t, x + i * COLUMNS);
   assert_true(seen > 0.72); /* of persons left out; a linear score has 0.5 on the interaction */
   assert_true(discrimination(whole, times) > seen);
+  if (!times) check_last_fit(t, d, two, whole);
   struct buf b = {0};
   struct json_out o;
   json_out_init(&o, &b, false);
