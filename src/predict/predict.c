@@ -316,8 +316,7 @@ static void count_events(const struct predictor *p, const struct life *life, str
   r->unknown_share = life->events ? (double)r->unknown_codes / life->events : 0;
 }
 
-/* By the latest instant with a code that enough training persons had: the least of its codes' follow-up, less the time gone by since. */
-static double followed_days(const struct predictor *p, const struct life *life) {
+double predict_followed(const struct predictor *p, const struct life *life) {
   const struct timeline_view *v = life->view;
   double least = INFINITY;
   for (uint32_t k = life->events; k-- > v->statics;) {
@@ -329,6 +328,14 @@ static double followed_days(const struct predictor *p, const struct life *life) 
     }
   }
   return INFINITY;
+}
+
+void predict_had(const struct predictor *p, const struct life *life, uint64_t *had) {
+  memset(had, 0, predict_had_words(p->m) * sizeof *had);
+  for (uint32_t k = 0; k < life->events; k++) {
+    int32_t outcome = vocabulary_at(p->v, token_map_id(p->map, life->view->code[k]))->outcome;
+    if (outcome >= 0) had[outcome / 64] |= 1ull << outcome % 64;
+  }
 }
 
 static void how_sure(const struct predictor *p, const struct predict_options *o, const float *hidden, struct prediction *r) {
@@ -446,7 +453,7 @@ int predict(struct predictor *p, uint32_t subject_index, const struct predict_op
     snprintf(out->task, sizeof out->task, "%s", task_name(o->task));
   }
   count_events(p, &life, out);
-  out->followed_days = followed_days(p, &life);
+  out->followed_days = predict_followed(p, &life);
   p->cancelled = o->cancelled, p->cancel_ctx = o->cancel_ctx;
   int rc = answer(p, &q, &life, o, a, out, e);
   p->cancelled = NULL, p->keeps = false;

@@ -34,6 +34,8 @@ struct ask { /* one life and what its futures share */
   float *rate, *u; /* (codes), (d): of the first wait */
   double *block;
   struct law law;
+  struct law_bend bend;
+  uint64_t *had;                       /* outcomes, a bit each */
   int64_t birth, first, now, previous; /* previous: time of the last event */
   int steps, index;                    /* most instants; place of the first sampled position */
 };
@@ -42,7 +44,7 @@ struct slot {
   uint32_t life;
   int future, stream;
   struct rng rng;
-  double days;
+  double days, followed;    /* followed: how long people were, from the latest instant on */
   int64_t previous;         /* time of the instant before */
   int index, taken, events; /* taken: instants */
   struct future_event *path;
@@ -77,6 +79,8 @@ struct worker {
   int *stream, *idle, idles;   /* stream of each live slot; unused streams */
   float *log_rate, *shift, *u; /* (slots, codes), (slots), (slots, d) */
   float *rate, *tilt;          /* (codes) of the row at hand */
+  struct law_bend bend;        /* of the same */
+  uint64_t *had;               /* (streams, words) outcomes that each future has had */
   double *block, *more;        /* (blocks) of the first code's draw, of further ones */
   int live;
   uint32_t life; /* futures in hand: [future, end) of life */
@@ -156,6 +160,23 @@ static int draw_set(struct worker *w, struct slot *t, const struct set_law *by, 
   return OK;
 }
 
+/* What a set means for the next wait. */
+static void note_set(struct worker *w, struct slot *t, const uint32_t *code, int n) {
+  uint64_t *had = w->had + (size_t)t->stream * predict_had_words(w->s->p->m);
+  t->followed = INFINITY;
+  for (int i = 0; i < n; i++) {
+    const struct vocabulary_entry *x = vocabulary_at(w->s->p->v, code[i]);
+    if (x->outcome >= 0) had[x->outcome / 64] |= 1ull << x->outcome % 64;
+    if (x->followed_days >= 0) t->followed = fmin(t->followed, (double)x->followed_days);
+  }
+}
+
+static void bend_to(struct worker *w, const struct law_bend *bend, int bin, struct law *law) {
+  if (!bend->n) return;
+  law_bend_to(w->s->p->m, &w->s->p->shape, bend, bin, w->rate, law);
+  if (w->s->o->watches) law_sizes(&w->s->p->shape, law);
+}
+
 static bool nothing_open(const struct worker *w, const struct slot *t) {
   const struct sample_options *o = w->s->o;
   const struct watch_state *state = w->state + (size_t)t->stream * (size_t)o->watches;
@@ -164,17 +185,23 @@ static bool nothing_open(const struct worker *w, const struct slot *t) {
   return true;
 }
 
-/* The wait to the next instant of a plain future; false: it lies beyond the horizon. */
-static bool wait_plainly(struct worker *w, struct slot *t, const struct law *law, struct set_law *by) {
+/* The wait to the next instant of a plain future, stretch by stretch of its law; false: it lies beyond the horizon. */
+static bool wait_plainly(struct worker *w, struct slot *t, struct law *law, const struct law_bend *bend, struct set_law *by) {
   const struct sample_options *o = w->s->o;
+  const struct law_shape *s = &w->s->p->shape;
   struct watch_state *state = w->state + (size_t)t->stream * (size_t)o->watches;
-  double total = law->total * law->scale;
-  *by = (struct set_law){law, w->s->p->shape.joins, 1};
-  if (!(total > 0)) return false;
-  double until = t->days - log(rng_uniform(&t->rng)) / total;
-  for (int i = 0; i < o->watches; i++) watch_pass(&o->watch[i], &state[i], &w->s->p->shape, law, t->days, until);
-  t->days = until;
-  return t->days <= w->s->horizon;
+  *by = (struct set_law){law, s->joins, 1};
+  if (!(law->total > 0)) return false;
+  double left = -log(rng_uniform(&t->rng)), since = t->days;
+  for (int bin = 0; t->days <= w->s->horizon; bin++) {
+    bend_to(w, bend, bin, law);
+    double total = law->total * law->scale, until = t->days + left / total, end = since + law_bend_end(bend, bin);
+    for (int i = 0; i < o->watches; i++) watch_pass(&o->watch[i], &state[i], s, law, t->days, fmin(until, end));
+    left -= total * (end - t->days);
+    t->days = fmin(until, end);
+    if (until <= end) return t->days <= w->s->horizon;
+  }
+  return false;
 }
 
 /* The law given that the set holds nothing outside `mask`: a first code counts by the chance that what joins it stays inside too. */
@@ -188,14 +215,16 @@ static void stay_inside(struct worker *w, struct law *law, const float *mask, do
 
 /* The same for anticipated hazards: what is watched cannot come (before the gap: only what ends the question), and the chance of that is
  * booked. */
-static bool wait_avoiding(struct worker *w, struct slot *t, struct law *law, struct set_law *by) {
+static bool wait_avoiding(struct worker *w, struct slot *t, struct law *law, const struct law_bend *bend, struct set_law *by) {
   const struct sample_options *o = w->s->o;
   const struct watch *q = o->watch;
   struct watch_state *state = &w->state[(size_t)t->stream];
   if (!(law->all > 0)) return false;
-  for (;;) {
+  double since = t->days;
+  for (int bin = 0; t->days < q->horizon;) {
     bool early = t->days < q->gap;
-    double bound = early ? fmin(q->gap, q->horizon) : q->horizon, outside;
+    double end = since + law_bend_end(bend, bin), bound = fmin(end, early ? fmin(q->gap, q->horizon) : q->horizon), outside;
+    bend_to(w, bend, bin, law);
     struct law_meeting x = watch_meet(q, law, &w->s->p->shape, early, &outside);
     double either = x.target + x.end, away = law->all * law->scale * either; /* rate at which an instant would decide */
     stay_inside(w, law, early ? o->early : o->without, outside);
@@ -206,12 +235,14 @@ static bool wait_avoiding(struct worker *w, struct slot *t, struct law *law, str
     t->days = stop;
     *by = (struct set_law){law, early ? o->early_joins : o->without_joins, 1 - outside};
     if (until <= bound) return true;
-    if (!early || q->gap >= q->horizon) return false;
+    bin += bound >= end;
   }
+  return false;
 }
 
 /* Draws the next instant of one future from the law of its last position; appends the new position to the batch, or ends the future. */
-static int step(struct worker *w, struct slot *t, struct law *law, const float *u, bool *live, struct error *e) {
+static int step(struct worker *w, struct slot *t, struct law *law, const struct law_bend *bend, const float *u, bool *live,
+                struct error *e) {
   struct sampler *s = w->s;
   struct predictor *p = s->p;
   uint32_t code[MAX_SET];
@@ -220,7 +251,7 @@ static int step(struct worker *w, struct slot *t, struct law *law, const float *
   bool death;
   int n;
   *live = false;
-  if (!(s->o->anticipate ? wait_avoiding(w, t, law, &by) : wait_plainly(w, t, law, &by))) return OK;
+  if (!(s->o->anticipate ? wait_avoiding(w, t, law, bend, &by) : wait_plainly(w, t, law, bend, &by))) return OK;
   TRY(draw_set(w, t, &by, u, code, knot, &n, &death, e));
   if (death || (!s->o->paths && nothing_open(w, t))) return OK;
   t->events += n;
@@ -233,6 +264,7 @@ static int step(struct worker *w, struct slot *t, struct law *law, const float *
   int64_t time = t->ask->now + (int64_t)(t->days * (double)TIME_DAY);
   struct token_next next = {t->ask->birth, t->ask->first, t->previous, time, t->index++, n, code, knot};
   t->previous = time;
+  if (w->had) note_set(w, t, code, n);
   *live = true;
   return token_pack_next(p->v, &next, &w->batch, e);
 }
@@ -277,9 +309,24 @@ static void forget(struct ask *k) {
   mem_free(k->rate);
   mem_free(k->u);
   mem_free(k->block);
+  mem_free(k->had);
+  law_bend_free(&k->bend);
+  k->had = NULL;
   k->prefix = NULL;
   k->rate = k->u = NULL;
   k->block = NULL;
+}
+
+/* How the rates of the first wait move. */
+static int bend_life(struct worker *w, uint32_t life, const float *start, struct error *e) {
+  struct predictor *p = w->s->p;
+  struct ask *k = &w->s->ask[life];
+  k->had = mem_alloc(predict_had_words(p->m) * sizeof *k->had);
+  if (!k->had) return error_set(e, E_NOMEM, "no memory for the futures");
+  predict_had(p, &w->s->life[life], k->had);
+  TRY(law_bend_new(p->m, &k->bend, e));
+  law_bend_make(p->m, w->w, &p->shape, &k->law, start, k->had, predict_followed(p, &w->s->life[life]), &k->bend);
+  return OK;
 }
 
 static int open_life(struct worker *w, uint32_t life, struct error *e) {
@@ -299,6 +346,7 @@ static int open_life(struct worker *w, uint32_t life, struct error *e) {
     rc = law_make(p->m, &p->shape, w->log_rate, shift, k->rate, &k->law, e);
     if (rc == OK && w->s->o->watches) law_sizes(&p->shape, &k->law);
   }
+  if (rc == OK && w->had) rc = bend_life(w, life, start, e);
   token_batch_clear(&w->prompt);
   mem_free(start);
   return rc;
@@ -369,16 +417,27 @@ static int start_future(struct worker *w, struct slot *t, bool *live, struct err
   rng_init(&t->rng, s->seed[t->life], (uint64_t)t->future | (o->anticipate ? 1ull << 63 : 0));
   TRY(model_cache_bind(w->cache, t->stream, k->prefix, e));
   struct law law = k->law;
-  if (o->anticipate) { /* its sums are taken anew under other masks */
+  if (o->anticipate || k->bend.n) { /* its sums are taken anew */
     memcpy(w->block, k->block, s->p->shape.blocks * sizeof *w->block);
     law.block = w->block;
   }
-  TRY(step(w, t, &law, k->u, live, e));
+  if (k->bend.n) {
+    memcpy(w->rate, k->rate, s->p->shape.blocks * LAW_BLOCK * sizeof *w->rate);
+    law.rate = w->rate;
+  }
+  if (w->had) memcpy(w->had + (size_t)t->stream * predict_had_words(s->p->m), k->had, predict_had_words(s->p->m) * sizeof *w->had);
+  TRY(step(w, t, &law, &k->bend, k->u, live, e));
   if (*live)
     w->idles--;
   else
     end_future(w, t);
   return OK;
+}
+
+static void bend_row(struct worker *w, const struct slot *t, const struct law *law, const float *hidden) {
+  const struct predictor *p = w->s->p;
+  const uint64_t *had = w->had + (size_t)t->stream * predict_had_words(p->m);
+  law_bend_make(p->m, w->w, &p->shape, law, hidden, had, t->followed, &w->bend);
 }
 
 /* All live futures take their next instant from the decoded rows. */
@@ -396,7 +455,8 @@ static int advance(struct worker *w, struct error *e) {
     bool live;
     TRY(law_make(p->m, &p->shape, w->log_rate + (size_t)i * codes, w->shift[i], w->rate, &law, e));
     if (w->s->o->watches) law_sizes(&p->shape, &law);
-    TRY(step(w, &w->slot[i], &law, w->u + (size_t)i * d, &live, e));
+    if (w->had) bend_row(w, &w->slot[i], &law, hidden + (size_t)i * d);
+    TRY(step(w, &w->slot[i], &law, &w->bend, w->u + (size_t)i * d, &live, e));
     if (live) {
       w->slot[kept++] = w->slot[i];
     } else {
@@ -455,6 +515,11 @@ static int worker_open(struct worker *w, struct sampler *s, struct error *e) {
   if (!w->slot || !w->state || !w->stream || !w->idle || !w->log_rate || !w->shift || !w->u || !w->rate || !w->tilt || !w->block ||
       !w->more)
     return error_set(e, E_NOMEM, "no memory for the futures");
+  if (law_bends(s->p->m)) {
+    w->had = mem_alloc(n * predict_had_words(s->p->m) * sizeof *w->had);
+    if (!w->had) return error_set(e, E_NOMEM, "no memory for the futures");
+    TRY(law_bend_new(s->p->m, &w->bend, e));
+  }
   for (int i = 0; i < s->slots; i++) w->idle[i] = s->slots - 1 - i;
   TRY(token_batch_init(&w->batch, 0, e));
   TRY(token_batch_init(&w->prompt, 0, e));
@@ -480,6 +545,8 @@ static void worker_close(struct worker *w) {
   mem_free(w->tilt);
   mem_free(w->block);
   mem_free(w->more);
+  mem_free(w->had);
+  law_bend_free(&w->bend);
 }
 
 static void job(void *ctx, int index, int workers) {

@@ -67,6 +67,12 @@ struct answer {
  * difference from it: the same bits. out[n]. */
 int predict_lives(struct predictor *p, const struct question *q, const struct life *life, uint32_t n, struct answer *out,
                   struct error *e) MUST_CHECK;
+/* By the latest instant with a code that enough training persons had: the least of its codes' follow-up, less the time gone by since;
+ * INFINITY: not known. */
+double predict_followed(const struct predictor *p, const struct life *life);
+/* A bit for each outcome of the hazard head that the life has had: (predict_had_words) of them. */
+void predict_had(const struct predictor *p, const struct life *life, uint64_t *had);
+static inline size_t predict_had_words(const struct model *m) { return model_config(m)->outcomes / 64 + 1; }
 uint32_t predict_prefix(const struct timeline_view *v, int64_t time); /* events with time <= time */
 double predict_logit(double probability);
 

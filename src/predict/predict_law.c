@@ -88,6 +88,13 @@ void law_sum(const struct model *m, const struct law_shape *s, const float *mask
   }
 }
 
+/* Sums over all that can come, of law->rate. */
+static void law_open(const struct model *m, const struct law_shape *s, struct law *law) {
+  law->joins = s->sizes > 1 || s->size[0] > 1 ? model_dot(m, s->blocks * LAW_BLOCK, law->rate, s->joins) : 0;
+  law_sum(m, s, s->open, law);
+  law->all = law->total;
+}
+
 int law_make(const struct model *m, const struct law_shape *s, const float *log_rate, float shift, float *rate, struct law *law,
              struct error *e) {
   double top = 0, sum = model_exp(m, s->codes, shift, log_rate, rate);
@@ -99,9 +106,7 @@ int law_make(const struct model *m, const struct law_shape *s, const float *log_
   for (uint32_t c = s->codes; c < s->blocks * LAW_BLOCK; c++) rate[c] = 0;
   law->rate = rate;
   law->scale = exp(fmin(top, 600));
-  law->joins = s->sizes > 1 || s->size[0] > 1 ? model_dot(m, s->blocks * LAW_BLOCK, rate, s->joins) : 0;
-  law_sum(m, s, s->open, law);
-  law->all = law->total;
+  law_open(m, s, law);
   return OK;
 }
 
@@ -110,6 +115,79 @@ void law_sizes(const struct law_shape *s, struct law *law) {
   if (law->joins > 0)
     for (uint32_t c = 0; c < s->codes; c++) law->size[s->size_of[c]] += (double)law->rate[c] * (double)s->open[c];
 }
+
+/* ---- within a wait ---- */
+
+#define BEND_LEAST 1e-9 /* a share of the wait's time beyond the first stretch that is not worth asking for */
+
+bool law_bends(const struct model *m) { return model_config(m)->outcomes > 0 && !model_config(m)->hazard_rates; }
+
+int law_bend_new(const struct model *m, struct law_bend *b, struct error *e) {
+  size_t n = model_config(m)->outcomes;
+  *b = (struct law_bend){.code = mem_alloc(n * sizeof *b->code),
+                         .still = mem_alloc(n * sizeof *b->still),
+                         .factor = mem_alloc(n * HAZARD_BINS * sizeof *b->factor),
+                         .hazard = mem_alloc(n * HAZARD_BINS * sizeof *b->hazard)};
+  if (b->code && b->still && b->factor && b->hazard) return OK;
+  law_bend_free(b);
+  return error_set(e, E_NOMEM, "no memory for a wait's rates");
+}
+
+void law_bend_free(struct law_bend *b) {
+  mem_free(b->code);
+  mem_free(b->still);
+  mem_free(b->factor);
+  mem_free(b->hazard);
+  *b = (struct law_bend){0};
+}
+
+/* The share of each stretch in the time of a wait of this rate, as far as anybody was followed; returns the number of stretches that have one. */
+static int shares(double rate, double followed, double *share) {
+  int n = 0;
+  while (n < HAZARD_BINS && hazard_edge_days[n] < followed) n++;
+  for (int b = 0; b < n; b++) {
+    double from = hazard_edge_days[b], to = b + 1 < n ? hazard_edge_days[b + 1] : followed;
+    share[b] = exp(-rate * from) * -expm1(-rate * (to - from));
+  }
+  return n;
+}
+
+void law_bend_make(const struct model *m, struct model_workspace *w, const struct law_shape *s, const struct law *law, const float *hidden,
+                   const uint64_t *had, double followed, struct law_bend *b) {
+  uint32_t outcomes = model_config(m)->outcomes;
+  double rate = law->all * law->scale, share[HAZARD_BINS], sum = 0;
+  b->n = 0;
+  if (!(rate > 0)) return;
+  int seen = shares(rate, followed, share);
+  for (int k = 0; k < seen; k++) sum += share[k];
+  if (seen < 2 || !(sum - share[0] > BEND_LEAST * sum)) return;
+  model_hazard(m, w, hidden, b->hazard);
+  model_exp(m, outcomes * HAZARD_BINS, 0, b->hazard, b->hazard);
+  for (uint32_t o = 0; o < outcomes; o++) {
+    uint32_t c = vocabulary_outcome_code(model_vocabulary(m), o);
+    const float *h = b->hazard + (size_t)o * HAZARD_BINS;
+    float *factor = b->factor + (size_t)b->n * HAZARD_BINS;
+    if ((had[o / 64] >> o % 64 & 1) || !(s->open[c] > 0)) continue;
+    double mean = 0;
+    bool moves = false;
+    for (int k = 0; k < seen; k++) mean += share[k] * (double)h[k];
+    if (!(mean > 0 && mean < INFINITY)) continue;
+    for (int k = 0; k < HAZARD_BINS; k++) {
+      factor[k] = (float)((double)h[k < seen ? k : seen - 1] * sum / mean);
+      moves |= factor[k] != 1;
+    }
+    if (moves) b->code[b->n] = c, b->still[b->n++] = law->rate[c];
+  }
+}
+
+void law_bend_to(const struct model *m, const struct law_shape *s, const struct law_bend *b, int bin, float *rate, struct law *law) {
+  for (uint32_t i = 0; i < b->n; i++) rate[b->code[i]] = b->still[i] * b->factor[(size_t)i * HAZARD_BINS + (size_t)bin];
+  law_open(m, s, law);
+}
+
+double law_bend_end(const struct law_bend *b, int bin) { return b->n && bin + 1 < HAZARD_BINS ? hazard_edge_days[bin + 1] : INFINITY; }
+
+/* ---- a draw, a question ---- */
 
 /* The uniform number falls into a block, then onto a code. Rounding may carry it past the last: then it is the last that can come. */
 uint32_t law_draw(const struct law *law, const struct law_shape *s, struct rng *r) {

@@ -12,6 +12,16 @@
  * once, so that codes which nearly always come are drawn a little too seldom; rare ones (all that is foretold) are not touched.
  * Unknown and static codes have rate 0. Codes with nearly the same m share its mean where there are more than LAW_SIZES sizes.
  *
+ * Rates that stand still for a whole wait are what the loss fits: events over time at risk. The hazard head (model.h) knows more of an outcome that a life
+ * has not had yet: its hazard h_b in each stretch b of the time from the position on. Within a wait such a code comes at
+ *
+ *     rate_b = exp(l) h_b / (sum of w h),   w_b = the share of a wait's time that falls into b under the rates that stand still,
+ *
+ * so that over a wait it comes as often as its rate says and only when is told by the head: `struct law_bend`. Stretches beyond what anybody was followed for
+ * (vocabulary_entry.followed_days) have no weight, and the last rate that was seen goes on. Codes that were had before, that the head does not have,
+ * or whose hazard is flat, stand still; if all do, the wait is exponential as above, to the bit. Hazards that start from the rates
+ * (model_config.hazard_rates) are not asked: with so many outcomes they would cost more than the step itself.
+ *
  * `law_meet` is the chance that an instant holds a code of A, and that it holds none of A but one of B. With g = the share of A and B in a further
  * draw, a set that began outside them stays outside with chance exp(-(m - 1) g). From that follow the estimators (predict_estimate.h).
  */
@@ -27,6 +37,7 @@
 #define LAW_SIZES 32
 
 struct model;
+struct model_workspace;
 struct rng;
 struct vocabulary;
 struct law_shape { /* of a vocabulary; shared by threads */
@@ -49,6 +60,12 @@ struct law {
 struct law_meeting { /* chances */
   double target, end;
 };
+struct law_bend {    /* of one wait: codes whose rates move within it */
+  uint32_t n, *code; /* (n); 0: all stand still */
+  float *still;      /* (n) their rates in `rate` */
+  float *factor;     /* (n, HAZARD_BINS) */
+  float *hazard;     /* (outcomes, HAZARD_BINS) */
+};
 bool predict_is_death(struct str code); /* MEDS_DEATH and what is below it */
 /* What can come, of one event at a time (`single`) or of sets. E_NOMEM. */
 int law_shape_new(const struct vocabulary *v, bool single, struct law_shape *s, struct error *e) MUST_CHECK;
@@ -58,6 +75,16 @@ int law_make(const struct model *m, const struct law_shape *s, const float *log_
              struct error *e) MUST_CHECK;
 void law_sum(const struct model *m, const struct law_shape *s, const float *mask, struct law *law); /* anew under another mask */
 void law_sizes(const struct law_shape *s, struct law *law);
+/* Do rates of this model's outcomes move within a wait? */
+bool law_bends(const struct model *m);
+int law_bend_new(const struct model *m, struct law_bend *b, struct error *e) MUST_CHECK;
+void law_bend_free(struct law_bend *b);
+/* Of the position whose hidden row and law these are. had: a bit for each outcome. followed: days from the position on, INFINITY = not known. */
+void law_bend_make(const struct model *m, struct model_workspace *w, const struct law_shape *s, const struct law *law, const float *hidden,
+                   const uint64_t *had, double followed, struct law_bend *b);
+/* The law in stretch `bin`; `rate` is the law's. End of the stretch: days after the position. */
+void law_bend_to(const struct model *m, const struct law_shape *s, const struct law_bend *b, int bin, float *rate, struct law *law);
+double law_bend_end(const struct law_bend *b, int bin);
 uint32_t law_draw(const struct law *law, const struct law_shape *s, struct rng *r);
 /* Chances of one instant for lists of codes that share none. *outside: share g of both in a further draw. */
 struct law_meeting law_meet(const struct law *law, const struct law_shape *s, const uint32_t *target, uint32_t targets, const uint32_t *end,

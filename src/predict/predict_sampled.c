@@ -156,6 +156,23 @@ int predict_futures(struct predictor *p, uint32_t subject_index, int64_t time, i
   return predict_futures_many(p, &ask, 1, &(struct futures_options){.count = count, .horizon_days = horizon_days}, a, out, e);
 }
 
+/* Chances stretch by stretch: nothing has come so far, it comes in this one, and its set holds the code. */
+static void next_chances(const struct predictor *p, struct law *law, const struct law_bend *bend, float *rate, const uint32_t *code,
+                         int codes, double days, double *out) {
+  double left = 1, from = 0, outside;
+  for (int k = 0; k < codes; k++) out[k] = 0;
+  for (int bin = 0; from < days; bin++) {
+    double to = fmin(days, law_bend_end(bend, bin));
+    if (bend->n) law_bend_to(p->m, &p->shape, bend, bin, rate, law);
+    law_sizes(&p->shape, law);
+    double comes = -expm1(-law->all * law->scale * (to - from));
+    for (int k = 0; k < codes; k++)
+      if (p->shape.open[code[k]] > 0) out[k] += left * comes * law_meet(law, &p->shape, &code[k], 1, NULL, 0, &outside).target;
+    left *= 1 - comes;
+    from = to;
+  }
+}
+
 int predict_next(struct predictor *p, uint32_t subject_index, int64_t time, const uint32_t *code, int codes, double days, double *out,
                  struct error *e) {
   struct future_ask ask = {.subject_index = subject_index, .time = time};
@@ -168,18 +185,25 @@ int predict_next(struct predictor *p, uint32_t subject_index, int64_t time, cons
   TRY(model_forward(p->m, p->w, &p->batch, NULL, e));
   const float *last = model_hidden(p->w) + (size_t)(p->batch.positions - 1) * (size_t)model_config(p->m)->d;
   float *log_rate = mem_alloc(n * sizeof *log_rate), *rate = mem_alloc(n * sizeof *rate);
-  double *block = mem_alloc(p->shape.blocks * sizeof *block), outside;
+  double *block = mem_alloc(p->shape.blocks * sizeof *block);
+  uint64_t *had = mem_alloc(predict_had_words(p->m) * sizeof *had);
   struct law law = {.block = block};
-  int rc = log_rate && rate && block ? OK : error_set(e, E_NOMEM, "no memory for the next instant");
+  struct law_bend bend = {0};
+  int rc = log_rate && rate && block && had ? OK : error_set(e, E_NOMEM, "no memory for the next instant");
   if (rc == OK) {
     model_rates(p->m, p->w, last, log_rate);
     rc = law_make(p->m, &p->shape, log_rate, 0, rate, &law, e);
   }
-  if (rc == OK) law_sizes(&p->shape, &law);
-  for (int k = 0; k < codes && rc == OK; k++)
-    out[k] = p->shape.open[code[k]] > 0
-                 ? law_meet(&law, &p->shape, &code[k], 1, NULL, 0, &outside).target * -expm1(-law.all * law.scale * days)
-                 : 0;
+  if (rc == OK && law_bends(p->m)) {
+    rc = law_bend_new(p->m, &bend, e);
+    if (rc == OK) {
+      predict_had(p, &life, had);
+      law_bend_make(p->m, p->w, &p->shape, &law, last, had, predict_followed(p, &life), &bend);
+    }
+  }
+  if (rc == OK) next_chances(p, &law, &bend, rate, code, codes, days, out);
+  law_bend_free(&bend);
+  mem_free(had);
   mem_free(log_rate);
   mem_free(rate);
   mem_free(block);

@@ -18,6 +18,52 @@ static void bias_only(struct fixture *f) {
   for (uint32_t k = 0; k < f->m->config.codes; k++) f->m->weight[f->m->rates_bias + (ptrdiff_t)k] = logf(0.02f * (float)(1 + k % 3));
 }
 
+/* The law of a wait, slowly: rate[b][k] of code k in stretch b of the time after the position. A rate moves with the hazard of an outcome that was not had;
+ * its mean over the time of a wait at rates that stand still, no longer than people were followed, is the rate that stands still (sums over small
+ * steps). */
+struct slow_law {
+  double rate[HAZARD_BINS][24], total[HAZARD_BINS];
+};
+
+static void slow_law(const struct fixture *f, const float *log_rate, const float *log_hazard, const bool *had, double followed,
+                     struct slow_law *x) {
+  double still = 0, time = 0, spent[HAZARD_BINS] = {0};
+  uint32_t n = vocabulary_codes(f->v);
+  int seen = 0;
+  assert_true(n <= 24);
+  for (uint32_t k = 1; k < n; k++) still += vocabulary_at(f->v, k)->is_static ? 0 : exp((double)log_rate[k]);
+  for (int b = 0; b < HAZARD_BINS && hazard_edge_days[b] < followed; b++, seen++) {
+    double from = hazard_edge_days[b], to = fmin(followed, b + 1 < HAZARD_BINS ? hazard_edge_days[b + 1] : 1e6), step = (to - from) / 20000;
+    for (int i = 0; i < 20000; i++) spent[b] += exp(-still * (from + (i + 0.5) * step)) * step;
+    time += spent[b];
+  }
+  for (int b = 0; b < HAZARD_BINS; b++) {
+    x->total[b] = 0;
+    for (uint32_t k = 0; k < n; k++) {
+      const struct vocabulary_entry *at = vocabulary_at(f->v, k);
+      double mean = 0, factor = 1;
+      for (int q = 0; q < seen && at->outcome >= 0; q++) mean += spent[q] * exp((double)log_hazard[at->outcome * HAZARD_BINS + q]) / time;
+      if (at->outcome >= 0 && !had[k] && seen)
+        factor = exp((double)log_hazard[at->outcome * HAZARD_BINS + (b < seen ? b : seen - 1)]) / mean;
+      x->rate[b][k] = k && !at->is_static ? factor * exp((double)log_rate[k]) : 0;
+      x->total[b] += x->rate[b][k];
+    }
+  }
+}
+
+static double stretch_end(int b) { return b + 1 < HAZARD_BINS ? hazard_edge_days[b + 1] : INFINITY; }
+
+/* Chance that the first instant comes between two times and is of code k; 0 = of any. */
+static double slow_chance(const struct slow_law *x, uint32_t k, double from, double to) {
+  double left = 1, sum = 0;
+  for (int b = 0; b < HAZARD_BINS; b++) {
+    double begin = hazard_edge_days[b], end = stretch_end(b), a = fmin(fmax(from, begin), end), z = fmin(to, end);
+    if (z > a) sum += left * exp(-x->total[b] * (a - begin)) * -expm1(-x->total[b] * (z - a)) * (k ? x->rate[b][k] / x->total[b] : 1);
+    left *= exp(-x->total[b] * (end - begin));
+  }
+  return sum;
+}
+
 static double total_rate(const struct fixture *f) {
   double sum = 0;
   for (uint32_t k = 1; k < vocabulary_codes(f->v); k++)
@@ -276,38 +322,39 @@ static void test_decoding_matches_forward(void **state) {
   fixture_close(&f);
 }
 
-/* Log of the summed rates after a life in a store, by the full forward pass. */
-static double forward_total(struct fixture *f, const struct timeline *t, const struct token_options *o, int64_t now, double *target) {
+/* The law of the wait after a life in a store, by the full forward pass. */
+static void forward_law(struct fixture *f, const struct timeline *t, const struct token_options *o, int64_t now, struct slow_law *x) {
   struct token_map *map;
   struct token_batch b;
   struct model_workspace *w;
   struct timeline_view v = timeline_view(t, 0);
-  float *rate = calloc(vocabulary_codes(f->v), sizeof *rate);
+  float *rate = calloc(vocabulary_codes(f->v), sizeof *rate), hazard[24 * HAZARD_BINS];
+  bool had[24] = {false};
+  double followed = INFINITY;
   MUST(token_map_new(f->v, t, &map, &f->e));
   MUST(token_batch_init(&b, 0, &f->e));
   MUST(model_workspace_new(f->m, o->context, false, &w, &f->e));
   MUST(token_pack(f->v, map, &v, 0, v.n, now, o, &b, &f->e));
+  const float *last = model_hidden(w) + (b.positions - 1) * model_config(f->m)->d;
   MUST(model_forward(f->m, w, &b, NULL, &f->e));
-  model_rates(f->m, w, model_hidden(w) + (b.positions - 1) * model_config(f->m)->d, rate);
-  double sum = 0;
-  for (uint32_t k = 1; k < vocabulary_codes(f->v); k++)
-    if (!vocabulary_at(f->v, k)->is_static) sum += exp(rate[k]);
-  double at = *target * sum, passed = 0; /* the code that a uniform number draws */
-  uint32_t code = 1;
-  for (;; code++) {
-    if (!vocabulary_at(f->v, code)->is_static) passed += exp(rate[code]);
-    if (passed > at) break;
+  model_rates(f->m, w, last, rate);
+  model_hazard(f->m, w, last, hazard);
+  for (uint32_t k = 0; k < v.n; k++) {
+    uint32_t id = token_map_id(map, v.code[k]);
+    had[id] = true;
+    if (v.time[k] == v.time[v.n - 1]) followed = fmin(followed, vocabulary_at(f->v, id)->followed_days);
   }
-  *target = code;
+  if (now != INT64_MIN) followed -= (double)(now - v.time[v.n - 1]) / (double)TIME_DAY;
+  slow_law(f, rate, hazard, had, followed, x);
   free(rate);
   model_workspace_free(w);
   token_batch_release(&b);
   token_map_free(map);
-  return sum;
 }
 
 /* Every step of sampled futures again without a cache: the life with what was sampled so far goes through the whole model, and the
- * future's own random numbers must give the same waits and codes; nearly so where the trunk decodes in eight bits. */
+ * future's own random numbers must give the same waits and codes; nearly so where the trunk decodes in eight bits. The life is young: most outcomes are
+ * still to come, and their rates move within a wait. */
 static void replay(bool int8, double tolerance, int most_other) {
   struct fixture f;
   struct arena a;
@@ -319,19 +366,25 @@ static void replay(bool int8, double tolerance, int most_other) {
   struct token_options o = {.pack = PACK_INSTANT, .context = c.context};
   struct predictor *p;
   struct futures x;
-  int64_t now = v.time[v.n - 1] + DAY(1);
-  int steps = 0, other = 0;
+  struct rng spread;
+  uint32_t outcomes = f.m->config.outcomes, young = 0;
+  int steps = 0, other = 0, moved = 0;
+  rng_init(&spread, 4, 0);
+  for (uint32_t k = 0; k < f.m->config.codes; k++) f.m->weight[f.m->rates_bias + (ptrdiff_t)k] -= 2;
+  for (uint32_t k = 0; k < outcomes * HAZARD_BINS; k++) f.m->weight[f.m->hazard_bias + (ptrdiff_t)k] += (float)rng_normal(&spread);
+  while (v.time[young] < DAY(2)) young++;
+  int64_t now = v.time[young - 1] + DAY(1) / 2;
   MUST(predictor_new(f.m, f.store, &p, &f.e));
   MUST(model_decoder_new(f.m, int8, &p->decoder, &f.e));
-  MUST(predict_futures(p, 1, now, 3, 30, 8, &a, &x, &f.e));
+  MUST(predict_futures(p, 1, now, 8, 60, 8, &a, &x, &f.e));
   for (int i = 0; i < x.count; i++) {
     struct rng r;
-    double days = 0;
     rng_init(&r, 8, (uint64_t)i);
     for (int k = 0; k < x.n[i] && k < 12; k++, steps++) {
       struct timeline *t;
+      struct slow_law law;
       MUST(timeline_memory_new(&t, &f.e));
-      for (uint32_t j = 0; j < v.n; j++) {
+      for (uint32_t j = 0; j < young; j++) {
         struct event ev = {.subject = 1, .time = v.time[j], .code = timeline_code_name(f.store, v.code[j]), .value = v.value[j]};
         MUST(timeline_memory_append(t, &ev, &f.e));
       }
@@ -344,16 +397,22 @@ static void replay(bool int8, double tolerance, int most_other) {
         MUST(timeline_memory_append(t, &ev, &f.e));
       }
       MUST(timeline_memory_seal(t, &f.e));
-      double wait = -log(rng_uniform(&r)), code = rng_uniform(&r), total = forward_total(&f, t, &o, k ? INT64_MIN : now, &code);
-      days += wait / total;
+      forward_law(&f, t, &o, k ? INT64_MIN : now, &law);
+      double left = -log(rng_uniform(&r)), wait = 0, pick = rng_uniform(&r);
+      int b = 0;
+      for (; left > law.total[b] * (stretch_end(b) - wait); b++) left -= law.total[b] * (stretch_end(b) - wait), wait = stretch_end(b);
+      wait += left / law.total[b];
+      moved += b > 0;
+      uint32_t code = 0;
+      for (double passed = 0; passed <= pick * law.total[b];) passed += law.rate[b][++code];
+      double days = wait + (k ? x.path[i][k - 1].days : 0);
       assert_true(fabs(x.path[i][k].days - days) < tolerance * days);
-      other += x.path[i][k].code != (uint32_t)code;
-      days = x.path[i][k].days;
+      other += x.path[i][k].code != code;
       if (vocabulary_at(f.v, x.path[i][k].code)->knots) rng_uniform(&r), rng_uniform(&r), rng_uniform(&r);
       timeline_close(t);
     }
   }
-  assert_true(steps > 10 && other <= most_other);
+  assert_true(steps > 15 && moved > 8 && other <= most_other);
   predictor_free(p);
   arena_free(&a);
   fixture_close(&f);
@@ -363,6 +422,144 @@ static void test_futures_without_a_cache(void **state) {
   (void)state;
   replay(false, 2e-3, 0);
   replay(true, 2e-2, 1);
+}
+
+static void chi_square(const double *seen, const double *want, int n, int all, double most) {
+  double chi = 0, sum = 0;
+  for (int i = 0; i < n; i++) chi += (seen[i] - want[i] * all) * (seen[i] - want[i] * all) / (want[i] * all), sum += want[i];
+  assert_true(fabs(sum - 1) < 1e-9);
+  assert_true(chi < most);
+}
+
+/* Rates that move within a wait: the first instant by stretch and code, its time, and the second instant after a code that was new, against the
+ * slow law. The life has had DX//0 and DX//1; death is no outcome here. Seeds are fixed. */
+static void test_rates_move_within_a_wait(void **state) {
+  (void)state;
+  enum { N = 20000, CODES = 7, STRETCHES = 4 };
+  struct fixture f;
+  struct arena a;
+  struct predictor *p;
+  struct futures x;
+  struct slow_law law, second;
+  arena_init(&a, 0, 0);
+  open_single(&f);
+  bias_only(&f);
+  uint32_t outcomes = f.m->config.outcomes, codes = vocabulary_codes(f.v), id[CODES], fresh;
+  float log_rate[24], log_hazard[24 * HAZARD_BINS];
+  bool had[24] = {false};
+  int kinds = 0;
+  assert_int_equal(outcomes, 6);
+  for (uint32_t k = 0; k < codes; k++) log_rate[k] = f.m->weight[f.m->rates_bias + (ptrdiff_t)k];
+  for (uint32_t k = 1; k < codes; k++)
+    if (!vocabulary_at(f.v, k)->is_static) id[kinds++] = k;
+  assert_int_equal(kinds, CODES);
+  for (int k = 0; k < CODES; k++) {
+    struct str name = vocabulary_at(f.v, id[k])->code;
+    had[id[k]] = str_eqc(name, "DX//0") || str_eqc(name, "DX//1");
+  }
+  for (uint32_t o = 0; o < outcomes; o++)
+    for (uint32_t b = 0; b < HAZARD_BINS; b++) {
+      float h = -3 + 2 * sinf((float)(1 + o) * (float)(1 + 2 * b));
+      log_hazard[o * HAZARD_BINS + b] = f.m->weight[f.m->hazard_bias + (ptrdiff_t)(b * outcomes + o)] = h;
+    }
+  assert_true(vocabulary_find(f.v, STR("DX//1"), &fresh) && vocabulary_at(f.v, fresh)->followed_days == 28);
+  slow_law(&f, log_rate, log_hazard, had, 28, &law);
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  struct future_ask ask = {1, DAY(1), 11};
+  struct futures_options o = {.count = N, .horizon_days = 4000, .events = 2};
+  MUST(predict_futures_many(p, &ask, 1, &o, &a, &x, &f.e));
+  assert_true(vocabulary_find(f.v, STR("DX//3"), &fresh));
+  had[fresh] = true;
+  slow_law(&f, log_rate, log_hazard, had, vocabulary_at(f.v, fresh)->followed_days, &second);
+  double seen[2][STRETCHES * CODES] = {{0}}, want[2][STRETCHES * CODES], *wait = calloc(N, sizeof *wait), worst = 0;
+  int after = 0;
+  for (int i = 0; i < N; i++) {
+    assert_true(x.n[i] > 0);
+    wait[i] = x.path[i][0].days;
+    for (int k = 0; k < x.n[i] && k < 2; k++) {
+      double days = x.path[i][k].days - (k ? x.path[i][0].days : 0);
+      if (k && x.path[i][0].code != fresh) break;
+      after += k;
+      int b = 0, c = 0;
+      while (b + 1 < STRETCHES && days > hazard_edge_days[b + 1]) b++;
+      while (id[c] != x.path[i][k].code) c++;
+      seen[k][b * CODES + c]++;
+    }
+  }
+  for (int k = 0; k < 2; k++)
+    for (int b = 0; b < STRETCHES; b++)
+      for (int c = 0; c < CODES; c++)
+        want[k][b * CODES + c] =
+            slow_chance(k ? &second : &law, id[c], hazard_edge_days[b], b + 1 < STRETCHES ? hazard_edge_days[b + 1] : INFINITY);
+  assert_true(after > 1000);
+  chi_square(seen[0], want[0], STRETCHES * CODES, N, 46.96); /* 27 degrees of freedom, 1 % point */
+  chi_square(seen[1], want[1], STRETCHES * CODES, after, 46.96);
+  qsort(wait, N, sizeof *wait, by_double);
+  for (int i = 0; i < N; i++) {
+    double cdf = slow_chance(&law, 0, 0, wait[i]);
+    worst = fmax(worst, fmax(fabs(cdf - (double)i / N), fabs(cdf - (double)(i + 1) / N)));
+  }
+  assert_true(worst < 1.63 / sqrt(N)); /* 1 % point */
+  for (int k = 0; k < 3; k++) {
+    double chance[CODES], days = k == 0 ? 0.5 : k == 1 ? 12 : 300, exact = 0, moved = 0;
+    MUST(predict_next(p, 1, DAY(1), id, CODES, days, chance, &f.e));
+    for (int c = 0; c < CODES; c++) {
+      exact = slow_chance(&law, id[c], 0, days);
+      assert_true(fabs(chance[c] - exact) < 1e-5);
+      moved = fmax(moved, fabs(exact - exp((double)log_rate[id[c]]) / total_rate(&f) * -expm1(-total_rate(&f) * days)));
+    }
+    if (k < 2) assert_true(moved > 0.01); /* the test would see rates that stand still */
+  }
+  free(wait);
+  predictor_free(p);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+/* The target and death alone can come: the anticipated hazard of every single future is the closed form, piece by piece of the moving rate; the
+ * integrated one and the share are it within their errors. */
+static void test_estimators_know_that_rates_move(void **state) {
+  (void)state;
+  enum { N = 4000 };
+  struct fixture f;
+  struct arena a;
+  struct predictor *p;
+  struct sample plain, few;
+  struct slow_law law;
+  struct watch w;
+  arena_init(&a, 0, 0);
+  open_single(&f);
+  bias_only(&f);
+  uint32_t target, death = vocabulary_death(f.v), codes = vocabulary_codes(f.v);
+  float log_rate[24], log_hazard[24 * HAZARD_BINS] = {0};
+  bool had[24] = {false};
+  uint64_t seed = 3;
+  assert_true(vocabulary_find(f.v, STR("DX//4"), &target));
+  for (uint32_t k = 0; k < codes; k++)
+    log_rate[k] = f.m->weight[f.m->rates_bias + (ptrdiff_t)k] = k == target ? -3.0f : k == death ? -4.0f : -80.0f;
+  for (uint32_t b = 0; b < HAZARD_BINS; b++) {
+    uint32_t o = (uint32_t)vocabulary_at(f.v, target)->outcome;
+    log_hazard[o * HAZARD_BINS + b] = f.m->weight[f.m->hazard_bias + (ptrdiff_t)(b * f.m->config.outcomes + o)] = -1 - 2 * (float)b;
+  }
+  slow_law(&f, log_rate, log_hazard, had, 28, &law);
+  double want = slow_chance(&law, target, 0, 18), still = exp(-3.0) / (exp(-3.0) + exp(-4.0)) * -expm1(-18 * (exp(-3.0) + exp(-4.0)));
+  assert_true(fabs(want - still) > 0.02);
+  struct timeline_view v = timeline_view(f.store, 1);
+  struct life life = {.view = &v, .index = 1, .events = predict_prefix(&v, DAY(1)), .now = DAY(1)};
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  MUST(watch_one(&p->shape, target, 18, &a, &w, &f.e));
+  struct sample_options o = {.count = N, .steps = PREDICT_STEPS, .threads = 2, .horizon_days = 18, .watch = &w, .watches = 1};
+  MUST(predict_sample(p, &life, &seed, 1, &o, &a, &plain, &f.e));
+  MUST(predict_anticipated(p, &w, &life, &seed, 1, 20, 2, &a, &few, &f.e));
+  double met = 0;
+  for (int i = 0; i < N; i++) met += plain.met[i];
+  for (int i = 0; i < 20; i++) assert_true(fabs(few.value[i] - want) < 1e-5);
+  struct estimate integrated = estimate_of(plain.value, N, 1);
+  assert_true(fabs(met / N - want) < 3.5 * sqrt(want * (1 - want) / N));
+  assert_true(fabs(integrated.mean - want) < 3.5 * integrated.se);
+  predictor_free(p);
+  arena_free(&a);
+  fixture_close(&f);
 }
 
 /* Sets: with the training data's ties a sampled instant holds as many events on average as a real one. */
@@ -416,6 +613,8 @@ static void test_cut(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_exponential_law),
+                                     cmocka_unit_test(test_rates_move_within_a_wait),
+                                     cmocka_unit_test(test_estimators_know_that_rates_move),
                                      cmocka_unit_test(test_seeds),
                                      cmocka_unit_test(test_decoding_matches_forward),
                                      cmocka_unit_test(test_futures_without_a_cache),
