@@ -172,7 +172,7 @@ static void note_set(struct worker *w, struct slot *t, const uint32_t *code, int
 }
 
 static void bend_to(struct worker *w, const struct law_bend *bend, int bin, struct law *law) {
-  if (!bend->n) return;
+  if (!bend->moves) return;
   law_bend_to(w->s->p->m, &w->s->p->shape, bend, bin, w->rate, law);
   if (w->s->o->watches) law_sizes(&w->s->p->shape, law);
 }
@@ -194,11 +194,12 @@ static bool wait_plainly(struct worker *w, struct slot *t, struct law *law, cons
   if (!(law->total > 0)) return false;
   double left = -log(rng_uniform(&t->rng)), since = t->days;
   for (int bin = 0; t->days <= w->s->horizon; bin++) {
-    bend_to(w, bend, bin, law);
-    double total = law->total * law->scale, until = t->days + left / total, end = since + law_bend_end(bend, bin);
-    for (int i = 0; i < o->watches; i++) watch_pass(&o->watch[i], &state[i], s, law, t->days, fmin(until, end));
-    left -= total * (end - t->days);
-    t->days = fmin(until, end);
+    double total = (bend->moves ? bend->total[bin] : law->total) * law->scale, until = t->days + left / total;
+    double end = since + law_bend_end(bend, bin), stop = fmin(until, end);
+    if (o->watches || until <= end) bend_to(w, bend, bin, law);
+    for (int i = 0; i < o->watches; i++) watch_pass(&o->watch[i], &state[i], s, law, t->days, stop);
+    left -= total * (stop - t->days);
+    t->days = stop;
     if (until <= end) return t->days <= w->s->horizon;
   }
   return false;
@@ -417,11 +418,11 @@ static int start_future(struct worker *w, struct slot *t, bool *live, struct err
   rng_init(&t->rng, s->seed[t->life], (uint64_t)t->future | (o->anticipate ? 1ull << 63 : 0));
   TRY(model_cache_bind(w->cache, t->stream, k->prefix, e));
   struct law law = k->law;
-  if (o->anticipate || k->bend.n) { /* its sums are taken anew */
+  if (o->anticipate || k->bend.moves) { /* its sums are taken anew */
     memcpy(w->block, k->block, s->p->shape.blocks * sizeof *w->block);
     law.block = w->block;
   }
-  if (k->bend.n) {
+  if (k->bend.moves) {
     memcpy(w->rate, k->rate, s->p->shape.blocks * LAW_BLOCK * sizeof *w->rate);
     law.rate = w->rate;
   }

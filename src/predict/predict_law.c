@@ -118,33 +118,36 @@ void law_sizes(const struct law_shape *s, struct law *law) {
 
 /* ---- within a wait ---- */
 
-#define BEND_LEAST 1e-9 /* a share of the wait's time beyond the first stretch that is not worth asking for */
+_Static_assert(LAW_STRETCHES == HAZARD_BINS, "a stretch is a bin of the hazard head");
+#define BEND_LEAST 1e-9 /* chance of a wait to last into a stretch, below which nobody asks for it */
+#define BEND_FLAT 1e-5F /* hazards that move by less than their rounding stand still */
 
 bool law_bends(const struct model *m) { return model_config(m)->outcomes > 0 && !model_config(m)->hazard_rates; }
 
 int law_bend_new(const struct model *m, struct law_bend *b, struct error *e) {
-  size_t n = model_config(m)->outcomes;
+  uint32_t n = model_config(m)->outcomes;
   *b = (struct law_bend){.code = mem_alloc(n * sizeof *b->code),
                          .still = mem_alloc(n * sizeof *b->still),
-                         .factor = mem_alloc(n * HAZARD_BINS * sizeof *b->factor),
-                         .hazard = mem_alloc(n * HAZARD_BINS * sizeof *b->hazard)};
-  if (b->code && b->still && b->factor && b->hazard) return OK;
-  law_bend_free(b);
-  return error_set(e, E_NOMEM, "no memory for a wait's rates");
+                         .course = mem_alloc((size_t)n * HAZARD_BINS * sizeof *b->course)};
+  if (!b->code || !b->still || !b->course) {
+    law_bend_free(b);
+    return error_set(e, E_NOMEM, "no memory for a wait's rates");
+  }
+  for (uint32_t o = 0; o < n; o++) b->code[o] = vocabulary_outcome_code(model_vocabulary(m), o);
+  return OK;
 }
 
 void law_bend_free(struct law_bend *b) {
   mem_free(b->code);
   mem_free(b->still);
-  mem_free(b->factor);
-  mem_free(b->hazard);
+  mem_free(b->course);
   *b = (struct law_bend){0};
 }
 
-/* The share of each stretch in the time of a wait of this rate, as far as anybody was followed; returns the number of stretches that have one. */
+/* The share of each stretch in the time of a wait of this rate, as far as anybody was followed; returns the number of stretches worth asking for. */
 static int shares(double rate, double followed, double *share) {
   int n = 0;
-  while (n < HAZARD_BINS && hazard_edge_days[n] < followed) n++;
+  while (n < HAZARD_BINS && hazard_edge_days[n] < followed && exp(-rate * hazard_edge_days[n]) > BEND_LEAST) n++;
   for (int b = 0; b < n; b++) {
     double from = hazard_edge_days[b], to = b + 1 < n ? hazard_edge_days[b + 1] : followed;
     share[b] = exp(-rate * from) * -expm1(-rate * (to - from));
@@ -155,37 +158,33 @@ static int shares(double rate, double followed, double *share) {
 void law_bend_make(const struct model *m, struct model_workspace *w, const struct law_shape *s, const struct law *law, const float *hidden,
                    const uint64_t *had, double followed, struct law_bend *b) {
   uint32_t outcomes = model_config(m)->outcomes;
-  double rate = law->all * law->scale, share[HAZARD_BINS], sum = 0;
-  b->n = 0;
+  double rate = law->all * law->scale, share[HAZARD_BINS];
+  double moving = 0;
+  b->moves = false;
   if (!(rate > 0)) return;
-  int seen = shares(rate, followed, share);
-  for (int k = 0; k < seen; k++) sum += share[k];
-  if (seen < 2 || !(sum - share[0] > BEND_LEAST * sum)) return;
-  model_hazard(m, w, hidden, b->hazard);
-  model_exp(m, outcomes * HAZARD_BINS, 0, b->hazard, b->hazard);
+  b->stretches = shares(rate, followed, share);
+  if (b->stretches < 2) return;
+  model_hazard_course(m, w, hidden, b->stretches, share, b->course);
+  for (size_t i = 0; i < (size_t)b->stretches * outcomes && !b->moves; i++) b->moves = fabsf(b->course[i] - 1) > BEND_FLAT;
+  if (!b->moves) return;
   for (uint32_t o = 0; o < outcomes; o++) {
-    uint32_t c = vocabulary_outcome_code(model_vocabulary(m), o);
-    const float *h = b->hazard + (size_t)o * HAZARD_BINS;
-    float *factor = b->factor + (size_t)b->n * HAZARD_BINS;
-    if ((had[o / 64] >> o % 64 & 1) || !(s->open[c] > 0)) continue;
-    double mean = 0;
-    bool moves = false;
-    for (int k = 0; k < seen; k++) mean += share[k] * (double)h[k];
-    if (!(mean > 0 && mean < INFINITY)) continue;
-    for (int k = 0; k < HAZARD_BINS; k++) {
-      factor[k] = (float)((double)h[k < seen ? k : seen - 1] * sum / mean);
-      moves |= factor[k] != 1;
-    }
-    if (moves) b->code[b->n] = c, b->still[b->n++] = law->rate[c];
+    b->still[o] = had[o / 64] >> o % 64 & 1 ? 0 : law->rate[b->code[o]] * s->open[b->code[o]];
+    moving += (double)b->still[o];
   }
+  for (int k = 0; k < b->stretches; k++)
+    b->total[k] = law->all - moving + model_dot(m, outcomes, b->still, b->course + (size_t)k * outcomes);
+  b->moves = moving > 0;
 }
 
 void law_bend_to(const struct model *m, const struct law_shape *s, const struct law_bend *b, int bin, float *rate, struct law *law) {
-  for (uint32_t i = 0; i < b->n; i++) rate[b->code[i]] = b->still[i] * b->factor[(size_t)i * HAZARD_BINS + (size_t)bin];
+  uint32_t outcomes = model_config(m)->outcomes;
+  const float *course = b->course + (size_t)(bin < b->stretches ? bin : b->stretches - 1) * outcomes;
+  for (uint32_t o = 0; o < outcomes; o++)
+    if (b->still[o] > 0) rate[b->code[o]] = b->still[o] * course[o];
   law_open(m, s, law);
 }
 
-double law_bend_end(const struct law_bend *b, int bin) { return b->n && bin + 1 < HAZARD_BINS ? hazard_edge_days[bin + 1] : INFINITY; }
+double law_bend_end(const struct law_bend *b, int bin) { return b->moves && bin + 1 < b->stretches ? hazard_edge_days[bin + 1] : INFINITY; }
 
 /* ---- a draw, a question ---- */
 

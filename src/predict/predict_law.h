@@ -35,6 +35,7 @@
 
 #define LAW_BLOCK 64
 #define LAW_SIZES 32
+#define LAW_STRETCHES 8 /* = HAZARD_BINS */
 
 struct model;
 struct model_workspace;
@@ -60,11 +61,13 @@ struct law {
 struct law_meeting { /* chances */
   double target, end;
 };
-struct law_bend {    /* of one wait: codes whose rates move within it */
-  uint32_t n, *code; /* (n); 0: all stand still */
-  float *still;      /* (n) their rates in `rate` */
-  float *factor;     /* (n, HAZARD_BINS) */
-  float *hazard;     /* (outcomes, HAZARD_BINS) */
+struct law_bend {              /* of one wait */
+  bool moves;                  /* false: all rates stand still */
+  uint32_t *code;              /* (outcomes) of the hazard head */
+  float *still;                /* (outcomes) rates in law.rate that move; 0 = of one that does not */
+  float *course;               /* (stretches, outcomes) times that */
+  int stretches;               /* the last one goes on */
+  double total[LAW_STRETCHES]; /* all rates in each stretch, as law.all */
 };
 bool predict_is_death(struct str code); /* MEDS_DEATH and what is below it */
 /* What can come, of one event at a time (`single`) or of sets. E_NOMEM. */

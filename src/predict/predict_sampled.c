@@ -163,7 +163,7 @@ static void next_chances(const struct predictor *p, struct law *law, const struc
   for (int k = 0; k < codes; k++) out[k] = 0;
   for (int bin = 0; from < days; bin++) {
     double to = fmin(days, law_bend_end(bend, bin));
-    if (bend->n) law_bend_to(p->m, &p->shape, bend, bin, rate, law);
+    if (bend->moves) law_bend_to(p->m, &p->shape, bend, bin, rate, law);
     law_sizes(&p->shape, law);
     double comes = -expm1(-law->all * law->scale * (to - from));
     for (int k = 0; k < codes; k++)
