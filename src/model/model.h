@@ -112,9 +112,9 @@ void model_rates(const struct model *m, struct model_workspace *w, const float *
 void model_rates_rows(const struct model *m, struct model_workspace *w, int rows, const float *hidden,
                       float *log_rate); /* (rows, V): many streams at once */
 void model_hazard(const struct model *m, struct model_workspace *w, const float *hidden, float *log_hazard);
-/* How the hazards move in the first `bins` bins: out (bins, outcomes), each hazard over its mean with weights `share`, which sum to something above
- * zero; 1 where that is no number. */
-void model_hazard_course(const struct model *m, struct model_workspace *w, const float *hidden, int bins, const double *share, float *out);
+/* The hazards of the first `bins` bins as (bins, outcomes), and each over its mean with weights `share`, 1 where that is no number. */
+void model_hazard_course(const struct model *m, struct model_workspace *w, const float *hidden, int bins, float *course);
+void model_course_weigh(const struct model *m, struct model_workspace *w, int bins, const double *share, float *course);
 void model_value(const struct model *m, struct model_workspace *w, const float *hidden, uint32_t code,
                  float *probability); /* over the code's knots */
 /* Log-likelihood of each sequence of a batch that was packed with its targets; runs the forward pass.

@@ -253,22 +253,25 @@ void model_hazard(const struct model *m, struct model_workspace *w, const float 
     for (size_t b = 0; b < HAZARD_BINS; b++) log_hazard[o * HAZARD_BINS + b] = w->hz[b * n + o];
 }
 
-void model_hazard_course(const struct model *m, struct model_workspace *w, const float *hidden, int bins, const double *share, float *out) {
+void model_hazard_course(const struct model *m, struct model_workspace *w, const float *hidden, int bins, float *course) {
+  if (m->config.outcomes == 0) return;
+  hazard_rows(m, w, 1, hidden, w->z, w->hz);
+  m->kernel->exp_scaled((size_t)bins * m->config.outcomes, 1, 0, w->hz, course);
+}
+
+void model_course_weigh(const struct model *m, struct model_workspace *w, int bins, const double *share, float *course) {
   const struct kernel *k = m->kernel;
   size_t n = m->config.outcomes;
   float *mean = w->hz;
   double all = 0;
-  if (n == 0) return;
-  hazard_rows(m, w, 1, hidden, w->z, w->hz);
-  k->exp_scaled((size_t)bins * n, 1, 0, w->hz, out);
   memset(mean, 0, n * sizeof *mean);
-  for (int b = 0; b < bins; b++) k->axpy(n, (float)share[b], out + (size_t)b * n, mean), all += share[b];
+  for (int b = 0; b < bins; b++) k->axpy(n, (float)share[b], course + (size_t)b * n, mean), all += share[b];
   for (size_t o = 0; o < n; o++) {
     bool number = mean[o] > 0 && mean[o] < INFINITY;
-    for (int b = 0; b < bins && !number; b++) out[(size_t)b * n + o] = 1;
+    for (int b = 0; b < bins && !number; b++) course[(size_t)b * n + o] = 1;
     mean[o] = number ? (float)all / mean[o] : 1;
   }
-  for (int b = 0; b < bins; b++) k->mul(n, mean, out + (size_t)b * n);
+  for (int b = 0; b < bins; b++) k->mul(n, mean, course + (size_t)b * n);
 }
 
 double hazard_probability(const float *log_hazard, double days) {

@@ -1,7 +1,7 @@
 /* Private to src/predict: what sampled futures say about a question beyond "it happened in k of n".
  *
- * Between two instants of a future the model's rates stand still, so the rate h(t) at which the target comes next is known along the
- * whole path (predict_law.h). Two unbiased estimators of P(target within the horizon, before anything that ends the question) use it:
+ * Between two instants of a future the model's rates are constant in a few stretches, so the rate h(t) at which the target comes next is known along
+ * the whole path (predict_law.h). Two unbiased estimators of P(target within the horizon, before anything that ends the question) use it:
  *
  * - integrated hazard (a sum of conditional outcome probabilities, as in SCOPE): the mean over plain futures of the integral of h(t) dt while the
  *   question is open. The target's counting process minus that integral is a martingale, so the means agree; the integral varies far less than
@@ -10,7 +10,7 @@
  *   coming, b(t) = h(t) + c(t): with S(t) = exp(- integral of b), the mean of the integral of S(t) h(t) dt. No draw decides about the target, so what
  *   varies is only how the rest of the life bends its rate: a model of constant rates is answered exactly by one future. One question at a time.
  *
- * The ideas are those of the SCOPE and REACH estimators (2026) for autoregressive models; here in continuous time, where each step is an exponential
+ * The ideas are those of the SCOPE and REACH estimators (2026) for autoregressive models; here in continuous time, where each step is a
  * wait and a set of codes. A target beats what ends the question where both are in one set, as in a task's labels.
  */
 #ifndef PREDICT_ESTIMATE_H

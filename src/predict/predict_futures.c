@@ -9,7 +9,7 @@
  * `steps` instants or `events` events (counted in `cut`: their later outcomes are missed). The law of a step is in predict_law.h, estimators in
  * predict_estimate.h.
  *
- * Model: the rate of the whole set is one exponential (Delphi, Shmatko et al. 2025); a prefix shared by its continuations as in ETHOS-like
+ * Model: competing exponentials (Delphi, Shmatko et al. 2025), piecewise where the hazard head knows better; a prefix shared by its continuations as in ETHOS-like
  * simulation; continuous batching after Orca (Yu et al. 2022). */
 #include "model/model.h"
 #include "timeline/task.h"

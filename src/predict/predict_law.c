@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/random.h"
+#include "base/time.h"
 #include "model/model.h"
 #include "token/token.h"
 
@@ -119,8 +120,10 @@ void law_sizes(const struct law_shape *s, struct law *law) {
 /* ---- within a wait ---- */
 
 _Static_assert(LAW_STRETCHES == HAZARD_BINS, "a stretch is a bin of the hazard head");
-#define BEND_LEAST 1e-9 /* chance of a wait to last into a stretch, below which nobody asks for it */
-#define BEND_FLAT 1e-5F /* hazards that move by less than their rounding stand still */
+#define BEND_LEAST 1e-9   /* chance of a wait to last into a stretch, below which nobody asks for it */
+#define BEND_FLAT 1e-5F   /* hazards that move by less than their rounding stand still */
+#define BEND_SETTLED 1e-6 /* of all rates: what another round would move; mostly two or three are enough */
+#define BEND_ROUNDS 50
 
 bool law_bends(const struct model *m) { return model_config(m)->outcomes > 0 && !model_config(m)->hazard_rates; }
 
@@ -144,36 +147,50 @@ void law_bend_free(struct law_bend *b) {
   *b = (struct law_bend){0};
 }
 
-/* The share of each stretch in the time of a wait of this rate, as far as anybody was followed; returns the number of stretches worth asking for. */
-static int shares(double rate, double followed, double *share) {
+/* Stretches of the time after a position that are worth asking for. */
+static int stretches(double rate, double followed) {
   int n = 0;
   while (n < HAZARD_BINS && hazard_edge_days[n] < followed && exp(-rate * hazard_edge_days[n]) > BEND_LEAST) n++;
-  for (int b = 0; b < n; b++) {
-    double from = hazard_edge_days[b], to = b + 1 < n ? hazard_edge_days[b + 1] : followed;
-    share[b] = exp(-rate * from) * -expm1(-rate * (to - from));
-  }
   return n;
+}
+
+/* The time that a wait is expected to spend in each of them, as far as anybody was followed. */
+static void spend(const struct law_bend *b, double scale, double followed, double *share) {
+  double lasts = 1;
+  for (int k = 0; k < b->stretches; k++) {
+    double to = k + 1 < b->stretches ? hazard_edge_days[k + 1] : followed, rate = b->total[k] * scale;
+    double ends = -expm1(-rate * (to - hazard_edge_days[k]));
+    share[k] = rate > 0 ? lasts * ends / rate : lasts * (fmin(to, 100 * TIME_YEAR_DAYS) - hazard_edge_days[k]);
+    lasts *= 1 - ends;
+  }
 }
 
 void law_bend_make(const struct model *m, struct model_workspace *w, const struct law_shape *s, const struct law *law, const float *hidden,
                    const uint64_t *had, double followed, struct law_bend *b) {
   uint32_t outcomes = model_config(m)->outcomes;
-  double rate = law->all * law->scale, share[HAZARD_BINS];
-  double moving = 0;
+  double rate = law->all * law->scale, share[HAZARD_BINS], moving = 0, off = 1;
   b->moves = false;
   if (!(rate > 0)) return;
-  b->stretches = shares(rate, followed, share);
+  b->stretches = stretches(rate, followed);
   if (b->stretches < 2) return;
-  model_hazard_course(m, w, hidden, b->stretches, share, b->course);
-  for (size_t i = 0; i < (size_t)b->stretches * outcomes && !b->moves; i++) b->moves = fabsf(b->course[i] - 1) > BEND_FLAT;
-  if (!b->moves) return;
+  for (int k = 0; k < b->stretches; k++) b->total[k] = law->all;
   for (uint32_t o = 0; o < outcomes; o++) {
     b->still[o] = had[o / 64] >> o % 64 & 1 ? 0 : law->rate[b->code[o]] * s->open[b->code[o]];
     moving += (double)b->still[o];
   }
-  for (int k = 0; k < b->stretches; k++)
-    b->total[k] = law->all - moving + model_dot(m, outcomes, b->still, b->course + (size_t)k * outcomes);
-  b->moves = moving > 0;
+  if (!(moving > 0)) return;
+  model_hazard_course(m, w, hidden, b->stretches, b->course);
+  for (int round = 0; round < BEND_ROUNDS && off > BEND_SETTLED; round++) {
+    spend(b, law->scale, followed, share);
+    model_course_weigh(m, w, b->stretches, share, b->course);
+    off = 0;
+    for (int k = 0; k < b->stretches; k++) {
+      double total = law->all - moving + model_dot(m, outcomes, b->still, b->course + (size_t)k * outcomes);
+      off = fmax(off, fabs(total - b->total[k]) / law->all);
+      b->total[k] = fmax(total, 0);
+    }
+  }
+  for (size_t i = 0; i < (size_t)b->stretches * outcomes && !b->moves; i++) b->moves = fabsf(b->course[i] - 1) > BEND_FLAT;
 }
 
 void law_bend_to(const struct model *m, const struct law_shape *s, const struct law_bend *b, int bin, float *rate, struct law *law) {

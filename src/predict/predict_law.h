@@ -1,6 +1,6 @@
 /* Private to src/predict: the law of what comes next after one position, and what it says about a question before anything is drawn.
  *
- * The wait to the next instant is exponential with rate R = sum exp(l), l being the log rates of the codes. An instant is a set. The rates' loss
+ * While rates stand still, the wait to the next instant is exponential with rate R = sum exp(l), l being the log rates of the codes. An instant is a set. The rates' loss
  * (model_heads.c) gives each code of the next instant an equal share of one target, so exp(l_c) / R is the chance that a blind pick from the next
  * instant finds c: not the chance that c is in it. The vocabulary knows m_c, the mean size of the sets in which such a pick finds c
  * (vocabulary_entry.together), and
@@ -15,9 +15,10 @@
  * Rates that stand still for a whole wait are what the loss fits: events over time at risk. The hazard head (model.h) knows more of an outcome that a life
  * has not had yet: its hazard h_b in each stretch b of the time from the position on. Within a wait such a code comes at
  *
- *     rate_b = exp(l) h_b / (sum of w h),   w_b = the share of a wait's time that falls into b under the rates that stand still,
+ *     rate_b = exp(l) h_b / (sum of w h),   w_b = the share of b in the time that a wait is expected to take,
  *
- * so that over a wait it comes as often as its rate says and only when is told by the head: `struct law_bend`. Stretches beyond what anybody was followed for
+ * which is the rate exp(l) again on average over the wait: the chance of the next instant to hold a code, and the mean wait, stay what was learned, and the head
+ * says when (`struct law_bend`). The shares hang on the rates, and are found by going round. Stretches beyond what anybody was followed for
  * (vocabulary_entry.followed_days) have no weight, and the last rate that was seen goes on. Codes that were had before, that the head does not have,
  * or whose hazard is flat, stand still; if all do, the wait is exponential as above, to the bit. Hazards that start from the rates
  * (model_config.hazard_rates) are not asked: with so many outcomes they would cost more than the step itself.
