@@ -9,7 +9,6 @@ void linear_forward(const struct model *m, struct model_workspace *w, int rows, 
   const struct model_quant *q = w->quant_scratch ? w->quant : w->eight ? m->quant : NULL;
   void *scratch = w->quant_scratch ? w->quant_scratch : w->eight_scratch;
   if (q && model_quant_linear(m, q, scratch, rows, in, out, x, weight, bias, y)) return;
-  const struct model *laid_out = w->laid_out && w->laid_out->kernel == m->kernel ? w->laid_out : m;
   m->kernel->gemm(&(struct gemm){.m = rows,
                                  .n = out,
                                  .k = in,
@@ -18,7 +17,7 @@ void linear_forward(const struct model *m, struct model_workspace *w, int rows, 
                                  .lda = in,
                                  .b = m->weight + weight,
                                  .ldb = in,
-                                 .packed = model_packed(laid_out, weight, in, out),
+                                 .packed = model_packed(laid_out(m, w), weight, in, out),
                                  .beta = beta,
                                  .bias = weight_at(m, bias),
                                  .c = y,

@@ -207,6 +207,7 @@ static void hazard_rows(const struct model *m, struct model_workspace *w, int ro
                                  .lda = c->d,
                                  .b = m->weight + m->hazard,
                                  .ldb = c->d,
+                                 .packed = model_packed(laid_out(m, w), m->hazard, c->d, HAZARD_BINS * rank),
                                  .c = z,
                                  .ldc = HAZARD_BINS * rank,
                                  .scratch = scratch});
@@ -218,6 +219,7 @@ static void hazard_rows(const struct model *m, struct model_workspace *w, int ro
                                  .lda = rank,
                                  .b = m->weight + m->hazard_outcome,
                                  .ldb = rank,
+                                 .packed = model_packed(laid_out(m, w), m->hazard_outcome, rank, outcomes),
                                  .c = out,
                                  .ldc = outcomes,
                                  .scratch = scratch});

@@ -167,7 +167,10 @@ int model_pack_new(struct model *m, bool backward, struct error *e) MUST_CHECK; 
 void model_pack_one(struct model *m, int i);                                    /* i < m->packs: from the weights as they are now */
 void model_pack_free(struct model *m);
 size_t model_pack_floats(const struct model *m, const struct kernel *k, bool backward);
-const float *model_packed(const struct model *m, ptrdiff_t weight, int in, int out); /* NULL: not laid out */
+const float *model_packed(const struct model *m, ptrdiff_t weight, int in, int out);                 /* NULL: not laid out */
+static inline const struct model *laid_out(const struct model *m, const struct model_workspace *w) { /* whose layout a product takes */
+  return w->laid_out && w->laid_out->kernel == m->kernel ? w->laid_out : m;
+}
 const float *model_packed_back(const struct model *m, ptrdiff_t weight, int in, int out);
 
 /* model_plan.c */

@@ -13,21 +13,25 @@ static int by_place(const void *x, const void *y) {
 
 static size_t in_lines(size_t floats) { return (floats + 15) & ~(size_t)15; }
 
-/* The table of what is laid out where; returns the floats of all of it. `out` has room for 4 a block and 2 more, or is NULL: only count. */
+/* The table of what is laid out where; returns the floats of all of it. `out` has room for 4 a block and 4 more, or is NULL: only count. The hazard head is
+ * laid out for answers alone: training asks it for many rows at once. */
 static size_t pack_table(const struct model *m, const struct kernel *k, bool backward, struct model_pack *out, int *n) {
   const struct model_config *c = &m->config;
   size_t at = 0;
   *n = 0;
   for (int l = -1; l < c->layers; l++) {
     const struct model_block *b = l < 0 ? NULL : &m->block[l];
-    struct model_pack one[4] = {{m->rates, c->d, (int)c->codes, 0, 0}, {m->value, c->d, c->d, 0, 0}};
+    struct model_pack one[4] = {{m->rates, c->d, (int)c->codes, 0, 0},
+                                {m->value, c->d, c->d, 0, 0},
+                                {m->hazard, c->d, HAZARD_BINS * c->hazard_rank, 0, 0},
+                                {m->hazard_outcome, c->hazard_rank, (int)c->outcomes, 0, 0}};
     if (b) {
       one[0] = (struct model_pack){b->qkv, c->d, qkv_width(c), 0, 0};
       one[1] = (struct model_pack){b->out, c->d, c->d, 0, 0};
       one[2] = (struct model_pack){b->up, c->d, up_width(c), 0, 0};
       one[3] = (struct model_pack){b->down, c->ff, c->d, 0, 0};
     }
-    for (int i = 0; i < (b ? 4 : 2); i++) {
+    for (int i = 0; i < (b || (c->outcomes && !backward) ? 4 : 2); i++) {
       one[i].forward = at, at += in_lines(k->gemm_pack_size(one[i].in, one[i].out));
       one[i].back = at, at += backward ? in_lines(k->gemm_pack_size(one[i].out, one[i].in)) : 0;
       if (out) out[*n] = one[i];
@@ -47,7 +51,7 @@ int model_pack_new(struct model *m, bool backward, struct error *e) {
   model_pack_free(m);
   size_t floats = model_pack_floats(m, m->kernel, backward);
   if (floats == 0) return OK;
-  m->pack = mem_alloc(((size_t)m->config.layers * 4 + 2) * sizeof *m->pack);
+  m->pack = mem_alloc(((size_t)m->config.layers * 4 + 4) * sizeof *m->pack);
   m->packed = mem_alloc_aligned(floats * sizeof *m->packed);
   if (!m->pack || !m->packed) {
     mem_free(m->pack);
