@@ -11,9 +11,10 @@
 #include "model/task_boost.h"
 #include "model/task_cox.h"
 
-#define MANY \
-  20000 /* rows from which on steps are larger and boosters fewer: the gain of small ones, and of many, shrinks, their cost grows */
-#define SEEDS_MOST 8
+#define MANY 20000 /* rows from which on steps are larger and a fold's boosters fewer: what small ones gain shrinks, what they cost grows */
+/* Boosters that are averaged: one differs from the next by a third of a logit where rows are few, which costs a mean of four more than a thousandth
+ * of log loss. Those of a fold only say how many rounds and what weight. */
+#define SEEDS 8
 #define STEP 25 /* rounds between two looks at the held-out folds */
 #define LOOKS 64
 #define FOLDS_MAX 16
@@ -53,13 +54,6 @@ static struct boost_settings settings(const struct trees_data *d) {
                                  .drawn = (uint32_t)fmax(8, fmin(0.3 * d->columns, fmax(80, 0.1 * d->columns)))};
 }
 
-/* How many boosters are averaged. Where rows are few, one differs from the next by a third of a logit, which costs a mean of four more than a
- * thousandth of log loss; those of a fold only say how many rounds and what weight. */
-static int seeds_of(const struct trees_data *d, bool fold) {
-  if (d->n > MANY) return fold ? 2 : 4;
-  return fold ? 4 : SEEDS_MOST;
-}
-
 struct job {
   const struct trees_data *d;
   struct boost_settings s;
@@ -67,11 +61,11 @@ struct job {
   uint64_t seed;
   double bias;
   int rounds, seeds; /* of the final boosters */
-  int fold_seeds;
-  uint32_t *all; /* (n) every row */
-  float *seen;   /* (LOOKS, n) margins of the held-out rows */
+  int fold_seeds;    /* boosters that have not seen a fold */
+  uint32_t *all;     /* (n) every row */
+  float *seen;       /* (LOOKS, n) margins of the held-out rows */
   double loss[FOLDS_MAX][LOOKS];
-  struct boosting *model[SEEDS_MOST];
+  struct boosting *model[SEEDS];
   int rc[FOLDS_MAX];
   struct error e[FOLDS_MAX];
 };
@@ -114,7 +108,7 @@ static double look_loss(const struct job *j, int fold, const float *margins, dou
 }
 
 struct fold { /* boosters that have not seen it */
-  struct boosting *m[SEEDS_MOST];
+  struct boosting *m[SEEDS];
   uint32_t *rest, *order, n;
   double *z;
 };
@@ -160,7 +154,7 @@ static int one_fold(struct job *j, int fold, struct error *e) {
   struct fold f = {0};
   int rc = fold_open(j, fold, &f, e);
   if (rc == OK) rc = fold_boost(j, fold, &f, e);
-  for (int k = 0; k < SEEDS_MOST; k++) boosting_free(f.m[k]);
+  for (int k = 0; k < SEEDS; k++) boosting_free(f.m[k]);
   mem_free(f.rest);
   mem_free(f.order);
   mem_free(f.z);
@@ -254,8 +248,8 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   memset(j, 0, sizeof *j);
   j->d = d, j->seed = seed, j->s = settings(d);
   j->rounds = d->rounds;
-  j->fold_seeds = seeds_of(d, true);
-  j->seeds = d->rounds ? seeds_of(d, false) : j->fold_seeds; /* the first fit only serves to weigh it */
+  j->fold_seeds = d->n > MANY ? 2 : 4;
+  j->seeds = d->rounds ? SEEDS : j->fold_seeds; /* the first fit only serves to weigh it */
   j->bias = d->time ? 0 : log((double)yes / (d->n - yes));
   j->seen = mem_alloc(((size_t)(d->rounds ? 0 : LOOKS) * d->n + 1) * sizeof *j->seen);
   j->all = mem_alloc(((size_t)d->n + 1) * sizeof *j->all);
@@ -266,7 +260,7 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   TRY_OUT(together(j, pool, seeds_run, e));
   TRY_OUT(keep(j, out, e));
 out:
-  for (int k = 0; k < SEEDS_MOST; k++) boosting_free(j->model[k]);
+  for (int k = 0; k < SEEDS; k++) boosting_free(j->model[k]);
   binned_free(j->bins);
   mem_free(j->seen);
   mem_free(j->all);

@@ -133,7 +133,9 @@ int token_pack(const struct vocabulary *v, const struct token_map *m, const stru
 
 /* Tabular features of a life up to a moment, for the baseline and for the task head's tabular parts. Per chosen code: count, hours since
  * the last, count in the last quarter of the record; for codes with values also first, last, min, max, mean, sum, sd, last - first, and mean,
- * min and max of the last quarter; plus age, days of record, events, instants. A code may be a group, "ICD10CM//E11.*": all codes with that stem before the dot, where there are several. Missing = NaN.
+ * min and max of the last quarter; plus age, days of record, events, instants, and what all codes say together:
+ * events, and codes seen, in the last half, quarter and eighth of the record; values outside their code's 5 and 95 % points among the training
+ * examples; and sums over codes of how far the lowest, highest and last value lie from the median there (in quartile ranges, at most 5). A code may be a group, "ICD10CM//E11.*": all codes with that stem before the dot, where there are several. Missing = NaN.
  * Columns are chosen on the training examples only: codes present in >= min_rate of them (below 0: in 50, within 0.2 % and 2 %). */
 struct feature_set;
 int feature_set_build(const struct timeline *store, const struct task_example *examples, uint32_t n, double min_rate, uint32_t max_codes,

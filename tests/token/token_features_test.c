@@ -9,6 +9,7 @@
 #include "token/fake_timeline.h"
 #include "token/token.h"
 
+#define LIFE 21 /* columns of the whole life */
 #define HOUR(n) ((int64_t)(n)*TIME_HOUR)
 
 static struct timeline *store(int people) {
@@ -104,6 +105,84 @@ static void check_code(const struct feature_set *f, const float *row, const stru
   }
 }
 
+static int by_size(const void *x, const void *y) {
+  double a = *(const double *)x, b = *(const double *)y;
+  return a < b ? -1 : a > b;
+}
+
+/* Quantiles 5, 25, 50, 75, 95 % of a code's values in all examples (fewer than are sampled). */
+static void quantiles(const struct timeline *t, const struct task_example *x, const char *code, double q[5]) {
+  static const double share[5] = {0.05, 0.25, 0.5, 0.75, 0.95};
+  double v[4096];
+  int n = 0;
+  for (uint32_t i = 0; i < timeline_subjects(t); i++) {
+    struct timeline_view view = timeline_view(t, i);
+    for (uint32_t k = 0; k < x[i].events; k++)
+      if (!strcmp(t->name[view.code[k]], code)) v[n++] = view.value[k];
+  }
+  qsort(v, n, sizeof *v, by_size);
+  for (int k = 0; k < 5; k++) q[k] = v[(int)(share[k] * (n - 1) + 0.5)];
+}
+
+/* What all codes say together, by the definitions. */
+static void check_life(const struct feature_set *f, const float *row, const struct timeline *t, const struct timeline_view *v,
+                       const struct task_example *x, uint32_t events, int64_t now) {
+  static const char *const number[] = {"HR", "LACTATE", "HEIGHT"};
+  static const char *const code[] = {"HR", "LACTATE", "HEIGHT", "SEX//F", "SEX//M", "DX//A"};
+  static const char *const window[] = {"half", "quarter", "eighth"};
+  double values = 0, late = 0, out = 0, late_out = 0, last_out = 0, low2 = 0, high2 = 0, last1 = 0, last2 = 0, most = 0, coded = 0,
+         codes = 0;
+  int64_t start = INT64_MAX;
+  for (uint32_t k = v->statics; k < events; k++)
+    if (strcmp(t->name[v->code[k]], "MEDS_BIRTH") && v->time[k] < start) start = v->time[k];
+  for (int i = 0; i < 3; i++) {
+    double q[5], low = 0, high = 0, last = 0, z = 0, n = 0;
+    quantiles(t, x, number[i], q);
+    for (uint32_t k = 0; k < events; k++) {
+      if (strcmp(t->name[v->code[k]], number[i])) continue;
+      double value = v->value[k];
+      bool is_late = k >= v->statics && (double)v->time[k] >= (double)start + 0.75 * (double)(now - start),
+           is_out = value < q[0] || value > q[4];
+      z = fmax(-5, fmin(5, (value - q[2]) / (q[3] - q[1])));
+      low = fmin(low, z), high = fmax(high, z), last = value;
+      n++, values++, out += is_out, late += is_late, late_out += is_late && is_out;
+    }
+    if (!n) continue;
+    coded++, low2 += low * low, high2 += high * high, last1 += fabs(z), last2 += z * z, most = fmax(most, fabs(z));
+    last_out += last < q[0] || last > q[4];
+  }
+  for (int w = 0; w < 3; w++) {
+    char name[64];
+    double recent = 0, timed = 0, from = (double)now - (double)(now - start) / (2 << w);
+    for (int i = 0; i < 6; i++) {
+      bool seen = false, seen_late = false;
+      for (uint32_t k = 0; k < events; k++) {
+        if (strcmp(t->name[v->code[k]], code[i])) continue;
+        seen = true;
+        seen_late |= k >= v->statics && (double)v->time[k] >= from;
+        timed += k >= v->statics && (double)v->time[k] >= from;
+      }
+      codes += w == 0 && seen, recent += seen_late;
+    }
+    for (uint32_t k = 0; k < events; k++) timed += !strcmp(t->name[v->code[k]], "RARE") && (double)v->time[k] >= from;
+    snprintf(name, sizeof name, "codes in last %s", window[w]);
+    NEAR(column(f, row, name), recent);
+    snprintf(name, sizeof name, "events in last %s", window[w]);
+    NEAR(column(f, row, name), timed);
+  }
+  NEAR(column(f, row, "codes"), codes);
+  NEAR(column(f, row, "share of values outside"), values ? out / values : NAN);
+  NEAR(column(f, row, "share of values outside in last quarter"), late ? late_out / late : NAN);
+  NEAR(column(f, row, "values outside in last quarter"), late_out);
+  NEAR(column(f, row, "last values outside"), last_out);
+  NEAR(column(f, row, "squares of lowest deviations"), low2);
+  NEAR(column(f, row, "squares of highest deviations"), high2);
+  NEAR(column(f, row, "sizes of last deviations"), last1);
+  NEAR(column(f, row, "squares of last deviations"), last2);
+  NEAR(column(f, row, "mean size of last deviations"), coded ? last1 / coded : NAN);
+  NEAR(column(f, row, "largest last deviation"), most);
+}
+
 static double diagnosis_late(const struct timeline *t, const struct timeline_view *v, uint32_t events, int64_t now) {
   int64_t start = INT64_MAX;
   double n = 0;
@@ -123,7 +202,7 @@ static void test_rows(void **state) {
   struct feature_set *f = NULL;
   assert_int_equal(feature_set_build(t, x, timeline_subjects(t), 0.05, 0, &f, &e), OK);
   uint32_t n = feature_count(f);
-  assert_int_equal(n, 4 + 3 * 14 + 3 * 3); /* age, days, events, instants; HR, LACTATE, HEIGHT; SEX//F, SEX//M, DX//A */
+  assert_int_equal(n, LIFE + 3 * 14 + 3 * 3); /* HR, LACTATE, HEIGHT; SEX//F, SEX//M, DX//A */
   float *row = calloc(n, sizeof *row);
   for (uint32_t i = 0; i < timeline_subjects(t); i++) {
     struct timeline_view v = timeline_view(t, i);
@@ -131,6 +210,7 @@ static void test_rows(void **state) {
     check_code(f, row, t, &v, x[i].events, now, "HR");
     check_code(f, row, t, &v, x[i].events, now, "LACTATE");
     check_code(f, row, t, &v, x[i].events, now, "HEIGHT");
+    check_life(f, row, t, &v, x, x[i].events, now);
     NEAR(column(f, row, "age"), (i + 1) % 2 ? (365.0 + 2) / 365.25 : NAN);
     NEAR(column(f, row, "SEX//F count"), (i + 1) % 3 ? 1 : 0);
     NEAR(column(f, row, "SEX//F hours since"), NAN); /* a fact without a time */
@@ -140,6 +220,63 @@ static void test_rows(void **state) {
   free(row);
   free(x);
   feature_set_free(f);
+  fake_free(t);
+}
+
+/* More values than are sampled: a tenth of them lies outside the 5 % and 95 % quantiles all the same. */
+static void test_sampled_quantiles(void **state) {
+  (void)state;
+  struct error e = {0};
+  struct timeline *t = store(500);
+  int64_t now = HOUR(60);
+  struct task_example *x = examples(t, now);
+  struct feature_set *f = NULL;
+  double sum = 0;
+  assert_int_equal(feature_set_build(t, x, timeline_subjects(t), 0.05, 0, &f, &e), OK);
+  float *row = calloc(feature_count(f), sizeof *row);
+  for (uint32_t i = 0; i < timeline_subjects(t); i++) {
+    struct timeline_view v = timeline_view(t, i);
+    feature_row(f, t, &v, x[i].events, now, row);
+    sum += (double)column(f, row, "share of values outside");
+  }
+  assert_true(fabs(sum / 500 - 0.1) < 0.01);
+  free(row);
+  free(x);
+  feature_set_free(f);
+  fake_free(t);
+}
+
+/* The list of an older model: the same columns without those of all codes together. */
+static void test_format_2(void **state) {
+  (void)state;
+  static const char list[] = "{\"features\":2,\"codes\":[{\"code\":\"HEIGHT\",\"numeric\":true},{\"code\":\"HR\",\"numeric\":true}]}";
+  struct error e = {0};
+  struct timeline *t = store(40);
+  int64_t now = HOUR(48);
+  struct task_example *x = examples(t, now);
+  struct feature_set *f = NULL, *old = NULL, *copy = NULL;
+  struct buf name = {0}, json = {0};
+  float row[LIFE + 2 * 14], old_row[4 + 2 * 14];
+  assert_int_equal(feature_set_build(t, x, 40, 0.9, 2, &f, &e), OK);
+  assert_int_equal(feature_set_read(str_c(list), &old, &e), OK);
+  assert_int_equal(feature_set_copy(old, t, &copy, &e), OK);
+  assert_int_equal(feature_count(f), LIFE + 2 * 14);
+  assert_int_equal(feature_count(copy), 4 + 2 * 14);
+  feature_name(copy, 4, &name);
+  assert_string_equal(buf_cstr(&name), "HEIGHT count");
+  for (uint32_t i = 0; i < 40; i++) {
+    struct timeline_view v = timeline_view(t, i);
+    feature_row(f, t, &v, x[i].events, now, row);
+    feature_row(copy, t, &v, x[i].events, now, old_row);
+    assert_memory_equal(row, old_row, 4 * sizeof *row);
+    assert_memory_equal(row + LIFE, old_row + 4, 2 * 14 * sizeof *row);
+  }
+  assert_int_equal(feature_set_write(copy, &json, &e), OK);
+  assert_string_equal(buf_cstr(&json), list);
+  buf_release(&json);
+  buf_release(&name);
+  free(x);
+  feature_set_free(f), feature_set_free(old), feature_set_free(copy);
   fake_free(t);
 }
 
@@ -159,7 +296,7 @@ static void test_groups(void **state) {
   struct feature_set *f = NULL;
   assert_int_equal(feature_set_build(t, x, 12, 0.05, 0, &f, &e), OK);
   uint32_t n = feature_count(f);
-  assert_int_equal(n, 4 + 3 * 3 + 3 + 14); /* E11.9, E11, I10.1; the group E11.*; LAB//1.5; no group of I10 or of LAB//1 */
+  assert_int_equal(n, LIFE + 3 * 3 + 3 + 14); /* E11.9, E11, I10.1; the group E11.*; LAB//1.5; no group of I10 or of LAB//1 */
   float *row = calloc(n, sizeof *row);
   struct timeline_view v = timeline_view(t, 0);
   feature_row(f, t, &v, x[0].events, HOUR(9), row);
@@ -207,11 +344,16 @@ static void test_json_and_binding(void **state) {
   static const char *const bad[] = {"",
                                     "{}",
                                     "{\"features\":1,\"codes\":[]}",
-                                    "{\"features\":1}",
-                                    "{\"features\":1,\"codes\":[{}]}",
-                                    "{\"features\":1,\"codes\":[{\"code\":\"A\"}]}",
-                                    "{\"features\":1,\"codes\":[{\"code\":\"\",\"numeric\":true}]}",
-                                    "{\"features\":1,\"codes\":[3]}"};
+                                    "{\"features\":4,\"codes\":[]}",
+                                    "{\"features\":3}",
+                                    "{\"features\":3,\"codes\":[{}]}",
+                                    "{\"features\":3,\"codes\":[{\"code\":\"A\"}]}",
+                                    "{\"features\":3,\"codes\":[{\"code\":\"\",\"numeric\":false}]}",
+                                    "{\"features\":3,\"codes\":[{\"code\":\"A\",\"numeric\":true}]}",
+                                    "{\"features\":3,\"codes\":[{\"code\":\"A\",\"numeric\":true,\"quantiles\":[1,2,3,4]}]}",
+                                    "{\"features\":3,\"codes\":[{\"code\":\"A\",\"numeric\":true,\"quantiles\":[1,2,3,4,1e300]}]}",
+                                    "{\"features\":3,\"codes\":[{\"code\":\"A\",\"numeric\":true,\"quantiles\":[1,2,3,5,4]}]}",
+                                    "{\"features\":3,\"codes\":[3]}"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_true(feature_set_read(str_c(bad[i]), &g, &e) < 0);
   for (size_t i = 0; i < json.n; i++) assert_true(feature_set_read((struct str){json.p, i}, &g, &e) < 0);
   buf_release(&json);
@@ -228,11 +370,11 @@ static void test_choice(void **state) {
   struct feature_set *f = NULL;
   struct buf name = {0};
   assert_int_equal(feature_set_build(t, x, 40, 0.0, 0, &f, &e), OK); /* RARE too */
-  assert_int_equal(feature_count(f), 4 + 3 * 14 + 4 * 3);
+  assert_int_equal(feature_count(f), LIFE + 3 * 14 + 4 * 3);
   feature_set_free(f);
   assert_int_equal(feature_set_build(t, x, 40, 0.9, 2, &f, &e), OK); /* the two most present, ties by name */
-  assert_int_equal(feature_count(f), 4 + 2 * 14);
-  feature_name(f, 4, &name);
+  assert_int_equal(feature_count(f), LIFE + 2 * 14);
+  feature_name(f, LIFE, &name);
   assert_string_equal(buf_cstr(&name), "HEIGHT count");
   feature_set_free(f);
   buf_release(&name);
@@ -252,7 +394,8 @@ static void test_choice(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_groups), cmocka_unit_test(test_json_and_binding),
-                                     cmocka_unit_test(test_choice)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_rows),   cmocka_unit_test(test_sampled_quantiles), cmocka_unit_test(test_format_2),
+      cmocka_unit_test(test_groups), cmocka_unit_test(test_json_and_binding),  cmocka_unit_test(test_choice)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
