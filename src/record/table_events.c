@@ -100,6 +100,8 @@ static int event_values(struct table_compile *c, struct json j, struct table_eve
   ev->scale = 1;
   if (json_kind(scale) != JSON_NONE && (!json_f64(scale, &ev->scale) || !isfinite(ev->scale)))
     return table_bad(c, "scale", "expected a number");
+  struct json floor = json_get(j, "floor");
+  if (json_kind(floor) != JSON_NONE && !json_bool(floor, &ev->floor)) return table_bad(c, "floor", "expected true or false");
   if (json_kind(values) == JSON_NONE) return OK;
   size_t n = json_count(values);
   if (json_kind(values) != JSON_OBJECT || n > 10000) return table_bad(c, "values", "expected an object: text -> number");
@@ -213,8 +215,8 @@ static int wide_cells_have_rules(struct table_compile *c, const struct table_eve
 }
 
 static int event_one(struct table_compile *c, struct json j, struct table_event *ev) {
-  static const char *const keys[] = {"kind",   "identifier", "when", "code",    "display", "unit",   "value", "text", "postcode", "country",
-                                     "values", "scale",      "time", "require", "columns", "except", "note",  "ns",   NULL};
+  static const char *const keys[] = {"kind",   "identifier", "when",  "code", "display", "unit",    "value",  "text", "postcode", "country",
+                                     "values", "scale",      "floor", "time", "require", "columns", "except", "note", "ns",       NULL};
   TRY(table_known_keys(c, j, keys));
   TRY(event_kind(c, j, ev));
   TRY(event_wide(c, j, ev));

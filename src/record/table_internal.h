@@ -112,6 +112,7 @@ struct table_event {
   double *numbers;
   int numbers_n;
   double scale;
+  bool floor; /* only the whole part of value x scale is kept */
   struct table_times time;
   unsigned require;
   bool wide, wide_all;

@@ -62,6 +62,7 @@ static int value_of(struct table_reader *r, const struct table_event *ev, double
   }
   if (table_number(s, out) < 0) return E_INPUT;
   *out *= ev->scale;
+  if (ev->floor) *out = floor(*out);
   return isfinite(*out) ? 1 : E_INPUT;
 }
 

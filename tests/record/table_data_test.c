@@ -193,7 +193,7 @@ TEST(diabetes130_order_of_encounters) {
   const char *data = data_set("uci-diabetes130");
   shell("xz -dc %s/diabetic_data_train.csv.xz | head -1 > %s/diabetic_data.csv", data, temp_dir);
   char row[4000] = "", line[1000];
-  static const char *const encounter[] = {"200,7", "30,7", "5,9"};
+  static const char *const encounter[] = {"200,7", "30,7", "90000005,9"};
   for (int i = 0; i < 3; i++) {
     snprintf(line, sizeof line, "%s,Caucasian,Female,[70-80),?,1,1,7,3,?,?,1,0,5,0,0,0,428,V27,E888,3,None,>8", encounter[i]);
     for (int k = 0; k < 23; k++) strcat(line, k == 17 ? ",Up" : ",No");
@@ -207,6 +207,8 @@ TEST(diabetes130_order_of_encounters) {
   run_shipped("diabetes130", temp_dir);
   want_at("UCI130//ADMISSION", 0, "2000-04-30T00:00:00", NAN); /* encounter 200 comes after 30 */
   want_at("UCI130//ADMISSION", 1, "2000-01-01T00:00:00", NAN);
+  want_at("UCI130//PERIOD", 0, "2000-04-30T00:00:00", 0);
+  want_at("UCI130//PERIOD", 2, "2000-01-01T00:00:00", 2); /* of the number no more than its tenth */
   want_at("UCI130//READMITTED//NO", 0, "2000-06-17T00:00:00", NAN);
   want_at("UCI130//READMITTED//LT30", 0, "2000-01-19T00:00:00", NAN);
   want_at("UCI130//insulin//Up", 1, "2000-01-04T00:00:00", NAN);

@@ -150,6 +150,13 @@ TEST(values_by_word_and_scale) {
   assert_true(refused("t.v", 5) && refused("t.v", 6));
 }
 
+TEST(of_a_number_only_its_band) {
+  temp_text("t.csv", "id,v\np,399999\np,400000\np,-1\np,1999999999999999\n");
+  run_ok(one("\"time\":null,\"events\":[{\"code\":\"V\",\"value\":\"{v}\",\"scale\":2.5e-6,\"floor\":true}]"));
+  double want[] = {0, 1, -1, 4999999999};
+  for (size_t i = 0; i < 4; i++) want_at("V", i, "static", want[i]);
+}
+
 TEST(numbers_are_those_of_strtod) {
   const char *numbers[] = {
       "0",  "-0", "0.1", "123456789012345", "1234567890123456", "0.000001", "15.100000381469727", "98.6", "-7.25", "1e5",
@@ -368,6 +375,7 @@ int main(void) {
                                      T(birth_death_and_identifiers),
                                      T(conditions),
                                      T(values_by_word_and_scale),
+                                     T(of_a_number_only_its_band),
                                      T(numbers_are_those_of_strtod),
                                      T(joins_and_displays),
                                      T(time_from_another_table_and_rank),
