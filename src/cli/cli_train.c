@@ -23,6 +23,7 @@
 static const struct cli_option options[] = {
     {"size", CLI_TEXT, "SIZE", "tiny, small (default), base, large, delphi; for GPUs 1b, 7b"},
     {"shape", CLI_TEXT, "L,D,H,F", "layers, width, heads and MLP width of its trunk, instead of the size's own"},
+    {"position", CLI_TEXT, "P", "what rotates queries and keys: index (default) or time, the hours since the first event on a log scale"},
     {"task", CLI_MANY, "TASK", "task to train a head for; default: every task with at least 20 cases to learn from"},
     {"no-task", CLI_FLAG, NULL, "the trunk and its own heads only"},
     {"epochs", CLI_NUMBER, "N", "passes over the training timelines"},
@@ -232,6 +233,15 @@ static int shape(struct cli *c, struct model_config *config, struct error *e) {
   return OK;
 }
 
+static int position(struct cli *c, struct model_config *config, struct error *e) {
+  const char *text = cli_text(c, "position", NULL);
+  if (!text) return OK;
+  if (config->position != POSITION_ROPE_INDEX) return error_set(e, E_USAGE, "--position: this size has no rotated positions");
+  if (strcmp(text, "index") != 0 && strcmp(text, "time") != 0) return error_set(e, E_USAGE, "--position wants index or time");
+  if (text[0] == 't') config->position = POSITION_ROPE_TIME;
+  return OK;
+}
+
 static int train(struct cli *c, const struct site *s, const struct timeline *t, struct train_mesh *mesh, struct arena *a, struct error *e) {
   struct train_options o;
   struct train_result result;
@@ -241,6 +251,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   train_defaults(&o);
   TRY(model_preset(cli_text(c, "size", "small"), &o.config, e));
   TRY(shape(c, &o.config, e));
+  TRY(position(c, &o.config, e));
   memset(dir, 0, sizeof dir);
   if (train_mesh_rank(mesh) == 0) TRY(run_dir(c, s, dir, e));
   TRY(train_mesh_broadcast(mesh, dir, sizeof dir, e));

@@ -48,7 +48,7 @@ static struct boost_settings settings(const struct trees_data *d) {
   bool many = d->n > MANY;
   return (struct boost_settings){.depth = many ? 4 : 3,
                                  .eta = many ? 0.08 : 0.04,
-                                 .subsample = 0.5,
+                                 .subsample = many ? 0.7 : 0.5,
                                  .lambda = 2,
                                  .least_weight = 1,
                                  .drawn = (uint32_t)fmax(8, fmin(0.3 * d->columns, fmax(80, 0.1 * d->columns)))};
