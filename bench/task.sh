@@ -1,5 +1,5 @@
 # Shared by the benchmarks of one task: a site under $work, then train, validate, table and last line. `bar`: conditions on the figures of validate, all of
-# which must hold ("auroc>=0.69 auprc>=0.25"); "baseline": AUROC and every score above the baseline, paired interval excluding 0.
+# which must hold ("auroc>=0.69 auprc>=0.25").
 bench_work() { mkdir -p "$build/bench-data"; work=$(mktemp -d "$build/bench-data/task-XXXXXX"); trap 'rm -rf "$work"' EXIT; mkdir "$work/all"; }
 bench_site() { bench_work; site=$work/site; "$vitae" init "$site" > /dev/null; }
 bench_task() { # name task bar size epochs
@@ -28,7 +28,8 @@ P
 
 # The same in K folds by person: everything under $work/all is divided, each fold in turn is ingested as held_out, the others as train+tuning (a directory after the
 # other), and everything (columns, rounds, weights, calibration, thresholds) is chosen without the fold. A fold's interval is the bootstrap over its persons; folds
-# share no held-out person, so the standard error of the mean difference is the root of the sum of their squares, by K. `bar` as above, on the means.
+# share no held-out person, so the standard error of the mean difference is the root of the sum of their squares, by K. `bar` as above, on the means,
+# or "baseline": AUROC and every score above the baseline, interval excluding 0.
 bench_folds() { # name task mapping column-of-persons bar folds-of-K-to-run K size
   local name=$1 task=$2 mapping=$3 column=$4 bar=$5 run=$6 k=$7 size=$8 f d part value peer ratio lo hi verdict=short
   for ((f = 0; f < run; f++)); do
