@@ -117,8 +117,7 @@ void model_hazard_course(const struct model *m, struct model_workspace *w, const
 void model_course_weigh(const struct model *m, struct model_workspace *w, int bins, const double *share, float *course);
 void model_value(const struct model *m, struct model_workspace *w, const float *hidden, uint32_t code,
                  float *probability); /* over the code's knots */
-/* Log-likelihood of each sequence of a batch that was packed with its targets; runs the forward pass.
- * out[b->sequences]. */
+/* Log-likelihood of each sequence of a batch that was packed with its targets; runs the forward pass. out[b->sequences]. */
 struct model_likelihood {
   double code;  /* sum over events: log softmax of the rates at the event's code */
   double wait;  /* sum over instants: log density of the wait, per day */
