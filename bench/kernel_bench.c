@@ -145,8 +145,8 @@ static void bench_attention_shape(const struct kernel *const *all, int n, int t,
 }
 
 static void bench_attention(const struct kernel *const *all, int n) {
-  static const int shape[][3] = {{20, 4, 32},  {64, 4, 32},  {128, 12, 10}, {128, 4, 32},
-                                 {256, 4, 32}, {512, 4, 64}, {512, 1, 128}, {2000, 4, 32}};
+  static const int shape[][3] = {{20, 4, 32},  {64, 4, 32},  {29, 12, 10}, {128, 12, 10}, {1000, 12, 10},
+                                 {128, 4, 32}, {256, 4, 32}, {512, 4, 64}, {512, 1, 128}, {2000, 4, 32}};
   printf("\nattention, causal, GFLOP/s of the visible half\n%-27s", "");
   for (int i = 0; i < n; i++) printf(" %11s", all[i]->name);
   printf("\n");

@@ -5,6 +5,9 @@
 #ifndef KERNEL_ATTENTION_BACK_VEC_H
 #define KERNEL_ATTENTION_BACK_VEC_H
 #include "kernel/attention_vec.h"
+#ifndef __AVX512F__
+static bool lanes_backward(const struct attention_back *b, int index) { return (void)b, (void)index, false; }
+#endif
 
 /* Scores and their products to weights P = exp(score - lse) and dS = P (dP - dot(dout, out)) */
 static void backward_row(const struct strip *s, int r, float lse, float delta, float *score, float *dscore, struct span at) {
@@ -131,6 +134,7 @@ void V(attention_backward)(const struct attention_back *b) {
   }
   for (int index = 0; index < b->f.sequences; index++) {
     struct strip s;
+    if (lanes_backward(b, index)) continue;
     strip_plan(&s, &b->f, index, true);
     if (s.t <= 0) continue;
     if (!strip_bounds(&s)) {

@@ -10,6 +10,11 @@
 #ifndef KERNEL_ATTENTION_VEC_H
 #define KERNEL_ATTENTION_VEC_H
 #include "kernel/attention_strip_vec.h"
+#ifdef __AVX512F__
+#include "kernel/attention_lanes_vec.h"
+#else
+static bool lanes_forward(const struct attention *a, int index) { return (void)a, (void)index, false; }
+#endif
 
 static void reference_sequence(const struct attention *a, int index) {
   struct attention one = *a;
@@ -146,6 +151,7 @@ void V(attention_forward)(const struct attention *a) {
   }
   for (int index = 0; index < a->sequences; index++) {
     struct strip s;
+    if (lanes_forward(a, index)) continue;
     strip_plan(&s, a, index, false);
     if (s.t <= 0) continue;
     if (!strip_bounds(&s)) {

@@ -50,6 +50,8 @@ static inline bool attention_sees(const struct attention *a, int r, int j) {
 #define GELU_2U 1.5957691216057308f /* 2 sqrt(2/pi) */
 #define GELU_CUBIC 0.044715f
 
+#define ATTENTION_LANES_WIDTH 16 /* heads up to this size may take the lanes of vectors (attention_lanes_vec.h) */
+
 #define DECODE_LEAST 6e-8f /* about the smallest half: what a row is divided by when its scale is none */
 
 /* Bytes from a layer of a block to number i of key head h of row j, and to its scale. Rows lie in groups, as many as make two registers of 16 heads:

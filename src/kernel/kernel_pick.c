@@ -109,8 +109,11 @@ const char *kernel_describe(void) {
 }
 
 /* The vector columns' backward pass sets the bill: keys and values transposed (2 d T), keys (d T), gradients of both (2 d T),
- * two tiles of 24 rows of scores, row panels and the two ends of every row's mask; T and d rounded up to whole tiles of 32. */
+ * two tiles of 24 rows of scores, row panels and the two ends of every row's mask; T and d rounded up to whole tiles of 32. Small heads in
+ * lanes: keys, values and gradients of both of 16 heads (64 d T), two tiles of 4 rows of scores, 3 d numbers of 4 rows. */
 size_t kernel_attention_scratch(int longest, int d) {
   size_t t = ((size_t)(longest > 0 ? longest : 0) + 63) / 32 * 32, w = ((size_t)(d > 0 ? d : 0) + 31) / 32 * 32;
-  return 5 * t * w + 2 * 24 * t + 2 * t + 2 * 24 * (272 + w) + 1024;
+  size_t lanes = d <= ATTENTION_LANES_WIDTH ? 64 * (size_t)((d > 0 ? d : 0) + 1) * (t + 3) + 130 * t : 0;
+  size_t strips = 5 * t * w + 2 * 24 * t + 2 * t + 2 * 24 * (272 + w) + 1024;
+  return lanes > strips ? lanes : strips;
 }
