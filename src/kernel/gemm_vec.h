@@ -45,10 +45,20 @@ VINLINE void block_store(const struct block *o, vf acc[MR][2], const int mr, con
   }
 }
 
+/* C is long out of the caches when a gradient is added to it: called for while the sum is made */
+VINLINE void block_ahead(const struct block *o) {
+  if (!o->keep) return;
+  for (int r = 0; r < o->m; r++) {
+    const float *c = o->c + r * o->ldc;
+    __builtin_prefetch(c, 1), __builtin_prefetch(c + VW, 1), __builtin_prefetch(c + o->n - 1, 1);
+  }
+}
+
 /* One function for every number of rows (rounded up) and vectors, for A packed by rows and by columns */
 #define BLOCK(name, mr, nv, rs, ks)                                                              \
   static void name(const float *a, const float *b, ptrdiff_t bs, int k, const struct block *o) { \
     vf acc[MR][2];                                                                               \
+    block_ahead(o);                                                                              \
     panel_zero(acc);                                                                             \
     panel_multiply(acc, mr, nv, rs, ks, a, b, bs, k);                                            \
     block_store(o, acc, mr, nv);                                                                 \

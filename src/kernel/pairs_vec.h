@@ -44,6 +44,7 @@ static void pack_row(int n, const float *src, float *dst) {
 
 static void pack_columns(int k, int n, const float *src, ptrdiff_t ld, float *dst) {
   for (int q = 0; q < k; q += 2, src += 2 * ld, dst += VW) {
+    __builtin_prefetch(src + 16 * ld), __builtin_prefetch(src + 17 * ld);
     v_store(dst, pairs_of_rows(v_load_n(src, n), q + 1 < k ? v_load_n(src + ld, n) : v_zero()));
   }
 }
@@ -52,6 +53,8 @@ static void pack_panel_rows(int k, int n, const float *src, ptrdiff_t ld, float 
   int n0 = n < VW ? n : VW, n1 = n - n0;
   for (int q = 0; q < k; q += 2, src += 2 * ld, dst += NR) {
     const float *odd = src + ld;
+    __builtin_prefetch(src + 16 * ld), __builtin_prefetch(src + 16 * ld + VW);
+    __builtin_prefetch(src + 17 * ld), __builtin_prefetch(src + 17 * ld + VW);
     bool both = q + 1 < k;
     v_store(dst, pairs_of_rows(v_load_n(src, n0), both ? v_load_n(odd, n0) : v_zero()));
     v_store(dst + VW, n1 > 0 ? pairs_of_rows(v_load_n(src + VW, n1), both ? v_load_n(odd + VW, n1) : v_zero()) : v_zero());
