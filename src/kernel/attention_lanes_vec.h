@@ -104,7 +104,7 @@ VINLINE vm lanes_seen(const struct strip *s, int r, int j) { return v_first((j >
 struct lanes_span {
   int first, end, n;
 };
-static struct lanes_span lanes_span(const struct lanes *l, int i, int rows) {
+VINLINE struct lanes_span lanes_span(const struct lanes *l, int i, int rows) {
   struct span at = block_span(&l->s, i, rows);
   int first = at.first * NR;
   return (struct lanes_span){first, at.end, (at.end - first + LANES_COLUMNS - 1) / LANES_COLUMNS * LANES_COLUMNS};

@@ -73,11 +73,11 @@ static bool strip_bounds(struct strip *s) {
   return true;
 }
 
-/* What the rows of a block can see together: tiles [first, last), no key from `end` on */
+/* What the rows of a block can see together (inline: as a result in memory it waited for all stores before it): tiles [first, last), no key from `end` on */
 struct span {
   int first, last, end;
 };
-static struct span block_span(const struct strip *s, int i, int n) {
+VINLINE struct span block_span(const struct strip *s, int i, int n) {
   int low = s->t, high = 0;
   for (int r = i; r < i + n; r++) {
     int self = r < s->low[r] ? r : s->low[r], end = s->high[r] > r + 1 ? s->high[r] : r + 1;

@@ -29,7 +29,8 @@ VINLINE void put(float *p, vf v, int w) {
 }
 VINLINE vf keep_first(vf v, int w) { return w == VW ? v : v_select(v_first(w), v, v_zero()); }
 
-void V(norm_forward)(const struct norm *n) {
+void V(norm_forward)(const struct norm *of) {
+  const struct norm own = *of, *n = &own; /* no store of a number can change it: its fields stay in registers */
   bool layer = n->kind == NORM_LAYER;
   for (int r = 0; r < n->rows; r++) {
     const float *x = n->x + (size_t)r * n->c;
@@ -48,8 +49,9 @@ void V(norm_forward)(const struct norm *n) {
   }
 }
 
-void V(norm_backward)(const struct norm_back *b) {
-  const struct norm *n = &b->f;
+void V(norm_backward)(const struct norm_back *of) {
+  const struct norm_back own = *of, *b = &own;
+  const struct norm *n = &own.f;
   bool layer = n->kind == NORM_LAYER;
   for (int r = 0; r < n->rows; r++) {
     const float *x = n->x + (size_t)r * n->c, *dy = b->dy + (size_t)r * n->c;
@@ -204,19 +206,24 @@ void V(sigmoid)(size_t n, const float *x, float *y) { EACH(n, put(y + i, v_sigmo
 /* Philox4x32-10 (Salmon et al. 2011), one block of four words a lane. Lanes take their blocks in the order that makes the
  * words of four lanes, transposed, come out as consecutive elements. Factors of VW blocks from `base`: low halves, high halves. */
 static void dropout_factors(uint64_t base, uint64_t seed, uint64_t stream, uint32_t threshold, float keep, float *low, float *high) {
-  int32_t offset[VW];
-  for (int l = 0; l < VW; l++) offset[l] = (l % 4) * (VW / 4) + l / 4;
-  vi c0 = vi_add(vi_set1((int32_t)(uint32_t)base), vi_load(offset)), c1 = vi_set1((int32_t)(uint32_t)(base >> 32));
-  vi c2 = vi_set1((int32_t)(uint32_t)stream), c3 = vi_set1((int32_t)(uint32_t)(stream >> 32));
+#define FOUR(l) l, l + VW / 4, l + VW / 2, l + 3 * VW / 4
+  static const int32_t offset[] = {FOUR(0), FOUR(1), FOUR(2), FOUR(3)};
+#undef FOUR
+  vi c[4][2]; /* words of blocks in even lanes, in odd ones; what the upper halves of their 64 bits hold is not looked at */
+  c[0][0] = vi_add(vi_set1((int32_t)(uint32_t)base), vi_load(offset)), c[0][1] = vi_odd(c[0][0]);
+  c[1][0] = c[1][1] = vi_set1((int32_t)(uint32_t)(base >> 32));
+  c[2][0] = c[2][1] = vi_set1((int32_t)(uint32_t)stream), c[3][0] = c[3][1] = vi_set1((int32_t)(uint32_t)(stream >> 32));
   uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-  for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
-    vi h0, h1, l0 = vi_mul_wide(c0, 0xD2511F53u, &h0), l1 = vi_mul_wide(c2, 0xCD9E8D57u, &h1);
-    c0 = vi_xor(vi_xor(h1, c1), vi_set1((int32_t)k0));
-    c2 = vi_xor(vi_xor(h0, c3), vi_set1((int32_t)k1));
-    c1 = l1;
-    c3 = l0;
+  UNROLL for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+    UNROLL for (int j = 0; j < 2; j++) {
+      vi p0 = vi_mul_even(c[0][j], 0xD2511F53u), p1 = vi_mul_even(c[2][j], 0xCD9E8D57u);
+      c[0][j] = vi_xor(vi_xor(vi_odd(p1), c[1][j]), vi_set1((int32_t)k0));
+      c[2][j] = vi_xor(vi_xor(vi_odd(p0), c[3][j]), vi_set1((int32_t)k1));
+      c[1][j] = p1, c[3][j] = p0;
+    }
   }
-  vi limit = vi_set1((int32_t)threshold), word[4] = {c0, c1, c2, c3}; /* 16-bit numbers: signed comparison will do */
+  vi limit = vi_set1((int32_t)threshold), word[4]; /* 16-bit numbers: signed comparison will do */
+  for (int j = 0; j < 4; j++) word[j] = vi_zip(c[j][0], c[j][1]);
   vf f[4], t[4];
   for (int j = 0; j < 4; j++) f[j] = v_select(vi_ge(vi_low16(word[j]), limit), v_set1(keep), v_zero());
   v_transpose4(f, t);

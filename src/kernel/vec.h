@@ -54,12 +54,10 @@ VINLINE vm vm_or(vm a, vm b) { return a | b; }
 VINLINE vm vm_andnot(vm a, vm b) { return (vm)(~a & b); } /* b without a */
 VINLINE vi vi_low16(vi a) { return _mm512_and_si512(a, _mm512_set1_epi32(0xffff)); }
 VINLINE vi vi_high16(vi a) { return _mm512_srli_epi32(a, 16); }
-/* 32 x 32 -> 64 bits, lane by lane: *hi and the returned low words */
-VINLINE vi vi_mul_wide(vi a, uint32_t m, vi *hi) {
-  vi k = _mm512_set1_epi64(m), even = _mm512_mul_epu32(a, k), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), k);
-  *hi = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
-  return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
-}
+/* Of pairs of lanes: the even one times m, as 64 bits; the odd one alone; and two such to lanes again, the first ones' low halves to even lanes */
+VINLINE vi vi_mul_even(vi a, uint32_t m) { return _mm512_mul_epu32(a, _mm512_set1_epi64(m)); }
+VINLINE vi vi_odd(vi a) { return _mm512_srli_epi64(a, 32); }
+VINLINE vi vi_zip(vi even, vi odd) { return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32)); }
 VINLINE double v_sum_double(vf v) {
   __m512d lo = _mm512_cvtps_pd(_mm512_castps512_ps256(v)), hi = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
   return _mm512_reduce_add_pd(_mm512_add_pd(lo, hi));
@@ -91,11 +89,9 @@ VINLINE vm vm_or(vm a, vm b) { return _mm256_or_si256(a, b); }
 VINLINE vm vm_andnot(vm a, vm b) { return _mm256_andnot_si256(a, b); }
 VINLINE vi vi_low16(vi a) { return _mm256_and_si256(a, vi_set1(0xffff)); }
 VINLINE vi vi_high16(vi a) { return _mm256_srli_epi32(a, 16); }
-VINLINE vi vi_mul_wide(vi a, uint32_t m, vi *hi) {
-  vi k = _mm256_set1_epi64x(m), even = _mm256_mul_epu32(a, k), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), k);
-  *hi = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
-  return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
-}
+VINLINE vi vi_mul_even(vi a, uint32_t m) { return _mm256_mul_epu32(a, _mm256_set1_epi64x(m)); }
+VINLINE vi vi_odd(vi a) { return _mm256_srli_epi64(a, 32); }
+VINLINE vi vi_zip(vi even, vi odd) { return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa); }
 VINLINE vf v_load(const float *p) { return _mm256_loadu_ps(p); }
 VINLINE void v_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
 VINLINE vm v_first(int n) { return _mm256_cmpgt_epi32(vi_set1(n), vi_iota()); }
