@@ -5,6 +5,7 @@
 #define KERNEL_ATTENTION_STRIP_VEC_H
 #include <string.h>
 
+#include "kernel/exp_vec.h"
 #include "kernel/kernel_columns.h"
 #include "kernel/panel_vec.h"
 

@@ -3,8 +3,8 @@
  */
 #ifndef KERNEL_ELEMENTWISE_VEC_H
 #define KERNEL_ELEMENTWISE_VEC_H
+#include "kernel/exp_vec.h"
 #include "kernel/kernel_columns.h"
-#include "kernel/vec.h"
 
 /* Runs `body` for i = 0, VW, ... with w valid lanes; load and store see w as a constant VW but in the tail */
 #define EACH(n, body)                        \
@@ -27,6 +27,7 @@ VINLINE void put(float *p, vf v, int w) {
     v_store_n(p, v, w);
   }
 }
+#include "kernel/activation_vec.h"
 VINLINE vf keep_first(vf v, int w) { return w == VW ? v : v_select(v_first(w), v, v_zero()); }
 
 void V(norm_forward)(const struct norm *of) {
@@ -130,29 +131,6 @@ void V(embed_backward)(const struct embed_bag_back *b) {
   }
 }
 
-void V(swiglu_forward)(int rows, int f, const float *gu, float *y) {
-  for (int r = 0; r < rows; r++, gu += 2 * (size_t)f, y += f) {
-    EACH(f, vf g = get(gu + i, w); put(y + i, v_mul(v_mul(g, v_sigmoid(g)), get(gu + f + i, w)), w););
-  }
-}
-void V(swiglu_backward)(int rows, int f, const float *gu, const float *dy, float *dgu) {
-  vf one = v_set1(1.0f);
-  for (int r = 0; r < rows; r++, gu += 2 * (size_t)f, dgu += 2 * (size_t)f, dy += f) {
-    EACH(f, vf g = get(gu + i, w); vf d = get(dy + i, w); vf s = v_sigmoid(g); vf silu = v_mul(g, s);
-         vf slope = v_fma(silu, v_sub(one, s), s); put(dgu + i, v_mul(v_mul(d, get(gu + f + i, w)), slope), w);
-         put(dgu + f + i, v_mul(d, silu), w););
-  }
-}
-
-VINLINE vf gelu_sigmoid(vf x) { return v_sigmoid(v_mul(v_set1(GELU_2U), v_mul(x, v_fma(v_mul(x, x), v_set1(GELU_CUBIC), v_set1(1.0f))))); }
-void V(gelu_forward)(size_t n, const float *x, float *y) { EACH(n, vf v = get(x + i, w); put(y + i, v_mul(v, gelu_sigmoid(v)), w);); }
-void V(gelu_backward)(size_t n, const float *x, const float *dy, float *dx) {
-  vf one = v_set1(1.0f);
-  EACH(n, vf v = get(x + i, w); vf s = gelu_sigmoid(v);
-       vf inner = v_mul(v_set1(GELU_2U), v_fma(v_mul(v, v), v_set1(3.0f * GELU_CUBIC), one));
-       put(dx + i, v_mul(get(dy + i, w), v_fma(v_mul(v_mul(v, s), v_sub(one, s)), inner, s)), w););
-}
-
 void V(add)(size_t n, const float *x, float *y) { EACH(n, put(y + i, v_add(get(y + i, w), get(x + i, w)), w);); }
 void V(axpy)(size_t n, float a, const float *x, float *y) {
   vf k = v_set1(a);
@@ -200,8 +178,6 @@ double V(exp_scaled)(size_t n, float a, float b, const float *x, float *y) {
        hi = vd_add(hi, vd_high(e)););
   return vd_sum(vd_add(lo, hi));
 }
-
-void V(sigmoid)(size_t n, const float *x, float *y) { EACH(n, put(y + i, v_sigmoid(get(x + i, w)), w);); }
 
 /* Philox4x32-10 (Salmon et al. 2011), one block of four words a lane. Lanes take their blocks in the order that makes the
  * words of four lanes, transposed, come out as consecutive elements. Factors of VW blocks from `base`: low halves, high halves. */

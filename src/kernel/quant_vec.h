@@ -4,6 +4,7 @@
 #define KERNEL_QUANT_VEC_H
 #include <string.h>
 
+#include "kernel/exp_vec.h"
 #include "kernel/half_vec.h"
 #include "kernel/kernel_columns.h"
 #include "kernel/quant_columns.h"

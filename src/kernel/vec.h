@@ -139,29 +139,6 @@ VINLINE float v_max_all(vf v) {
 }
 #endif
 
-/* exp to about 1 ulp: x = n ln2 + r, a degree-6 polynomial that interpolates exp at Chebyshev nodes of |r| <= ln2/2 (relative
- * error 1.0e-8). Below -87.4 the result is 0 (AVX-512: below the smallest number that the rounding mode leaves). */
-VINLINE vf v_exp(vf x) {
-  x = v_min(v_set1(89.0f), v_max(v_set1(-106.0f), x)); /* the operand order lets NaN through */
-  vf n = v_round(v_mul(x, v_set1(1.44269504f)));
-  vf r = v_fnma(n, v_set1(3.194618494528623e-05f), v_fnma(n, v_set1(0.693115234375f), x));
-  vf q = v_fma(v_set1(0.001392621346613538f), r, v_set1(0.00836320297157575f));
-  q = v_fma(q, r, v_set1(0.04166655443768795f));
-  q = v_fma(q, r, v_set1(0.1666657684599398f));
-  q = v_fma(q, r, v_set1(0.5f));
-  return v_ldexp(v_fma(v_mul(r, r), q, v_add(r, v_set1(1.0f))), n);
-}
-/* 1 / (1 + exp(-x)); exp stays finite, so that the estimate of the reciprocal can be refined (a division takes longer than the exp) */
-VINLINE vf v_sigmoid(vf x) {
-  vf y = v_add(v_set1(1.0f), v_exp(v_min(v_set1(88.0f), v_sub(v_zero(), x))));
-#ifdef __AVX512F__
-  vf r = _mm512_rcp14_ps(y);
-  return v_mul(r, v_fnma(y, r, v_set1(2.0f)));
-#else
-  return v_div(v_set1(1.0f), y);
-#endif
-}
-
 /* In each group of four lanes, four registers' columns to rows: to[c] holds lane c of from[0..3] */
 VINLINE void v_transpose4(const vf from[4], vf to[4]) {
 #ifdef __AVX512F__
