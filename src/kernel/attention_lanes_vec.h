@@ -18,9 +18,8 @@ struct lanes { /* one sequence and up to VW heads; lengths in registers */
   float *k, *v, *dk, *dv;                /* (rows, dw) */
 };
 
-/* Heads of their own keys that fill more than half of the registers they take */
 static bool lanes_fit(const struct attention *a) {
-  return a->d <= ATTENTION_LANES_WIDTH && a->heads == a->kv_heads && 2 * a->heads > (a->heads + VW - 1) / VW * VW;
+  return a->d <= ATTENTION_LANES_WIDTH && a->heads == a->kv_heads && a->heads > VW / 2; /* more than half of the lanes work */
 }
 
 static void lanes_plan(struct lanes *l, const struct attention *a, int index, bool back) {
