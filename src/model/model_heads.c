@@ -414,11 +414,12 @@ static void task_loss(const struct model *m, struct model_workspace *w, const st
   for (int i = 0; i < o->labels; i++) {
     const struct sequence_label *l = &o->label[i];
     const struct model_task *t = &m->task[l->task];
-    int from = b->seq_start[l->sequence], n = b->seq_start[l->sequence + 1] - from;
-    double x = task_logit(m, t, w->hidden + (size_t)from * d, n, w->pool), y = l->yes ? 1 : 0, scale = o->w_task * o->task_scale;
+    int from = b->seq_start[l->sequence], n = l->positions;
+    double weight = (double)l->weight, scale = weight * o->w_task * o->task_scale;
+    double x = task_logit(m, t, w->hidden + (size_t)from * d, n, w->pool), y = l->yes ? 1 : 0;
     double loss = fmax(x, 0) - x * y + log1p(exp(-fabs(x)));
-    sum->task += loss;
-    sum->n_task += 1;
+    sum->task += weight * loss;
+    sum->n_task += weight;
     sum->objective += scale * loss;
     if (!gradient) continue;
     float g = (float)(scale * (1 / (1 + exp(-x)) - y));

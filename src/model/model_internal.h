@@ -206,6 +206,8 @@ void model_backward(const struct model *m, struct model_workspace *w, const stru
 /* model_heads.c: the full loss of a batch and its gradient */
 struct sequence_label {
   int sequence, task;
+  int positions; /* of the sequence that are known then */
+  float weight;
   bool yes;
 };
 struct loss_options {

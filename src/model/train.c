@@ -87,7 +87,8 @@ static double steps_an_epoch(const struct train_run *r) { return r->data.positio
 
 #define TASK_STEPS 100 /* at least */
 
-/* Labels join when the trunk has read the lives; before the length is decided it is the beginning in any case. */
+/* Single labels join when the trunk has read the lives; before the length is decided it is the beginning in any case. Where a pass asks
+ * at every moment of a life there is too much to learn by heart: those are there from the first step (docs/accuracy.md). */
 static bool tasks_joined(const struct train_run *r) {
   return r->total_steps > 0 && (double)(r->total_steps - r->step) <= fmax(TASK_STEPS, r->o.task_epochs * steps_an_epoch(r));
 }
@@ -103,7 +104,7 @@ static int run_micro(struct train_run *r, struct train_worker *w, int lane, int 
                            .dropout = r->o.dropout,
                            .seed = r->o.seed,
                            .label = w->label,
-                           .labels = tasks_joined(r) ? labels : 0};
+                           .labels = labels};
   o.task_scale = r->data.examples_per_position > 0 ? o.scale / r->data.examples_per_position : 0;
   o.stream = (((uint64_t)r->step * TRAIN_LANES + (uint64_t)lane) * 4096 + (uint64_t)chunk) * 1024;
   TRY(model_loss(r->m, w->w, &w->batch, &o, r->lane[lane].gradient, &sums, e));
@@ -124,10 +125,10 @@ static int lane_gradient(struct train_run *r, struct train_worker *w, int lane, 
       token_batch_clear(&w->batch);
       labels = 0;
     }
-    if (item->task >= 0) w->label[labels++] = (struct sequence_label){w->batch.sequences, item->task, item->yes};
     double began = time_monotonic();
     TRY(train_pack(&r->data, item, &w->batch, e));
     w->packing += time_monotonic() - began;
+    if (item->task >= 0 && (item->labels || tasks_joined(r))) labels += train_labels(&r->data, item, &w->batch, w->label + labels);
   }
   return w->batch.sequences ? run_micro(r, w, lane, chunk, labels, e) : OK;
 }

@@ -1,4 +1,5 @@
 /* What training reads, and in which order. */
+#include <math.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -64,6 +65,13 @@ int train_lives(const struct train_data *d, enum split split, struct train_items
   return OK;
 }
 
+static int by_place(const void *x, const void *y) {
+  const struct train_item *a = x, *b = y;
+  if (a->subject != b->subject) return a->subject < b->subject ? -1 : 1;
+  if (a->now != b->now) return a->now < b->now ? -1 : 1;
+  return a->events < b->events ? -1 : a->events > b->events;
+}
+
 static int add_examples(struct train_data *d, const struct task *task, int index, struct error *e) {
   struct task_binding *binding;
   struct task_examples found;
@@ -78,12 +86,47 @@ static int add_examples(struct train_data *d, const struct task *task, int index
     struct train_item item = {
         .subject = x->subject_index, .events = x->events, .now = x->time, .task = (int16_t)index, .yes = x->label == LABEL_YES};
     item.positions = count_positions(d, &v, x->events) + 1;
-    if (item.positions > d->pack.context) item.positions = d->pack.context;
+    if (item.positions > d->pack.context)
+      item.positions = d->pack.context; /* the oldest are cut off: no earlier moment's prefix lies in this one's */
+    else if (x->events > v.statics && v.time[x->events - 1] == x->time && (x->events == v.n || v.time[x->events] > x->time))
+      item.whole = true;
     rc = train_items_add(&d->examples[index], &item, e);
   }
   arena_free(&a);
   task_binding_free(binding);
+  qsort(d->examples[index].at, d->examples[index].n, sizeof *d->examples[index].at, by_place);
   return rc;
+}
+
+/* How many of each label an item stands for. */
+static void alike(const struct train_data *d, const struct train_item *item, uint32_t of[2]) {
+  const struct train_item *x = item->labels ? d->examples[item->task].at + item->first : item;
+  of[0] = of[1] = 0;
+  for (uint32_t i = 0; i < (item->labels ? item->labels : 1); i++) of[x[i].yes]++;
+}
+
+static double weight_of(const struct train_data *d, const struct train_item *item) {
+  uint32_t of[2];
+  if (item->task < 0) return 0;
+  alike(d, item, of);
+  return fmin(TRAIN_PER_PERSON, of[0]) + fmin(TRAIN_PER_PERSON, of[1]);
+}
+
+int train_labels(const struct train_data *d, const struct train_item *item, const struct token_batch *b, struct sequence_label *out) {
+  int sequence = b->sequences - 1, from = b->seq_start[sequence], length = b->seq_start[sequence + 1] - from, n = 0;
+  uint32_t of[2];
+  if (item->labels == 0) {
+    *out = (struct sequence_label){sequence, item->task, length, 1, item->yes};
+    return 1;
+  }
+  alike(d, item, of);
+  const struct train_item *x = d->examples[item->task].at + item->first, *end = x + item->labels;
+  for (int p = 1; p < length; p++) { /* both rise */
+    while (x < end && x->now < b->time[from + p]) x++;
+    if (x < end && x->now == b->time[from + p])
+      out[n++] = (struct sequence_label){sequence, item->task, p + 1, train_example_weight(of[x->yes]), x->yes};
+  }
+  return n;
 }
 
 int train_data_open(const struct train_options *o, const struct model *m, const struct timeline *store, uint64_t seed, struct train_data *d,
@@ -100,7 +143,7 @@ int train_data_open(const struct train_options *o, const struct model *m, const 
   for (int t = 0; t < o->n_tasks; t++) TRY(add_examples(d, o->tasks[t], t, e));
   TRY(train_data_epoch(d, 0, e));
   double positions = 0, examples = 0;
-  for (size_t i = 0; i < d->epoch.n; i++) positions += d->epoch.at[i].positions, examples += d->epoch.at[i].task >= 0;
+  for (size_t i = 0; i < d->epoch.n; i++) positions += d->epoch.at[i].positions, examples += weight_of(d, &d->epoch.at[i]);
   d->positions_per_epoch = positions;
   d->examples_per_position = examples / positions;
   return OK;
@@ -143,31 +186,45 @@ static void shuffle(struct train_item *at, size_t n, uint64_t seed, uint64_t str
   }
 }
 
-/* Examples of one person are much alike: at most two of each label a person and epoch, others in other epochs. */
-#define PER_PERSON 2
+static void cover(const struct train_data *d, const struct train_item *item, uint8_t *covered) {
+  if ((double)item->events >= 0.8 * (double)timeline_view(d->store, item->subject).n) covered[item->subject] = 1;
+}
 
-static int choose_examples(struct train_data *d, int task, int64_t epoch, uint8_t *covered, uint8_t *count, struct error *e) {
-  struct train_items *x = &d->examples[task];
-  uint32_t subjects = timeline_subjects(d->store);
-  memset(count, 0, 2 * (size_t)subjects);
-  shuffle(x->at, x->n, d->seed ^ 0x74617362u, (uint64_t)epoch * 64 + (uint64_t)task);
-  for (size_t i = 0; i < x->n; i++) {
-    struct train_item *item = &x->at[i];
-    uint8_t *seen = &count[2 * (size_t)item->subject + item->yes];
-    if (*seen >= PER_PERSON) continue;
-    ++*seen;
-    TRY(train_items_add(&d->epoch, item, e));
-    struct timeline_view v = timeline_view(d->store, item->subject);
-    if ((double)item->events >= 0.8 * (double)v.n) covered[item->subject] = 1;
+/* Persons with many examples, all of whose moments lie in the last one's sequence; they are marked in count. */
+static int choose_whole(struct train_data *d, int task, uint8_t *covered, uint8_t *count, struct error *e) {
+  const struct train_items *x = &d->examples[task];
+  for (size_t i = 0, k; i < x->n; i = k) {
+    size_t of[2] = {0};
+    bool whole = true;
+    for (k = i; k < x->n && x->at[k].subject == x->at[i].subject; k++) of[x->at[k].yes]++, whole &= x->at[k].whole;
+    if (!whole || (of[0] <= TRAIN_PER_PERSON && of[1] <= TRAIN_PER_PERSON)) continue;
+    struct train_item item = x->at[k - 1];
+    item.first = (uint32_t)i, item.labels = (uint32_t)(k - i);
+    memset(count + 2 * (size_t)item.subject, TRAIN_PER_PERSON, 2);
+    cover(d, &item, covered);
+    TRY(train_items_add(&d->epoch, &item, e));
   }
   return OK;
 }
 
-static int by_place(const void *x, const void *y) {
-  const struct train_item *a = x, *b = y;
-  if (a->subject != b->subject) return a->subject < b->subject ? -1 : 1;
-  if (a->now != b->now) return a->now < b->now ? -1 : 1;
-  return a->events < b->events ? -1 : a->events > b->events;
+static int choose_examples(struct train_data *d, int task, int64_t epoch, uint8_t *covered, uint8_t *count, struct error *e) {
+  const struct train_items *x = &d->examples[task];
+  memset(count, 0, 2 * (size_t)timeline_subjects(d->store));
+  TRY(choose_whole(d, task, covered, count, e));
+  struct train_item *drawn = mem_alloc((x->n + 1) * sizeof *drawn);
+  if (!drawn) return error_set(e, E_NOMEM, "no memory for the training order");
+  memcpy(drawn, x->at, x->n * sizeof *drawn);
+  shuffle(drawn, x->n, d->seed ^ 0x74617362u, (uint64_t)epoch * 64 + (uint64_t)task);
+  int rc = OK;
+  for (size_t i = 0; i < x->n && rc == OK; i++) {
+    uint8_t *seen = &count[2 * (size_t)drawn[i].subject + drawn[i].yes];
+    if (*seen >= TRAIN_PER_PERSON) continue;
+    ++*seen;
+    rc = train_items_add(&d->epoch, &drawn[i], e);
+    cover(d, &drawn[i], covered);
+  }
+  mem_free(drawn);
+  return rc;
 }
 
 int train_data_epoch(struct train_data *d, int64_t epoch, struct error *e) {
@@ -178,10 +235,7 @@ int train_data_epoch(struct train_data *d, int64_t epoch, struct error *e) {
   memset(covered, 0, subjects);
   d->epoch.n = 0;
   int rc = OK;
-  for (int t = 0; rc >= 0 && t < d->tasks; t++) {
-    qsort(d->examples[t].at, d->examples[t].n, sizeof *d->examples[t].at, by_place);
-    rc = choose_examples(d, t, epoch, covered, covered + subjects, e);
-  }
+  for (int t = 0; rc >= 0 && t < d->tasks; t++) rc = choose_examples(d, t, epoch, covered, covered + subjects, e);
   for (size_t i = 0; rc >= 0 && i < d->lives.n; i++) { /* an example that is nearly the whole life teaches what the life would */
     const struct train_item *l = &d->lives.at[i];
     if (l->subject >= subjects || !covered[l->subject] || l->events < timeline_view(d->store, l->subject).n)

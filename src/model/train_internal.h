@@ -20,6 +20,8 @@ struct train_item { /* one sequence of a batch: a prefix of a life, with a label
   int32_t positions; /* at most this many */
   int16_t task;      /* -1: none */
   bool yes;
+  bool whole; /* an example whose moment is that of its last event, of an instant known whole, in one sequence from the life's beginning */
+  uint32_t first, labels; /* stands for examples[task].at[first, first + labels) as well; labels 0: for itself alone */
 };
 struct train_items {
   struct train_item *at;
@@ -33,8 +35,10 @@ struct train_canaries {
   int n;
   struct arena arena;
 };
-/* What an epoch is made of: every training life once in windows of the context's length, and a share of the labelled
- * examples of each task (at most two of each label and person), in an order that seed and epoch decide. */
+/* What an epoch is made of: every training life once in windows of the context's length, and a share of the labelled examples of each task, in an
+ * order that seed and epoch decide. Examples of one person are much alike: they count as two of each label at most. Who has more is asked at all of
+ * them in one pass over the last one's prefix, each weighed so that they sum to two (a causal trunk has a row for every moment); where that is
+ * not one sequence, two of each are drawn, others in other epochs. */
 struct train_data {
   const struct timeline *store;
   const struct vocabulary *vocabulary;
@@ -43,7 +47,7 @@ struct train_data {
   uint64_t seed;
   int tasks;
   struct train_canaries canaries;
-  struct train_items lives, *examples; /* examples: (tasks) */
+  struct train_items lives, *examples; /* examples: (tasks), by person and moment */
   struct train_items epoch;
   int64_t epoch_number; /* of what `epoch` holds; -1 = nothing yet */
   double positions_per_epoch, examples_per_position;
@@ -55,7 +59,12 @@ int train_data_epoch(struct train_data *d, int64_t epoch, struct error *e) MUST_
 /* The lives of the next n items of the epoch will be read soon: the system fetches them from disk while this step computes. */
 void train_data_ahead(const struct train_data *d, int64_t index, size_t n);
 int train_lives(const struct train_data *d, enum split split, struct train_items *out, struct error *e) MUST_CHECK;
+#define TRAIN_PER_PERSON 2
+/* What an example of a person weighs who has `alike` of its label. */
+static inline float train_example_weight(uint32_t alike) { return alike > TRAIN_PER_PERSON ? (float)TRAIN_PER_PERSON / (float)alike : 1; }
 int train_pack(const struct train_data *d, const struct train_item *item, struct token_batch *b, struct error *e) MUST_CHECK;
+/* Labels of the batch's last sequence, which `item` was packed into; returns how many (at most the sequence's positions). */
+int train_labels(const struct train_data *d, const struct train_item *item, const struct token_batch *b, struct sequence_label *out);
 struct timeline_view train_view(const struct train_data *d, uint32_t subject); /* a life of the store, or a canary */
 int train_items_add(struct train_items *l, const struct train_item *item, struct error *e) MUST_CHECK;
 

@@ -261,7 +261,7 @@ int scores_thresholds(const struct validate_options *o, struct arena *a, struct 
   in.binding = binding;
   int rc = ask(&in, SPLIT_TUNING, false, a, &x, e);
   if (rc == OK && which & TASK_SCORE_EVENT1) {
-    double at = challenge_threshold(x.p[0], x.y, x.n);
+    double at = challenge_threshold(x.p[0], NULL, x.n);
     if (isfinite(at)) out[n++] = (struct score_threshold){"event1", at};
   }
   if (rc == OK && which & TASK_SCORE_UTILITY2019) {

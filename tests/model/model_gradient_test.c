@@ -19,7 +19,7 @@ struct setup {
   float *gradient;
 };
 
-static const struct sequence_label labels[] = {{0, 0, true}, {1, 1, false}, {2, 0, false}};
+static const struct sequence_label labels[] = {{0, 0, 7, 1, true}, {1, 1, 5, 1, false}, {2, 0, 4, 0.5f, true}, {2, 0, 9, 1, false}};
 
 static void open_setup(struct setup *s, struct model_config c) {
   struct error e = {0};
@@ -57,7 +57,7 @@ static void open_setup(struct setup *s, struct model_config c) {
                                .seed = 3,
                                .stream = 1000,
                                .label = labels,
-                               .labels = 3};
+                               .labels = sizeof labels / sizeof *labels};
   s->gradient = mem_alloc_aligned(s->m->floats * sizeof(float));
 }
 

@@ -102,7 +102,10 @@ static void read_batch(const struct safetensors *s, struct token_batch *b, struc
   b->target_knot = floats(s, "batch.target_knot", b, NULL);
   int32_t *label = ints(s, "batch.labels", b, &labels);
   struct sequence_label *l = fixture_array(b, labels / 3, sizeof *l);
-  for (size_t i = 0; i < labels / 3; i++) l[i] = (struct sequence_label){label[3 * i], label[3 * i + 1], label[3 * i + 2] != 0};
+  for (size_t i = 0; i < labels / 3; i++) {
+    int of = label[3 * i];
+    l[i] = (struct sequence_label){of, label[3 * i + 1], b->seq_start[of + 1] - b->seq_start[of], 1, label[3 * i + 2] != 0};
+  }
   *o = (struct loss_options){.w_rates = number(s, "w_rates"),
                              .w_time = number(s, "w_time"),
                              .w_value = number(s, "w_value"),
