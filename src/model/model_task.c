@@ -403,11 +403,14 @@ static bool solve3(double h[3][3], const double g[3], const bool *on, double out
 }
 
 struct
-    blend { /* minimise the log loss of logit p = a deep + b wide + c, a and b drawn towards `prior` (a normal prior of precision `pull`) */
+    blend { /* minimise the log loss of logit p = a deep + b wide + c, a and b drawn towards `prior` (normal priors of precision `pull`) */
   const double *deep, *wide;
   const uint8_t *y;
   uint32_t n;
-  double prior, pull;
+  double weight; /* of one example's loss */
+  struct blend_prior {
+    double at[2], pull[2];
+  } prior;
   struct anchor {
     double rho, alpha;               /* deep = alpha + rho wide + noise, on tuning patients */
     double slope, of_slope, of_bias; /* the slope of wide that is aimed at; precisions, 0 = none */
@@ -420,8 +423,8 @@ static double off_bias(const struct blend *f, const double v[3]) { return f->anc
 static double blend_value(const struct blend *f, const double v[3]) {
   double loss = 0.5e-3 * v[2] * v[2], off[2] = {off_slope(f, v), off_bias(f, v)};
   loss += 0.5 * (f->anchor.of_slope * off[0] * off[0] + f->anchor.of_bias * off[1] * off[1]);
-  for (int r = 0; r < 2; r++) loss += 0.5 * f->pull * (v[r] - f->prior) * (v[r] - f->prior);
-  for (uint32_t i = 0; i < f->n; i++) loss += log_loss(v[0] * f->deep[i] + v[1] * (f->wide ? f->wide[i] : 0) + v[2], f->y[i]);
+  for (int r = 0; r < 2; r++) loss += 0.5 * f->prior.pull[r] * (v[r] - f->prior.at[r]) * (v[r] - f->prior.at[r]);
+  for (uint32_t i = 0; i < f->n; i++) loss += f->weight * log_loss(v[0] * f->deep[i] + v[1] * (f->wide ? f->wide[i] : 0) + v[2], f->y[i]);
   return loss;
 }
 
@@ -429,13 +432,13 @@ static void blend_slope(const struct blend *f, const double v[3], double g[3], d
   for (uint32_t i = 0; i < f->n; i++) {
     double x[3] = {f->deep[i], f->wide ? f->wide[i] : 0, 1}, z = v[0] * x[0] + v[1] * x[1] + v[2], p = 1 / (1 + exp(-z));
     for (int r = 0; r < 3; r++) {
-      g[r] += (p - f->y[i]) * x[r];
-      for (int c = 0; c < 3; c++) h[r][c] += (p * (1 - p) + 1e-9) * x[r] * x[c];
+      g[r] += f->weight * (p - f->y[i]) * x[r];
+      for (int c = 0; c < 3; c++) h[r][c] += f->weight * (p * (1 - p) + 1e-9) * x[r] * x[c];
     }
   }
   for (int r = 0; r < 3; r++) {
-    double pull = r < 2 ? f->pull : 1e-3;
-    g[r] += pull * (v[r] - (r < 2 ? f->prior : 0));
+    double pull = r < 2 ? f->prior.pull[r] : 1e-3;
+    g[r] += pull * (v[r] - (r < 2 ? f->prior.at[r] : 0));
     h[r][r] += pull;
   }
   const double by[2][3] = {{f->anchor.rho, 1, 0}, {f->anchor.alpha, 0, 1}};
@@ -495,53 +498,70 @@ double auroc(const double *score, const uint8_t *y, uint32_t n) {
 #define BLEND_ENOUGH 20
 #define BLEND_PULL 2.0
 
-/* v: weights of the two parts and the bias. */
-static void blend_anchored(const double *one, const double *two, const uint8_t *y, uint32_t n, const struct anchor *anchor, double v[3],
-                           bool *enough) {
+static bool enough_rarer(const uint8_t *y, uint32_t n, double weight, double *rarer) {
   uint32_t yes = 0;
   for (uint32_t i = 0; i < n; i++) yes += y[i];
-  uint32_t rarer = yes < n - yes ? yes : n - yes;
-  *enough = rarer >= BLEND_ENOUGH;
-  double prior = two ? 0.5 : 1;
-  v[0] = prior, v[1] = two ? 0.5 : 0, v[2] = 0;
-  struct blend f = {.deep = one, .wide = two, .y = y, .n = n, .prior = prior};
-  f.pull = *enough ? BLEND_PULL : BLEND_PULL * BLEND_ENOUGH / fmax(1, rarer);
-  if (anchor) f.anchor = *anchor;
-  bool can_move[3] = {true, two != NULL, true};
-  if (rarer > 0) newton3(&f, can_move, v);
+  *rarer = weight * (yes < n - yes ? yes : n - yes);
+  return *rarer >= BLEND_ENOUGH;
+}
+
+/* v: weights of the two parts and the bias. f->prior and f->anchor as they are. */
+static void blend_newton(const struct blend *f, double v[3]) {
+  bool can_move[3] = {true, f->wide != NULL, true};
+  v[0] = f->prior.at[0], v[1] = f->prior.at[1], v[2] = 0;
+  newton3(f, can_move, v);
   for (int r = 0; r < 2; r++) /* a part that only harms is left out; then the other is fitted alone */
-    if (v[r] < 0) v[r] = 0, can_move[r] = false, newton3(&f, can_move, v);
+    if (v[r] < 0) v[r] = 0, can_move[r] = false, newton3(f, can_move, v);
   v[0] = fmax(v[0], 0), v[1] = fmax(v[1], 0);
 }
 
-static void blend_two(const double *one, const double *two, const uint8_t *y, uint32_t n, double v[3], bool *enough) {
-  blend_anchored(one, two, y, n, NULL, v, enough);
+/* Towards equal weights. weight: of one example (persons who are asked again and again are no more than one each). */
+static void blend_two(const double *one, const double *two, const uint8_t *y, uint32_t n, double weight, double v[3], bool *enough) {
+  double rarer, at = two ? 0.5 : 1;
+  *enough = enough_rarer(y, n, weight, &rarer);
+  double pull = *enough ? BLEND_PULL : BLEND_PULL * BLEND_ENOUGH / fmax(1, rarer);
+  struct blend f = {.deep = one, .wide = two, .y = y, .n = n, .weight = weight, .prior = {{at, two ? 0.5 : 0}, {pull, pull}}};
+  if (rarer > 0)
+    blend_newton(&f, v);
+  else
+    v[0] = f.prior.at[0], v[1] = f.prior.at[1], v[2] = 0;
 }
 
 /* Tuning patients are few: they say which part is worth how much, but the slope of their fit may be a fifth off. What is known better is that
  * the table's own logit has slope 1 and bias 0: that was fitted on all training patients, out of fold. Seen from the table alone, the blend is
  * (v1 + v0 rho) wide + v0 alpha + v2 and a noise of variance v0^2 sigma^2 that flattens it (MacKay 1992: by sqrt(1 + pi/8 variance)); so that is
- * drawn to slope 1 and bias 0, as strongly as the training patients knew them, at most to ANCHOR_ERROR. */
+ * drawn to slope 1 and bias 0, as strongly as the training patients knew them, at most to ANCHOR_ERROR. And which part is worth how much is much the
+ * same from task to task: the deep part, put right by its own slope, has a fifth to two fifths of the weight (docs/accuracy.md); its share and
+ * the table's are drawn to USUAL_DEEP and USUAL_TABLE, give or take USUAL_SPREAD. */
 #define ANCHOR_ERROR 0.05
-static void blend_two_known(const double *deep, const double *wide, const uint8_t *y, uint32_t n, uint32_t known, double v[3],
-                            bool *enough) {
-  double sum[2] = {0}, square[2] = {0}, product = 0, weight = 0, weighted = 0, size = 0;
-  blend_two(deep, wide, y, n, v, enough);
+#define USUAL_DEEP 0.3
+#define USUAL_TABLE 0.75
+#define USUAL_SPREAD 0.15
+static void blend_two_known(const double *deep, const double *wide, const uint8_t *y, uint32_t n, double weight, uint32_t known,
+                            double v[3], bool *enough) {
+  double sum[2] = {0}, square[2] = {0}, product = 0, mass = 0, weighted = 0, size = 0, own[3];
+  bool alone;
+  blend_two(deep, wide, y, n, weight, v, enough);
+  blend_two(deep, NULL, y, n, weight, own, &alone);
   for (uint32_t i = 0; i < n; i++) {
-    double p = 1 / (1 + exp(-wide[i])), w = p * (1 - p);
+    double p = 1 / (1 + exp(-wide[i])), w = weight * p * (1 - p);
     sum[0] += deep[i], sum[1] += wide[i], square[0] += deep[i] * deep[i], square[1] += wide[i] * wide[i], product += deep[i] * wide[i];
-    size += w, weight += w * wide[i], weighted += w * wide[i] * wide[i];
+    size += w, mass += w * wide[i], weighted += w * wide[i] * wide[i];
   }
   double spread = square[1] - sum[1] * sum[1] / n, least = ANCHOR_ERROR * ANCHOR_ERROR;
   if (n < 2 || !(spread > 1e-9) || !(size > 1e-9)) return;
-  struct anchor a = {.rho = (product - sum[0] * sum[1] / n) / spread};
-  a.alpha = (sum[0] - a.rho * sum[1]) / n;
-  double noise = fmax(0, (square[0] - sum[0] * sum[0] / n - a.rho * a.rho * spread) / n), share = (double)known / n;
-  double of_slope = share * fmax(0, weighted - weight * weight / size), of_bias = share * size;
-  a.of_slope = of_slope / (1 + of_slope * least), a.of_bias = of_bias / (1 + of_bias * least);
+  struct blend f = {.deep = deep, .wide = wide, .y = y, .n = n, .weight = weight};
+  double slope = fmax(own[0], 0.1), pull = 1 / (USUAL_SPREAD * USUAL_SPREAD);
+  f.prior = (struct blend_prior){{USUAL_DEEP * slope, USUAL_TABLE}, {pull / (slope * slope), pull}};
+  struct anchor *a = &f.anchor;
+  a->rho = (product - sum[0] * sum[1] / n) / spread;
+  a->alpha = (sum[0] - a->rho * sum[1]) / n;
+  double noise = fmax(0, (square[0] - sum[0] * sum[0] / n - a->rho * a->rho * spread) / n), share = (double)known / n;
+  double of_slope = share * fmax(0, weighted - mass * mass / size), of_bias = share * size;
+  a->of_slope = of_slope / (1 + of_slope * least), a->of_bias = of_bias / (1 + of_bias * least);
   for (int it = 0; it < 4; it++) {
-    a.slope = sqrt(1 + acos(-1) / 8 * v[0] * v[0] * noise);
-    blend_anchored(deep, wide, y, n, &a, v, enough);
+    a->slope = sqrt(1 + acos(-1) / 8 * v[0] * v[0] * noise);
+    blend_newton(&f, v);
   }
 }
 
@@ -588,24 +608,25 @@ void table_fit(struct model_task *t, const double *linear, const double *trees, 
   if (time)
     blend_times(linear, trees, y, time, n, v);
   else
-    blend_two(linear, trees, y, n, v, &enough);
+    blend_two(linear, trees, y, n, 1, v, &enough);
   t->table_linear = v[0], t->table_trees = v[1], t->table_bias = v[2];
 }
 
 /* Times give the ranks; the probability, that of the event within the follow-up, is then one logistic curve over them. */
-void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, const float *time, uint32_t n) {
+void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, const float *time, uint32_t n,
+               double weight) {
   double v[3], curve[3];
   double *z = time && wide && n ? mem_alloc((size_t)n * sizeof *z) : NULL;
   if (z) {
     blend_times(deep, wide, y, time, n, v);
     for (uint32_t i = 0; i < n; i++) z[i] = v[0] * deep[i] + v[1] * wide[i];
-    blend_two(z, NULL, y, n, curve, &t->blend_fitted);
+    blend_two(z, NULL, y, n, weight, curve, &t->blend_fitted);
     v[0] *= curve[0], v[1] *= curve[0], v[2] = curve[2];
     mem_free(z);
   } else if (wide && t->trees && n) {
-    blend_two_known(deep, wide, y, n, t->n, v, &t->blend_fitted);
+    blend_two_known(deep, wide, y, n, weight, t->n, v, &t->blend_fitted);
   } else {
-    blend_two(deep, wide, y, n, v, &t->blend_fitted);
+    blend_two(deep, wide, y, n, weight, v, &t->blend_fitted);
   }
   t->tuning_n = n, t->tuning_yes = 0;
   for (uint32_t i = 0; i < n; i++) t->tuning_yes += y[i];

@@ -2,7 +2,7 @@
  *
  *     TRY(wide_fit(t, kernel, &data, pool, e));                      // t->wide, and answers out of fold
  *     table_fit(t, linear_oof, trees_oof, y, NULL, n);               // linear part against trees (task_trees.h)
- *     blend_fit(t, deep, table, y, NULL, n);                         // on tuning persons: transformer against table
+ *     blend_fit(t, deep, table, y, NULL, n, 1);                      // on tuning persons: transformer against table
  */
 #ifndef MODEL_TASK_WIDE_H
 #define MODEL_TASK_WIDE_H
@@ -25,5 +25,7 @@ struct pool;
 int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_data *d, struct pool *pool, struct error *e) MUST_CHECK;
 /* Weights of two parts from answers that neither was fitted on (two NULL = one part). With `time`, by Cox's partial likelihood. */
 void table_fit(struct model_task *t, const double *linear, const double *trees, const uint8_t *y, const float *time, uint32_t n);
-void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, const float *time, uint32_t n);
+/* weight: of one example; below 1 where a person is asked again and again */
+void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, const float *time, uint32_t n,
+               double weight);
 #endif

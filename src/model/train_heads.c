@@ -254,6 +254,17 @@ static int fit_wide(struct train_run *r, struct model_task *t, struct labelled *
   return fit_table(r, t, train, x, fold, is_count, offset, a, e);
 }
 
+/* Examples of one person are much alike: what there is to learn from is persons of the rarer label, not moments. */
+static double one_example_weighs(const struct labelled *l) {
+  uint8_t rarer = 2 * l->yes <= l->n;
+  uint32_t persons = 0, moments = 0, last = UINT32_MAX;
+  for (uint32_t i = 0; i < l->n; i++) {
+    if ((l->y[i] != 0) != rarer) continue;
+    persons += l->at[i].subject_index != last, moments++, last = l->at[i].subject_index;
+  }
+  return moments ? (double)persons / moments : 1;
+}
+
 static int fit_blend(struct train_run *r, struct model_task *t, struct labelled *tuning, struct arena *a, struct error *e) {
   struct score_job j = {.r = r, .l = tuning, .t = t};
   pool_run(r->pool, score_run, &j);
@@ -263,7 +274,7 @@ static int fit_blend(struct train_run *r, struct model_task *t, struct labelled 
     if (!x) return E_NOMEM;
     for (uint32_t i = 0; i < tuning->n; i++) tuning->wide[i] = table_logit(t, x + (size_t)i * t->columns);
   }
-  blend_fit(t, tuning->deep, t->wide ? tuning->wide : NULL, tuning->y, tuning->time, tuning->n);
+  blend_fit(t, tuning->deep, t->wide ? tuning->wide : NULL, tuning->y, tuning->time, tuning->n, one_example_weighs(tuning));
   t->tuning_auroc_deep = auroc(tuning->deep, tuning->y, tuning->n);
   t->tuning_auroc_wide = t->wide ? auroc(tuning->wide, tuning->y, tuning->n) : NAN;
   for (uint32_t i = 0; i < tuning->n; i++)

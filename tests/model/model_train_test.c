@@ -441,7 +441,7 @@ static void test_few_cases_shrink_the_blend(void **state) {
       yes += few_y[i];
       d[n] = few_deep[i], w[n] = few_wide[i], label[n++] = few_y[i];
     }
-    blend_fit(&t, d, w, label, NULL, n);
+    blend_fit(&t, d, w, label, NULL, n, 1);
     assert_false(t.blend_fitted);
     assert_int_equal(t.tuning_yes, wanted);
     assert_true(t.blend_deep < last);
@@ -449,10 +449,10 @@ static void test_few_cases_shrink_the_blend(void **state) {
     assert_true(blend_auroc(t.blend_deep, t.blend_wide, FRESH, deep, wide, y) > blend_auroc(0.5, 0.5, FRESH, deep, wide, y));
   }
   struct model_task all = {0}, none = {0};
-  blend_fit(&all, few_deep, few_wide, few_y, NULL, 400);
+  blend_fit(&all, few_deep, few_wide, few_y, NULL, 400, 1);
   assert_true(all.blend_fitted && all.blend_deep < 0.1 && all.blend_wide > 4 * all.blend_deep);
   memset(few_y, 0, sizeof few_y); /* nobody: nothing can be learned */
-  blend_fit(&none, few_deep, few_wide, few_y, NULL, 400);
+  blend_fit(&none, few_deep, few_wide, few_y, NULL, 400, 1);
   assert_true(!none.blend_fitted && none.blend_deep == 0.5 && none.blend_wide == 0.5 && none.blend_bias == 0);
 }
 

@@ -199,7 +199,7 @@ static void test_blend_keeps_what_training_knew(void **state) {
   }
   for (int known = 0; known < 2; known++) {
     struct model_task t = {.trees = &none, .n = known ? 5000 : 0};
-    blend_fit(&t, deep, table, label, NULL, FEW);
+    blend_fit(&t, deep, table, label, NULL, FEW, 1);
     assert_true(t.blend_deep >= 0 && t.blend_wide >= 0);
     slope[known] = t.blend_deep + t.blend_wide; /* deep is the table and a little noise */
   }
