@@ -213,7 +213,7 @@ struct train_options {
   int n_tasks;
   double task_weight; /* loss weight of the deep task heads */
   float task_decay;   /* their weight decay */
-  double task_epochs; /* single labels are trained, trunk included, in the last so many epochs only: they are few and soon learned by heart */
+  double task_epochs; /* single labels are trained in the last so many epochs only: they are few and soon learned by heart */
   double save_every;  /* seconds between checkpoints; default 30 */
   const char *init;   /* checkpoint to start from (fine-tuning) */
   const char *column; /* kernel column by name, NULL = auto, which never takes a GPU */
