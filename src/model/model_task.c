@@ -498,13 +498,6 @@ double auroc(const double *score, const uint8_t *y, uint32_t n) {
 #define BLEND_ENOUGH 20
 #define BLEND_PULL 2.0
 
-static bool enough_rarer(const uint8_t *y, uint32_t n, double weight, double *rarer) {
-  uint32_t yes = 0;
-  for (uint32_t i = 0; i < n; i++) yes += y[i];
-  *rarer = weight * (yes < n - yes ? yes : n - yes);
-  return *rarer >= BLEND_ENOUGH;
-}
-
 /* v: weights of the two parts and the bias. f->prior and f->anchor as they are. */
 static void blend_newton(const struct blend *f, double v[3]) {
   bool can_move[3] = {true, f->wide != NULL, true};
@@ -517,8 +510,10 @@ static void blend_newton(const struct blend *f, double v[3]) {
 
 /* Towards equal weights. weight: of one example (persons who are asked again and again are no more than one each). */
 static void blend_two(const double *one, const double *two, const uint8_t *y, uint32_t n, double weight, double v[3], bool *enough) {
-  double rarer, at = two ? 0.5 : 1;
-  *enough = enough_rarer(y, n, weight, &rarer);
+  uint32_t yes = 0;
+  for (uint32_t i = 0; i < n; i++) yes += y[i];
+  double rarer = weight * (yes < n - yes ? yes : n - yes), at = two ? 0.5 : 1;
+  *enough = rarer >= BLEND_ENOUGH;
   double pull = *enough ? BLEND_PULL : BLEND_PULL * BLEND_ENOUGH / fmax(1, rarer);
   struct blend f = {.deep = one, .wide = two, .y = y, .n = n, .weight = weight, .prior = {{at, two ? 0.5 : 0}, {pull, pull}}};
   if (rarer > 0)

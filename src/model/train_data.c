@@ -105,6 +105,9 @@ static void alike(const struct train_data *d, const struct train_item *item, uin
   for (uint32_t i = 0; i < (item->labels ? item->labels : 1); i++) of[x[i].yes]++;
 }
 
+/* What an example of a person weighs who has so many of its label. */
+static float example_weight(uint32_t of) { return of > TRAIN_PER_PERSON ? (float)TRAIN_PER_PERSON / (float)of : 1; }
+
 static double weight_of(const struct train_data *d, const struct train_item *item) {
   uint32_t of[2];
   if (item->task < 0) return 0;
@@ -124,7 +127,7 @@ int train_labels(const struct train_data *d, const struct train_item *item, cons
   for (int p = 1; p < length; p++) { /* both rise */
     while (x < end && x->now < b->time[from + p]) x++;
     if (x < end && x->now == b->time[from + p])
-      out[n++] = (struct sequence_label){sequence, item->task, p + 1, train_example_weight(of[x->yes]), x->yes};
+      out[n++] = (struct sequence_label){sequence, item->task, p + 1, example_weight(of[x->yes]), x->yes};
   }
   return n;
 }

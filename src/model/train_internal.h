@@ -35,6 +35,7 @@ struct train_canaries {
   int n;
   struct arena arena;
 };
+#define TRAIN_PER_PERSON 2
 /* What an epoch is made of: every training life once in windows of the context's length, and a share of the labelled examples of each task, in an
  * order that seed and epoch decide. Examples of one person are much alike: they count as two of each label at most. Who has more is asked at all of
  * them in one pass over the last one's prefix, each weighed so that they sum to two (a causal trunk has a row for every moment); where that is
@@ -59,9 +60,6 @@ int train_data_epoch(struct train_data *d, int64_t epoch, struct error *e) MUST_
 /* The lives of the next n items of the epoch will be read soon: the system fetches them from disk while this step computes. */
 void train_data_ahead(const struct train_data *d, int64_t index, size_t n);
 int train_lives(const struct train_data *d, enum split split, struct train_items *out, struct error *e) MUST_CHECK;
-#define TRAIN_PER_PERSON 2
-/* What an example of a person weighs who has `alike` of its label. */
-static inline float train_example_weight(uint32_t alike) { return alike > TRAIN_PER_PERSON ? (float)TRAIN_PER_PERSON / (float)alike : 1; }
 int train_pack(const struct train_data *d, const struct train_item *item, struct token_batch *b, struct error *e) MUST_CHECK;
 /* Labels of the batch's last sequence, which `item` was packed into; returns how many (at most the sequence's positions). */
 int train_labels(const struct train_data *d, const struct train_item *item, const struct token_batch *b, struct sequence_label *out);

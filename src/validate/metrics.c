@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double clipped_logit(double p) {
+double clipped_logit(double p) {
   const double least = 1e-7;
   if (!(p > least)) p = least;
   if (p > 1 - least) p = 1 - least;

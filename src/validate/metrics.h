@@ -7,7 +7,8 @@
 #include "base/arena.h"
 #include "validate/validate.h"
 
-struct ranked { /* one predictor's scores in descending order, ties marked */
+double clipped_logit(double p); /* of p held within 1e-7 of 0 and 1 */
+struct ranked {                 /* one predictor's scores in descending order, ties marked */
   uint32_t n;
   uint32_t *order; /* example of rank i */
   uint8_t *last;   /* 1 where a group of equal scores ends */

@@ -9,6 +9,7 @@
 #include "timeline/task.h"
 #include "timeline/timeline.h"
 #include "validate/challenge.h"
+#include "validate/metrics.h"
 #include "validate/scores.h"
 
 #define WHO 2 /* model, baseline */
@@ -160,8 +161,6 @@ static int make_stays(const struct scores_input *in, const struct asked *x, stru
   return OK;
 }
 
-static double log_odds(double p) { return log(fmax(p, 1e-9) / fmax(1 - p, 1e-9)); }
-
 /* of (stays): each one's part, or NULL; returns the sum. */
 static struct utility sum_stays(const struct stays *s, int who, double threshold, uint8_t *alarm, struct utility *of) {
   struct utility all = {0};
@@ -187,7 +186,7 @@ static int best_threshold(const struct stays *s, const struct asked *x, int who,
   qsort(p, x->n, sizeof *p, rising);
   *out = INFINITY;
   if (x->n == 0) return OK;
-  double low = log_odds(p[x->n / 2]), step = (log_odds(p[x->n - 1]) - low) / (THRESHOLDS - 1);
+  double low = clipped_logit(p[x->n / 2]), step = (clipped_logit(p[x->n - 1]) - low) / (THRESHOLDS - 1);
   for (int k = 0; k < THRESHOLDS; k++) {
     at[k] = 1 / (1 + exp(-(low + k * step)));
     struct utility u = sum_stays(s, who, at[k], alarm, NULL);

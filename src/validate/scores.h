@@ -1,6 +1,7 @@
 /* Private to validate/: the scores that a task file names (challenge.h), of the model and the baseline, with paired intervals: bootstrap over
- * rows, for the utility over stays. Event 1's threshold answers yes as often as tuning patients are expected to have the outcome (the baseline's, as often as they had it);
- * the utility's is the best of 200 on tuning patients, each judged with its neighbours. The utility's rows are all triggers of a stay; after the onset nobody is asked and the last answer stands.
+ * rows, for the utility over stays. Event 1's threshold answers yes as often as tuning patients are expected to have the outcome (the
+ * baseline's, as often as they had it); the utility's is the best of 200 on tuning patients, each judged with its neighbours. The utility's rows
+ * are all triggers of a stay; after the onset nobody is asked and the last answer stands.
  */
 #ifndef VALIDATE_SCORES_H
 #define VALIDATE_SCORES_H
