@@ -56,7 +56,10 @@ double wide_logit(const struct model_task *t, const float *row) {
 
 double table_logit(const struct model_task *t, const float *row) {
   double linear = wide_logit(t, row);
-  return t->trees ? t->table_linear * linear + t->table_trees * trees_logit(t->trees, row) + t->table_bias : linear;
+  if (!t->trees) return linear;
+  double sum = t->table_linear * linear + t->table_trees * trees_logit(t->trees, row) + t->table_bias;
+  for (int k = 0; k < t->auxiliaries; k++) sum += t->auxiliary[k].weight * trees_logit(t->auxiliary[k].trees, row);
+  return sum;
 }
 
 int model_task_score(const struct model *m, const struct model_task *t, const float *hidden, int n, const float *features,
@@ -597,6 +600,41 @@ static void blend_times(const double *one, const double *two, const uint8_t *y, 
   mem_free(z);
 }
 
+struct
+    stack { /* minimise the log loss of logit p = sum w[k] part[k] + w[parts], with normal priors around 1 for the first weight, 0 for the others */
+  const double *const *part;
+  int parts;
+  const uint8_t *y;
+  uint32_t n;
+};
+
+static double stack_value(void *ctx, const double *w, double *g) {
+  const struct stack *s = ctx;
+  double loss = 0;
+  for (int k = 0; k <= s->parts; k++) {
+    double off = w[k] - (k == 0), pull = k < s->parts ? BLEND_PULL : 1e-3;
+    loss += 0.5 * pull * off * off, g[k] = pull * off;
+  }
+  for (uint32_t i = 0; i < s->n; i++) {
+    double z = w[s->parts];
+    for (int k = 0; k < s->parts; k++) z += w[k] * s->part[k][i];
+    double r = 1 / (1 + exp(-z)) - s->y[i];
+    loss += log_loss(z, s->y[i]);
+    for (int k = 0; k < s->parts; k++) g[k] += r * s->part[k][i];
+    g[s->parts] += r;
+  }
+  return loss;
+}
+
+void trees_stack(const double *const *part, int parts, const uint8_t *y, uint32_t n, double *w) {
+  double room[16 * (TASK_AUXILIARIES + 2) + 64];
+  struct stack s = {part, parts, y, n};
+  BUG_IF(parts > TASK_AUXILIARIES + 1 || lbfgs_room((size_t)parts + 1) > sizeof room / sizeof *room);
+  memset(w, 0, ((size_t)parts + 1) * sizeof *w);
+  w[0] = 1;
+  lbfgs(&(struct lbfgs_problem){.value = stack_value, .ctx = &s}, (size_t)parts + 1, w, room, 200);
+}
+
 void table_fit(struct model_task *t, const double *linear, const double *trees, const uint8_t *y, const float *time, uint32_t n) {
   double v[3];
   bool enough;
@@ -657,6 +695,20 @@ static void write_columns(struct json_out *o, const struct model_task *t) {
   }
 }
 
+static void write_auxiliaries(const struct model_task *t, struct json_out *o) {
+  json_out_key(o, "auxiliary");
+  json_out_array(o);
+  for (int k = 0; k < t->auxiliaries; k++) {
+    json_out_object(o);
+    json_kv_i64(o, "target", t->auxiliary[k].target);
+    json_kv_f64(o, "weight", t->auxiliary[k].weight);
+    json_out_key(o, "trees");
+    trees_write(t->auxiliary[k].trees, o);
+    json_out_end(o);
+  }
+  json_out_end(o);
+}
+
 static int write_wide(const struct model_task *t, struct json_out *o, struct error *e) {
   struct buf features = {0};
   int rc = feature_set_write(t->features, &features, e);
@@ -673,6 +725,7 @@ static int write_wide(const struct model_task *t, struct json_out *o, struct err
       json_kv_f64(o, "table_bias", t->table_bias);
       json_out_key(o, "trees");
       trees_write(t->trees, o);
+      if (t->auxiliaries) write_auxiliaries(t, o);
     }
     json_out_end(o);
   }
@@ -735,6 +788,23 @@ static int read_numbers(struct json j, const char *key, uint32_t n, char *out, s
   return OK;
 }
 
+static int read_auxiliaries(struct model_task *t, struct json list, struct error *e) {
+  struct json_iter it = json_items(list);
+  struct json item;
+  if (json_count(list) > TASK_AUXILIARIES) return error_set(e, E_CORRUPT, "task head: more auxiliary targets than a task may have");
+  while (json_next(&it, &item)) {
+    struct auxiliary_trees *x = &t->auxiliary[t->auxiliaries];
+    int64_t target;
+    TRY(json_want_i64(item, "target", &target, e));
+    if (target < 0 || target >= TASK_AUXILIARIES) return error_set(e, E_CORRUPT, "task head: an auxiliary target that no task has");
+    x->target = (int)target;
+    TRY(json_want_f64(item, "weight", &x->weight, e));
+    TRY(trees_read(json_get(item, "trees"), t->columns, &x->trees, e));
+    t->auxiliaries++;
+  }
+  return OK;
+}
+
 static int read_wide(struct model_task *t, struct json j, struct error *e) {
   struct str features;
   struct json item;
@@ -761,7 +831,8 @@ static int read_wide(struct model_task *t, struct json j, struct error *e) {
   TRY(json_want_f64(j, "table_linear", &t->table_linear, e));
   TRY(json_want_f64(j, "table_trees", &t->table_trees, e));
   TRY(json_want_f64(j, "table_bias", &t->table_bias, e));
-  return trees_read(json_get(j, "trees"), t->columns, &t->trees, e);
+  TRY(trees_read(json_get(j, "trees"), t->columns, &t->trees, e));
+  return read_auxiliaries(t, json_get(j, "auxiliary"), e);
 }
 
 static uint32_t read_count(struct json j, const char *key) {

@@ -11,7 +11,8 @@
 #include "model/task_boost.h"
 #include "model/task_cox.h"
 
-#define MANY 20000 /* rows from which on steps are larger and a fold's boosters fewer: what small ones gain shrinks, what they cost grows */
+#define MANY \
+  20000 /* persons from which on steps are larger, rows from which on a fold's boosters are fewer: what more gain shrinks, what they cost grows */
 /* Boosters that are averaged: one differs from the next by a third of a logit where rows are few, which costs a mean of four more than a thousandth
  * of log loss. Those of a fold only say how many rounds and what weight. */
 #define SEEDS 8
@@ -45,12 +46,13 @@ double trees_logit(const struct trees *t, const float *row) {
 /* ---- training ---- */
 
 static struct boost_settings settings(const struct trees_data *d) {
-  bool many = d->n > MANY;
+  bool many = (d->persons ? d->persons : d->n) > MANY;
+  double weight = d->weight > 0 ? d->weight : 1;
   return (struct boost_settings){.depth = many ? 4 : 3,
                                  .eta = many ? 0.08 : 0.04,
                                  .subsample = many ? 0.7 : 0.5,
-                                 .lambda = 2,
-                                 .least_weight = 1,
+                                 .lambda = 2 / weight,
+                                 .least_weight = 1 / weight,
                                  .drawn = (uint32_t)fmax(8, fmin(0.3 * d->columns, fmax(80, 0.1 * d->columns)))};
 }
 
@@ -248,8 +250,8 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   memset(j, 0, sizeof *j);
   j->d = d, j->seed = seed, j->s = settings(d);
   j->rounds = d->rounds;
-  j->fold_seeds = d->n > MANY ? 2 : 4;
-  j->seeds = d->rounds ? SEEDS : j->fold_seeds; /* the first fit only serves to weigh it */
+  j->fold_seeds = d->n > MANY || d->auxiliary ? 2 : 4;
+  j->seeds = d->rounds ? SEEDS / (d->auxiliary ? 2 : 1) : j->fold_seeds; /* the first fit only serves to weigh it */
   j->bias = d->time ? 0 : log((double)yes / (d->n - yes));
   j->seen = mem_alloc(((size_t)(d->rounds ? 0 : LOOKS) * d->n + 1) * sizeof *j->seen);
   j->all = mem_alloc(((size_t)d->n + 1) * sizeof *j->all);

@@ -38,7 +38,10 @@ struct trees_data {
   const float *time;   /* time to event or end of follow-up: Cox's partial likelihood; NULL: yes or no */
   uint32_t n, columns;
   int folds;
-  int rounds; /* above 0: so many, no cross-validation, no oof */
+  uint32_t persons; /* whom the rows come from, 0 = as many; rows of one are much alike */
+  double weight;    /* of a row, 0 = 1: below it where persons come again and again, so that a leaf stands for as many of them */
+  int rounds;       /* above 0: so many, no cross-validation, no oof */
+  bool auxiliary;   /* of one of several targets, whose trees are summed: half the boosters */
 };
 /* oof (n) receives each row's logit from a booster that has not seen its person. */
 int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, struct trees **out, double *oof, struct error *e) MUST_CHECK;

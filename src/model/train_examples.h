@@ -24,5 +24,11 @@ int label_split(const struct timeline *store, const struct task *task, enum spli
  * or no, *offset is what a logit learned from those who stay lacks to one of everybody: log(share of the others that stays), else 0. */
 uint32_t thin_out(const struct labelled *l, uint32_t most, uint64_t seed, uint8_t *stays, double *offset);
 void keep_those(struct labelled *l, const uint8_t *stays);
+uint32_t examples_persons(const struct labelled *l);
+double one_example_weighs(const struct labelled *l); /* persons of the rarer label over their examples */
 int is_a_count(const struct feature_set *f, uint32_t column, uint8_t *out, struct error *e) MUST_CHECK; /* by the column's name */
+/* Does another target of the task (timeline/task.h) come, for each of l's moments? y: (l->n). */
+int auxiliary_labels(const struct task *auxiliary, const struct timeline *store, const struct labelled *l, uint8_t *y,
+                     struct error *e) MUST_CHECK;
+static inline uint64_t auxiliary_seed(uint64_t seed, int k) { return seed + 1000 * (uint64_t)(k + 1); } /* of the trees of the k-th */
 #endif

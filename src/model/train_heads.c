@@ -128,6 +128,35 @@ void keep_those(struct labelled *l, const uint8_t *stays) {
   l->n = n;
 }
 
+/* Examples of one person are much alike: what there is to learn from is persons of the rarer label, not moments. */
+double one_example_weighs(const struct labelled *l) {
+  uint8_t rarer = 2 * l->yes <= l->n;
+  uint32_t persons = 0, moments = 0, last = UINT32_MAX;
+  for (uint32_t i = 0; i < l->n; i++) {
+    if ((l->y[i] != 0) != rarer) continue;
+    persons += l->at[i].subject_index != last, moments++, last = l->at[i].subject_index;
+  }
+  return moments ? (double)persons / moments : 1;
+}
+
+uint32_t examples_persons(const struct labelled *l) {
+  uint32_t persons = 0;
+  for (uint32_t i = 0; i < l->n; i++) persons += i == 0 || l->at[i].subject_index != l->at[i - 1].subject_index;
+  return persons;
+}
+
+int auxiliary_labels(const struct task *auxiliary, const struct timeline *store, const struct labelled *l, uint8_t *y, struct error *e) {
+  struct task_binding *b;
+  TRY(task_bind(auxiliary, store, &b, e));
+  for (uint32_t i = 0; i < l->n; i++) {
+    struct timeline_view v = timeline_view(store, l->at[i].subject_index);
+    struct task_example x;
+    y[i] = task_label_moment(b, &v, l->at[i].time, &x) && x.label == LABEL_YES;
+  }
+  task_binding_free(b);
+  return OK;
+}
+
 /* ---- features and deep logits, shared out over the threads ---- */
 
 struct score_job {
@@ -213,10 +242,37 @@ static int take_share(const struct labelled *l, const float *x, const uint8_t *f
   return OK;
 }
 
+/* The trees of the target and of its auxiliaries, weighed on answers that none had seen; oof receives that sum. w: trees_stack's, of t's. */
+static int fit_trees(struct train_run *r, const struct task *task, struct model_task *t, const struct trees_data *d,
+                     const struct labelled *l, struct arena *a, double *oof, double *w, struct error *e) {
+  double *part[TASK_AUXILIARIES + 1] = {oof};
+  uint8_t *y = arena_alloc(a, l->n + 1, 1);
+  if (!y) return error_set(e, E_NOMEM, "no memory for a task's features");
+  TRY(trees_fit(d, r->o.seed, r->pool, &t->trees, oof, e));
+  for (int k = 0; t->trees && k < task_auxiliaries(task); k++) {
+    struct trees_data other = *d;
+    struct auxiliary_trees *x = &t->auxiliary[t->auxiliaries];
+    double *z = part[t->auxiliaries + 1] = arena_array(a, double, (size_t)l->n + 1);
+    if (!z) return error_set(e, E_NOMEM, "no memory for a task's features");
+    TRY(auxiliary_labels(task_auxiliary(task, k), r->data.store, l, y, e));
+    other.y = y, other.auxiliary = true;
+    TRY(trees_fit(&other, auxiliary_seed(r->o.seed, k), r->pool, &x->trees, z, e));
+    x->target = k;
+    t->auxiliaries += x->trees != NULL;
+  }
+  if (!t->auxiliaries) return OK;
+  trees_stack((const double *const *)part, t->auxiliaries + 1, l->y, l->n, w);
+  for (uint32_t i = 0; i < l->n; i++) {
+    oof[i] = w[0] * oof[i] + w[t->auxiliaries + 1];
+    for (int k = 1; k <= t->auxiliaries; k++) oof[i] += w[k] * part[k][i];
+  }
+  return OK;
+}
+
 /* Linear part and trees, each with answers for persons that it had not seen; their weights are fitted on those. `offset`: from logits of l
  * to those of all training examples; every logit that is kept speaks of these. */
-static int fit_table(struct train_run *r, struct model_task *t, const struct labelled *l, const float *x, const uint8_t *fold,
-                     const uint8_t *is_count, double offset, struct arena *a, struct error *e) {
+static int fit_table(struct train_run *r, const struct task *task, struct model_task *t, const struct labelled *l, const float *x,
+                     const uint8_t *fold, const uint8_t *is_count, double offset, struct arena *a, struct error *e) {
   uint32_t columns = feature_count(t->features);
   struct share s;
   uint8_t *stays = arena_alloc(a, l->n + 1, 1);
@@ -228,17 +284,24 @@ static int fit_table(struct train_run *r, struct model_task *t, const struct lab
   TRY(wide_fit(t, r->m->kernel, &d, r->pool, e));
   t->wide_bias += s.offset + offset;
   struct trees_data td = {.x = x, .y = l->y, .fold = fold, .time = l->time, .n = l->n, .columns = columns, .folds = WIDE_FOLDS};
-  TRY(trees_fit(&td, r->o.seed, r->pool, &t->trees, oof, e));
+  td.persons = examples_persons(l), td.weight = one_example_weighs(l);
+  double w[TASK_AUXILIARIES + 2] = {1};
+  TRY(fit_trees(r, task, t, &td, l, a, oof, w, e));
   if (!t->trees) return OK;
   t->trees->bias += offset;
   for (uint32_t i = 0, k = 0; i < l->n; i++)
     if (stays[i]) s.linear[k] += s.offset + offset, s.trees[k++] = oof[i] + offset;
   table_fit(t, s.linear, s.trees, s.y, s.time, s.n);
   t->table_bias += s.offset + offset; /* it was fitted on the share */
+  if (!t->auxiliaries) return OK;
+  t->table_bias += t->table_trees * (w[t->auxiliaries + 1] + (1 - w[0]) * offset);
+  for (int k = 0; k < t->auxiliaries; k++) t->auxiliary[k].weight = t->table_trees * w[k + 1];
+  t->table_trees *= w[0];
   return OK;
 }
 
-static int fit_wide(struct train_run *r, struct model_task *t, struct labelled *train, struct arena *a, struct error *e) {
+static int fit_wide(struct train_run *r, const struct task *task, struct model_task *t, struct labelled *train, struct arena *a,
+                    struct error *e) {
   if (train->yes < 10 || train->n - train->yes < 10) return OK; /* too few to learn columns from: deep alone */
   TRY(feature_set_build(r->data.store, train->at, train->n, -1, WIDE_CODES, &t->features, e));
   uint32_t columns = feature_count(t->features);
@@ -251,18 +314,7 @@ static int fit_wide(struct train_run *r, struct model_task *t, struct labelled *
   if (!fold || !x) return error_set(e, E_NOMEM, "no memory for a task's features");
   for (uint32_t j = 0; j < columns; j++) TRY(is_a_count(t->features, j, &is_count[j], e));
   for (uint32_t i = 0; i < train->n; i++) fold[i] = (uint8_t)(hash64_u64(r->o.seed ^ hash64_u64(train->at[i].subject_index)) % WIDE_FOLDS);
-  return fit_table(r, t, train, x, fold, is_count, offset, a, e);
-}
-
-/* Examples of one person are much alike: what there is to learn from is persons of the rarer label, not moments. */
-static double one_example_weighs(const struct labelled *l) {
-  uint8_t rarer = 2 * l->yes <= l->n;
-  uint32_t persons = 0, moments = 0, last = UINT32_MAX;
-  for (uint32_t i = 0; i < l->n; i++) {
-    if ((l->y[i] != 0) != rarer) continue;
-    persons += l->at[i].subject_index != last, moments++, last = l->at[i].subject_index;
-  }
-  return moments ? (double)persons / moments : 1;
+  return fit_table(r, task, t, train, x, fold, is_count, offset, a, e);
 }
 
 static int fit_blend(struct train_run *r, struct model_task *t, struct labelled *tuning, struct arena *a, struct error *e) {
@@ -294,7 +346,7 @@ static int fit_head(struct train_run *r, int index, struct arena *a, struct erro
   memcpy(t->text, text, strlen(text) + 1);
   TRY(label_split(r->data.store, task, SPLIT_TRAIN, a, &train, e));
   t->n = train.n, t->yes = train.yes;
-  TRY(fit_wide(r, t, &train, a, e));
+  TRY(fit_wide(r, task, t, &train, a, e));
   TRY(label_split(r->data.store, task, SPLIT_TUNING, a, &tuning, e));
   return fit_blend(r, t, &tuning, a, e);
 }

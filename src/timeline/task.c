@@ -143,6 +143,7 @@ static int read_windows(struct task *t, struct json list, const char *field, boo
 static int read_target(struct task *t, struct json v, struct error *e) {
   static const char *const names[] = {"any", "all", "value", NULL};
   TRY(known(v, "target", names, e));
+  t->target = (struct patterns){0}, t->target_value = (struct value_range){0};
   struct json any = json_get(v, "any"), all = json_get(v, "all");
   if ((json_kind(any) == JSON_NONE) == (json_kind(all) == JSON_NONE)) return wrong(e, "target", "expected exactly one of any, all");
   t->all = json_kind(all) != JSON_NONE;
@@ -195,9 +196,36 @@ static int read_scores(struct task *t, struct json list, struct error *e) {
   return OK;
 }
 
+/* Asked at the moments of the task itself: windows and new onsets are a matter of choosing moments. */
+static int read_auxiliary(struct task *t, struct json v, struct error *e) {
+  static const char *const names[] = {"target", "horizon", NULL};
+  TRY(known(v, "auxiliary", names, e));
+  if (t->auxiliaries == TASK_AUXILIARIES) return wrong(e, "auxiliary", "more than 8 targets");
+  struct task *x = arena_new(&t->arena, struct task), kept = *t;
+  if (!x) return error_set(e, E_NOMEM, "no memory for a task");
+  if (json_kind(json_get(v, "target")) != JSON_NONE) TRY(read_target(t, json_get(v, "target"), e));
+  TRY(read_horizon(t, json_get(v, "horizon"), e));
+  *x = *t;
+  x->arena = (struct arena){0}, x->censor_negative = true, x->windows = 0, x->new_onset = false, x->gaps = 1, x->gap[0] = 0,
+  x->auxiliaries = 0;
+  kept.arena = t->arena; /* what was read in its place stays in it */
+  *t = kept;
+  t->auxiliary[t->auxiliaries++] = x;
+  return OK;
+}
+
+static int read_auxiliaries(struct task *t, struct json list, struct error *e) {
+  if (json_kind(list) == JSON_NONE) return OK;
+  if (json_kind(list) != JSON_ARRAY) return wrong(e, "auxiliary", "expected a list of targets");
+  if (t->time_to_event) return wrong(e, "auxiliary", "does not go with time_to_event");
+  struct json_iter it = json_items(list);
+  for (struct json v; json_next(&it, &v);) TRY(read_auxiliary(t, v, e));
+  return OK;
+}
+
 static int read_task(struct task *t, struct json root, struct error *e) {
-  static const char *const names[] = {"name",    "title", "about",  "trigger", "require",   "exclude",       "new_onset", "target",
-                                      "horizon", "gap",   "censor", "death",   "competing", "time_to_event", "scores",    NULL};
+  static const char *const names[] = {"name", "title",  "about", "trigger",   "require",       "exclude", "new_onset", "target", "horizon",
+                                      "gap",  "censor", "death", "competing", "time_to_event", "scores",  "auxiliary", NULL};
   TRY(known(root, "task", names, e));
   TRY(read_text(json_get(root, "name"), "name", t->name, sizeof t->name, true, e));
   for (const char *c = t->name; *c; c++)
@@ -220,10 +248,12 @@ static int read_task(struct task *t, struct json root, struct error *e) {
   TRY(read_scores(t, json_get(root, "scores"), e));
   struct json competing = json_get(root, "competing");
   if (json_kind(competing) != JSON_NONE) TRY(patterns(t, competing, "competing", &t->competing, e));
-  if (json_kind(death) != JSON_NONE) return patterns(t, death, "death", &t->death, e);
   static struct str standard[] = {{"MEDS_DEATH", 10}, {"MEDS_DEATH//*", 13}};
-  t->death = (struct patterns){standard, 2};
-  return OK;
+  if (json_kind(death) != JSON_NONE)
+    TRY(patterns(t, death, "death", &t->death, e));
+  else
+    t->death = (struct patterns){standard, 2};
+  return read_auxiliaries(t, json_get(root, "auxiliary"), e);
 }
 
 int task_parse(const char *bytes, size_t n, struct task **out, struct error *e) {
@@ -281,3 +311,8 @@ int64_t task_gap(const struct task *t, int i) {
 int64_t task_horizon(const struct task *t) { return t->horizon; }
 bool task_time_to_event(const struct task *t) { return t->time_to_event; }
 unsigned task_scores(const struct task *t) { return t->scores; }
+int task_auxiliaries(const struct task *t) { return t->auxiliaries; }
+const struct task *task_auxiliary(const struct task *t, int i) {
+  BUG_IF(i < 0 || i >= t->auxiliaries);
+  return t->auxiliary[i];
+}

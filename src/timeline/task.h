@@ -11,6 +11,7 @@
  *       "gap": ["0d", "30d", "1y"],                          // ignore targets closer than this (first one is the default)
  *       "censor": "drop",                                    // label unknown when the record ends before the horizon: drop | negative
  *       "time_to_event": true,                               // learn from the times, not from yes and no alone
+ *       "auxiliary": [{"horizon": "12d"}, {"target": {"any": ["DISCHARGE"]}, "horizon": "7d"}],   // what else teaches the table
  *       "scores": ["event1", "h", "utility2019", "concordance"] }   // validate adds them (docs/task.md)
  */
 #ifndef TIMELINE_TASK_H
@@ -32,6 +33,12 @@ enum task_score { TASK_SCORE_EVENT1 = 1, TASK_SCORE_H = 2, TASK_SCORE_UTILITY201
 unsigned task_scores(const struct task *t); /* of enum task_score */
 bool task_names_trigger(const struct task *t, struct str code);
 int64_t task_horizon(const struct task *t); /* us; INT64_MAX = to the end of the record */
+
+/* Other targets of the same moments: each a task of its own that may be bound and asked with task_label_moment; where the record ends before
+ * its horizon it counts as no. Borrowed. */
+enum { TASK_AUXILIARIES = 8 };
+int task_auxiliaries(const struct task *t);
+const struct task *task_auxiliary(const struct task *t, int i);
 
 /* The task's code patterns resolved against one store's dictionary (a bit per code). */
 struct task_binding;
@@ -57,6 +64,8 @@ struct task_example {
 /* Labels one life for one gap. Appends to out[0..cap); returns how many, or a negative code. E_LIMIT if cap is too small. */
 int task_label(const struct task_binding *b, const struct timeline_view *v, uint32_t subject_index, int gap, struct task_example *out,
                int cap, struct error *e) MUST_CHECK;
+/* One moment of a life, without a gap, whether or not a trigger makes it. False where nobody would be asked. subject_index is left as it is. */
+bool task_label_moment(const struct task_binding *b, const struct timeline_view *v, int64_t moment, struct task_example *out);
 /* May the task be asked about a life whose first `events` events are known, at `moment`? Death, the target where only new onsets count,
  * and the windows as for labels; a code trigger must have come (its offset need not have passed), an age trigger wants an age in its range. */
 enum task_applies { TASK_APPLIES, TASK_DEAD, TASK_NO_TRIGGER, TASK_PRIOR, TASK_WINDOW };

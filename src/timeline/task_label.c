@@ -165,7 +165,7 @@ static bool label_moment(const struct life *l, int64_t moment, int64_t gap, stru
     if (!window_holds(l, i, moment, n)) return false;
   int64_t limit = later(moment, l->t->horizon), target = target_time(l, n, limit == TASK_EVER ? TASK_EVER - 1 : limit);
   if (target <= later(moment, gap)) return false; /* came inside the gap: neither a case nor a control */
-  *x = (struct task_example){.time = moment, .events = n};
+  *x = (struct task_example){.subject_index = x->subject_index, .time = moment, .events = n};
   if (target != TASK_EVER) {
     x->label = LABEL_YES;
     x->outcome = target;
@@ -183,6 +183,11 @@ static bool label_moment(const struct life *l, int64_t moment, int64_t gap, stru
   return true;
 }
 
+bool task_label_moment(const struct task_binding *b, const struct timeline_view *v, int64_t moment, struct task_example *out) {
+  struct life l = life_of(b, v);
+  return label_moment(&l, moment, 0, out);
+}
+
 struct collector {
   struct task_example *out;
   int cap, n;
@@ -190,10 +195,9 @@ struct collector {
 };
 
 static int collect(struct collector *c, const struct life *l, int64_t moment, int64_t gap, struct error *e) {
-  struct task_example x;
+  struct task_example x = {.subject_index = c->subject};
   if (!label_moment(l, moment, gap, &x)) return OK;
   if (c->n == c->cap) return error_set(e, E_LIMIT, "more than %d examples in one life", c->cap);
-  x.subject_index = c->subject;
   c->out[c->n++] = x;
   return OK;
 }

@@ -42,6 +42,8 @@ struct task {
   struct patterns death, competing;
   int64_t horizon, gap[TASK_GAPS_MAX];
   int gaps;
+  struct task *auxiliary[TASK_AUXILIARIES]; /* in the arena; the task itself but for target, horizon, windows and gap */
+  int auxiliaries;
 };
 static inline bool value_passes(const struct value_range *r, float v) {
   if (!r->set) return true;

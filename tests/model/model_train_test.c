@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "model/train_internal.h"
+#include "model/task_trees.h"
 #include "model/task_wide.h"
 #include "model/train_examples.h"
 #include "train_fixture.h"
@@ -247,6 +248,60 @@ static void test_thinned_controls_keep_the_rate(void **state) {
   trained_close(&many);
 }
 
+/* A head whose task names other targets: trees for each, kept in the file, fitted again, and probabilities that stay calibrated. */
+static void test_auxiliary_targets(void **state) {
+  (void)state;
+  static const char text[] =
+      "{\"name\": \"death\", \"trigger\": {\"code\": [\"DISCHARGE\"]}, \"target\": {\"any\": [\"MEDS_DEATH\"]}, \"horizon\": \"record\","
+      " \"auxiliary\": [{\"horizon\": \"15d\"}, {\"target\": {\"any\": [\"NEVER\"]}, \"horizon\": \"1d\"}, {\"horizon\": \"10d\"}]}";
+  struct trained many;
+  struct train_options o;
+  struct train_result r;
+  struct model *m;
+  char dir[128], bad[160];
+  trained_open(&many, 1200);
+  task_free(many.task);
+  OKAY(task_parse(text, sizeof text - 1, &many.task, e));
+  const struct task *of_many[1] = {many.task};
+  small_options(&o, &many, of_many);
+  snprintf(dir, sizeof dir, "%s/auxiliary", many.root);
+  o.dir = dir, o.epochs = 0.2;
+  OKAY(model_train(&o, many.store, &r, e));
+  double weight[2];
+  uint32_t rounds[2];
+  for (int step = 0; step < 2; step++) {
+    struct refit_options again = {.dir = dir, .store = many.store, .tasks = of_many, .n_tasks = 1, .threads = 2, .seed = 1};
+    if (step) OKAY(model_refit(&again, e));
+    OKAY(model_load(dir, &m, e));
+    const struct model_task *t = model_task_find(m, "death");
+    assert_int_equal(t->auxiliaries, 2); /* nobody has the second */
+    for (int k = 0; k < 2; k++) {
+      const struct auxiliary_trees *a = &t->auxiliary[k];
+      assert_int_equal(a->target, 2 * k);
+      if (step) assert_true(a->weight == weight[k] && a->trees->rounds == rounds[k] && a->trees->trees == 4 * a->trees->rounds);
+      weight[k] = a->weight, rounds[k] = a->trees->rounds;
+    }
+    double excess = table_excess(&many, t);
+    if (!(fabs(excess) < 0.015)) fail_msg("step %d: the table is %+.3f off", step, excess);
+    model_free(m);
+  }
+  struct arena a;
+  struct str json;
+  arena_init(&a, 0, 0);
+  snprintf(bad, sizeof bad, "%s/tasks/death.json", dir);
+  OKAY(file_read(&a, bad, 64 << 20, &json, e));
+  char *copy = arena_strndup(&a, json.p, json.n), *at = strstr(copy, "{\"target\":");
+  assert_non_null(at);
+  at[strlen("{\"target\":")] = '9';
+  struct model_task head = {.name = "death"};
+  struct error refused = {0};
+  OKAY(file_write_atomic(bad, copy, json.n, 0644, e));
+  assert_int_equal(model_task_read(&head, bad, &refused), E_CORRUPT);
+  model_task_release(&head);
+  arena_free(&a);
+  trained_close(&many);
+}
+
 static int64_t stop_at = -1;
 static void stop_run(struct train_run *r) {
   if (r->step == stop_at) cancel_set(1);
@@ -463,6 +518,7 @@ int main(void) {
                                      cmocka_unit_test(test_accumulation),
                                      cmocka_unit_test(test_learns),
                                      cmocka_unit_test(test_refit),
+                                     cmocka_unit_test(test_auxiliary_targets),
                                      cmocka_unit_test(test_thinned_controls_keep_the_rate),
                                      cmocka_unit_test(test_resume_same_bits),
                                      cmocka_unit_test(test_reduced_same_bits),

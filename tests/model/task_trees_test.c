@@ -182,6 +182,53 @@ static void test_blend_of_times(void **state) {
   assert_true(t.table_trees > 0.6 && t.table_linear < 0.1 * t.table_trees);
 }
 
+/* Three looks at one risk: its own noisy logit, a better one of a wider target, and one of a target that excludes it. The sum ranks above each. */
+static void test_stack(void **state) {
+  (void)state;
+  static double part[3][ROWS], sum[ROWS];
+  const double *parts[3] = {part[0], part[1], part[2]};
+  double w[4];
+  struct rng r;
+  rng_init(&r, 21, 0);
+  for (uint32_t i = 0; i < ROWS; i++) {
+    double z = 1.5 * rng_normal(&r) - 1;
+    y[i] = rng_uniform(&r) < 1 / (1 + exp(-z));
+    part[0][i] = z + 1.2 * rng_normal(&r), part[1][i] = z + 0.8 * rng_normal(&r) + 1, part[2][i] = -z + 1.2 * rng_normal(&r);
+  }
+  trees_stack(parts, 3, y, ROWS, w);
+  assert_true(w[0] > 0.1 && w[1] > w[0] && w[2] < -0.1);
+  double mean = 0, yes = 0;
+  for (uint32_t i = 0; i < ROWS; i++) {
+    sum[i] = w[0] * part[0][i] + w[1] * part[1][i] + w[2] * part[2][i];
+    mean += 1 / (1 + exp(-(sum[i] + w[3]))), yes += y[i];
+  }
+  assert_true(fabs(mean - yes) < 0.01 * yes);
+  for (int k = 0; k < 2; k++) assert_true(discrimination(sum, false) > discrimination(part[k], false));
+  trees_stack(parts, 1, y, ROWS, w);
+  assert_true(w[0] > 0.3 && w[0] < 1);
+}
+
+/* Rows that come ten to a person weigh a tenth: a leaf must hold ten times as many. */
+static void test_rows_of_the_same_persons(void **state) {
+  (void)state;
+  struct error e = {0};
+  struct pool *one;
+  struct trees *t[2];
+  make(false);
+  assert_int_equal(pool_new(&one, 1, &e), OK);
+  for (int k = 0; k < 2; k++) {
+    struct trees_data d = {.x = x, .y = y, .fold = fold, .n = ROWS, .columns = COLUMNS, .folds = 5, .rounds = 25, .weight = k ? 0.1 : 0};
+    assert_int_equal(trees_fit(&d, 3, one, &t[k], NULL, &e), OK);
+  }
+  double most[2] = {0};
+  for (int k = 0; k < 2; k++)
+    for (uint32_t i = 0; i < t[k]->nodes; i++)
+      if (t[k]->node[i].feature == UINT32_MAX) most[k] = fmax(most[k], fabs((double)t[k]->node[i].split));
+  assert_true(most[1] < most[0] && t[1]->nodes < t[0]->nodes);
+  trees_free(t[0]), trees_free(t[1]);
+  pool_free(one);
+}
+
 /* Forty tuning persons whose scores part cases and controls without a fault would ask for an endless slope. What thousands of training
  * persons knew holds it: seen from the table, the blend has about the table's own slope, 1. */
 static void test_blend_keeps_what_training_knew(void **state) {
@@ -208,8 +255,13 @@ static void test_blend_keeps_what_training_knew(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_yes_no),         cmocka_unit_test(test_times),
-                                     cmocka_unit_test(test_bad_files),      cmocka_unit_test(test_cox),
-                                     cmocka_unit_test(test_blend_of_times), cmocka_unit_test(test_blend_keeps_what_training_knew)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_yes_no),
+                                     cmocka_unit_test(test_times),
+                                     cmocka_unit_test(test_bad_files),
+                                     cmocka_unit_test(test_cox),
+                                     cmocka_unit_test(test_blend_of_times),
+                                     cmocka_unit_test(test_stack),
+                                     cmocka_unit_test(test_rows_of_the_same_persons),
+                                     cmocka_unit_test(test_blend_keeps_what_training_knew)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,6 +48,8 @@ static void expect_gap(const char *json, const struct event *v, size_t n, int ga
 
 #define YEAR_TASK(more) "{\"name\":\"t\",\"trigger\":{\"code\":[\"IN\"]},\"target\":{\"any\":[\"T\"]},\"horizon\":\"10d\"" more "}"
 
+#define NINE(x) x "," x "," x "," x "," x "," x "," x "," x "," x
+
 static void boundaries(void **state) {
   (void)state;
   /* the target at the moment itself is not in the future */
@@ -198,6 +200,13 @@ static void files_are_checked(void **state) {
       "{\"name\":\"x\",\"trigger\":{\"code\":[\"A\"]},\"target\":{\"any\":[\"T\"]},\"horizon\":\"1y\",\"require\":[{\"any\":[\"*\"],"
       "\"min\":0}]}",
       "{\"name\":\"x\",\"trigger\":{\"code\":[\"A\"]},\"target\":{\"any\":[\"T\"],\"value\":{\"ge\":\"x\"}},\"horizon\":\"1y\"}",
+      YEAR_TASK(",\"auxiliary\":{}"),
+      YEAR_TASK(",\"auxiliary\":[{}]"),
+      YEAR_TASK(",\"auxiliary\":[{\"horizon\":\"0d\"}]"),
+      YEAR_TASK(",\"auxiliary\":[{\"horizon\":\"1d\",\"gap\":[\"0d\"]}]"),
+      YEAR_TASK(",\"auxiliary\":[{\"horizon\":\"1d\",\"target\":{}}]"),
+      YEAR_TASK(",\"time_to_event\":true,\"auxiliary\":[{\"horizon\":\"1d\"}]"),
+      YEAR_TASK(",\"auxiliary\":[" NINE("{\"horizon\":\"1d\"}") "]"),
   };
   struct task *t;
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -218,6 +227,53 @@ static void files_are_checked(void **state) {
   assert_int_equal(task_horizon(t), 10 * TIME_DAY);
   assert_int_equal(strlen(task_hash(t)), 64);
   task_free(t);
+}
+
+/* Other targets of the same moments: by hand, at a moment that the windows or an earlier onset would have left out as well. */
+static void auxiliary_targets(void **state) {
+  (void)state;
+  const struct event v[] = {AT(1, "T"), AT(5, "IN"), VAL(8, "LAB", 3), AT(12, "U"), AT(14, "T"), AT(16, "MEDS_DEATH"), AT(17, "Z")};
+  const char *json = YEAR_TASK(
+      ",\"new_onset\":true,\"exclude\":[{\"any\":[\"IN\"]}],\"auxiliary\":[{\"horizon\":\"8d\"},{\"horizon\":\"9d\"},"
+      "{\"target\":{\"any\":[\"LAB\"],\"value\":{\"ge\":4}},\"horizon\":\"1y\"},"
+      "{\"target\":{\"all\":[\"LAB\",\"U\"]},\"horizon\":\"record\"}]");
+  struct labelled l = label(json, v, sizeof v / sizeof *v, 0);
+  struct timeline_view view = timeline_view(l.t, 0);
+  struct task_example x = {.subject_index = 7};
+  assert_int_equal(l.n, 0); /* the task itself asks nobody here */
+  assert_int_equal(task_auxiliaries(l.task), 4);
+  static const char want[4] = {'N', 'Y', 'N', 'Y'};
+  static const double outcome[4] = {13, 14, 16, 12};
+  for (int k = 0; k < 4; k++) {
+    const struct task *t = task_auxiliary(l.task, k);
+    struct task_binding *b;
+    OKAY(task_bind(t, l.t, &b, e));
+    assert_true(task_label_moment(b, &view, 5 * D, &x));
+    assert_true("NYC"[x.label] == want[k] && x.outcome == (int64_t)(outcome[k] * (double)D));
+    assert_true(x.subject_index == 7 && x.events == 2 && x.time == 5 * D);
+    assert_false(task_label_moment(b, &view, 16 * D, &x)); /* nobody asks about the dead */
+    assert_int_equal(task_auxiliaries(t), 0);
+    task_binding_free(b);
+  }
+  done(&l);
+  const struct event ends[] = {AT(5, "IN"), AT(6, "Z")}; /* the record ends before: no, where the task itself would not know */
+  l = label(YEAR_TASK(",\"auxiliary\":[{\"horizon\":\"8d\"}]"), ends, 2, 0);
+  struct task_binding *b;
+  view = timeline_view(l.t, 0);
+  OKAY(task_bind(task_auxiliary(l.task, 0), l.t, &b, e));
+  assert_true(task_label_moment(b, &view, 5 * D, &x) && x.label == LABEL_NO && l.x[0].label == LABEL_CENSORED);
+  task_binding_free(b);
+  done(&l);
+  for (long k = 1; k < 200; k++) {
+    struct task *again = NULL;
+    arena_fail_at(k);
+    int rc = task_parse(json, strlen(json), &again, NULL);
+    bool finished = arena_fail_pending();
+    arena_fail_at(0);
+    assert_true(rc == (finished ? OK : E_NOMEM));
+    task_free(again);
+    if (finished) break;
+  }
 }
 
 static void shipped_tasks_load(void **state) {
@@ -312,7 +368,7 @@ int main(void) {
       cmocka_unit_test(new_onset),   cmocka_unit_test(competing_death),   cmocka_unit_test(values_and_patterns),
       cmocka_unit_test(all_targets), cmocka_unit_test(windows),           cmocka_unit_test(which_trigger),
       cmocka_unit_test(by_age),      cmocka_unit_test(files_are_checked), cmocka_unit_test(shipped_tasks_load),
-      cmocka_unit_test(whole_store),
+      cmocka_unit_test(whole_store), cmocka_unit_test(auxiliary_targets),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
