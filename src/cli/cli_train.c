@@ -126,11 +126,28 @@ static int make_version(const struct site *s, const struct timeline *t, const ch
   return rc;
 }
 
-static int thresholds(const struct model *m, const struct timeline *t, const struct task *task, int threads, struct arena *a,
-                      struct model_threshold out[MODEL_THRESHOLDS], struct error *e) {
+struct unseen { /* what the tables answered about training persons that they had not seen, where thresholds are chosen by it */
+  struct arena *a;
+  struct task **tasks;
+  struct known_answers *of; /* by task */
+};
+
+static void keep_unseen(void *ctx, int task, const struct task_example *at, const double *p, uint32_t n, double other) {
+  struct unseen *u = ctx;
+  if (!(task_scores(u->tasks[task]) & TASK_SCORE_UTILITY2019)) return;
+  struct task_example *x = arena_array(u->a, struct task_example, (size_t)n + 1);
+  double *q = arena_array(u->a, double, (size_t)n + 1);
+  if (!x || !q) return; /* then tuning persons choose alone */
+  memcpy(x, at, n * sizeof *x);
+  memcpy(q, p, n * sizeof *q);
+  u->of[task] = (struct known_answers){x, q, n, other};
+}
+
+static int thresholds(const struct model *m, const struct timeline *t, const struct task *task, const struct known_answers *known,
+                      int threads, struct arena *a, struct model_threshold out[MODEL_THRESHOLDS], struct error *e) {
   struct score_threshold x[SCORE_THRESHOLDS];
   memset(out, 0, MODEL_THRESHOLDS * sizeof *out);
-  TRY(scores_thresholds(&(struct validate_options){.model = m, .store = t, .task = task, .threads = threads}, a, x, e));
+  TRY(scores_thresholds(&(struct validate_options){.model = m, .store = t, .task = task, .threads = threads}, known, a, x, e));
   for (int i = 0; i < SCORE_THRESHOLDS && i < MODEL_THRESHOLDS && x[i].score[0]; i++) {
     memcpy(out[i].score, x[i].score, sizeof out[i].score);
     out[i].at = x[i].at;
@@ -139,8 +156,9 @@ static int thresholds(const struct model *m, const struct timeline *t, const str
 }
 
 /* How sure the heads are, and at which answers to say yes, learned on tuning patients; then these patients are learned from as well. */
-static int learn_from_tuning(const char *dir, const struct timeline *t, struct task **tasks, int n, int threads, uint64_t seed,
+static int learn_from_tuning(const char *dir, const struct timeline *t, const struct unseen *unseen, int n, int threads, uint64_t seed,
                              struct arena *a, struct error *e) {
+  struct task **tasks = unseen->tasks;
   struct model *m;
   struct buf json = {0};
   TRY(model_load(dir, &m, e));
@@ -152,7 +170,7 @@ static int learn_from_tuning(const char *dir, const struct timeline *t, struct t
   buf_release(&json);
   struct model_threshold(*threshold)[MODEL_THRESHOLDS] = arena_alloc(a, ((size_t)n + 1) * sizeof *threshold, alignof(max_align_t));
   if (rc == OK && !threshold) rc = error_set(e, E_NOMEM, "out of memory");
-  for (int i = 0; i < n && rc == OK; i++) rc = thresholds(m, t, tasks[i], threads, a, threshold[i], e);
+  for (int i = 0; i < n && rc == OK; i++) rc = thresholds(m, t, tasks[i], &unseen->of[i], threads, a, threshold[i], e);
   model_free(m);
   if (rc < 0) return rc;
   struct refit_options again = {
@@ -283,9 +301,12 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   TRY_OUT(choose_tasks(c, s, t, a, &tasks, &n, e));
   o.tasks = (const struct task *const *)tasks;
   o.n_tasks = n;
+  struct unseen unseen = {a, tasks, arena_array(a, struct known_answers, (size_t)n + 1)};
+  if (!unseen.of) TRY_OUT(error_set(e, E_NOMEM, "out of memory"));
+  o.unseen = keep_unseen, o.unseen_ctx = &unseen;
   TRY_OUT(model_train(&o, t, &result, e));
   if (train_mesh_rank(mesh)) goto out;
-  TRY_OUT(learn_from_tuning(dir, t, tasks, n, o.threads, o.seed, a, e));
+  TRY_OUT(learn_from_tuning(dir, t, &unseen, n, o.threads, o.seed, a, e));
   TRY_OUT(make_version(s, t, dir, id, e));
   rc = say(c, &result, dir, id, tasks, n, e);
 out:

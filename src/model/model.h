@@ -12,8 +12,7 @@
  * (token.h) + linear of the time features (+ learned "moment" vector). Heads: rates (competing exponentials: cross-entropy + waiting
  * time, after Delphi, Shmatko et al. 2025), value (softmax over the code's knots, conditional on the code), hazard
  * (piecewise-exponential for all outcomes at once, low rank, after MOTOR, Steinberg et al. 2024; where outcomes are many a correction of
- * their codes' rates; fitted again by itself when the trunk is trained), task (deep: linear on
- * [last hidden | mean hidden]; wide: logistic on tabular features; blended and calibrated on tuning patients).
+ * their codes' rates; fitted again when the trunk is trained), task (deep: linear on [last hidden | mean hidden]; wide: a table's; blended).
  * A model is immutable while served and may be shared by threads; a workspace belongs to one thread.
  */
 #ifndef MODEL_MODEL_H
@@ -32,6 +31,7 @@ struct token_batch;
 struct token_options;
 struct kernel;
 struct task;
+struct task_example;
 struct feature_set;
 struct model;
 struct train_mesh;
@@ -197,14 +197,12 @@ struct train_options {
   const char *dir; /* run directory = checkpoint directory; resumed from if it holds a checkpoint and `resume` */
   bool resume;
   uint64_t seed;
-  int threads;   /* 0 = cores */
-  double epochs; /* passes over the training positions; fractions allowed */
-  double
-      seconds; /* 0 = none; else the schedule ends in about this time: decided once, from the first steps' speed (so the run depends on the machine) */
+  int threads;         /* 0 = cores */
+  double epochs;       /* passes over the training positions; fractions allowed */
+  double seconds;      /* 0 = none; else the schedule ends in about this time, by the first steps' speed: the run depends on the machine */
   int batch_positions; /* per optimiser step; default 4096 */
   int micro_positions; /* at most so many at once, their gradients are accumulated; 0 = 512, for large models 1024, never less than the context */
-  int lanes; /* fixed parts in which a step's gradient is summed: with the same number of them a run has the same bits on any number of
-              * threads, and more threads than lanes do not help; 0 = as many as threads */
+  int lanes; /* fixed parts of a step's gradient: they decide the bits, threads do not; more threads do not help; 0 = as many as threads */
   struct train_mesh *mesh; /* several processes (train_mesh.h); NULL = this one */
   const char *transport;   /* of gradients between ranks: nccl, mpi; NULL: train_mesh_link chooses */
   bool recompute;          /* activations of a block are computed again in the backward pass instead of kept: less memory, the same bits */
@@ -221,6 +219,9 @@ struct train_options {
   float weight_time, weight_value, weight_hazard; /* of the parts of the loss, beside the codes' cross-entropy */
   float dropout;                                  /* < 0: the configuration's */
   int canaries; /* made-up lives added to the training data; how well each is remembered is measured at the end (canaries.json) */
+  /* Told what a table answers about training persons it had not seen (NULL: none); a moment without the outcome stands for `other` such. */
+  void (*unseen)(void *ctx, int task, const struct task_example *at, const double *p, uint32_t n, double other);
+  void *unseen_ctx;
 };
 void train_defaults(struct train_options *o);
 struct train_result {
@@ -236,8 +237,7 @@ int model_train(const struct train_options *o, const struct timeline *store, str
 
 /* The last step, once everything that needs tuning patients unseen has been learned from them (the blend, how sure answers are, thresholds of
  * scores): the table of each head (linear part and trees) is fitted again on training and tuning patients together, with the strength, the rounds
- * and the weights that were chosen before. Writes tasks/NAME.json in `dir`. From then on answers about tuning patients are answers about
- * patients that have been learned from. */
+ * and the weights that were chosen before. Writes tasks/NAME.json in `dir`. From then on tuning patients have been learned from. */
 struct refit_options {
   const char *dir; /* a checkpoint */
   const struct timeline *store;

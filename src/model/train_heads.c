@@ -215,6 +215,7 @@ int is_a_count(const struct feature_set *f, uint32_t column, uint8_t *out, struc
 
 /* The examples that the linear part learns from, a share of those of the trees, moved together in their own arrays. */
 struct share {
+  struct task_example *at;
   float *x, *time;
   uint8_t *y, *fold;
   double *linear, *trees;
@@ -231,13 +232,14 @@ static int take_share(const struct labelled *l, const float *x, const uint8_t *f
   s->linear = arena_array(a, double, (size_t)n + 1);
   s->trees = arena_array(a, double, (size_t)n + 1);
   s->time = l->time ? arena_array(a, float, (size_t)n + 1) : NULL;
-  if ((l->time && !s->time) || !s->x || !s->y || !s->fold || !s->linear || !s->trees)
+  s->at = arena_array(a, struct task_example, (size_t)n + 1);
+  if ((l->time && !s->time) || !s->at || !s->x || !s->y || !s->fold || !s->linear || !s->trees)
     return error_set(e, E_NOMEM, "no memory for a task's features");
   for (uint32_t i = 0; i < l->n; i++) {
     if (!stays[i]) continue;
     memcpy(s->x + (size_t)s->n * columns, x + (size_t)i * columns, columns * sizeof *x);
     if (s->time) s->time[s->n] = l->time[i];
-    s->y[s->n] = l->y[i], s->fold[s->n++] = fold[i];
+    s->at[s->n] = l->at[i], s->y[s->n] = l->y[i], s->fold[s->n++] = fold[i];
   }
   return OK;
 }
@@ -293,6 +295,11 @@ static int fit_table(struct train_run *r, const struct task *task, struct model_
     if (stays[i]) s.linear[k] += s.offset + offset, s.trees[k++] = oof[i] + offset;
   table_fit(t, s.linear, s.trees, s.y, s.time, s.n);
   t->table_bias += s.offset + offset; /* it was fitted on the share */
+  if (r->o.unseen && !l->time) {
+    for (uint32_t k = 0; k < s.n; k++)
+      s.trees[k] = 1 / (1 + exp(-(t->table_linear * s.linear[k] + t->table_trees * s.trees[k] + t->table_bias)));
+    r->o.unseen(r->o.unseen_ctx, (int)(t - r->m->task), s.at, s.trees, s.n, exp(-(s.offset + offset)));
+  }
   if (!t->auxiliaries) return OK;
   t->table_bias += t->table_trees * (w[t->auxiliaries + 1] + (1 - w[0]) * offset);
   for (int k = 0; k < t->auxiliaries; k++) t->auxiliary[k].weight = t->table_trees * w[k + 1];

@@ -116,38 +116,59 @@ struct stays {
   double *answer[WHO]; /* (rows) the probability then; where nobody is asked any more the last one stands; -1 = none yet */
 };
 
-/* `of`: 1 trigger, 2 target, by code of the store. */
-static int one_stay(const struct asked *x, uint32_t from, uint32_t to, const struct timeline_view *v, const uint8_t *of, struct stays *s,
-                    uint32_t rows) {
-  struct stay *stay = &s->at[s->n++];
-  int64_t first = INT64_MIN, last = INT64_MIN, onset = INT64_MAX;
-  double stands[WHO] = {-1, -1};
-  *stay = (struct stay){.first = rows, .onset = INT32_MAX};
+/* The times of a record's triggers (room for all its events), and the row at which the target comes. `of`: 1 trigger, 2 target, by code of the store. */
+static uint32_t trigger_rows(const struct timeline_view *v, const uint8_t *of, int64_t *time, int64_t *target, int *onset) {
+  uint32_t rows = 0;
+  *target = INT64_MAX, *onset = INT32_MAX;
   for (uint32_t k = v->statics; k < v->n; k++) {
-    if ((of[v->code[k]] & 2) && onset == INT64_MAX) onset = v->time[k];
-    if (!(of[v->code[k]] & 1) || v->time[k] == last) continue;
-    last = v->time[k];
-    if (first == INT64_MIN) first = last;
-    while (from < to && x->at[from].time < last) from++;
-    for (int w = 0; w < WHO; w++) {
-      if (from < to && x->at[from].time == last) stands[w] = x->p[w][from];
-      s->answer[w][rows + stay->rows] = stands[w];
-    }
-    stay->rows++;
+    if ((of[v->code[k]] & 2) && *target == INT64_MAX) *target = v->time[k];
+    if ((of[v->code[k]] & 1) && (!rows || v->time[k] != time[rows - 1])) time[rows++] = v->time[k];
   }
-  if (onset != INT64_MAX && first != INT64_MIN) stay->onset = (int)((onset - first + TIME_HOUR / 2) / TIME_HOUR);
+  if (*target != INT64_MAX && rows) *onset = (int)((*target - time[0] + TIME_HOUR / 2) / TIME_HOUR);
+  return rows;
+}
+
+static int one_stay(const struct asked *x, uint32_t from, uint32_t to, const struct timeline_view *v, const uint8_t *of, int64_t *time,
+                    struct stays *s, uint32_t rows) {
+  struct stay *stay = &s->at[s->n++];
+  double stands[WHO] = {-1, -1};
+  int64_t target;
+  *stay = (struct stay){.first = rows};
+  stay->rows = trigger_rows(v, of, time, &target, &stay->onset);
+  for (uint32_t k = 0; k < stay->rows; k++) {
+    while (from < to && x->at[from].time < time[k]) from++;
+    for (int w = 0; w < WHO; w++) {
+      if (from < to && x->at[from].time == time[k]) stands[w] = x->p[w][from];
+      s->answer[w][rows + k] = stands[w];
+    }
+  }
   return (int)stay->rows;
+}
+
+/* The roles of the store's codes, and room for the triggers of the longest record. */
+static int roles(const struct scores_input *in, struct arena *a, uint8_t **of, int64_t **time, struct error *e) {
+  const struct timeline *t = in->o->store;
+  uint32_t codes = timeline_codes(t), longest = 0;
+  for (uint32_t i = 0; i < timeline_subjects(t); i++) {
+    uint32_t n = timeline_view(t, i).n;
+    longest = n > longest ? n : longest;
+  }
+  *of = arena_alloc(a, codes + 1u, 1);
+  *time = arena_array(a, int64_t, (size_t)longest + 1);
+  if (!*of || !*time) return error_set(e, E_NOMEM, "out of memory");
+  for (uint32_t c = 0; c < codes; c++) {
+    struct str name = timeline_code_name(t, c);
+    (*of)[c] = (uint8_t)(task_names_trigger(in->o->task, name) + 2 * task_names_target(in->o->task, name));
+  }
+  return OK;
 }
 
 static int make_stays(const struct scores_input *in, const struct asked *x, struct arena *a, struct stays *s, struct error *e) {
   const struct timeline *t = in->o->store;
-  uint32_t codes = timeline_codes(t), rows = 0, most = 0;
-  uint8_t *of = arena_alloc(a, codes + 1u, 1);
-  if (!of) return error_set(e, E_NOMEM, "out of memory");
-  for (uint32_t c = 0; c < codes; c++) {
-    struct str name = timeline_code_name(t, c);
-    of[c] = (uint8_t)(task_names_trigger(in->o->task, name) + 2 * task_names_target(in->o->task, name));
-  }
+  uint32_t rows = 0, most = 0;
+  uint8_t *of;
+  int64_t *time;
+  TRY(roles(in, a, &of, &time, e));
   for (uint32_t i = 0; i < x->n; i++)
     if (i == 0 || x->at[i].subject_index != x->at[i - 1].subject_index) most += timeline_view(t, x->at[i].subject_index).n;
   s->at = arena_array(a, struct stay, (size_t)x->n + 1);
@@ -156,7 +177,7 @@ static int make_stays(const struct scores_input *in, const struct asked *x, stru
   for (uint32_t i = 0, k; i < x->n; i = k) {
     for (k = i; k < x->n && x->at[k].subject_index == x->at[i].subject_index;) k++;
     struct timeline_view v = timeline_view(t, x->at[i].subject_index);
-    rows += (uint32_t)one_stay(x, i, k, &v, of, s, rows);
+    rows += (uint32_t)one_stay(x, i, k, &v, of, time, s, rows);
   }
   return OK;
 }
@@ -175,11 +196,37 @@ static struct utility sum_stays(const struct stays *s, int who, double threshold
   return all;
 }
 
+/* What an alarm at each known moment changes: at its own row, and at the rows behind the last question, where it stands. gain: (known->n). */
+static int known_gains(const struct scores_input *in, const struct known_answers *known, struct arena *a, double *gain, struct error *e) {
+  uint8_t *of;
+  int64_t *time, target;
+  TRY(roles(in, a, &of, &time, e));
+  for (uint32_t i = 0, k; i < known->n; i = k) {
+    struct timeline_view v = timeline_view(in->o->store, known->at[i].subject_index);
+    int onset;
+    uint32_t rows = trigger_rows(&v, of, time, &target, &onset), row = 0;
+    uint8_t *alarm = arena_alloc(a, rows + 1u, 1);
+    if (!alarm) return error_set(e, E_NOMEM, "out of memory");
+    struct utility none = {0};
+    challenge_utility(alarm, (int)rows, onset, &none);
+    for (k = i; k < known->n && known->at[k].subject_index == known->at[i].subject_index; k++) {
+      struct utility some = {0};
+      while (row < rows && time[row] < known->at[k].time) row++;
+      uint32_t until = row + 1 < rows && time[row + 1] < target ? row + 1 : rows;
+      memset(alarm, 0, rows);
+      if (row < rows) memset(alarm + row, 1, until - row);
+      challenge_utility(alarm, (int)rows, onset, &some);
+      gain[k] = (some.observed - none.observed) * (known->at[k].label == LABEL_YES ? 1 : known->other);
+    }
+  }
+  return OK;
+}
+
 /* Some sixty tuning patients have sepsis: of thresholds side by side the best is chance. So each is judged with its neighbours, weighed by a normal
- * curve of NEARBY log odds; between the median answer and the highest. */
+ * curve of NEARBY log odds; between the median answer and the highest; and by what is known of training patients (gain: of known, NULL: nothing). */
 #define NEARBY 0.3
-static int best_threshold(const struct stays *s, const struct asked *x, int who, uint8_t *alarm, struct arena *a, double *out,
-                          struct error *e) {
+static int best_threshold(const struct stays *s, const struct asked *x, int who, const struct known_answers *known, const double *gain,
+                          uint8_t *alarm, struct arena *a, double *out, struct error *e) {
   double *p = arena_array(a, double, (size_t)x->n + 1), at[THRESHOLDS], score[THRESHOLDS], most = -INFINITY;
   if (!p) return error_set(e, E_NOMEM, "out of memory");
   memcpy(p, x->p[who], x->n * sizeof *p);
@@ -189,8 +236,8 @@ static int best_threshold(const struct stays *s, const struct asked *x, int who,
   double low = clipped_logit(p[x->n / 2]), step = (clipped_logit(p[x->n - 1]) - low) / (THRESHOLDS - 1);
   for (int k = 0; k < THRESHOLDS; k++) {
     at[k] = 1 / (1 + exp(-(low + k * step)));
-    struct utility u = sum_stays(s, who, at[k], alarm, NULL);
-    score[k] = challenge_utility_normalised(&u);
+    score[k] = sum_stays(s, who, at[k], alarm, NULL).observed;
+    for (uint32_t i = 0; gain && i < known->n; i++) score[k] += known->p[i] >= at[k] ? gain[i] : 0;
   }
   for (int k = 0; k < THRESHOLDS; k++) {
     double sum = 0, weight = 0;
@@ -226,7 +273,7 @@ static int by_stays(const struct scores_input *in, const struct asked *test, con
     of[w] = arena_array(a, struct utility, (size_t)held.n + 1);
     if (!alarm || !of[w] || !draw[w] || !draw[2]) return error_set(e, E_NOMEM, "out of memory");
     s->threshold[w] = kept_threshold(in, w, s->name);
-    if (isnan(s->threshold[w])) TRY(best_threshold(&tune, tuning, w, alarm, a, &s->threshold[w], e));
+    if (isnan(s->threshold[w])) TRY(best_threshold(&tune, tuning, w, NULL, NULL, alarm, a, &s->threshold[w], e));
     struct utility u = sum_stays(&held, w, s->threshold[w], alarm, of[w]);
     to[w]->at = challenge_utility_normalised(&u);
   }
@@ -262,7 +309,8 @@ static int by_pairs(const struct scores_input *in, struct arena *a, struct valid
   return OK;
 }
 
-int scores_thresholds(const struct validate_options *o, struct arena *a, struct score_threshold out[SCORE_THRESHOLDS], struct error *e) {
+int scores_thresholds(const struct validate_options *o, const struct known_answers *known, struct arena *a,
+                      struct score_threshold out[SCORE_THRESHOLDS], struct error *e) {
   struct scores_input in = {.o = o};
   struct asked x;
   unsigned which = task_scores(o->task);
@@ -282,8 +330,10 @@ int scores_thresholds(const struct validate_options *o, struct arena *a, struct 
     double at = NAN;
     rc = make_stays(&in, &x, a, &s, e);
     uint8_t *alarm = rc == OK ? arena_alloc(a, longest_stay(&s), 1) : NULL;
-    if (rc == OK && !alarm) rc = error_set(e, E_NOMEM, "out of memory");
-    if (rc == OK) rc = best_threshold(&s, &x, 0, alarm, a, &at, e);
+    double *gain = known->n ? arena_array(a, double, (size_t)known->n) : NULL;
+    if (rc == OK && (!alarm || (known->n && !gain))) rc = error_set(e, E_NOMEM, "out of memory");
+    if (rc == OK && gain) rc = known_gains(&in, known, a, gain, e);
+    if (rc == OK) rc = best_threshold(&s, &x, 0, known, gain, alarm, a, &at, e);
     if (rc == OK && isfinite(at)) out[n++] = (struct score_threshold){"utility2019", at};
   }
   task_binding_free(binding);

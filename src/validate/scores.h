@@ -1,6 +1,7 @@
 /* Private to validate/: the scores that a task file names (challenge.h), of the model and the baseline, with paired intervals: bootstrap over
  * rows, for the utility over stays. Event 1's threshold answers yes as often as tuning patients are expected to have the outcome (the
- * baseline's, as often as they had it); the utility's is the best of 200 on tuning patients, each judged with its neighbours. The utility's rows
+ * baseline's, as often as they had it); the utility's is the best of 200 on tuning patients, each judged with its neighbours (the model's, on the
+ * training patients that its table had not seen as well). The utility's rows
  * are all triggers of a stay; after the onset nobody is asked and the last answer stands.
  */
 #ifndef VALIDATE_SCORES_H
@@ -21,9 +22,14 @@ struct score_threshold {
   char score[24];
   double at;
 };
-/* The thresholds of a task's scores from tuning patients, to be kept with its head before its table learns from these patients too
- * (model_refit). An empty name ends the list; a model without a
- * head for the task has none. */
-int scores_thresholds(const struct validate_options *o, struct arena *a, struct score_threshold out[SCORE_THRESHOLDS],
-                      struct error *e) MUST_CHECK;
+struct known_answers { /* of a head's table about training moments of persons that it had not seen (model.h, `unseen`) */
+  const struct task_example *at;
+  const double *p;
+  uint32_t n;
+  double other;
+};
+/* The thresholds of a task's scores from tuning patients, and from what is known of the training patients, to be kept with its head before its table
+ * learns from the tuning patients too (model_refit). An empty name ends the list; a model without a head for the task has none. */
+int scores_thresholds(const struct validate_options *o, const struct known_answers *known, struct arena *a,
+                      struct score_threshold out[SCORE_THRESHOLDS], struct error *e) MUST_CHECK;
 #endif

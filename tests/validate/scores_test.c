@@ -1,0 +1,121 @@
+/* The utility's threshold: what is known of training patients moves it to where alarms pay for them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "validate/scores.h"
+#include "../model/train_fixture.h"
+
+static const char text[] =
+    "{\"name\": \"sick\", \"trigger\": {\"code\": [\"HOUR\"], \"which\": \"each\"}, \"new_onset\": true, \"target\": {\"any\": "
+    "[\"SICK\"]}, "
+    "\"horizon\": \"6h\", \"censor\": \"negative\", \"scores\": [\"utility2019\"]}";
+
+/* A stay of 16 hours and more; in a third of them LAB rises for six hours before the illness, which is there for three hours. */
+static void put_stay(struct timeline_writer *w, int64_t subject) {
+  struct rng r;
+  rng_init(&r, 31, (uint64_t)subject);
+  int hours = 16 + (int)rng_below(&r, 8), onset = subject % 3 ? 1000 : hours - 3;
+  int64_t begin = (int64_t)(subject % 200) * TIME_DAY;
+  put_event(w, subject, TIME_STATIC, "GENDER//F", NAN);
+  for (int h = 0; h < hours; h++) {
+    put_event(w, subject, begin + h * TIME_HOUR, "HOUR", NAN);
+    put_event(w, subject, begin + h * TIME_HOUR, "LAB", (float)(rng_normal(&r) + (h >= onset - 6 ? 1.5 : 0)));
+    if (h == onset) put_event(w, subject, begin + h * TIME_HOUR, "SICK", NAN);
+  }
+}
+
+static double threshold(const struct validate_options *o, const struct known_answers *known) {
+  struct arena a;
+  struct score_threshold out[SCORE_THRESHOLDS];
+  arena_init(&a, 0, 0);
+  OKAY(scores_thresholds(o, known, &a, out, e));
+  assert_string_equal(out[0].score, "utility2019");
+  assert_int_equal(out[1].score[0], 0);
+  arena_free(&a);
+  return out[0].at;
+}
+
+static bool ill(const struct timeline *t, uint32_t subject) {
+  struct timeline_view v = timeline_view(t, subject);
+  bool found = false;
+  for (uint32_t k = v.statics; k < v.n; k++) found |= str_eqc(timeline_code_name(t, v.code[k]), "SICK");
+  return found;
+}
+
+struct heard { /* of model_train */
+  int calls;
+  uint32_t n, cases, apart;
+  double other, expected;
+};
+static void hear(void *ctx, int task, const struct task_example *at, const double *p, uint32_t n, double other) {
+  struct heard *h = ctx;
+  assert_int_equal(task, 0);
+  h->calls++, h->n = n, h->other = other;
+  for (uint32_t i = 0; i < n; i++) {
+    bool yes = at[i].label == LABEL_YES;
+    assert_true(p[i] > 0 && p[i] < 1);
+    h->cases += yes, h->expected += p[i] * (yes ? 1 : other);
+    h->apart += i && at[i].subject_index < at[i - 1].subject_index;
+  }
+}
+
+static void test_known_answers(void **state) {
+  (void)state;
+  struct trained x = {.root = "/tmp/vitae-scores-XXXXXX"};
+  struct timeline_writer *w;
+  struct train_options o;
+  struct train_result r;
+  struct heard heard = {0};
+  struct model *m;
+  struct arena a;
+  assert_non_null(mkdtemp(x.root));
+  snprintf(x.store_dir, sizeof x.store_dir, "%s/timelines", x.root);
+  snprintf(x.run, sizeof x.run, "%s/run", x.root);
+  OKAY(timeline_writer_open(x.store_dir, &(struct timeline_options){.split_seed = 3}, &w, e));
+  for (int i = 1; i <= 240; i++) put_stay(w, i);
+  OKAY(timeline_writer_finish(w, STR("{}"), NULL, NULL, e));
+  OKAY(timeline_open(x.store_dir, &x.store, e));
+  OKAY(task_parse(text, sizeof text - 1, &x.task, e));
+  progress_mode(PROGRESS_QUIET);
+  const struct task *tasks[1] = {x.task};
+  small_options(&o, &x, tasks);
+  o.epochs = 2, o.unseen = hear, o.unseen_ctx = &heard;
+  OKAY(model_train(&o, x.store, &r, e));
+  OKAY(model_load(x.run, &m, e));
+
+  /* what was heard: everybody, in the store's order, and probabilities that expect about as many cases as there are */
+  struct task_binding *b;
+  struct task_examples train;
+  arena_init(&a, 0, 0);
+  OKAY(task_bind(x.task, x.store, &b, e));
+  OKAY(task_label_all(b, x.store, SPLIT_TRAIN, 0, &a, &train, e));
+  assert_true(heard.calls == 1 && heard.n == train.n && heard.cases == train.yes && heard.other == 1 && heard.apart == 0);
+  assert_true(fabs(heard.expected - train.yes) < 0.1 * train.yes);
+
+  /* known of stays with the illness alone, at .2: alarms pay from .2 down; of the others alone, at .21: only above */
+  struct validate_options v = {.model = m, .store = x.store, .task = x.task, .threads = 1};
+  struct task_example *some = arena_array(&a, struct task_example, train.n);
+  double *p = arena_array(&a, double, train.n), at[2];
+  for (int well = 0; well < 2; well++) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < train.n; i++)
+      if (ill(x.store, train.at[i].subject_index) != well) some[n] = train.at[i], p[n++] = well ? 0.21 : 0.2;
+    at[well] = threshold(&v, &(struct known_answers){some, p, n, 100});
+  }
+  double alone = threshold(&v, &(struct known_answers){0});
+  if (!(at[0] <= 0.2 && at[1] > 0.21)) fail_msg("thresholds %.3f, %.3f; of tuning patients alone %.3f", at[0], at[1], alone);
+  assert_true(alone > 0 && alone < 1);
+  task_binding_free(b);
+  arena_free(&a);
+  model_free(m);
+  trained_close(&x);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_known_answers)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
