@@ -82,7 +82,8 @@ static int fit_again(struct refit *r, struct model_task *t, const struct task *t
   pool_run(r->pool, rows_run, r);
   TRY(fit_linear(r, t, is_count, offset, a, e));
   if (!t->trees) return OK;
-  struct trees_data d = {.x = r->x, .y = l->y, .time = l->time, .n = l->n, .columns = columns, .rounds = (int)t->trees->rounds};
+  struct trees_data d = {.x = r->x, .y = l->y, .time = l->time, .n = l->n, .columns = columns};
+  d.rounds = (int)t->trees->rounds, d.deep = t->trees->deep;
   struct trees *again;
   TRY(trees_fit(&d, r->o->seed, r->pool, &again, NULL, e));
   if (!again) return OK; /* the share held too few: those of the first fit stay */
