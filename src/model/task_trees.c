@@ -53,12 +53,8 @@ double trees_logit(const struct trees *t, const float *row) {
 static struct boost_settings settings(const struct trees_data *d, bool deep) {
   bool many = d->n > MANY;
   if (deep)
-    return (struct boost_settings){.depth = 8,
-                                   .eta = 0.1,
-                                   .subsample = 0.8,
-                                   .lambda = 0.1,
-                                   .least_weight = 0.01,
-                                   .drawn = (uint32_t)fmax(8, 0.8 * d->columns)};
+    return (struct boost_settings){
+        .depth = 8, .eta = 0.1, .subsample = 0.8, .lambda = 0.1, .least_weight = 0.01, .drawn = (uint32_t)fmax(8, 0.8 * d->columns)};
   return (struct boost_settings){.depth = many ? 4 : 3,
                                  .eta = many ? 0.08 : 0.04,
                                  .subsample = many ? 0.7 : 0.5,
@@ -389,7 +385,8 @@ int trees_read(struct json j, uint32_t columns, struct trees **out, struct error
   if (rc == OK) rc = json_want_f64(j, "bias", &t->bias, e);
   if (rc == OK) rc = json_want_f64(j, "scale", &t->scale, e);
   if (rc == OK) rc = json_want_i64(j, "rounds", &rounds, e);
-  if (rc == OK && json_kind(deep) != JSON_NONE && !json_bool(deep, &t->deep)) rc = error_set(e, E_CORRUPT, "task head: deep is no truth value");
+  if (rc == OK && json_kind(deep) != JSON_NONE && !json_bool(deep, &t->deep))
+    rc = error_set(e, E_CORRUPT, "task head: deep is no truth value");
   if (rc == OK) rc = read_nodes(t, j, (uint32_t)nodes, columns, e);
   struct json_iter it = json_items(json_get(j, "root"));
   struct json item;
