@@ -1,6 +1,6 @@
 /* Boosted regression trees of a task head (task_boost.h grows them), kept and answered as one flat table that threads share.
  *
- *     struct trees *t;  TRY(trees_fit(&data, folds, seed, pool, &t, oof, e));       // NULL in *t: too few cases to learn from
+ *     struct trees *t;  TRY(trees_fit(&data, seed, pool, &t, oof, e));              // NULL in *t: too few cases to learn from
  *     double z = trees_logit(t, row);                                               // row: a feature row, NaN = missing
  *     trees_free(t);
  *
