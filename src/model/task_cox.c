@@ -60,3 +60,28 @@ double cox_loss(const double *z, const float *time, const uint8_t *y, const uint
   }
   return loss;
 }
+
+double cox_calibrated(const double *z, const float *time, const uint8_t *y, const uint32_t *order, uint32_t n) {
+  double slope = 1, most = -INFINITY, loss = 0;
+  for (uint32_t i = 0; i < n; i++) most = fmax(most, z[order[i]]);
+  for (int it = 0; it < 30; it++) {
+    double risk = 0, first = 0, second = 0, g = 0, h = 1e-6;
+    loss = 0;
+    for (uint32_t i = 0; i < n;) {
+      uint32_t j = i;
+      for (; j < n && time[order[j]] == time[order[i]]; j++) {
+        double d = z[order[j]] - most, own = exp(slope * d);
+        risk += own, first += own * d, second += own * d * d;
+      }
+      for (double mean = first / risk; i < j; i++)
+        if (y[order[i]]) {
+          double d = z[order[i]] - most;
+          loss += log(risk) - slope * d, g += mean - d, h += fmax(0, second / risk - mean * mean);
+        }
+    }
+    double next = fmin(1, fmax(0, slope - fmax(-0.5, fmin(0.5, g / h))));
+    if (fabs(next - slope) < 1e-6) break;
+    slope = next;
+  }
+  return loss;
+}

@@ -13,4 +13,7 @@
 /* Rows with (fold[i] == only) == inside, by falling time; fold NULL = all. `order` has room for all rows. Returns how many (0 when out of memory). */
 uint32_t cox_order(const float *time, const uint8_t *fold, int only, bool inside, uint32_t rows, uint32_t *order);
 double cox_loss(const double *z, const float *time, const uint8_t *y, const uint32_t *order, uint32_t n, double *gradient, double *hessian);
+/* Loss of slope * z at the best slope from 0 to 1 (Newton): margins that are too bold are flattened by whoever weighs them later; timid ones have to be
+ * put right by more rounds. */
+double cox_calibrated(const double *z, const float *time, const uint8_t *y, const uint32_t *order, uint32_t n);
 #endif

@@ -18,8 +18,13 @@
 #define SEEDS 8
 #define STEP 25 /* rounds between two looks at the held-out folds */
 #define LOOKS 64
-#define FOLDS_MAX 16
 #define PATIENCE 5
+/* Deep trees are asked up to so many rows x columns, where that takes a core some five seconds; their steps are large, so that they need fewer rounds,
+ * and their trees have a hundred times the nodes, all of which the head's file keeps. */
+#define DEEP_CELLS 1e6
+#define DEEP_LOOKS 16
+#define DEEP_PATIENCE 2
+#define FOLDS_MAX 16
 #define LEAF UINT32_MAX
 #define NODES_MAX (1u << 26)
 
@@ -45,9 +50,17 @@ double trees_logit(const struct trees *t, const float *row) {
 
 /* ---- training ---- */
 
-static struct boost_settings settings(const struct trees_data *d) {
+/* Shallow, or as deep as trees go, with leaves of a few rows: these win where a case much like the one asked is among those learned from. */
+static struct boost_settings settings(const struct trees_data *d, bool deep) {
   bool many = (d->persons ? d->persons : d->n) > MANY;
   double weight = d->weight > 0 ? d->weight : 1;
+  if (deep)
+    return (struct boost_settings){.depth = 8,
+                                   .eta = 0.1,
+                                   .subsample = 0.8,
+                                   .lambda = 0.1 / weight,
+                                   .least_weight = 0.01 / weight,
+                                   .drawn = (uint32_t)fmax(8, 0.8 * d->columns)};
   return (struct boost_settings){.depth = many ? 4 : 3,
                                  .eta = many ? 0.08 : 0.04,
                                  .subsample = many ? 0.7 : 0.5,
@@ -62,6 +75,7 @@ struct job {
   struct binned *bins;
   uint64_t seed;
   double bias;
+  bool deep;         /* the settings s */
   int rounds, seeds; /* of the final boosters */
   int fold_seeds;    /* boosters that have not seen a fold */
   uint32_t *all;     /* (n) every row */
@@ -71,6 +85,8 @@ struct job {
   int rc[FOLDS_MAX];
   struct error e[FOLDS_MAX];
 };
+
+static int looks(const struct job *j) { return j->deep ? DEEP_LOOKS : LOOKS; }
 
 static double log_loss(double x, bool y) { return fmax(x, 0) - (y ? x : 0) + log1p(exp(-fabs(x))); }
 
@@ -106,7 +122,7 @@ static double look_loss(const struct job *j, int fold, const float *margins, dou
     n++;
   }
   if (!d->time) return calibrated_loss(z, d->y, order, n);
-  return cox_loss(z, d->time, d->y, order, cox_order(d->time, d->fold, fold, true, d->n, order), NULL, NULL);
+  return cox_calibrated(z, d->time, d->y, order, cox_order(d->time, d->fold, fold, true, d->n, order));
 }
 
 struct fold { /* boosters that have not seen it */
@@ -129,15 +145,16 @@ static int fold_open(const struct job *j, int fold, struct fold *f, struct error
   return OK;
 }
 
-/* Boosts until the fold's own loss has not fallen for PATIENCE looks; later looks repeat the last one. */
+/* Boosts until the fold's own loss has not fallen for some looks; later looks repeat the last one. */
 static int fold_boost(struct job *j, int fold, struct fold *f, struct error *e) {
   uint32_t rows = j->d->n;
+  int patience = j->deep ? DEEP_PATIENCE : PATIENCE;
   double least = INFINITY;
   int best = 0;
   if (!f->m[0]) return OK;
-  for (int look = 0; look < LOOKS; look++) {
+  for (int look = 0; look < looks(j); look++) {
     float *seen = j->seen + (size_t)look * rows;
-    bool rest = look - best >= PATIENCE;
+    bool rest = look - best >= patience;
     for (int k = 0; k < j->fold_seeds && !rest; k++)
       for (int i = 0; i < STEP; i++) TRY(boost_once(f->m[k], e));
     for (uint32_t i = 0; i < rows; i++) {
@@ -203,7 +220,7 @@ static int keep(const struct job *j, struct trees **out, struct error *e) {
   for (int k = 0; k < j->seeds; k++) trees += boosting_trees(j->model[k]), nodes += boosting_nodes(j->model[k]);
   TRY(room(out, trees, nodes, e));
   struct trees *t = *out;
-  t->rounds = (uint32_t)j->rounds, t->bias = j->bias, t->scale = 1.0 / j->seeds;
+  t->rounds = (uint32_t)j->rounds, t->deep = j->deep, t->bias = j->bias, t->scale = 1.0 / j->seeds;
   for (int k = 0; k < j->seeds; k++) {
     boosting_write(j->model[k], t->node, t->nodes, t->root + t->trees);
     t->trees += boosting_trees(j->model[k]), t->nodes += boosting_nodes(j->model[k]);
@@ -219,21 +236,37 @@ static double loss_at(const struct job *j, int look, double *z, uint32_t *order)
   return loss;
 }
 
-static int choose_rounds(struct job *j, struct pool *pool, double *oof, struct error *e) {
-  TRY(together(j, pool, folds_run, e));
-  double least = INFINITY, *z = mem_alloc(((size_t)j->d->n + 1) * sizeof *z);
+/* The look of the least loss. */
+static int best_look(const struct job *j, int *look, double *least, struct error *e) {
+  double *z = mem_alloc(((size_t)j->d->n + 1) * sizeof *z);
   uint32_t *order = mem_alloc(((size_t)j->d->n + 1) * sizeof *order);
-  int best = 0;
-  for (int look = 0; look < LOOKS && z && order; look++) {
-    double loss = loss_at(j, look, z, order);
-    if (loss < least) least = loss, best = look;
-  }
   bool room = z && order;
+  *look = 0, *least = INFINITY;
+  for (int k = 0; k < looks(j) && room; k++) {
+    double loss = loss_at(j, k, z, order);
+    if (loss < *least) *least = loss, *look = k;
+  }
   mem_free(z);
   mem_free(order);
-  if (!room) return error_set(e, E_NOMEM, "no memory for the trees");
-  j->rounds = (best + 1) * STEP;
-  for (uint32_t i = 0; i < j->d->n; i++) oof[i] = (double)j->seen[(size_t)best * j->d->n + i];
+  return room ? OK : error_set(e, E_NOMEM, "no memory for the trees");
+}
+
+static void use(struct job *j, bool deep) { j->deep = deep, j->s = settings(j->d, deep); }
+
+/* Settings and rounds: those of the least loss on persons left out. */
+static int choose(struct job *j, struct pool *pool, double *oof, struct error *e) {
+  double least = INFINITY, loss;
+  bool deep = false;
+  for (int k = 0; k < ((double)j->d->n * j->d->columns <= DEEP_CELLS ? 2 : 1); k++) {
+    int look;
+    use(j, k == 1);
+    TRY(together(j, pool, folds_run, e));
+    TRY(best_look(j, &look, &loss, e));
+    if (!(loss < least)) continue;
+    least = loss, deep = j->deep, j->rounds = (look + 1) * STEP;
+    for (uint32_t i = 0; i < j->d->n; i++) oof[i] = (double)j->seen[(size_t)look * j->d->n + i];
+  }
+  use(j, deep);
   return OK;
 }
 
@@ -248,8 +281,8 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   j = mem_alloc(sizeof *j);
   if (!j) return error_set(e, E_NOMEM, "no memory for the trees");
   memset(j, 0, sizeof *j);
-  j->d = d, j->seed = seed, j->s = settings(d);
-  j->rounds = d->rounds;
+  j->d = d, j->seed = seed, j->rounds = d->rounds;
+  use(j, d->deep);
   j->fold_seeds = d->n > MANY || d->auxiliary ? 2 : 4;
   j->seeds = d->rounds ? SEEDS / (d->auxiliary ? 2 : 1) : j->fold_seeds; /* the first fit only serves to weigh it */
   j->bias = d->time ? 0 : log((double)yes / (d->n - yes));
@@ -258,7 +291,7 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   if (!j->seen || !j->all) TRY_OUT(error_set(e, E_NOMEM, "no memory for the trees"));
   for (uint32_t i = 0; i < d->n; i++) j->all[i] = i;
   TRY_OUT(binned_new(d->x, d->n, d->columns, &j->bins, e));
-  if (!d->rounds) TRY_OUT(choose_rounds(j, pool, oof, e));
+  if (!d->rounds) TRY_OUT(choose(j, pool, oof, e));
   TRY_OUT(together(j, pool, seeds_run, e));
   TRY_OUT(keep(j, out, e));
 out:
@@ -297,6 +330,7 @@ void trees_write(const struct trees *t, struct json_out *o) {
   json_kv_f64(o, "bias", t->bias);
   json_kv_f64(o, "scale", t->scale);
   json_kv_i64(o, "rounds", t->rounds);
+  json_kv_bool(o, "deep", t->deep);
   json_out_key(o, "root");
   json_out_array(o);
   for (uint32_t i = 0; i < t->trees; i++) json_out_i64(o, t->root[i]);
@@ -349,6 +383,7 @@ static int read_nodes(struct trees *t, struct json j, uint32_t nodes, uint32_t c
 
 int trees_read(struct json j, uint32_t columns, struct trees **out, struct error *e) {
   int64_t rounds;
+  struct json deep = json_get(j, "deep"); /* not there before there was a choice: shallow */
   size_t nodes = json_count(json_get(j, "feature")), trees = json_count(json_get(j, "root"));
   if (nodes == 0 || nodes > NODES_MAX || trees == 0 || trees > nodes) return error_set(e, E_CORRUPT, "task head: trees without nodes");
   int rc = room(out, (uint32_t)trees, (uint32_t)nodes, e);
@@ -356,6 +391,8 @@ int trees_read(struct json j, uint32_t columns, struct trees **out, struct error
   if (rc == OK) rc = json_want_f64(j, "bias", &t->bias, e);
   if (rc == OK) rc = json_want_f64(j, "scale", &t->scale, e);
   if (rc == OK) rc = json_want_i64(j, "rounds", &rounds, e);
+  if (rc == OK && json_kind(deep) != JSON_NONE && !json_bool(deep, &t->deep))
+    rc = error_set(e, E_CORRUPT, "task head: deep is no truth value");
   if (rc == OK) rc = read_nodes(t, j, (uint32_t)nodes, columns, e);
   struct json_iter it = json_items(json_get(j, "root"));
   struct json item;

@@ -1,11 +1,14 @@
 /* Boosted regression trees of a task head (task_boost.h grows them), kept and answered as one flat table that threads share.
  *
- *     struct trees *t;  TRY(trees_fit(&data, folds, seed, pool, &t, oof, e));       // NULL in *t: too few cases to learn from
+ *     struct trees *t;  TRY(trees_fit(&data, seed, pool, &t, oof, e));              // NULL in *t: too few cases to learn from
  *     double z = trees_logit(t, row);                                               // row: a feature row, NaN = missing
  *     trees_free(t);
  *
- * Rounds are chosen by cross-validation over persons (folds by group); the shipped trees are some boosters of different seeds on all
- * rows, averaged. Method: gradient boosting, Chen & Guestrin 2016. Ownership: the caller frees. Fails with E_NOMEM, E_CORRUPT.
+ * Rounds are chosen by cross-validation over persons (folds by group) and so, up to a million rows x columns, are the settings: shallow trees, or
+ * deep ones that know again whom they have seen. These win where persons to come are copies, or nearly, of persons learned from, as a set with
+ * copies makes it look; what that is worth for others it does not say (docs/accuracy.md, WHAS). The shipped trees are some boosters of different
+ * seeds on all rows, averaged; the last fit uses the settings of the first (`rounds`, `deep`). Method: gradient boosting, Chen & Guestrin 2016.
+ * Ownership: the caller frees. Fails with E_NOMEM, E_CORRUPT.
  */
 #ifndef MODEL_TASK_TREES_H
 #define MODEL_TASK_TREES_H
@@ -28,6 +31,7 @@ struct trees {
   struct tree_node *node;
   uint32_t *root;
   uint32_t nodes, trees, rounds;
+  bool deep;    /* deep settings; a file that does not say: shallow */
   double bias;  /* logit of the training share */
   double scale; /* of the sum of leaves: 1 / boosters */
 };
@@ -40,8 +44,9 @@ struct trees_data {
   int folds;
   uint32_t persons; /* whom the rows come from, 0 = as many; rows of one are much alike */
   double weight;    /* of a row, 0 = 1: below it where persons come again and again, so that a leaf stands for as many of them */
-  int rounds;       /* above 0: so many, no cross-validation, no oof */
   bool auxiliary;   /* of one of several targets, whose trees are summed: half the boosters */
+  int rounds;       /* above 0: so many, of the settings `deep`: no cross-validation, no oof */
+  bool deep;
 };
 /* oof (n) receives each row's logit from a booster that has not seen its person. */
 int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, struct trees **out, double *oof, struct error *e) MUST_CHECK;

@@ -69,7 +69,7 @@ static int fit_linear(struct refit *r, struct model_task *t, const uint8_t *is_c
 static int trees_again(struct refit *r, const struct trees_data *d, uint64_t seed, double offset, struct trees **trees, struct error *e) {
   struct trees_data of = *d;
   struct trees *again;
-  of.rounds = (int)(*trees)->rounds;
+  of.rounds = (int)(*trees)->rounds, of.deep = (*trees)->deep;
   TRY(trees_fit(&of, seed, r->pool, &again, NULL, e));
   if (!again) return OK; /* the share held too few: those of the first fit stay */
   trees_free(*trees);

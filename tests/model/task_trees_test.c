@@ -15,7 +15,7 @@
 #include "model/task_wide.h"
 #include "model/model_internal.h"
 
-enum { ROWS = 1400, COLUMNS = 12 };
+enum { ROWS = 1400, COLUMNS = 12, COPIES = 600 };
 static float x[ROWS * COLUMNS], lived[ROWS];
 static uint8_t y[ROWS], fold[ROWS];
 
@@ -39,10 +39,10 @@ static void check_same(const struct trees *a, const struct trees *b) {
   for (uint32_t i = 0; i < ROWS; i++) assert_true(trees_logit(a, x + i * COLUMNS) == trees_logit(b, x + i * COLUMNS));
 }
 
-static double discrimination(const double *score, bool times) {
+static double discrimination(const double *score, uint32_t rows, bool times) {
   double pairs = 0, right = 0;
-  for (uint32_t i = 0; i < ROWS; i++)
-    for (uint32_t k = 0; k < ROWS; k++) {
+  for (uint32_t i = 0; i < rows; i++)
+    for (uint32_t k = 0; k < rows; k++) {
       if (!y[i] || (times ? lived[k] <= lived[i] : y[k])) continue;
       pairs++, right += score[i] > score[k] ? 1 : score[i] == score[k] ? 0.5 : 0;
     }
@@ -54,15 +54,40 @@ static void check_last_fit(const struct trees *first, struct trees_data d, struc
   struct error e = {0};
   struct trees *last = NULL;
   double apart = 0, width = 0;
-  d.rounds = (int)first->rounds;
+  d.rounds = (int)first->rounds, d.deep = first->deep;
   assert_int_equal(trees_fit(&d, 3, pool, &last, NULL, &e), OK);
-  assert_true(last->rounds == first->rounds && last->trees == 8 * last->rounds && first->trees == 4 * first->rounds);
+  assert_true(last->rounds == first->rounds && last->deep == first->deep && last->trees == 8 * last->rounds &&
+              first->trees == 4 * first->rounds);
   for (uint32_t i = 0; i < ROWS; i++) {
     double off = trees_logit(last, x + i * COLUMNS) - answer[i];
     apart += off * off, width += answer[i] * answer[i];
   }
   assert_true(apart > 0 && apart < 0.02 * width);
   trees_free(last);
+}
+
+/* Written and read again, with a part of the text replaced by another of the same length. */
+static int reread(const struct trees *t, uint32_t columns, const char *part, const char *other, struct trees **out) {
+  struct error e = {0};
+  struct buf b = {0};
+  struct json_out o;
+  struct json_parser *jp;
+  struct json root;
+  json_out_init(&o, &b, false);
+  trees_write(t, &o);
+  if (part) {
+    char *at = strstr(buf_cstr(&b), part);
+    assert_non_null(at);
+    assert_int_equal(strlen(part), strlen(other));
+    memcpy(at, other, strlen(other));
+  }
+  assert_int_equal(json_parser_new(&jp, &e), OK);
+  assert_int_equal(json_parse(jp, b.p, b.n, b.n, &root, &e), OK);
+  *out = NULL;
+  int rc = trees_read(root, columns, out, &e);
+  json_parser_free(jp);
+  buf_release(&b);
+  return rc;
 }
 
 static void fit_and_reread(bool times) {
@@ -78,28 +103,19 @@ static void fit_and_reread(bool times) {
   assert_int_equal(trees_fit(&d, 3, two, &again, oof2, &e), OK);
   assert_non_null(t);
   check_same(t, again); /* whatever the number of threads */
+  assert_true(!t->deep && !again->deep);
   assert_memory_equal(oof, oof2, sizeof oof);
-  double seen = discrimination(oof, times), whole[ROWS];
+  double seen = discrimination(oof, ROWS, times), whole[ROWS];
   for (uint32_t i = 0; i < ROWS; i++) whole[i] = trees_logit(t, x + i * COLUMNS);
   assert_true(seen > 0.72); /* of persons left out; a linear score has 0.5 on the interaction */
-  assert_true(discrimination(whole, times) > seen);
+  assert_true(discrimination(whole, ROWS, times) > seen);
   if (!times) check_last_fit(t, d, two, whole);
-  struct buf b = {0};
-  struct json_out o;
-  json_out_init(&o, &b, false);
-  trees_write(t, &o);
-  struct json_parser *jp;
-  struct json root;
-  assert_int_equal(json_parser_new(&jp, &e), OK);
-  assert_int_equal(json_parse(jp, b.p, b.n, b.n, &root, &e), OK);
-  assert_int_equal(trees_read(root, COLUMNS, &read, &e), OK);
+  assert_int_equal(reread(t, COLUMNS, NULL, NULL, &read), OK);
   check_same(t, read);
-  struct trees *bad = NULL;
-  assert_int_equal(trees_read(root, 2, &bad, &e), E_CORRUPT); /* asks for columns that are not there */
-  assert_null(bad);
-  json_parser_free(jp);
-  buf_release(&b);
-  trees_free(t), trees_free(again), trees_free(read);
+  trees_free(read);
+  assert_int_equal(reread(t, 2, NULL, NULL, &read), E_CORRUPT); /* asks for columns that are not there */
+  assert_null(read);
+  trees_free(t), trees_free(again);
   pool_free(one), pool_free(two);
 }
 
@@ -110,6 +126,70 @@ static void test_yes_no(void **state) {
 static void test_times(void **state) {
   (void)state;
   fit_and_reread(true);
+}
+
+/* Outcomes that no rule foretells; but most persons stand three times in the table, in any fold. */
+static void make_copies(bool times) {
+  struct rng r;
+  rng_init(&r, 8, 0);
+  for (uint32_t i = 0; i < COPIES; i++) {
+    uint32_t of = i < COPIES / 3 ? i : i % (COPIES / 3);
+    if (of != i) {
+      memcpy(x + i * COLUMNS, x + of * COLUMNS, COLUMNS * sizeof *x);
+      y[i] = y[of], lived[i] = lived[of];
+    } else {
+      for (int j = 0; j < COLUMNS; j++) x[i * COLUMNS + (uint32_t)j] = (float)rng_normal(&r);
+      double event = -log(rng_uniform(&r)), end = -log(rng_uniform(&r)) * 2;
+      y[i] = times ? event < end : rng_uniform(&r) < 0.5;
+      lived[i] = (float)fmin(event, end);
+    }
+    fold[i] = (uint8_t)rng_below(&r, 5);
+  }
+}
+
+static void deep_for_copies(bool times) {
+  struct error e = {0};
+  struct pool *one, *two;
+  struct trees *t = NULL, *again = NULL, *last = NULL, *shallow = NULL, *read = NULL;
+  double oof[COPIES], oof2[COPIES], own[COPIES];
+  make_copies(times);
+  struct trees_data d = {.x = x, .y = y, .fold = fold, .time = times ? lived : NULL, .n = COPIES, .columns = COLUMNS, .folds = 5};
+  assert_int_equal(pool_new(&one, 1, &e), OK);
+  assert_int_equal(pool_new(&two, 2, &e), OK);
+  assert_int_equal(trees_fit(&d, 3, one, &t, oof, &e), OK);
+  assert_int_equal(trees_fit(&d, 3, two, &again, oof2, &e), OK);
+  assert_true(t->deep && again->deep);
+  check_same(t, again);
+  assert_memory_equal(oof, oof2, sizeof oof);
+  assert_true(discrimination(oof, COPIES, times) > 0.9); /* copies of rows left out, known again */
+  d.rounds = (int)t->rounds, d.deep = t->deep;           /* the last fit: as deep */
+  assert_int_equal(trees_fit(&d, 3, two, &last, NULL, &e), OK);
+  d.deep = false;
+  assert_int_equal(trees_fit(&d, 3, two, &shallow, NULL, &e), OK);
+  assert_true(last->deep && last->rounds == t->rounds && !shallow->deep && last->nodes > 2 * shallow->nodes);
+  for (uint32_t i = 0; i < COPIES; i++) own[i] = trees_logit(last, x + i * COLUMNS);
+  assert_true(discrimination(own, COPIES, times) > 0.95);
+  assert_int_equal(reread(last, COLUMNS, NULL, NULL, &read), OK);
+  assert_true(read->deep && read->rounds == last->rounds && read->nodes == last->nodes);
+  check_same(last, read);
+  trees_free(read);
+  assert_int_equal(reread(last, COLUMNS, "\"deep\":true", "\"else\":true", &read), OK); /* a file of before: shallow */
+  assert_true(!read->deep && read->rounds == last->rounds);
+  check_same(last, read);
+  trees_free(read);
+  assert_int_equal(reread(last, COLUMNS, "\"deep\":true", "\"deep\":1234", &read), E_CORRUPT);
+  assert_null(read);
+  trees_free(t), trees_free(again), trees_free(last), trees_free(shallow);
+  pool_free(one), pool_free(two);
+}
+
+static void test_copies(void **state) {
+  (void)state;
+  deep_for_copies(false);
+}
+static void test_copies_of_times(void **state) {
+  (void)state;
+  deep_for_copies(true);
 }
 
 static void test_bad_files(void **state) {
@@ -164,6 +244,25 @@ static void test_cox(void **state) {
   assert_true(order[0] == 3 && order[1] == 1);
 }
 
+/* The best slope, but none above 1: against a search. */
+static void test_cox_calibrated(void **state) {
+  (void)state;
+  enum { N = 200 };
+  double z[N], scaled[N];
+  uint32_t order[N];
+  make(true);
+  cox_order(lived, NULL, 0, true, N, order);
+  for (int bold = 0; bold < 3; bold++) {
+    double least = INFINITY;
+    for (uint32_t i = 0; i < N; i++) z[i] = (bold == 2 ? -1 : 1) * (bold ? 6 : 0.2) * (x[i * COLUMNS] * x[i * COLUMNS + 1] > 0);
+    for (int k = 0; k <= 1000; k++) {
+      for (uint32_t i = 0; i < N; i++) scaled[i] = k * 0.001 * z[i];
+      least = fmin(least, cox_loss(scaled, lived, y, order, N, NULL, NULL));
+    }
+    assert_true(fabs(cox_calibrated(z, lived, y, order, N) - least) < 1e-3);
+  }
+}
+
 /* Weights of two answers to times: the one that is noise gets next to nothing. */
 static void test_blend_of_times(void **state) {
   (void)state;
@@ -203,7 +302,7 @@ static void test_stack(void **state) {
     mean += 1 / (1 + exp(-(sum[i] + w[3]))), yes += y[i];
   }
   assert_true(fabs(mean - yes) < 0.01 * yes);
-  for (int k = 0; k < 2; k++) assert_true(discrimination(sum, false) > discrimination(part[k], false));
+  for (int k = 0; k < 2; k++) assert_true(discrimination(sum, ROWS, false) > discrimination(part[k], ROWS, false));
 }
 
 /* Rows that come ten to a person weigh a tenth: a leaf must hold ten times as many. */
@@ -255,8 +354,11 @@ static void test_blend_keeps_what_training_knew(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_yes_no),
                                      cmocka_unit_test(test_times),
+                                     cmocka_unit_test(test_copies),
+                                     cmocka_unit_test(test_copies_of_times),
                                      cmocka_unit_test(test_bad_files),
                                      cmocka_unit_test(test_cox),
+                                     cmocka_unit_test(test_cox_calibrated),
                                      cmocka_unit_test(test_blend_of_times),
                                      cmocka_unit_test(test_stack),
                                      cmocka_unit_test(test_rows_of_the_same_persons),
