@@ -529,7 +529,7 @@ static void blend_two(const double *one, const double *two, const uint8_t *y, ui
  * the table's own logit has slope 1 and bias 0: that was fitted on all training patients, out of fold. Seen from the table alone, the blend is
  * (v1 + v0 rho) wide + v0 alpha + v2 and a noise of variance v0^2 sigma^2 that flattens it (MacKay 1992: by sqrt(1 + pi/8 variance)); so that is
  * drawn to slope 1 and bias 0, as strongly as the training patients knew them, at most to ANCHOR_ERROR. And which part is worth how much is much the
- * same from task to task: the deep part, put right by its own slope, has a fifth to two fifths of the weight (docs/accuracy.md); its share and
+ * same from task to task: the deep part, put right by its own slope, has a tenth to two fifths of the weight (docs/accuracy.md); its share and
  * the table's are drawn to USUAL_DEEP and USUAL_TABLE, give or take USUAL_SPREAD. */
 #define ANCHOR_ERROR 0.05
 #define USUAL_DEEP 0.3
@@ -583,16 +583,17 @@ static double cox_mixture(const double *one, const double *two, double share, co
   return cox_loss(z, time, y, order, n, NULL, NULL);
 }
 
-/* The same for times: shares in steps of a twentieth, drawn towards equal ones as above. */
-static void blend_times(const double *one, const double *two, const uint8_t *y, const float *time, uint32_t n, double v[3]) {
+/* The same for times: shares in steps of a twentieth; the first's is drawn to `usual`, as strongly as `pull` says. */
+static void blend_times(const double *one, const double *two, const uint8_t *y, const float *time, uint32_t n, double usual, double pull,
+                        double v[3]) {
   uint32_t *order = mem_alloc(((size_t)n + 1) * sizeof *order);
   double *z = mem_alloc(((size_t)n + 1) * sizeof *z), least = INFINITY, slope;
-  v[0] = v[1] = 0.5, v[2] = 0;
+  v[0] = usual, v[1] = 1 - usual, v[2] = 0;
   if (order && z) {
     cox_order(time, NULL, 0, true, n, order);
     for (int k = 0; k <= 20; k++) {
       double share = k / 20.0, loss = cox_mixture(one, two, share, time, y, order, n, z, &slope);
-      loss += BLEND_PULL * 2 * (share - 0.5) * (share - 0.5);
+      loss += 0.5 * pull * (share - usual) * (share - usual);
       if (loss < least) least = loss, v[0] = slope * share, v[1] = slope * (1 - share);
     }
   }
@@ -650,7 +651,7 @@ void table_fit(struct model_task *t, const double *linear, const double *trees, 
   double v[3];
   bool enough;
   if (time)
-    blend_times(linear, trees, y, time, n, v);
+    blend_times(linear, trees, y, time, n, 0.5, 2 * BLEND_PULL, v);
   else
     blend_two(linear, trees, y, n, 1, v, &enough);
   t->table_linear = v[0], t->table_trees = v[1], t->table_bias = v[2];
@@ -662,7 +663,7 @@ void blend_fit(struct model_task *t, const double *deep, const double *wide, con
   double v[3], curve[3];
   double *z = time && wide && n ? mem_alloc((size_t)n * sizeof *z) : NULL;
   if (z) {
-    blend_times(deep, wide, y, time, n, v);
+    blend_times(deep, wide, y, time, n, USUAL_DEEP, 1 / (USUAL_SPREAD * USUAL_SPREAD), v);
     for (uint32_t i = 0; i < n; i++) z[i] = v[0] * deep[i] + v[1] * wide[i];
     blend_two(z, NULL, y, n, weight, curve, &t->blend_fitted);
     v[0] *= curve[0], v[1] *= curve[0], v[2] = curve[2];

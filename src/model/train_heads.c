@@ -11,7 +11,7 @@
 #define TUNING_POSITIONS 100000 /* enough for a loss to two digits */
 #define WIDE_CODES 400
 
-double train_linear_cells = 16e6, train_trees_cells = 64e6;
+double train_linear_cells = 16e6, train_trees_cells = 96e6;
 
 /* ---- loss on the tuning split ---- */
 

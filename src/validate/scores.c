@@ -223,7 +223,8 @@ static int known_gains(const struct scores_input *in, const struct known_answers
 }
 
 /* Some sixty tuning patients have sepsis: of thresholds side by side the best is chance. So each is judged with its neighbours, weighed by a normal
- * curve of NEARBY log odds; between the median answer and the highest; and by what is known of training patients (gain: of known, NULL: nothing). */
+ * curve of NEARBY log odds, half of that where training patients are known too (gain: of known, NULL: nothing); between the median answer and the
+ * highest. */
 #define NEARBY 0.3
 static int best_threshold(const struct stays *s, const struct asked *x, int who, const struct known_answers *known, const double *gain,
                           uint8_t *alarm, struct arena *a, double *out, struct error *e) {
@@ -233,6 +234,7 @@ static int best_threshold(const struct stays *s, const struct asked *x, int who,
   qsort(p, x->n, sizeof *p, rising);
   *out = INFINITY;
   if (x->n == 0) return OK;
+  double nearby = gain ? NEARBY / 2 : NEARBY;
   double low = clipped_logit(p[x->n / 2]), step = (clipped_logit(p[x->n - 1]) - low) / (THRESHOLDS - 1);
   for (int k = 0; k < THRESHOLDS; k++) {
     at[k] = 1 / (1 + exp(-(low + k * step)));
@@ -242,7 +244,7 @@ static int best_threshold(const struct stays *s, const struct asked *x, int who,
   for (int k = 0; k < THRESHOLDS; k++) {
     double sum = 0, weight = 0;
     for (int j = 0; j < THRESHOLDS; j++) {
-      double off = (j - k) * step / NEARBY, w = exp(-0.5 * off * off);
+      double off = (j - k) * step / nearby, w = exp(-0.5 * off * off);
       sum += w * score[j], weight += w;
     }
     if (sum / weight > most) most = sum / weight, *out = at[k];
