@@ -15,6 +15,7 @@
 #include "timeline/task.h"
 
 #define MODEL_FORMAT 3
+#define HEAD_FORMAT 4 /* of a task head with auxiliary targets; without them a head is MODEL_FORMAT's */
 #define MODEL_TASK_NAME 64
 #define ABSENT ((ptrdiff_t)-1)
 

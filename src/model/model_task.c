@@ -749,7 +749,8 @@ int model_task_write(const struct model_task *t, struct buf *json, struct error 
   struct json_out o;
   json_out_init(&o, json, false);
   json_out_object(&o);
-  json_kv_i64(&o, "format", MODEL_FORMAT);
+  json_kv_i64(&o, "format",
+              t->auxiliaries ? HEAD_FORMAT : MODEL_FORMAT); /* a program before them would leave them out and answer wrongly */
   json_kv_c(&o, "name", t->name);
   json_kv_c(&o, "task", t->text ? t->text : "");
   json_out_key(&o, "blend");
@@ -882,7 +883,7 @@ static int read_head(struct model_task *t, struct json root, struct error *e) {
   int64_t format;
   struct json blend = json_get(root, "blend"), n = json_get(root, "examples"), a = json_get(root, "tuning_auroc");
   TRY(json_want_i64(root, "format", &format, e));
-  if (format > MODEL_FORMAT) return error_set(e, E_VERSION, "task head was written by a newer version");
+  if (format > HEAD_FORMAT) return error_set(e, E_VERSION, "task head was written by a newer version");
   TRY(json_want_str(root, "name", &name, e));
   if (!str_eqc(name, t->name)) return error_set(e, E_MISMATCH, "task head has another name than its file");
   TRY(json_want_str(root, "task", &text, e));
