@@ -150,7 +150,7 @@ int auxiliary_labels(const struct task *auxiliary, const struct timeline *store,
   TRY(task_bind(auxiliary, store, &b, e));
   for (uint32_t i = 0; i < l->n; i++) {
     struct timeline_view v = timeline_view(store, l->at[i].subject_index);
-    struct task_example x;
+    struct task_example x = {0};
     y[i] = task_label_moment(b, &v, l->at[i].time, &x) && x.label == LABEL_YES;
   }
   task_binding_free(b);
