@@ -184,6 +184,32 @@ static int fit_task(const struct uncertainty_options *o, const struct task *task
 
 /* ---- distances ---- */
 
+struct moment {    /* of a tuning person */
+  uint32_t events; /* 0: no task asks about this person */
+  int64_t now;
+  uint64_t draw;
+};
+
+/* One of the moments at which the tasks ask about each person, drawn from all of them: these may lie where lives seldom are looked at in their course,
+ * all at the end of a stay. */
+static int task_moments(const struct uncertainty_options *o, struct arena *a, struct moment *of, struct error *e) {
+  int rc = OK;
+  for (int k = 0; k < o->n_tasks && rc == OK; k++) {
+    struct task_binding *b;
+    struct task_examples x;
+    TRY(task_bind(o->tasks[k], o->store, &b, e));
+    rc = task_label_all(b, o->store, SPLIT_TUNING, 0, a, &x, e);
+    for (uint32_t i = 0; rc == OK && i < x.n; i++) {
+      struct moment *m = &of[x.at[i].subject_index];
+      uint64_t draw = hash64_u64(hash64_u64((uint64_t)x.at[i].time) + (uint64_t)k);
+      if (m->events && draw >= m->draw) continue;
+      *m = (struct moment){x.at[i].events, x.at[i].time, draw};
+    }
+    task_binding_free(b);
+  }
+  return rc;
+}
+
 static int hidden_rows(const struct uncertainty_options *o, struct arena *a, double **rows, uint32_t *n, struct error *e) {
   const struct timeline *t = o->store;
   struct predictor *p;
@@ -193,17 +219,21 @@ static int hidden_rows(const struct uncertainty_options *o, struct arena *a, dou
   every = 1 + all / DISTANCE_MOST;
   *rows = arena_array(a, double, (size_t)(all / every + 1) * (size_t)dims);
   *n = 0;
-  if (!*rows) return error_set(e, E_NOMEM, "out of memory");
+  struct moment *asked = arena_array(a, struct moment, (size_t)timeline_subjects(t) + 1);
+  if (!*rows || !asked) return error_set(e, E_NOMEM, "out of memory");
+  TRY(task_moments(o, a, asked, e));
   TRY(predictor_new(o->model, t, &p, e));
   int rc = OK;
   for (uint32_t i = 0; i < timeline_subjects(t) && rc == OK; i++) {
     struct timeline_view v = timeline_view(t, i);
     if (v.split != SPLIT_TUNING || have++ % every || v.n <= v.statics) continue;
     if (cancel_requested()) rc = error_set(e, E_CANCELLED, "interrupted");
-    /* lives are asked about in their course, not only at their end */
-    uint32_t timed = v.n - v.statics, events = v.statics + 1 + (uint32_t)(hash64_u64(i) % timed);
+    /* lives are asked about in their course, not only at their end; every second one where its task asks */
+    uint64_t chance = hash64_u64(i);
+    struct moment at = {v.statics + 1 + (uint32_t)(chance / 2 % (v.n - v.statics)), INT64_MIN, 0};
+    if (chance % 2 && asked[i].events) at = asked[i];
     token_batch_clear(&p->batch);
-    if (rc == OK) rc = token_pack(p->v, p->map, &v, i, events, INT64_MIN, &p->pack, &p->batch, e);
+    if (rc == OK) rc = token_pack(p->v, p->map, &v, i, at.events, at.now, &p->pack, &p->batch, e);
     if (rc == OK) rc = model_forward(p->m, p->w, &p->batch, NULL, e);
     if (rc == OK)
       uncertainty_project(model_hidden(p->w) + (size_t)(p->batch.positions - 1) * (size_t)width, width,
