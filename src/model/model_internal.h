@@ -57,7 +57,7 @@ struct model_task {
   double table_linear, table_trees,
       table_bias; /* the tabular logit: weighted sum of all of these, fitted on logits of rows that none had seen */
   double blend_deep, blend_wide, blend_bias;
-  bool blend_fitted; /* on tuning patients; otherwise drawn towards equal weights, for want of examples of one kind */
+  bool blend_fitted; /* on tuning patients; otherwise hardly moved from usual weights, for want of examples of one kind */
   uint32_t n, yes, tuning_n, tuning_yes;
   double tuning_auroc, tuning_auroc_deep, tuning_auroc_wide; /* NaN if there were too few */
   struct model_threshold threshold[MODEL_THRESHOLDS];

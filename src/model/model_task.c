@@ -497,7 +497,7 @@ double auroc(const double *score, const uint8_t *y, uint32_t n) {
   return pos > 0 && pos < n ? (rank_sum - pos * (pos + 1) / 2) / (pos * (n - pos)) : NAN;
 }
 
-/* Twenty tuning examples of the rarer kind say how much each part is worth; the fewer there are, the more it stays at equal weights. */
+/* Twenty tuning examples of the rarer kind say how much a part is worth; the fewer there are, the more it stays where it was. */
 #define BLEND_ENOUGH 20
 #define BLEND_PULL 2.0
 
@@ -535,19 +535,21 @@ static void blend_two(const double *one, const double *two, const uint8_t *y, ui
 #define USUAL_DEEP 0.3
 #define USUAL_TABLE 0.75
 #define USUAL_SPREAD 0.15
-static void blend_two_known(const double *deep, const double *wide, const uint8_t *y, uint32_t n, double weight, uint32_t known,
-                            double v[3], bool *enough) {
+static void blend_usual(const double *deep, const double *wide, const uint8_t *y, uint32_t n, double weight, uint32_t known, double v[3],
+                        bool *enough) {
   double sum[2] = {0}, square[2] = {0}, product = 0, mass = 0, weighted = 0, size = 0, own[3];
-  bool alone;
-  blend_two(deep, wide, y, n, weight, v, enough);
-  blend_two(deep, NULL, y, n, weight, own, &alone);
+  uint32_t yes = 0;
+  blend_two(deep, NULL, y, n, weight, own, enough);
+  for (uint32_t i = 0; i < n; i++) yes += y[i];
+  bool some = yes > 0 && yes < n; /* of both kinds: else nothing can be learned */
   for (uint32_t i = 0; i < n; i++) {
     double p = 1 / (1 + exp(-wide[i])), w = weight * p * (1 - p);
     sum[0] += deep[i], sum[1] += wide[i], square[0] += deep[i] * deep[i], square[1] += wide[i] * wide[i], product += deep[i] * wide[i];
     size += w, mass += w * wide[i], weighted += w * wide[i] * wide[i];
   }
   double spread = square[1] - sum[1] * sum[1] / n, least = ANCHOR_ERROR * ANCHOR_ERROR;
-  if (n < 2 || !(spread > 1e-9) || !(size > 1e-9)) return;
+  v[0] = USUAL_DEEP * fmax(own[0], 0.1), v[1] = USUAL_TABLE, v[2] = 0;
+  if (n < 2 || !(spread > 1e-9) || !(size > 1e-9) || !some) return;
   struct blend f = {.deep = deep, .wide = wide, .y = y, .n = n, .weight = weight};
   double slope = fmax(own[0], 0.1), pull = 1 / (USUAL_SPREAD * USUAL_SPREAD);
   f.prior = (struct blend_prior){{USUAL_DEEP * slope, USUAL_TABLE}, {pull / (slope * slope), pull}};
@@ -668,8 +670,8 @@ void blend_fit(struct model_task *t, const double *deep, const double *wide, con
     blend_two(z, NULL, y, n, weight, curve, &t->blend_fitted);
     v[0] *= curve[0], v[1] *= curve[0], v[2] = curve[2];
     mem_free(z);
-  } else if (wide && t->trees && n) {
-    blend_two_known(deep, wide, y, n, weight, t->n, v, &t->blend_fitted);
+  } else if (wide && n) {
+    blend_usual(deep, wide, y, n, weight, t->n, v, &t->blend_fitted);
   } else {
     blend_two(deep, wide, y, n, weight, v, &t->blend_fitted);
   }
@@ -761,7 +763,7 @@ int model_task_write(const struct model_task *t, struct buf *json, struct error 
   json_kv_bool(&o, "fitted", t->blend_fitted);
   json_kv_c(&o, "how",
             t->blend_fitted ? "fitted on the tuning split"
-                            : "fitted on the tuning split, drawn towards equal weights: fewer than 20 tuning examples of one kind");
+                            : "fitted on the tuning split, drawn towards usual weights: fewer than 20 tuning examples of one kind");
   json_out_end(&o);
   json_out_key(&o, "examples");
   json_out_object(&o);
