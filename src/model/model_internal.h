@@ -15,7 +15,6 @@
 #include "timeline/task.h"
 
 #define MODEL_FORMAT 3
-#define HEAD_FORMAT 4 /* of a task head with auxiliary targets; without them a head is MODEL_FORMAT's */
 #define MODEL_TASK_NAME 64
 #define ABSENT ((ptrdiff_t)-1)
 
@@ -54,8 +53,7 @@ struct model_task {
     int target; /* which of them */
   } auxiliary[TASK_AUXILIARIES];
   int auxiliaries;
-  double table_linear, table_trees,
-      table_bias; /* the tabular logit: weighted sum of all of these, fitted on logits of rows that none had seen */
+  double table_linear, table_trees, table_bias; /* weights of all of these, fitted on logits of rows that none had seen */
   double blend_deep, blend_wide, blend_bias;
   bool blend_fitted; /* on tuning patients; otherwise hardly moved from usual weights, for want of examples of one kind */
   uint32_t n, yes, tuning_n, tuning_yes;
@@ -162,8 +160,7 @@ void model_config_write(const struct model_config *c, struct json_out *o);
 int model_config_read(struct json j, struct model_config *c, struct error *e) MUST_CHECK;
 
 /* model_weights.c */
-int model_table(struct model *m, const char (*task_name)[MODEL_TASK_NAME], int tasks,
-                struct error *e) MUST_CHECK; /* tensor table, no weights */
+int model_table(struct model *m, const char (*task_name)[MODEL_TASK_NAME], int tasks, struct error *e) MUST_CHECK; /* no weights */
 /* Model with task heads; v may be NULL (tests without a vocabulary: config.codes, rows, outcomes as given). */
 int model_build(const struct model_config *c, const struct vocabulary *v, const char (*task_name)[MODEL_TASK_NAME], int tasks,
                 uint64_t seed, struct model **out, struct error *e) MUST_CHECK;
@@ -203,8 +200,8 @@ void model_embed(const struct model *m, struct model_workspace *w, const struct 
 void block_qkv(const struct model *m, struct model_workspace *w, const struct token_batch *b, int l, const float *x, struct layer_state *s);
 void block_middle(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s);
 void block_rest(const struct model *m, struct model_workspace *w, int rows, int l, const float *x, struct layer_state *s, float *out);
-void block_rest_pieces(const struct model *m, struct model_workspace *w, int rows, int l, const struct layer_state *s,
-                       float *out);                                                                    /* x: s->x */
+/* x: s->x */
+void block_rest_pieces(const struct model *m, struct model_workspace *w, int rows, int l, const struct layer_state *s, float *out);
 void final_norm(const struct model *m, struct model_workspace *w, int from, int rows, const float *x); /* x: row `from` */
 struct layer_state layer_rows(const struct model_config *c, const struct layer_state *s, int from);    /* the same arrays from a row on */
 int batch_check(const struct model *m, const struct model_workspace *w, const struct token_batch *b, struct error *e) MUST_CHECK;
@@ -213,8 +210,7 @@ void model_backward(const struct model *m, struct model_workspace *w, const stru
 
 /* model_heads.c: the full loss of a batch and its gradient */
 struct sequence_label {
-  int sequence, task;
-  int positions; /* of the sequence that are known then */
+  int sequence, task, positions; /* of the sequence that are known then */
   float weight;
   bool yes;
 };
@@ -237,10 +233,6 @@ int model_loss(const struct model *m, struct model_workspace *w, const struct to
 double task_logit(const struct model *m, const struct model_task *t, const float *hidden, int n, float *pooled);
 
 /* model_task.c */
-struct task_example;
-double wide_logit(const struct model_task *t, const float *row);  /* of the linear part alone */
-double table_logit(const struct model_task *t, const float *row); /* of both tabular parts */
-double auroc(const double *score, const uint8_t *y, uint32_t n);
 int model_task_write(const struct model_task *t, struct buf *json, struct error *e) MUST_CHECK;
 int model_task_read(struct model_task *t, const char *path, struct error *e) MUST_CHECK;
 bool task_name_ok(const char *name);

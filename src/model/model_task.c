@@ -15,6 +15,7 @@
 #include "token/token.h"
 
 #define WIDE_CLIP 4.0f
+#define HEAD_FORMAT 4 /* of a task head with auxiliary targets; without them a head is MODEL_FORMAT's */
 
 int model_tasks(const struct model *m) { return m->tasks; }
 const char *model_task_name(const struct model *m, int i) { return i >= 0 && i < m->tasks ? m->task[i].name : NULL; }

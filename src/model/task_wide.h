@@ -31,4 +31,7 @@ void table_fit(struct model_task *t, const double *linear, const double *trees, 
 /* weight: of one example; below 1 where a person is asked again and again */
 void blend_fit(struct model_task *t, const double *deep, const double *wide, const uint8_t *y, const float *time, uint32_t n,
                double weight);
+double wide_logit(const struct model_task *t, const float *row);  /* of the linear part alone */
+double table_logit(const struct model_task *t, const float *row); /* of all tabular parts */
+double auroc(const double *score, const uint8_t *y, uint32_t n);
 #endif
