@@ -100,8 +100,7 @@ TEST(physionet2012) {
   for (uint32_t i = 0; i < tally->codes.count; i++) {
     struct str s = intern_str(&tally->codes, i);
     bool plain = str_starts(s, STR("PHYSIONET2012//")) && !str_starts(s, STR("PHYSIONET2012//ICU")) &&
-                 !str_eqc(s, "PHYSIONET2012//ADMISSION") && !str_eqc(s, "PHYSIONET2012//Height") &&
-                 !str_eqc(s, "PHYSIONET2012//DEATH_AFTER_DISCHARGE");
+                 !str_eqc(s, "PHYSIONET2012//ADMISSION") && !str_eqc(s, "PHYSIONET2012//Height");
     if (plain) events += tally->n[i];
   }
   assert_int_equal(events, series);
@@ -118,7 +117,6 @@ TEST(physionet2012) {
   double deaths = counted("awk -F, '$6==1{n++}END{print n}' %s/Outcomes-?.txt", temp_dir);
   assert_int_equal(tally->kinds[RECORD_DEATH], deaths);
   want_n("HOSPITAL_DISCHARGE//ALIVE", (double)tally->persons.count - deaths);
-  want_n("PHYSIONET2012//DEATH_AFTER_DISCHARGE", counted("awk -F, '$6==0 && $5!=-1{n++}END{print n}' %s/Outcomes-?.txt", temp_dir));
   assert_int_equal(tally->early, 0); /* no outcome at or before hour 48 */
   char set_a[128];
   snprintf(set_a, sizeof set_a, "%s/set-a", temp_dir);
@@ -152,8 +150,6 @@ TEST(physionet2012_awkward_rows) {
   assert_string_equal(kind_nth(RECORD_DEATH, 0)->time, "2000-01-03T00:01:00"); /* one day of survival: moved behind hour 48 */
   want_at("HOSPITAL_DISCHARGE//ALIVE", 0, "2000-01-03T00:01:00", NAN);         /* length of stay unknown */
   want_at("HOSPITAL_DISCHARGE//ALIVE", 1, "2000-01-03T00:01:00", NAN);         /* too short */
-  assert_int_equal(count("PHYSIONET2012//DEATH_AFTER_DISCHARGE"), 1);          /* of the one who left alive and whose survival is known */
-  want_at("PHYSIONET2012//DEATH_AFTER_DISCHARGE", 0, "2001-02-04T23:59:00", NAN);
 }
 
 TEST(physionet2019) {
