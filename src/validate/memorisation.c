@@ -407,7 +407,7 @@ static void refuse(struct verdict *v, const char *fmt, ...) {
 }
 
 static void judge(struct verdict *v, const char *what, const struct interval *x, double limit, double chance) {
-  if (x->at > limit && x->lo > chance) refuse(v, "memorisation: %s %.3f [%.3f, %.3f] is above %.3g", what, x->at, x->lo, x->hi, limit);
+  if (beyond(x, limit, chance)) refuse(v, "memorisation: %s %.3f [%.3f, %.3f] is above %.3g", what, x->at, x->lo, x->hi, limit);
 }
 
 bool memorisation_gate(const struct memorisation *m, struct buf *reasons) {

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/plot.h"
 #include "validate/memorisation.h"
+#include "validate/memorisation_private.h"
 
 /* ---- JSON ---- */
 
@@ -137,16 +138,14 @@ static void cell(struct buf *b, const struct interval *i, bool bad) {
     buf_printf(b, "%.3f <small>[%.3f, %.3f]</small>", i->at, i->lo, i->hi);
 }
 
-static bool above(const struct interval *i, double limit, double chance) { return i->at > limit && i->lo > chance; }
-
 static void attack_row(struct buf *b, const char *name, const struct attack *x, double auc, double tpr) {
   buf_printf(b, "<tr><td>%s<td class=n>%u / %u", name, x->members, x->others);
-  cell(b, &x->auc, above(&x->auc, auc, 0.5));
+  cell(b, &x->auc, beyond(&x->auc, auc, 0.5));
   if (isnan(auc))
     buf_puts(b, "<td class=n>none");
   else
     buf_printf(b, "<td class=n>%.3g", auc);
-  cell(b, &x->tpr, above(&x->tpr, tpr, 0.01));
+  cell(b, &x->tpr, beyond(&x->tpr, tpr, 0.01));
 }
 
 static void missing(struct buf *b, const char *why) {
@@ -234,9 +233,9 @@ static void generation_html(const struct memorisation *m, struct buf *b) {
              "<p>%u lives sampled from the first quarter of %u lives, half of them trained on, compared with %u trained and %u held-out "
              "lives.</p><table><tr><th>figure<th>value<th>limit<tr><td>nearer to a trained than to a held-out life (0.5: no memory)",
              m->generated, m->prompts, m->compared, m->compared);
-  cell(b, &m->closer, above(&m->closer, l->closer_to_training, 0.5));
+  cell(b, &m->closer, beyond(&m->closer, l->closer_to_training, 0.5));
   buf_printf(b, "<td class=n>%.3g<tr><td>trained lives are completed better (AUC)", l->closer_to_training);
-  cell(b, &m->completion, above(&m->completion, l->completion_auc, 0.5));
+  cell(b, &m->completion, beyond(&m->completion, l->completion_auc, 0.5));
   buf_printf(b, "<td class=n>%.3g", l->completion_auc);
   for (int k = 0; k < 2; k++)
     buf_printf(b,
