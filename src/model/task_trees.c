@@ -11,20 +11,20 @@
 #include "model/task_boost.h"
 #include "model/task_cox.h"
 
-#define MANY \
-  20000 /* persons from which on steps are larger, rows from which on a fold's boosters are fewer: what more gain shrinks, what they cost grows */
+/* Persons from which on steps are larger, and rows from which on a fold's boosters are fewer: what more gain shrinks, what they cost grows. */
+#define MANY 20000
 /* Boosters that are averaged: one differs from the next by a third of a logit where rows are few, which costs a mean of four more than a thousandth
  * of log loss. Those of a fold only say how many rounds and what weight. */
 #define SEEDS 8
 #define STEP 25 /* rounds between two looks at the held-out folds */
 #define LOOKS 64
+#define FOLDS_MAX 16
 #define PATIENCE 5
 /* Deep trees are asked up to so many rows x columns, where that takes a core some five seconds; their steps are large, so that they need fewer rounds,
  * and their trees have a hundred times the nodes, all of which the head's file keeps. */
 #define DEEP_CELLS 1e6
 #define DEEP_LOOKS 16
 #define DEEP_PATIENCE 2
-#define FOLDS_MAX 16
 #define LEAF UINT32_MAX
 #define NODES_MAX (1u << 26)
 
