@@ -219,9 +219,10 @@ static int lives(struct life *l, const char *dir, struct progress *bar, struct e
     TRY(fresh(l, dir, e));
     struct timeline_view v = timeline_view(l->t, i);
     a->row = i;
-    a->read[PART_VALUES].items += v.n;
-    a->read[PART_VALUES].bytes += (uint64_t)v.n * (sizeof *v.time + sizeof *v.value);
-    for (uint32_t k = 0; k < v.n; k++) {
+    uint32_t events = v.n + v.labels;
+    a->read[PART_VALUES].items += events;
+    a->read[PART_VALUES].bytes += (uint64_t)events * (sizeof *v.time + sizeof *v.value);
+    for (uint32_t k = 0; k < events; k++) {
       a->row = i;
       TRY(one_event(l, &v, k, e));
       a->row = i;

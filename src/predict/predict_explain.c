@@ -49,6 +49,7 @@ void edited_without(const struct life *life, int64_t now, const uint8_t *gone, s
   }
   x->view = *v;
   x->view.n = n;
+  x->view.labels = 0;
   x->view.statics = statics;
   x->view.time = x->time;
   x->view.code = x->code;

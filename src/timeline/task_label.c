@@ -13,7 +13,9 @@ struct task_binding {
   uint32_t *target;
 };
 
+/* Only a pattern that says so names a label: "*" means what is on record. */
 static bool matches(struct str pattern, struct str name) {
+  if (str_starts(name, STR(TIMELINE_LABEL)) && !str_starts(pattern, STR(TIMELINE_LABEL))) return false;
   if (pattern.p[pattern.n - 1] != '*') return str_eq(pattern, name);
   return str_starts(name, (struct str){pattern.p, pattern.n - 1});
 }
@@ -102,14 +104,24 @@ static uint64_t parts(const struct life *l, uint32_t k) {
   return m && value_passes(&l->t->target_value, l->v->value[k]) ? m : 0;
 }
 
-/* When, from event `k` on and not after `until`, the target is complete; TASK_EVER if it is not. */
-static int64_t target_time(const struct life *l, uint32_t k, int64_t until) {
+/* When, from event `k` and label `j` on and not after `until`, the target is complete; TASK_EVER if it is not. */
+static int64_t target_time(const struct life *l, uint32_t k, uint32_t j, int64_t until) {
   uint64_t whole = ((BIT(l->b->parts)) - 1) << MARK_PART, seen = 0;
-  for (; k < l->v->n && l->v->time[k] <= until; k++) {
-    seen |= parts(l, k);
-    if (seen == whole) return l->v->time[k];
+  uint32_t n = l->v->n, end = n + l->v->labels;
+  while (k < n || j < end) {
+    uint32_t next = j == end || (k < n && l->v->time[k] <= l->v->time[j]) ? k++ : j++;
+    if (l->v->time[next] > until) break;
+    seen |= parts(l, next);
+    if (seen == whole) return l->v->time[next];
   }
   return TASK_EVER;
+}
+
+/* The first label after `moment`. */
+static uint32_t first_label(const struct timeline_view *v, int64_t moment) {
+  uint32_t j = v->n;
+  while (j < v->n + v->labels && v->time[j] <= moment) j++;
+  return j;
 }
 
 static struct life life_of(const struct task_binding *b, const struct timeline_view *v) {
@@ -124,7 +136,7 @@ static struct life life_of(const struct task_binding *b, const struct timeline_v
     l.end = v->time[k];
     if ((m & BIT(MARK_DEATH)) && l.death == TASK_EVER) l.death = v->time[k];
   }
-  l.first_target = target_time(&l, v->statics, TASK_EVER - 1);
+  l.first_target = target_time(&l, v->statics, first_label(v, INT64_MIN), TASK_EVER - 1);
   return l;
 }
 
@@ -163,7 +175,8 @@ static bool label_moment(const struct life *l, int64_t moment, int64_t gap, stru
   if (l->t->new_onset && l->first_target <= moment) return false;
   for (uint32_t i = 0; i < l->t->windows; i++)
     if (!window_holds(l, i, moment, n)) return false;
-  int64_t limit = later(moment, l->t->horizon), target = target_time(l, n, limit == TASK_EVER ? TASK_EVER - 1 : limit);
+  int64_t limit = later(moment, l->t->horizon),
+          target = target_time(l, n, first_label(l->v, moment), limit == TASK_EVER ? TASK_EVER - 1 : limit);
   if (target <= later(moment, gap)) return false; /* came inside the gap: neither a case nor a control */
   *x = (struct task_example){.subject_index = x->subject_index, .time = moment, .events = n};
   if (target != TASK_EVER) {
@@ -260,6 +273,7 @@ static bool triggered(const struct life *l, int64_t moment) {
 enum task_applies task_applies(const struct task_binding *b, const struct timeline_view *v, uint32_t events, int64_t moment) {
   struct timeline_view known = *v;
   known.n = events;
+  known.labels = 0; /* nobody knows them where somebody asks */
   struct life l = life_of(b, &known);
   if (l.death != TASK_EVER) return TASK_DEAD;
   if (l.t->new_onset && l.first_target != TASK_EVER) return TASK_PRIOR;

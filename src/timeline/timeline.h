@@ -10,6 +10,10 @@
  * A new ingest writes a new generation that holds the earlier one's events too, then moves the CURRENT pointer (rename):
  * a crash at any moment leaves the earlier generation. Events of a subject: static first, then by time; ties by code name,
  * then value, then origin, so the same events give the same bytes. Exact duplicates are kept once.
+ *
+ * Events whose code begins with LABEL// are for tasks alone (docs/task.md): what became of some people, while of the others nobody knows how long
+ * they were followed. They come after a life's other events and are not among its n, so that nothing learns from them, counts them or shows
+ * them as a part of the record, unless it asks for `labels`.
  */
 #ifndef TIMELINE_TIMELINE_H
 #define TIMELINE_TIMELINE_H
@@ -26,11 +30,13 @@ struct json_out;
 
 enum split { SPLIT_TRAIN, SPLIT_TUNING, SPLIT_HELD_OUT, SPLITS };
 #define UNIT_NONE 0 /* unit[k] == 0: no unit */
+#define TIMELINE_LABEL "LABEL//"
 
-struct timeline_view { /* one person's life; all arrays have n elements */
+struct timeline_view { /* one person's life; all arrays have n + labels elements */
   int64_t subject;
   uint32_t n;
   uint32_t statics; /* the first `statics` events have no time */
+  uint32_t labels;  /* so many events more lie behind the n, ordered among themselves: LABEL// codes, known to tasks alone */
   enum split split;
   const int64_t *time;
   const uint32_t *code; /* ids of this store's dictionary */
@@ -115,7 +121,7 @@ int timeline_search(const char *dir, const int64_t *subjects, uint32_t n, void (
                     void *ctx, struct error *e) MUST_CHECK;
 /* Release: a new generation in `dir` that is the current generation of the store `base`, without what the plan leaves out (and without codes and
  * units that only that had); blobs are shared by hard links. The same base and plan give the same bytes. `extra` = JSON object for the
- * manifest's run. A crash leaves the earlier generation. The plan is for that very generation of the base. */
+ * manifest's run. A crash leaves the earlier generation. The plan is for that very generation of the base. Labels are not released. */
 #define TIMELINE_SUPPRESSED UINT32_MAX
 enum { TIMELINE_LEFT_OUT = 255 };
 struct timeline_suppression {
@@ -141,7 +147,7 @@ enum timeline_kind timeline_kind_of(struct str code, struct str display);
 /* A person's life for people: a legible list by day, and a picture for the terminal (left out under 40 columns). `limit`: the
  * latest so many timed events (0 = all); facts without a time always. JSON: {"subject": "123" (a string: 64 bits do not fit a
  * JavaScript number), "birth": us or null, "sex", "split", "n", "earlier": events left out, "events": [{"t": us or null,
- * "code", "display", "value", "unit"}]}; absent members are left out. */
+ * "code", "display", "value", "unit"}], "labels": as events}; absent members are left out. */
 void timeline_print(const struct timeline *t, uint32_t index, int width, bool colour, uint32_t limit, struct buf *out);
 void timeline_json(const struct timeline *t, uint32_t index, uint32_t limit, struct json_out *o);
 

@@ -41,7 +41,7 @@ static int fill_events(void *ctx, struct duck_out *out, size_t *rows, struct err
   for (uint32_t subjects = timeline_subjects(w->t); w->subject < subjects; w->subject++, w->event = 0) {
     struct timeline_view v = timeline_view(w->t, w->subject);
     if (v.split != w->split) continue;
-    for (; w->event < v.n; w->event++) {
+    for (; w->event < v.n + v.labels; w->event++) {
       if (*rows == out->cap) return OK;
       put_event(w, &v, out, (*rows)++);
     }

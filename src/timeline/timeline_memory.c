@@ -250,12 +250,12 @@ static int lay_out(struct sealing *z, const struct memory *m, struct error *e) {
   return OK;
 }
 
-static void put_life(struct sealing *z, int64_t subject, uint32_t n, uint32_t birth, struct item *scratch) {
+static void put_life(struct sealing *z, int64_t subject, uint32_t n, const struct special *special, struct item *scratch) {
   uint32_t at = z->events, statics = 0;
-  n = items_order(z->items, n, scratch, birth);
+  n = items_order(z->items, n, scratch, special);
   for (uint32_t i = 0; i < n; i++) {
     const struct item *x = &z->items[i];
-    statics += x->time == TIME_STATIC;
+    statics += x->time == TIME_STATIC && !x->label;
     z->time[at + i] = x->time;
     z->code[at + i] = z->code_id[x->code];
     z->value[at + i] = value_of(x->value_key);
@@ -273,8 +273,8 @@ static void put_life(struct sealing *z, int64_t subject, uint32_t n, uint32_t bi
 }
 
 static void put_lives(struct sealing *z, const struct memory *m) {
-  uint32_t birth = UINT32_MAX, id;
-  if (intern_find(&m->codes, STR(TIMELINE_BIRTH), &id)) birth = z->code_rank[id];
+  struct special special = {.birth = UINT32_MAX};
+  for (uint32_t i = 0; i < m->codes.count; i++) special_code(&special, i, intern_str(&m->codes, z->code_id[i]));
   for (uint32_t i = 0; i < m->n;) {
     int64_t subject = m->arrival[z->order ? z->order[i].at : i].subject;
     uint32_t n = 0;
@@ -285,7 +285,7 @@ static void put_lives(struct sealing *z, const struct memory *m) {
       z->items[n].code = z->code_rank[a->item.code];
       z->items[n].unit = z->unit_rank[a->item.unit];
     }
-    put_life(z, subject, n, birth, z->items + m->n);
+    put_life(z, subject, n, &special, z->items + m->n);
   }
 }
 

@@ -142,7 +142,8 @@ struct merger {
   uint32_t next_old;      /* next subject of the previous generation */
   struct file_map text;   /* the run's texts */
   struct item *items;     /* 2 * item_cap: items and scratch */
-  uint32_t item_cap, item_most, load_most, birth;
+  uint32_t item_cap, item_most, load_most;
+  struct special special;
   struct arena life;             /* texts of the old life being merged */
   const struct shard *old_shard; /* cached text block of the previous generation */
   uint64_t old_block;
@@ -233,7 +234,7 @@ enum { BATCH = 512 };
 
 static int put_items(struct merger *g, int64_t subject, enum split split, const struct item *v, uint32_t n, struct error *e) {
   uint32_t statics = 0;
-  while (statics < n && v[statics].time == TIME_STATIC) statics++;
+  while (statics < n && v[statics].time == TIME_STATIC && !v[statics].label) statics++;
   TRY(put_subject(g, subject, split, n, statics, e));
   uint64_t first = g->rows[1] - n;
   struct {
@@ -271,7 +272,7 @@ static int put_items(struct merger *g, int64_t subject, enum split split, const 
 static int old_view(struct merger *g, uint32_t index, struct timeline_view *v, struct error *e) {
   const struct timeline *t = g->w->previous;
   *v = timeline_view(t, index);
-  for (uint32_t k = 0; k < v->n; k++)
+  for (uint32_t k = 0; k < v->n + v->labels; k++)
     if (v->unit[k] >= t->dictionary.units) return error_set(e, E_CORRUPT, "the previous generation is damaged: run vitae verify");
   return timeline_damaged(t) ? error_set(e, E_CORRUPT, "the previous generation is damaged: run vitae verify") : OK;
 }
@@ -296,7 +297,7 @@ static int old_texts(struct merger *g, uint32_t index, const struct timeline_vie
     else
       high = mid;
   }
-  for (; low < s->texts && s->text_event[low] < start + v->n; low++) {
+  for (; low < s->texts && s->text_event[low] < start + v->n + v->labels; low++) {
     struct text_place at = s->place[low];
     if (at.block >= s->blocks || s->block[at.block].raw > TEXT_MAX || at.offset > s->block[at.block].raw ||
         at.length > s->block[at.block].raw - at.offset)
@@ -323,16 +324,17 @@ static int copy_text(struct merger *g, void *ctx, uint32_t k, const char *p, uin
 static int copy_old(struct merger *g, uint32_t index, struct error *e) {
   struct timeline_view v;
   TRY(old_view(g, index, &v, e));
-  TRY(put_subject(g, v.subject, v.split, v.n, v.statics, e));
-  uint64_t first = g->rows[1] - v.n;
-  container_put(&g->out, S_TIME, v.time, v.n * sizeof *v.time);
-  container_put(&g->out, S_VALUE, v.value, v.n * sizeof *v.value);
-  container_put(&g->out, S_FILE, v.origin_file, v.n * sizeof *v.origin_file);
-  container_put(&g->out, S_ROW, v.origin_row, v.n * sizeof *v.origin_row);
+  uint32_t n = v.n + v.labels;
+  TRY(put_subject(g, v.subject, v.split, n, v.statics, e));
+  uint64_t first = g->rows[1] - n;
+  container_put(&g->out, S_TIME, v.time, n * sizeof *v.time);
+  container_put(&g->out, S_VALUE, v.value, n * sizeof *v.value);
+  container_put(&g->out, S_FILE, v.origin_file, n * sizeof *v.origin_file);
+  container_put(&g->out, S_ROW, v.origin_row, n * sizeof *v.origin_row);
   uint32_t code[BATCH];
   uint16_t unit[BATCH];
-  for (uint32_t at = 0; at < v.n; at += BATCH) {
-    uint32_t k = v.n - at < BATCH ? v.n - at : BATCH;
+  for (uint32_t at = 0; at < n; at += BATCH) {
+    uint32_t k = n - at < BATCH ? n - at : BATCH;
     for (uint32_t i = 0; i < k; i++) {
       code[i] = g->m->code_old[v.code[at + i]];
       unit[i] = (uint16_t)g->m->unit_old[v.unit[at + i]];
@@ -343,14 +345,14 @@ static int copy_old(struct merger *g, uint32_t index, struct error *e) {
   }
   const struct shard *s = old_shard(g, index);
   uint64_t start = s->start[index - s->first];
-  for (uint64_t b = shard_blob_from(s, start); b < s->blobs && s->blob_event[b] < start + v.n; b++)
+  for (uint64_t b = shard_blob_from(s, start); b < s->blobs && s->blob_event[b] < start + n; b++)
     put_blob(g, first + s->blob_event[b] - start, s->blob_digest[b]);
   return old_texts(g, index, &v, copy_text, &first, e);
 }
 
 static int gather_old(struct merger *g, uint32_t index, uint64_t more, uint32_t *n, enum split *split, struct error *e);
 
-/* A life of the base store, without what is not released. Codes that became one may have made events equal. */
+/* A life of the base store, without labels and what else is not released. Codes that became one may have made events equal. */
 static int release_old(struct merger *g, uint32_t index, struct error *e) {
   const struct timeline_suppression *s = g->w->release;
   struct timeline_view v = timeline_view(g->w->previous, index);
@@ -358,13 +360,13 @@ static int release_old(struct merger *g, uint32_t index, struct error *e) {
   enum split split;
   if (s->without[index] == TIMELINE_LEFT_OUT) return OK;
   TRY(gather_old(g, index, 0, &n, &split, e));
-  for (uint32_t k = 0; k < n; k++) {
+  for (uint32_t k = 0; k < v.n; k++) {
     if (!release_keeps(s, index, v.code[k])) continue;
     g->items[kept++] = g->items[k];
     if (g->items[k].blob) TRY(release_blob(g->w, item_blob(&g->items[k]), e));
   }
   if (!kept) return OK;
-  kept = items_order(g->items, kept, g->items + g->item_cap, g->birth);
+  kept = items_order(g->items, kept, g->items + g->item_cap, &g->special);
   return put_items(g, v.subject, split, g->items, kept, e);
 }
 
@@ -396,7 +398,7 @@ static int keep_text(struct merger *g, void *ctx, uint32_t k, const char *p, uin
 static int keep_blobs(struct merger *g, uint32_t index, const struct timeline_view *v, struct item *items, struct error *e) {
   const struct shard *s = old_shard(g, index);
   uint64_t start = s->start[index - s->first];
-  for (uint64_t b = shard_blob_from(s, start); b < s->blobs && s->blob_event[b] < start + v->n; b++) {
+  for (uint64_t b = shard_blob_from(s, start); b < s->blobs && s->blob_event[b] < start + v->n + v->labels; b++) {
     struct item *x = &items[s->blob_event[b] - start];
     char *p = arena_alloc(&g->life, x->text_n + BLOB_BYTES, 1);
     if (!p) return error_set(e, E_NOMEM, "no memory for digests of blobs");
@@ -424,8 +426,8 @@ static int want_items(struct merger *g, uint64_t n, struct error *e) {
 static int gather_old(struct merger *g, uint32_t index, uint64_t more, uint32_t *n, enum split *split, struct error *e) {
   struct timeline_view v;
   TRY(old_view(g, index, &v, e));
-  TRY(want_items(g, v.n + more, e));
-  for (uint32_t k = 0; k < v.n; k++)
+  TRY(want_items(g, (uint64_t)v.n + v.labels + more, e));
+  for (uint32_t k = 0; k < v.n + v.labels; k++)
     g->items[k] = (struct item){.time = v.time[k],
                                 .code = g->m->code_old[v.code[k]],
                                 .value_key = value_key(v.value[k]),
@@ -434,7 +436,7 @@ static int gather_old(struct merger *g, uint32_t index, uint64_t more, uint32_t 
                                 .row = v.origin_row[k],
                                 .seq = k};
   arena_reset(&g->life);
-  *n = v.n;
+  *n = v.n + v.labels;
   *split = v.split;
   TRY(old_texts(g, index, &v, keep_text, g->items, e));
   return keep_blobs(g, index, &v, g->items, e);
@@ -466,7 +468,7 @@ static int merge_subject(struct merger *g, const struct spilled *events, const u
                                        .text = s->text_n || s->blob ? (const char *)g->text.p + s->text_at : NULL,
                                        .seq = have + i};
   }
-  uint32_t kept = items_order(g->items, have + n, g->items + g->item_cap, g->birth);
+  uint32_t kept = items_order(g->items, have + n, g->items + g->item_cap, &g->special);
   if (!kept) return OK; /* all of it was taken back */
   return put_items(g, subject, split, g->items, kept, e);
 }
@@ -693,15 +695,14 @@ int merge_events(struct timeline_writer *w, struct merged *m, const char *genera
                  void *ctx, struct error *e) {
   struct merger *g = mem_alloc(sizeof *g);
   if (!g) return error_set(e, E_NOMEM, "no memory to merge");
-  *g = (struct merger){.w = w, .m = m, .dir = generation_dir, .birth = UINT32_MAX};
+  *g = (struct merger){.w = w, .m = m, .dir = generation_dir, .special = {.birth = UINT32_MAX}};
   enum { LOADED_EVENT = sizeof(struct spilled) + 2 * sizeof(uint32_t) + 64 + sizeof(struct person) }; /* worst case: one event a subject */
   g->load_most =
       (uint32_t)(w->options.memory_limit / 4 / LOADED_EVENT < UINT32_MAX ? w->options.memory_limit / 4 / LOADED_EVENT : UINT32_MAX);
   g->item_most = (uint32_t)(w->options.memory_limit / 4 / (2 * sizeof(struct item)) < UINT32_MAX
                                 ? w->options.memory_limit / 4 / (2 * sizeof(struct item))
                                 : UINT32_MAX);
-  for (uint32_t i = 0; i < m->codes; i++)
-    if (str_eqc(m->name[i], TIMELINE_BIRTH)) g->birth = i;
+  for (uint32_t i = 0; i < m->codes; i++) special_code(&g->special, i, m->name[i]);
   arena_init(&g->life, 0, 0);
   int rc = check_previous(w->previous, e);
   if (rc == OK) rc = map_texts(g, e);

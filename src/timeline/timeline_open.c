@@ -192,6 +192,7 @@ struct timeline_view timeline_view(const struct timeline *t, uint32_t index) {
       (t->memory || below(s->code + start, (uint32_t)(end - start), t->dictionary.codes))) {
     v.n = (uint32_t)(end - start);
     v.statics = s->statics[i];
+    for (; v.n > v.statics && str_starts(timeline_code_name(t, s->code[end - 1 - v.labels]), STR(TIMELINE_LABEL)); v.n--) v.labels++;
   } else { /* never an index out of a damaged file: the life shows as empty, loudly, and timeline_damaged says so */
     if (!__atomic_exchange_n(&((struct timeline *)(uintptr_t)t)->damaged, true, __ATOMIC_RELAXED))
       log_line(LOG_ERROR, "the timeline store %s is damaged: run vitae verify", t->generation);
@@ -249,7 +250,8 @@ struct str timeline_text(const struct timeline *t, uint32_t index, uint32_t k) {
   if (index >= t->subjects) return STR_NONE;
   struct shard *s = shard_of(t, index);
   uint64_t event = s->start[index - s->first] + k, low = 0, high = s->texts;
-  if (k >= timeline_view(t, index).n) return STR_NONE;
+  struct timeline_view v = timeline_view(t, index);
+  if (k >= v.n + v.labels) return STR_NONE;
   if (t->memory) return memory_text(t->memory, event);
   while (low < high) {
     uint64_t mid = low + (high - low) / 2;
@@ -264,7 +266,8 @@ struct str timeline_text(const struct timeline *t, uint32_t index, uint32_t k) {
 bool timeline_blob(const struct timeline *t, uint32_t index, uint32_t k, char hex[65]) {
   if (index >= t->subjects) return false;
   const struct shard *s = shard_of(t, index);
-  if (k >= timeline_view(t, index).n) return false;
+  struct timeline_view v = timeline_view(t, index);
+  if (k >= v.n + v.labels) return false;
   uint64_t event = s->start[index - s->first] + k, at = 0;
   const uint8_t *digest = t->memory ? memory_blob(t->memory, event) : NULL;
   if (!t->memory && (at = shard_blob_from(s, event)) < s->blobs && s->blob_event[at] == event) digest = s->blob_digest[at];

@@ -195,7 +195,7 @@ static void put_event(const struct life *l, uint32_t index, uint32_t k, int widt
              text = timeline_text(l->t, index, k);
   int lane = (int)timeline_kind_of(code, display);
   size_t room = width > 60 ? (size_t)width - 36 : 24;
-  if (k < l->v.statics) {
+  if (l->v.time[k] == TIME_STATIC) {
     buf_puts(out, "         ");
   } else {
     char when[32];
@@ -255,6 +255,11 @@ void timeline_print(const struct timeline *t, uint32_t index, int width, bool co
     if (k == from || day_of(l.v.time[k]) != day_of(l.v.time[k - 1])) put_day(&l, k, colour, out);
     put_event(&l, index, k, width, colour, out);
   }
+  if (l.v.labels) paint(out, colour, "1", "\nknown to tasks alone\n");
+  for (uint32_t k = l.v.n; k < l.v.n + l.v.labels; k++) {
+    if (l.v.time[k] != TIME_STATIC && (k == l.v.n || day_of(l.v.time[k]) != day_of(l.v.time[k - 1]))) put_day(&l, k, colour, out);
+    put_event(&l, index, k, width, colour, out);
+  }
 }
 
 static void json_event(const struct life *l, uint32_t index, uint32_t k, struct json_out *o) {
@@ -298,5 +303,11 @@ void timeline_json(const struct timeline *t, uint32_t index, uint32_t limit, str
   for (uint32_t k = 0; k < l.v.statics; k++) json_event(&l, index, k, o);
   for (uint32_t k = from; k < l.v.n; k++) json_event(&l, index, k, o);
   json_out_end(o);
+  if (l.v.labels) {
+    json_out_key(o, "labels");
+    json_out_array(o);
+    for (uint32_t k = l.v.n; k < l.v.n + l.v.labels; k++) json_event(&l, index, k, o);
+    json_out_end(o);
+  }
   json_out_end(o);
 }

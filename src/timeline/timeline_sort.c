@@ -18,6 +18,7 @@ float value_of(uint32_t key) {
 }
 
 static int compare_what(const struct item *a, const struct item *b) {
+  if (a->label != b->label) return a->label ? 1 : -1;
   if (a->time != b->time) return a->time < b->time ? -1 : 1;
   if (a->code != b->code) return a->code < b->code ? -1 : 1;
   if (a->value_key != b->value_key) return a->value_key < b->value_key ? -1 : 1;
@@ -111,9 +112,17 @@ static uint32_t take_back(struct item *items, uint32_t n, struct item *backs) {
   return kept;
 }
 
-uint32_t items_order(struct item *items, uint32_t n, struct item *scratch, uint32_t birth) {
-  uint32_t last = UINT32_MAX, kept = 0;
+void special_code(struct special *s, uint32_t rank, struct str name) {
+  if (str_eqc(name, TIMELINE_BIRTH)) s->birth = rank;
+  if (!str_starts(name, STR(TIMELINE_LABEL))) return;
+  if (s->label == s->label_end) s->label = rank;
+  s->label_end = rank + 1;
+}
+
+uint32_t items_order(struct item *items, uint32_t n, struct item *scratch, const struct special *special) {
+  uint32_t last = UINT32_MAX, kept = 0, birth = special->birth;
   n = take_back(items, n, scratch);
+  for (uint32_t i = 0; i < n; i++) items[i].label = is_label(special, items[i].code);
   for (uint32_t i = 0; i < n; i++)
     if (items[i].code == birth && (last == UINT32_MAX || items[i].seq > items[last].seq)) last = i;
   if (last != UINT32_MAX) {

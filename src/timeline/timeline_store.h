@@ -166,7 +166,7 @@ void memory_free(struct memory *m);
 struct item {
   int64_t time;
   uint32_t code, value_key; /* value_key: the float's bits mapped so that unsigned order is numeric order, NaN = 0 */
-  uint32_t unit, file, row, text_n : 31, blob : 1;
+  uint32_t unit, file, row, text_n : 30, label : 1, blob : 1;
   const char *text;            /* text_n bytes and then, if `blob`, the BLOB_BYTES of its digest */
   uint32_t seq : 31, back : 1; /* order of arrival: decides which birth was emitted last, and what a `back` takes back */
 };
@@ -176,8 +176,14 @@ float value_of(uint32_t key);
 /* Subjects stand in the store in the order of this number: a bijection, so there are no ties; its top 8 bits are the partition. */
 static inline uint64_t subject_hash(int64_t subject) { return hash64_u64((uint64_t)subject); }
 /* Takes back what is taken back, sorts, drops exact duplicates (lowest origin stays) and all births but the one emitted last. Returns how many remain.
- * scratch has room for n items. birth = rank of MEDS_BIRTH or UINT32_MAX. */
-uint32_t items_order(struct item *items, uint32_t n, struct item *scratch, uint32_t birth);
+ * scratch has room for n items. */
+struct special { /* codes by rank: MEDS_BIRTH (or UINT32_MAX), and the labels, which stand together */
+  uint32_t birth, label, label_end;
+};
+void special_code(struct special *s, uint32_t rank,
+                  struct str name); /* called for every code, from an all-zero s but for birth = UINT32_MAX */
+static inline bool is_label(const struct special *s, uint32_t rank) { return rank >= s->label && rank < s->label_end; }
+uint32_t items_order(struct item *items, uint32_t n, struct item *scratch, const struct special *special);
 int item_compare(const struct item *a, const struct item *b); /* without seq */
 bool item_same(const struct item *a, const struct item *b);   /* equal but for the origin */
 enum split split_of(int64_t subject, uint64_t seed, enum split_rule rule);

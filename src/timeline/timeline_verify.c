@@ -13,7 +13,7 @@ struct verifier {
   uint64_t subjects, events, texts, blobs, splits[SPLITS], *count;
   uint64_t last_hash;
   bool any;
-  uint32_t birth;
+  struct special special;
 };
 
 static void PRINTF(2, 3) report(struct verifier *v, const char *fmt, ...) {
@@ -44,7 +44,7 @@ static void check_digest(struct verifier *v, const char *dir, const struct manif
 
 /* Texts and blobs of one life are compared only where everything else ties; without them the item compares equal there.
  * `text` has the digest behind it if `blob`. */
-static struct item item_at(const struct shard *s, uint64_t k, struct str text, bool blob) {
+static struct item item_at(const struct verifier *v, const struct shard *s, uint64_t k, struct str text, bool blob) {
   return (struct item){.time = s->time[k],
                        .code = s->code[k],
                        .value_key = value_key(s->value[k]),
@@ -53,11 +53,12 @@ static struct item item_at(const struct shard *s, uint64_t k, struct str text, b
                        .row = s->row[k],
                        .text = text.p,
                        .text_n = (uint32_t)(text.n - (blob ? BLOB_BYTES : 0)),
+                       .label = is_label(&v->special, s->code[k]),
                        .blob = blob};
 }
 
 /* Text and digest of an event, as item_at wants them. */
-static struct item item_whole(const struct shard *s, uint64_t event, struct buf *b) {
+static struct item item_whole(const struct verifier *v, const struct shard *s, uint64_t event, struct buf *b) {
   uint64_t low = 0, high = s->texts;
   while (low < high) {
     uint64_t mid = low + (high - low) / 2;
@@ -71,7 +72,7 @@ static struct item item_whole(const struct shard *s, uint64_t event, struct buf 
   uint64_t at = shard_blob_from(s, event);
   bool blob = at < s->blobs && s->blob_event[at] == event;
   if (blob) buf_put(b, s->blob_digest[at], BLOB_BYTES);
-  return item_at(s, event, b->n ? (struct str){b->p, b->n} : STR_NONE, blob && !b->failed);
+  return item_at(v, s, event, b->n ? (struct str){b->p, b->n} : STR_NONE, blob && !b->failed);
 }
 
 static bool canonical(float value) {
@@ -88,14 +89,14 @@ static void check_life(struct verifier *v, const char *file, const struct shard 
       return;
     }
     v->count[s->code[k]]++;
-    statics += s->time[k] == TIME_STATIC;
-    births += s->code[k] == v->birth;
+    statics += s->time[k] == TIME_STATIC && !is_label(&v->special, s->code[k]);
+    births += s->code[k] == v->special.birth;
     if (k == start) continue;
-    struct item x = item_at(s, k - 1, STR_NONE, false), y = item_at(s, k, STR_NONE, false);
+    struct item x = item_at(v, s, k - 1, STR_NONE, false), y = item_at(v, s, k, STR_NONE, false);
     bool tie = item_same(&x, &y);
     if (tie && (s->texts || s->blobs)) {
-      x = item_whole(s, k - 1, a);
-      y = item_whole(s, k, b);
+      x = item_whole(v, s, k - 1, a);
+      y = item_whole(v, s, k, b);
     }
     if (item_compare(&x, &y) > 0) report(v, "%s: event %llu is out of order", file, (unsigned long long)k);
     if (tie && item_same(&x, &y)) report(v, "%s: event %llu is a duplicate", file, (unsigned long long)k);
@@ -250,7 +251,8 @@ static int verify_generation(struct verifier *v, const char *dir, struct error *
   v->count = mem_alloc((v->d.codes + 1) * sizeof *v->count);
   if (!v->count) return error_set(e, E_NOMEM, "no memory to verify");
   memset(v->count, 0, (v->d.codes + 1) * sizeof *v->count);
-  if (!dictionary_find(&v->d, STR(TIMELINE_BIRTH), &v->birth)) v->birth = UINT32_MAX;
+  v->special.birth = UINT32_MAX;
+  for (uint32_t i = 0; i < v->d.codes; i++) special_code(&v->special, i, dictionary_name(&v->d, i));
   for (uint32_t i = 0; i < v->m->shards; i++) check_shard(v, dir, i);
   check_counts(v);
   return check_blob_dir(v, e);

@@ -166,11 +166,12 @@ def read_shard(b, name, code, unit, sources, state, out):
             t, o = text.get(k, b''), blob.get(k, b'')
             need(files[k] < sources, name + ' source')
             need(bits[k] == 0x7FC00000 or (bits[k] & 0x7FFFFFFF) <= 0x7F800000, name + ' NaN')
-            what = (time[k], codes[k], value_order(bits[k]), units[k], t, o)
+            label = code[codes[k]].startswith(b'LABEL//')
+            what = (label, time[k], codes[k], value_order(bits[k]), units[k], t, o)
             key = what + (files[k], rows[k])
-            need(last is None or (key > last and what != last[:6]), '%s event %d: order or duplicate' % (name, k))
+            need(last is None or (key > last and what != last[:7]), '%s event %d: order or duplicate' % (name, k))
             last = key
-            static += time[k] == -1 << 63
+            static += time[k] == -1 << 63 and not label
             births += code[codes[k]] == b'MEDS_BIRTH'
             state['count'][codes[k]] += 1
             out.write(b'%d\t%d\t%d\t%s\t%08x\t%s\t%d\t%d\t%s\t%s\n' % (who, split[i], time[k], code[codes[k]], bits[k], unit[units[k]], files[k], rows[k], o.hex().encode(), t))

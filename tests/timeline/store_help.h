@@ -74,7 +74,7 @@ static inline void dump_store(const char *dir, struct buf *out) {
   OKAY(timeline_open(dir, &t, e));
   for (uint32_t i = 0; i < timeline_subjects(t); i++) {
     struct timeline_view v = timeline_view(t, i);
-    for (uint32_t k = 0; k < v.n; k++) dump_event(t, &v, i, k, out);
+    for (uint32_t k = 0; k < v.n + v.labels; k++) dump_event(t, &v, i, k, out);
   }
   assert_false(timeline_damaged(t));
   timeline_close(t);
@@ -106,11 +106,13 @@ static inline struct event random_event(struct rng *r, uint32_t subjects) {
                                       "RXNORM//314076",
                                       "X",
                                       "x",
-                                      "MEDS_DEATH"};
+                                      "MEDS_DEATH",
+                                      "LABEL//DEATH",
+                                      "LABEL//a"};
   static const char *const units[] = {"", "mg/dL", "g/dL", "%", "mm[Hg]"};
   static const char *const texts[] = {"", "", "", "", "", "", "chest clear", "no acute distress; follow up in two weeks"};
   static const char *const displays[] = {"", "Creatinine", "creatinine, serum"};
-  struct event ev = event_of(1 + (int64_t)rng_below(r, subjects) * 7919, 0, codes[rng_below(r, 12)], NAN);
+  struct event ev = event_of(1 + (int64_t)rng_below(r, subjects) * 7919, 0, codes[rng_below(r, 14)], NAN);
   ev.time = rng_below(r, 8) == 0 ? TIME_STATIC : ((int64_t)rng_below(r, 400) - 200) * TIME_DAY;
   if (rng_below(r, 2)) ev.value = (float)rng_below(r, 5) - 2;
   if (rng_below(r, 20) == 0) ev.value = -0.0f;

@@ -362,13 +362,45 @@ static void whole_store(void **state) {
   temp_remove(dir);
 }
 
+/* What begins with LABEL// is no part of the record: only a target that names it sees it. */
+static void labels_are_for_tasks_alone(void **state) {
+  (void)state;
+#define FATE(target, more) "{\"name\":\"t\",\"trigger\":{\"code\":[\"IN\"]},\"target\":{\"any\":[" target "]},\"horizon\":\"10d\"" more "}"
+  const char *either = FATE("\"T\",\"LABEL//D\"", "");
+  EXPECT(either, "5:Y@9", AT(5, "IN"), AT(9, "LABEL//D"), AT(12, "T"), AT(30, "Z"));
+  EXPECT(either, "5:Y@7", AT(5, "IN"), AT(9, "LABEL//D"), AT(7, "T"), AT(30, "Z"));
+  EXPECT(either, "5:N@15", AT(5, "IN"), AT(5, "LABEL//D"), event_of(1, 15 * D + 1, "LABEL//D", NAN), AT(30, "Z"));
+  EXPECT(either, "5:N@15", AT(5, "IN"), event_of(1, TIME_STATIC, "LABEL//D", NAN), AT(30, "Z"));
+  EXPECT(FATE("\"LABEL//*\"", ",\"new_onset\":true"), "", AT(5, "IN"), AT(4, "LABEL//D"), AT(9, "LABEL//D"), AT(30, "Z"));
+  /* the record does not go on because of a label, and a star alone does not mean one */
+  EXPECT(YEAR_TASK(""), "5:C@8", AT(5, "IN"), AT(8, "Z"), AT(40, "LABEL//D"));
+  EXPECT(FATE("\"*\"", ""), "5:Y@12", AT(5, "IN"), AT(9, "LABEL//D"), AT(12, "Z"));
+  EXPECT(FATE("\"Z\"", ",\"require\":[{\"any\":[\"*\"],\"from\":\"-4d\",\"to\":\"-1d\"}]"), "", AT(5, "IN"), AT(3, "LABEL//D"),
+         AT(30, "Z"));
+  EXPECT(FATE("\"Z\"", ",\"death\":[\"LABEL//D\"]"), "5:Y@8", AT(5, "IN"), AT(6, "LABEL//D"), AT(8, "Z"));
+  /* each of several: in the order of time, whichever side they are on */
+  EXPECT("{\"name\":\"t\",\"trigger\":{\"code\":[\"IN\"]},\"target\":{\"all\":[\"T\",\"LABEL//D\"]},\"horizon\":\"10d\"}", "5:Y@11",
+         AT(5, "IN"), AT(7, "LABEL//D"), AT(11, "T"), AT(30, "Z"));
+  EXPECT("{\"name\":\"t\",\"trigger\":{\"code\":[\"IN\"]},\"target\":{\"all\":[\"T\",\"LABEL//D\"]},\"horizon\":\"10d\"}", "5:N@15",
+         AT(5, "IN"), AT(16, "LABEL//D"), AT(11, "T"), AT(30, "Z"));
+  const struct event v[] = {AT(5, "IN"), AT(9, "LABEL//D"), AT(12, "T"), event_of(1, TIME_STATIC, "LABEL//S", 3), AT(7, "LABEL//A")};
+  struct labelled l = label(either, v, 5, 0);
+  struct timeline_view view = timeline_view(l.t, 0);
+  assert_int_equal(view.n, 2);
+  assert_int_equal(view.statics, 0);
+  assert_int_equal(view.labels, 3);
+  assert_true(view.time[2] == TIME_STATIC && view.value[2] == 3 && view.time[3] == 7 * D && view.time[4] == 9 * D);
+  assert_int_equal(task_applies(l.b, &view, 2, 12 * D), TASK_APPLIES);
+  done(&l);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(boundaries),  cmocka_unit_test(known_events),      cmocka_unit_test(gaps),
       cmocka_unit_test(new_onset),   cmocka_unit_test(competing_death),   cmocka_unit_test(values_and_patterns),
       cmocka_unit_test(all_targets), cmocka_unit_test(windows),           cmocka_unit_test(which_trigger),
       cmocka_unit_test(by_age),      cmocka_unit_test(files_are_checked), cmocka_unit_test(shipped_tasks_load),
-      cmocka_unit_test(whole_store), cmocka_unit_test(auxiliary_targets),
+      cmocka_unit_test(whole_store), cmocka_unit_test(auxiliary_targets), cmocka_unit_test(labels_are_for_tasks_alone),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

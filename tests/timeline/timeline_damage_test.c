@@ -33,7 +33,7 @@ static void use_everything(const struct timeline *t) {
   uint32_t index;
   for (uint32_t i = 0; i < timeline_subjects(t); i++) {
     struct timeline_view v = timeline_view(t, i);
-    for (uint32_t k = 0; k < v.n; k++) {
+    for (uint32_t k = 0; k < v.n + v.labels; k++) {
       assert_true(v.code[k] < timeline_codes(t));
       char blob[65];
       sum += timeline_blob(t, i, k, blob);

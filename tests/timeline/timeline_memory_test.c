@@ -10,8 +10,8 @@ static void dump_lives(const struct timeline *t, bool with_split, struct buf *ou
   for (uint32_t i = 0; i < timeline_subjects(t); i++) {
     struct timeline_view v = timeline_view(t, i);
     if (!with_split) v.split = SPLIT_TRAIN;
-    for (uint32_t k = 0; k < v.n; k++) dump_event(t, &v, i, k, out);
-    buf_printf(out, "statics %u\n", v.statics);
+    for (uint32_t k = 0; k < v.n + v.labels; k++) dump_event(t, &v, i, k, out);
+    buf_printf(out, "statics %u labels %u\n", v.statics, v.labels);
   }
 }
 

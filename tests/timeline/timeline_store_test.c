@@ -24,6 +24,8 @@ static int compare_value(float a, float b) {
 }
 static int compare_same(const struct event *a, const struct event *b) {
   if (a->subject != b->subject) return hash64_u64((uint64_t)a->subject) < hash64_u64((uint64_t)b->subject) ? -1 : 1;
+  bool late = str_starts(a->code, STR("LABEL//")), late_b = str_starts(b->code, STR("LABEL//"));
+  if (late != late_b) return late ? 1 : -1;
   if (a->time != b->time) return a->time < b->time ? -1 : 1;
   int c = compare_str(a->code, b->code);
   if (!c) c = compare_value(a->value, b->value);
