@@ -249,10 +249,16 @@ static int design_columns(struct model_task *t, const struct wide_data *d, struc
 static const double l2_grid[] = {10000, 3000, 1000, 300, 100, 30, 10};
 #define GRID (sizeof l2_grid / sizeof *l2_grid)
 
+/* What folds are chosen for (strengths, rounds, weights) has seen fewer rows than the last fit will. Where these are few, that is made nearly all of them. */
+#define FEW_ROWS 2000
+
+int table_folds(uint32_t n) { return n < FEW_ROWS ? TABLE_FOLDS_MAX : 5; }
+
 struct folds {
   struct logistic base;
-  double loss[WIDE_FOLDS][GRID];
-  bool failed[WIDE_FOLDS];
+  double loss[TABLE_FOLDS_MAX][GRID];
+  bool failed[TABLE_FOLDS_MAX];
+  int n;
   float *oof; /* (GRID, n) */
 };
 
@@ -284,7 +290,7 @@ static bool cox_room(struct logistic *f) {
 static void fold_worker(void *ctx, int worker, int workers) {
   struct folds *s = ctx;
   size_t n = s->base.p + 1;
-  for (int k = worker; k < WIDE_FOLDS; k += workers) {
+  for (int k = worker; k < s->n; k += workers) {
     struct logistic f = s->base;
     double *w = mem_alloc((n + lbfgs_room(n)) * sizeof *w);
     f.w32 = mem_alloc(2 * n * sizeof *f.w32);
@@ -295,7 +301,7 @@ static void fold_worker(void *ctx, int worker, int workers) {
       double least = INFINITY;
       int worse = 0; /* after two worse ones the weaker ones, which take longest, are not tried: they repeat the last */
       for (size_t i = 0; i < GRID; i++) { /* from strong to weak: each start is nearly the answer */
-        f.l2 = l2_grid[i] * (WIDE_FOLDS - 1) / WIDE_FOLDS;
+        f.l2 = l2_grid[i] * (s->n - 1) / s->n;
         if (worse < 2) {
           if (f.time) f.ordered = cox_order(f.time, f.fold, k, false, f.n, f.order);
           logistic_fit(&f, w, w + n, 60);
@@ -331,8 +337,8 @@ static int best_l2(struct folds *s, size_t *best, struct error *e) {
   *best = 0;
   for (size_t i = 0; i < GRID; i++) {
     double loss = 0;
-    for (int f = 0; f < WIDE_FOLDS; f++) loss += s->loss[f][i];
-    for (int f = 0; f < WIDE_FOLDS; f++)
+    for (int f = 0; f < s->n; f++) loss += s->loss[f][i];
+    for (int f = 0; f < s->n; f++)
       if (s->failed[f]) return error_set(e, E_NOMEM, "no memory for the wide part");
     if (loss < least) least = loss, *best = i;
   }
@@ -354,6 +360,8 @@ static int fit_design(struct model_task *t, const struct kernel *k, const struct
   } else {
     s->oof = arena_array(a, float, GRID *(size_t)d->n + 1);
     if (!s->oof) return error_set(e, E_NOMEM, "no memory for the wide part");
+    BUG_IF(d->folds < 2 || d->folds > TABLE_FOLDS_MAX);
+    s->n = d->folds;
     pool_run(pool, fold_worker, s);
     TRY(best_l2(s, &best, e));
     for (uint32_t i = 0; d->oof && i < d->n; i++) d->oof[i] = (double)s->oof[best * d->n + i];

@@ -6,11 +6,11 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/hash.h"
 #include "base/random.h"
 #include "base/thread.h"
 #include "model/task_cox.h"
 
-#define BINS 64 /* the first is that of missing values */
 #define SAMPLE 16384
 #define DEPTH_MOST 8
 #define LEAF UINT32_MAX
@@ -18,10 +18,11 @@
 /* ---- bins ---- */
 
 struct binned {
-  uint32_t n, columns;
-  uint8_t *bin; /* (columns, n) */
-  float *cut;   /* (columns, BINS) rising: a value below cut[k] lies in bin k + 1 or before */
+  uint32_t n, columns, bins; /* the first bin is that of missing values */
+  uint8_t *bin;              /* (columns, n) */
+  float *cut;                /* (columns, bins) rising: a value below cut[k] lies in bin k + 1 or before */
   uint8_t *cuts;
+  uint32_t *different, differ; /* columns with a cut that are not the same as an earlier one */
 };
 
 void binned_free(struct binned *b) {
@@ -29,6 +30,7 @@ void binned_free(struct binned *b) {
   mem_free(b->bin);
   mem_free(b->cut);
   mem_free(b->cuts);
+  mem_free(b->different);
   mem_free(b);
 }
 
@@ -43,8 +45,8 @@ static float between(float low, float high) {
 }
 
 /* Between all different values where they are few, else between quantiles. v: (n) sorted. */
-static uint8_t choose_cuts(const float *v, uint32_t n, float *cut) {
-  uint32_t different = n > 0, cuts = 0, most = BINS - 2;
+static uint8_t choose_cuts(const float *v, uint32_t n, uint32_t bins, float *cut) {
+  uint32_t different = n > 0, cuts = 0, most = bins - 2;
   for (uint32_t i = 1; i < n && different <= most + 1; i++) different += v[i] > v[i - 1];
   if (different <= most + 1) {
     for (uint32_t i = 1; i < n; i++)
@@ -76,31 +78,51 @@ static uint8_t bin_of(const float *cut, uint32_t cuts, float x) {
   return (uint8_t)(1 + low);
 }
 
-int binned_new(const float *x, uint32_t n, uint32_t columns, struct binned **out, struct error *e) {
+/* A fact without a time is its own first, last, least, greatest and mean value: five columns that are one. hash: (columns) */
+static void find_different(struct binned *b, uint64_t *hash) {
+  for (uint32_t c = 0; c < b->columns; c++) {
+    const uint8_t *bin = b->bin + (size_t)c * b->n;
+    bool again = b->cuts[c] == 0;
+    hash[c] = hash64(bin, b->n, b->cuts[c]);
+    for (uint32_t k = 0; k < b->differ && !again; k++) {
+      uint32_t d = b->different[k];
+      again = hash[c] == hash[d] && memcmp(bin, b->bin + (size_t)d * b->n, b->n) == 0;
+    }
+    if (!again) b->different[b->differ++] = c;
+  }
+}
+
+int binned_new(const float *x, uint32_t n, uint32_t columns, uint32_t bins, struct binned **out, struct error *e) {
+  BUG_IF(bins < 3 || bins > BOOST_BINS);
   struct binned *b = mem_alloc(sizeof *b);
   float *v = mem_alloc(((size_t)SAMPLE + 1) * sizeof *v);
+  uint64_t *hash = mem_alloc(((size_t)columns + 1) * sizeof *hash);
   uint32_t every = (n + SAMPLE - 1) / SAMPLE;
   if (b) {
-    *b = (struct binned){.n = n, .columns = columns};
+    *b = (struct binned){.n = n, .columns = columns, .bins = bins};
     b->bin = mem_alloc((size_t)n * columns + 1);
-    b->cut = mem_alloc(((size_t)columns + 1) * BINS * sizeof *b->cut);
+    b->cut = mem_alloc(((size_t)columns + 1) * bins * sizeof *b->cut);
     b->cuts = mem_alloc((size_t)columns + 1);
+    b->different = mem_alloc(((size_t)columns + 1) * sizeof *b->different);
   }
-  if (!b || !v || !b->bin || !b->cut || !b->cuts) {
+  if (!b || !v || !hash || !b->bin || !b->cut || !b->cuts || !b->different) {
     mem_free(v);
+    mem_free(hash);
     binned_free(b);
     return error_set(e, E_NOMEM, "no memory for the trees");
   }
   for (uint32_t c = 0; c < columns; c++) {
-    float *cut = b->cut + (size_t)c * BINS;
+    float *cut = b->cut + (size_t)c * bins;
     uint32_t m = 0;
     for (uint32_t i = 0; i < n; i += every)
       if (!isnan(x[(size_t)i * columns + c])) v[m++] = tame(x[(size_t)i * columns + c]);
     qsort(v, m, sizeof *v, by_value);
-    b->cuts[c] = choose_cuts(v, m, cut);
+    b->cuts[c] = choose_cuts(v, m, bins, cut);
     for (uint32_t i = 0; i < n; i++) b->bin[(size_t)c * n + i] = bin_of(cut, b->cuts[c], x[(size_t)i * columns + c]);
   }
+  find_different(b, hash);
   mem_free(v);
+  mem_free(hash);
   *out = b;
   return OK;
 }
@@ -130,6 +152,7 @@ struct boosting {
   float *margin;            /* (b.n) */
   struct slope *slope;      /* (b.n) */
   uint32_t *drawn, *column; /* rows of this tree; (columns) shuffled */
+  uint32_t columns;         /* that it may draw */
   struct leaf *leaf;
   struct grown *node; /* all trees so far */
   uint32_t *root, nodes, trees, node_room, tree_room;
@@ -186,7 +209,9 @@ int boosting_new(const struct binned *b, const uint8_t *y, const float *time, co
     return error_set(e, E_NOMEM, "no memory for the trees");
   }
   for (uint32_t i = 0; i < b->n; i++) m->margin[i] = (float)bias;
-  for (uint32_t c = 0; c < b->columns; c++) m->column[c] = c;
+  m->columns = s->drawn ? b->columns : b->differ;
+  if (!s->drawn) m->s.drawn = (b->differ + 2) / 3;
+  for (uint32_t c = 0; c < m->columns; c++) m->column[c] = s->drawn ? c : b->different[c];
   *out = m;
   return OK;
 }
@@ -217,9 +242,9 @@ static double worth(const struct boosting *m, double g, double h) { return g * g
 static void try_column(const struct boosting *m, const struct leaf *l, uint32_t c, struct split *best) {
   const uint8_t *bin = m->b->bin + (size_t)c * m->b->n;
   uint32_t cuts = m->b->cuts[c], i = l->from;
-  struct slope two[2][BINS]; /* by turns: a bin that comes twice running need not wait for itself */
+  struct slope two[2][BOOST_BINS]; /* by turns: a bin that comes twice running need not wait for itself */
   if (!cuts) return;
-  memset(two, 0, sizeof two);
+  for (int k = 0; k < 2; k++) memset(two[k], 0, (cuts + 2) * sizeof *two[k]);
   for (; i + 1 < l->to; i += 2) {
     uint32_t r = m->drawn[i], q = m->drawn[i + 1];
     struct slope *a = &two[0][bin[r]], *b = &two[1][bin[q]];
@@ -279,7 +304,7 @@ static int tree_room(struct boosting *m, struct error *e) {
 }
 
 static void draw(struct boosting *m, uint32_t *rows, uint32_t *columns) {
-  uint32_t n = 0, all = m->b->columns;
+  uint32_t n = 0, all = m->columns;
   for (uint32_t k = 0; k < m->n_rows; k++)
     if ((double)rng_uniformf(&m->rng) < m->s.subsample) m->drawn[n++] = m->rows[k];
   *rows = n;
@@ -305,7 +330,7 @@ static void grow(struct boosting *m, uint32_t rows, uint32_t columns) {
     *n = (struct grown){.node = {.feature = best.column, .split = (float)(-m->s.eta * l->g / (l->h + m->s.lambda))}};
     if (best.column == LEAF) continue;
     n->node.left = count, n->node.missing_left = best.missing_left, n->bin = best.bin;
-    n->node.split = m->b->cut[(size_t)best.column * BINS + best.bin - 1];
+    n->node.split = m->b->cut[(size_t)best.column * m->b->bins + best.bin - 1];
     uint32_t middle = divide(m, l, n);
     m->leaf[count] = (struct leaf){.from = l->from, .to = middle, .depth = l->depth + 1};
     m->leaf[count + 1] = (struct leaf){.from = middle, .to = l->to, .depth = l->depth + 1};

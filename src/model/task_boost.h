@@ -1,11 +1,11 @@
 /* Private to src/model: gradient boosting of small regression trees on binned columns, one tree a call.
  *
- *     struct binned *b;  TRY(binned_new(x, n, columns, &b, e));                         // shared, read only afterwards
+ *     struct binned *b;  TRY(binned_new(x, n, columns, 64, &b, e));                     // shared, read only afterwards
  *     struct boosting *m;  TRY(boosting_new(b, &data, rows, n_rows, seed, bias, &m, e)); // learns from these rows only
  *     TRY(boost_once(m, e));                                                             // every row of b gets its new margin
  *     boosting_margin(m)[i];  boosting_tree(m, k, &nodes);
  *
- * A column's values fall into at most 63 bins between its quantiles, missing ones into a bin of their own; a split sends the missing to the
+ * A column's values fall into bins between its quantiles (at most 63 here), missing ones into a bin of their own; a split sends the missing to the
  * side where they fit better. Histograms are made of the columns that a tree has drawn, so that a tree costs what these cost and not what
  * all columns would: with 40 of 500 columns drawn about twenty times less than a library that fills all of them. One thread; the same bits
  * everywhere. Method: Friedman 2001 with second-order gains and L2 on leaves (Chen & Guestrin 2016). The caller frees. Fails with E_NOMEM.
@@ -17,10 +17,12 @@
 struct boost_settings {
   int depth;
   double eta, subsample, lambda, least_weight; /* least_weight: of second derivatives on each side of a split */
-  uint32_t drawn;                              /* columns of a tree */
+  uint32_t drawn;                              /* columns of a tree; 0 = a third of those that differ among the rows and from each other */
 };
 struct binned;
-int binned_new(const float *x, uint32_t n, uint32_t columns, struct binned **out, struct error *e) MUST_CHECK;
+/* bins: 3 to BOOST_BINS of a column, with that of missing values. */
+#define BOOST_BINS 256
+int binned_new(const float *x, uint32_t n, uint32_t columns, uint32_t bins, struct binned **out, struct error *e) MUST_CHECK;
 void binned_free(struct binned *b);
 
 struct boosting;

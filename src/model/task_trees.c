@@ -18,13 +18,14 @@
 #define SEEDS 8
 #define STEP 25 /* rounds between two looks at the held-out folds */
 #define LOOKS 64
-#define FOLDS_MAX 16
 #define PATIENCE 5
 /* Deep trees are asked up to so many rows x columns, where that takes a core some five seconds; their steps are large, so that they need fewer rounds,
  * and their trees have a hundred times the nodes, all of which the head's file keeps. */
 #define DEEP_CELLS 1e6
 #define DEEP_LOOKS 16
 #define DEEP_PATIENCE 2
+/* Bins of a column: deep trees live by telling values apart that lie close together. */
+#define SHALLOW_BINS 64
 #define LEAF UINT32_MAX
 #define NODES_MAX (1u << 26)
 
@@ -54,13 +55,7 @@ double trees_logit(const struct trees *t, const float *row) {
 static struct boost_settings settings(const struct trees_data *d, bool deep) {
   bool many = (d->persons ? d->persons : d->n) > MANY;
   double weight = d->weight > 0 ? d->weight : 1;
-  if (deep)
-    return (struct boost_settings){.depth = 8,
-                                   .eta = 0.1,
-                                   .subsample = 0.8,
-                                   .lambda = 0.1 / weight,
-                                   .least_weight = 0.01 / weight,
-                                   .drawn = (uint32_t)fmax(8, 0.8 * d->columns)};
+  if (deep) return (struct boost_settings){.depth = 8, .eta = 0.1, .subsample = 0.8, .lambda = 0.1 / weight, .least_weight = 0.01 / weight};
   return (struct boost_settings){.depth = many ? 4 : 3,
                                  .eta = many ? 0.08 : 0.04,
                                  .subsample = many ? 0.7 : 0.5,
@@ -72,7 +67,7 @@ static struct boost_settings settings(const struct trees_data *d, bool deep) {
 struct job {
   const struct trees_data *d;
   struct boost_settings s;
-  struct binned *bins;
+  struct binned *bins[2]; /* shallow, deep */
   uint64_t seed;
   double bias;
   bool deep;         /* the settings s */
@@ -80,10 +75,10 @@ struct job {
   int fold_seeds;    /* boosters that have not seen a fold */
   uint32_t *all;     /* (n) every row */
   float *seen;       /* (LOOKS, n) margins of the held-out rows */
-  double loss[FOLDS_MAX][LOOKS];
+  double loss[TABLE_FOLDS_MAX][LOOKS];
   struct boosting *model[SEEDS];
-  int rc[FOLDS_MAX];
-  struct error e[FOLDS_MAX];
+  int rc[TABLE_FOLDS_MAX];
+  struct error e[TABLE_FOLDS_MAX];
 };
 
 static int looks(const struct job *j) { return j->deep ? DEEP_LOOKS : LOOKS; }
@@ -140,8 +135,8 @@ static int fold_open(const struct job *j, int fold, struct fold *f, struct error
   for (uint32_t i = 0; i < j->d->n; i++)
     if (j->d->fold[i] != fold) f->rest[f->n++] = i;
   for (int k = 0; k < j->fold_seeds && f->n && f->n < j->d->n; k++)
-    TRY(boosting_new(j->bins, j->d->y, j->d->time, f->rest, f->n, &j->s, j->seed + 100 + (uint64_t)(fold * j->fold_seeds + k), j->bias,
-                     &f->m[k], e));
+    TRY(boosting_new(j->bins[j->deep], j->d->y, j->d->time, f->rest, f->n, &j->s, j->seed + 100 + (uint64_t)(fold * j->fold_seeds + k),
+                     j->bias, &f->m[k], e));
   return OK;
 }
 
@@ -181,7 +176,7 @@ static int one_fold(struct job *j, int fold, struct error *e) {
 }
 
 static int one_seed(struct job *j, int k, struct error *e) {
-  TRY(boosting_new(j->bins, j->d->y, j->d->time, j->all, j->d->n, &j->s, j->seed + (uint64_t)k, j->bias, &j->model[k], e));
+  TRY(boosting_new(j->bins[j->deep], j->d->y, j->d->time, j->all, j->d->n, &j->s, j->seed + (uint64_t)k, j->bias, &j->model[k], e));
   for (int i = 0; i < j->rounds; i++) TRY(boost_once(j->model[k], e));
   return OK;
 }
@@ -199,7 +194,7 @@ static void seeds_run(void *ctx, int worker, int workers) {
 static int together(struct job *j, struct pool *pool, void (*f)(void *, int, int), struct error *e) {
   memset(j->rc, 0, sizeof j->rc);
   pool_run(pool, f, j);
-  for (int k = 0; k < FOLDS_MAX; k++)
+  for (int k = 0; k < TABLE_FOLDS_MAX; k++)
     if (j->rc[k] < 0) {
       if (e) *e = j->e[k];
       return j->rc[k];
@@ -251,7 +246,11 @@ static int best_look(const struct job *j, int *look, double *least, struct error
   return room ? OK : error_set(e, E_NOMEM, "no memory for the trees");
 }
 
-static void use(struct job *j, bool deep) { j->deep = deep, j->s = settings(j->d, deep); }
+static int use(struct job *j, bool deep, struct error *e) {
+  const struct trees_data *d = j->d;
+  j->deep = deep, j->s = settings(d, deep);
+  return j->bins[deep] ? OK : binned_new(d->x, d->n, d->columns, deep ? BOOST_BINS : SHALLOW_BINS, &j->bins[deep], e);
+}
 
 /* Settings and rounds: those of the least loss on persons left out. */
 static int choose(struct job *j, struct pool *pool, double *oof, struct error *e) {
@@ -259,22 +258,21 @@ static int choose(struct job *j, struct pool *pool, double *oof, struct error *e
   bool deep = false;
   for (int k = 0; k < ((double)j->d->n * j->d->columns <= DEEP_CELLS ? 2 : 1); k++) {
     int look;
-    use(j, k == 1);
+    TRY(use(j, k == 1, e));
     TRY(together(j, pool, folds_run, e));
     TRY(best_look(j, &look, &loss, e));
     if (!(loss < least)) continue;
     least = loss, deep = j->deep, j->rounds = (look + 1) * STEP;
     for (uint32_t i = 0; i < j->d->n; i++) oof[i] = (double)j->seen[(size_t)look * j->d->n + i];
   }
-  use(j, deep);
-  return OK;
+  return use(j, deep, e);
 }
 
 int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, struct trees **out, double *oof, struct error *e) {
   uint32_t yes = 0;
   struct job *j;
   int rc = OK;
-  BUG_IF(!d->rounds && (d->folds < 2 || d->folds > FOLDS_MAX));
+  BUG_IF(!d->rounds && (d->folds < 2 || d->folds > TABLE_FOLDS_MAX));
   *out = NULL;
   for (uint32_t i = 0; i < d->n; i++) yes += d->y[i];
   if (yes < TREES_ENOUGH || (!d->time && d->n - yes < TREES_ENOUGH) || !d->columns) return OK;
@@ -282,7 +280,6 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   if (!j) return error_set(e, E_NOMEM, "no memory for the trees");
   memset(j, 0, sizeof *j);
   j->d = d, j->seed = seed, j->rounds = d->rounds;
-  use(j, d->deep);
   j->fold_seeds = d->n > MANY || d->auxiliary ? 2 : 4;
   j->seeds = d->rounds ? SEEDS / (d->auxiliary ? 2 : 1) : j->fold_seeds; /* the first fit only serves to weigh it */
   j->bias = d->time ? 0 : log((double)yes / (d->n - yes));
@@ -290,13 +287,12 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   j->all = mem_alloc(((size_t)d->n + 1) * sizeof *j->all);
   if (!j->seen || !j->all) TRY_OUT(error_set(e, E_NOMEM, "no memory for the trees"));
   for (uint32_t i = 0; i < d->n; i++) j->all[i] = i;
-  TRY_OUT(binned_new(d->x, d->n, d->columns, &j->bins, e));
-  if (!d->rounds) TRY_OUT(choose(j, pool, oof, e));
+  TRY_OUT(d->rounds ? use(j, d->deep, e) : choose(j, pool, oof, e));
   TRY_OUT(together(j, pool, seeds_run, e));
   TRY_OUT(keep(j, out, e));
 out:
   for (int k = 0; k < SEEDS; k++) boosting_free(j->model[k]);
-  binned_free(j->bins);
+  for (int k = 0; k < 2; k++) binned_free(j->bins[k]);
   mem_free(j->seen);
   mem_free(j->all);
   mem_free(j);

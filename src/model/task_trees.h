@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 
+#define TABLE_FOLDS_MAX 16
 #define TREES_ENOUGH 100 /* examples of the rarer kind: with fewer, trees have not been seen to add to the linear part */
 
 struct pool;

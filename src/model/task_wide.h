@@ -7,6 +7,7 @@
 #ifndef MODEL_TASK_WIDE_H
 #define MODEL_TASK_WIDE_H
 #include "model/model_internal.h"
+#include "model/task_trees.h"
 
 /* Fits the linear part: logistic regression (or Cox's, where `time` is given), L2 strength by cross-validation (folds by person, so that
  * one person is never on both sides). x: (n, columns) features, NaN = missing; is_count: columns taken as log1p. oof (n, or NULL)
@@ -14,13 +15,14 @@
 struct wide_data {
   const float *x;
   const uint8_t *y, *is_count;
-  const uint8_t *fold; /* (n) < WIDE_FOLDS */
+  const uint8_t *fold; /* (n) < folds */
   const float *time;   /* to event or end of follow-up; NULL: yes or no */
   uint32_t n, columns;
+  int folds;
   double l2; /* above 0: this strength, no cross-validation, no oof */
   double *oof;
 };
-#define WIDE_FOLDS 5
+int table_folds(uint32_t n); /* of n rows: at most TABLE_FOLDS_MAX */
 struct pool;
 int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_data *d, struct pool *pool, struct error *e) MUST_CHECK;
 /* Weights w (parts, and a bias) of boosted trees of several targets from answers (parts, n) that none was fitted on: drawn to equal ones, below 0

@@ -281,11 +281,18 @@ static int fit_table(struct train_run *r, const struct task *task, struct model_
   double *oof = arena_array(a, double, (size_t)l->n + 1);
   if (!stays || !oof) return error_set(e, E_NOMEM, "no memory for a task's features");
   TRY(take_share(l, x, fold, columns, r->o.seed, a, &s, stays, e));
-  struct wide_data d = {
-      .x = s.x, .y = s.y, .is_count = is_count, .fold = s.fold, .time = s.time, .n = s.n, .columns = columns, .oof = s.linear};
-  TRY(wide_fit(t, r->m->kernel, &d, r->pool, e));
+  struct wide_data wd = {.x = s.x,
+                         .y = s.y,
+                         .is_count = is_count,
+                         .fold = s.fold,
+                         .time = s.time,
+                         .n = s.n,
+                         .columns = columns,
+                         .folds = table_folds(l->n),
+                         .oof = s.linear};
+  TRY(wide_fit(t, r->m->kernel, &wd, r->pool, e));
   t->wide_bias += s.offset + offset;
-  struct trees_data td = {.x = x, .y = l->y, .fold = fold, .time = l->time, .n = l->n, .columns = columns, .folds = WIDE_FOLDS};
+  struct trees_data td = {.x = x, .y = l->y, .fold = fold, .time = l->time, .n = l->n, .columns = columns, .folds = wd.folds};
   td.persons = examples_persons(l), td.weight = one_example_weighs(l);
   double w[TASK_AUXILIARIES + 2] = {1};
   TRY(fit_trees(r, task, t, &td, l, a, oof, w, e));
@@ -320,7 +327,8 @@ static int fit_wide(struct train_run *r, const struct task *task, struct model_t
   float *x = feature_rows(r, train, t->features, a, e);
   if (!fold || !x) return error_set(e, E_NOMEM, "no memory for a task's features");
   for (uint32_t j = 0; j < columns; j++) TRY(is_a_count(t->features, j, &is_count[j], e));
-  for (uint32_t i = 0; i < train->n; i++) fold[i] = (uint8_t)(hash64_u64(r->o.seed ^ hash64_u64(train->at[i].subject_index)) % WIDE_FOLDS);
+  for (uint32_t i = 0; i < train->n; i++)
+    fold[i] = (uint8_t)(hash64_u64(r->o.seed ^ hash64_u64(train->at[i].subject_index)) % (uint32_t)table_folds(train->n));
   return fit_table(r, task, t, train, x, fold, is_count, offset, a, e);
 }
 

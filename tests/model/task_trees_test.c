@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/random.h"
 #include "base/thread.h"
+#include "model/task_boost.h"
 #include "model/task_cox.h"
 #include "model/task_trees.h"
 #include "model/task_wide.h"
@@ -326,6 +327,47 @@ static void test_rows_of_the_same_persons(void **state) {
   pool_free(one);
 }
 
+/* Columns that say the same, or nothing, are not drawn where those that differ are: the trees are those without them, to the bit, and cut finer
+ * where there are more bins. */
+static void test_columns_that_differ(void **state) {
+  (void)state;
+  enum { WIDE = 2 * COLUMNS + 1 };
+  static float wide[ROWS * WIDE];
+  struct error e = {0};
+  struct binned *b[3];
+  struct boosting *m[3];
+  uint32_t all[ROWS], splits = 0;
+  make(false);
+  for (uint32_t i = 0; i < ROWS; i++) {
+    all[i] = i;
+    for (int j = 0; j < COLUMNS; j++) wide[i * WIDE + 2 * j] = wide[i * WIDE + 2 * j + 1] = x[i * COLUMNS + j];
+    wide[i * WIDE + WIDE - 1] = 7;
+  }
+  struct boost_settings s = {.depth = 3, .eta = 0.1, .subsample = 0.8, .lambda = 1, .least_weight = 1};
+  assert_int_equal(binned_new(x, ROWS, COLUMNS, 64, &b[0], &e), OK);
+  assert_int_equal(binned_new(wide, ROWS, WIDE, 64, &b[1], &e), OK);
+  assert_int_equal(binned_new(x, ROWS, COLUMNS, BOOST_BINS, &b[2], &e), OK);
+  for (int k = 0; k < 3; k++) {
+    assert_int_equal(boosting_new(b[k], y, NULL, all, ROWS, &s, 3, 0, &m[k], &e), OK);
+    for (int i = 0; i < 20; i++) assert_int_equal(boost_once(m[k], &e), OK);
+  }
+  bool finer = false;
+  for (uint32_t i = 0; i < ROWS; i++) {
+    assert_true(boosting_margin(m[0])[i] == boosting_margin(m[1])[i]);
+    finer |= boosting_margin(m[0])[i] != boosting_margin(m[2])[i];
+  }
+  assert_true(finer);
+  uint32_t nodes = boosting_nodes(m[1]), roots = boosting_trees(m[1]);
+  struct tree_node *node = malloc(nodes * sizeof *node);
+  uint32_t *root = malloc(roots * sizeof *root);
+  boosting_write(m[1], node, 0, root);
+  for (uint32_t i = 0; i < nodes; i++)
+    if (node[i].feature != UINT32_MAX) assert_int_equal(node[i].feature % 2, 0), splits++;
+  assert_true(splits > 20);
+  free(node), free(root);
+  for (int k = 0; k < 3; k++) boosting_free(m[k]), binned_free(b[k]);
+}
+
 /* Forty tuning persons whose scores part cases and controls without a fault would ask for an endless slope. What thousands of training
  * persons knew holds it: seen from the table, the blend has about the table's own slope, 1. */
 static void test_blend_keeps_what_training_knew(void **state) {
@@ -362,6 +404,7 @@ int main(void) {
                                      cmocka_unit_test(test_blend_of_times),
                                      cmocka_unit_test(test_stack),
                                      cmocka_unit_test(test_rows_of_the_same_persons),
+                                     cmocka_unit_test(test_columns_that_differ),
                                      cmocka_unit_test(test_blend_keeps_what_training_knew)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
