@@ -210,7 +210,7 @@ int boosting_new(const struct binned *b, const uint8_t *y, const float *time, co
   }
   for (uint32_t i = 0; i < b->n; i++) m->margin[i] = (float)bias;
   m->columns = s->drawn ? b->columns : b->differ;
-  if (!s->drawn) m->s.drawn = (b->differ + 2) / 3;
+  if (!s->drawn) m->s.drawn = b->differ < 12 ? 3 : b->differ / 4;
   for (uint32_t c = 0; c < m->columns; c++) m->column[c] = s->drawn ? c : b->different[c];
   *out = m;
   return OK;

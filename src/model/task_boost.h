@@ -17,7 +17,7 @@
 struct boost_settings {
   int depth;
   double eta, subsample, lambda, least_weight; /* least_weight: of second derivatives on each side of a split */
-  uint32_t drawn;                              /* columns of a tree; 0 = a third of those that differ among the rows and from each other */
+  uint32_t drawn; /* columns of a tree; 0 = a quarter (at least three) of those that differ among the rows and from each other */
 };
 struct binned;
 /* bins: 3 to BOOST_BINS of a column, with that of missing values. */

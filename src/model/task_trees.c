@@ -23,7 +23,7 @@
  * and their trees have a hundred times the nodes, all of which the head's file keeps. */
 #define DEEP_CELLS 1e6
 #define DEEP_LOOKS 16
-#define DEEP_PATIENCE 2
+#define DEEP_PATIENCE 4
 /* Bins of a column: deep trees live by telling values apart that lie close together. */
 #define SHALLOW_BINS 64
 #define LEAF UINT32_MAX
