@@ -2,8 +2,6 @@
 
 #include <math.h>
 
-#define HISTORY 10
-
 static double dot64(const double *a, const double *b, size_t n) {
   double s = 0;
   for (size_t i = 0; i < n; i++) s += a[i] * b[i];
@@ -11,38 +9,36 @@ static double dot64(const double *a, const double *b, size_t n) {
 }
 
 struct history {
-  double *s, *y, rho[HISTORY]; /* (HISTORY, n) */
+  double *s, *y, rho[LBFGS_HISTORY]; /* (LBFGS_HISTORY, n) */
   int count;
 };
 
 static void direction(const struct lbfgs_problem *f, const struct history *b, const double *g, size_t n, double *d) {
-  double alpha[HISTORY];
-  int kept = b->count < HISTORY ? b->count : HISTORY;
+  double alpha[LBFGS_HISTORY];
+  int kept = b->count < LBFGS_HISTORY ? b->count : LBFGS_HISTORY;
   for (size_t i = 0; i < n; i++) d[i] = -g[i];
   for (int k = 1; k <= kept; k++) {
-    int h = (b->count - k) % HISTORY;
+    int h = (b->count - k) % LBFGS_HISTORY;
     alpha[h] = b->rho[h] * dot64(b->s + (size_t)h * n, d, n);
     for (size_t i = 0; i < n; i++) d[i] -= alpha[h] * b->y[(size_t)h * n + i];
   }
   if (f->precondition) {
     f->precondition(f->ctx, d);
   } else if (kept) {
-    int h = (b->count - 1) % HISTORY;
+    int h = (b->count - 1) % LBFGS_HISTORY;
     double scale = 1 / (b->rho[h] * dot64(b->y + (size_t)h * n, b->y + (size_t)h * n, n));
     for (size_t i = 0; i < n; i++) d[i] *= scale;
   }
   for (int k = kept; k >= 1; k--) {
-    int h = (b->count - k) % HISTORY;
+    int h = (b->count - k) % LBFGS_HISTORY;
     double beta = b->rho[h] * dot64(b->y + (size_t)h * n, d, n);
     for (size_t i = 0; i < n; i++) d[i] += (alpha[h] - beta) * b->s[(size_t)h * n + i];
   }
 }
 
-size_t lbfgs_room(size_t n) { return (2 * HISTORY + 4) * n; }
-
 void lbfgs(const struct lbfgs_problem *f, size_t n, double *w, double *room, int iterations) {
-  struct history b = {.s = room, .y = room + HISTORY * n};
-  double *g = room + 2 * HISTORY * n, *d = g + n, *next = d + n, *g2 = next + n;
+  struct history b = {.s = room, .y = room + LBFGS_HISTORY * n};
+  double *g = room + 2 * LBFGS_HISTORY * n, *d = g + n, *next = d + n, *g2 = next + n;
   double value = f->value(f->ctx, w, g);
   for (int it = 0; it < iterations && dot64(g, g, n) > 1e-6 * (1 + value); it++) {
     direction(f, &b, g, n, d);
@@ -55,7 +51,7 @@ void lbfgs(const struct lbfgs_problem *f, size_t n, double *w, double *room, int
       if (v2 <= value + 1e-4 * step * slope) break;
     }
     if (tries == 25) break;
-    int h = b.count % HISTORY;
+    int h = b.count % LBFGS_HISTORY;
     double sy = 0;
     for (size_t i = 0; i < n; i++) {
       b.s[(size_t)h * n + i] = next[i] - w[i];

@@ -10,7 +10,9 @@ struct lbfgs_problem {
   void (*precondition)(void *ctx, double *g); /* g (n) times about the inverse of the second derivatives; NULL: scaled by the last step */
   void *ctx;
 };
-size_t lbfgs_room(size_t n); /* doubles that lbfgs() works in */
+#define LBFGS_HISTORY 10
+#define LBFGS_ROOM(n) ((2 * LBFGS_HISTORY + 4) * (n)) /* doubles that lbfgs() works in */
+static inline size_t lbfgs_room(size_t n) { return LBFGS_ROOM(n); }
 /* Improves w (n) until nothing is gained, or so many iterations are done. */
 void lbfgs(const struct lbfgs_problem *f, size_t n, double *w, double *room, int iterations);
 #endif

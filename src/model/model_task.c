@@ -650,9 +650,9 @@ static double part_sign(const double *part, const uint8_t *y, uint32_t n) {
 }
 
 void trees_stack(const double *const *part, int parts, const uint8_t *y, uint32_t n, double *w) {
-  double prior[TASK_AUXILIARIES + 1], room[16 * (TASK_AUXILIARIES + 2) + 64];
+  double prior[TASK_AUXILIARIES + 1], room[LBFGS_ROOM(TASK_AUXILIARIES + 2)];
   struct stack s = {part, prior, parts, y, n};
-  BUG_IF(parts > TASK_AUXILIARIES + 1 || lbfgs_room((size_t)parts + 1) > sizeof room / sizeof *room);
+  BUG_IF(parts > TASK_AUXILIARIES + 1);
   for (int k = 0; k < parts; k++) w[k] = prior[k] = part_sign(part[k], y, n) / parts;
   w[parts] = 0;
   lbfgs(&(struct lbfgs_problem){.value = stack_value, .ctx = &s}, (size_t)parts + 1, w, room, 200);

@@ -304,6 +304,11 @@ static void test_stack(void **state) {
   }
   assert_true(fabs(mean - yes) < 0.01 * yes);
   for (int k = 0; k < 2; k++) assert_true(discrimination(sum, ROWS, false) > discrimination(part[k], ROWS, false));
+  const double *most[TASK_AUXILIARIES + 1]; /* as many targets as a task may name, all the same */
+  double each[TASK_AUXILIARIES + 2];
+  for (int k = 0; k <= TASK_AUXILIARIES; k++) most[k] = part[1];
+  trees_stack(most, TASK_AUXILIARIES + 1, y, ROWS, each);
+  for (int k = 1; k <= TASK_AUXILIARIES; k++) assert_true(fabs(each[k] - each[0]) < 1e-6 && each[k] > 0.05);
 }
 
 /* Rows that come ten to a person weigh a tenth: a leaf must hold ten times as many. */
