@@ -34,9 +34,9 @@ double challenge_event1(const double *p, const uint8_t *y, uint32_t n, double th
 }
 
 double challenge_threshold(const double *p, const uint8_t *y, uint32_t n) {
-  double sum = 0, at = NAN;
-  for (uint32_t i = 0; i < n; i++) sum += y ? y[i] != 0 : p[i];
-  uint32_t cases = sum > 0 && sum < n ? (uint32_t)(sum + 0.5) : 0;
+  double at = NAN;
+  uint32_t cases = 0;
+  for (uint32_t i = 0; i < n; i++) cases += y[i] != 0;
   struct scored_row *r = sorted(p, n);
   if (r && cases && cases < n) at = 0.5 * (r[n - cases].p + r[n - cases - 1].p);
   mem_free(r);

@@ -16,8 +16,7 @@
 #include <stdint.h>
 
 double challenge_event1(const double *p, const uint8_t *y, uint32_t n, double threshold);
-/* The threshold that answers yes as often as there are cases: there sensitivity equals positive predictive value. y NULL: as often as p, if
- * calibrated, expects cases: where tuning patients are fewer than those p's calibration is known from, that is the surer count. */
+/* The threshold that answers yes as often as there are cases: there sensitivity equals positive predictive value. */
 double challenge_threshold(const double *p, const uint8_t *y, uint32_t n);
 double challenge_h(const double *p, const uint8_t *y, uint32_t n);
 

@@ -1,4 +1,4 @@
-/* The utility's threshold: what is known of training patients moves it to where alarms pay for them. */
+/* Thresholds: what is known of training patients moves the utility's to where alarms pay for them, and Event 1's to how many cases they expect. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 static const char text[] =
     "{\"name\": \"sick\", \"trigger\": {\"code\": [\"HOUR\"], \"which\": \"each\"}, \"new_onset\": true, \"target\": {\"any\": "
     "[\"SICK\"]}, "
-    "\"horizon\": \"6h\", \"censor\": \"negative\", \"scores\": [\"utility2019\"]}";
+    "\"horizon\": \"6h\", \"censor\": \"negative\", \"scores\": [\"event1\", \"utility2019\"]}";
 
 /* A stay of 16 hours and more; in a third of them LAB rises for six hours before the illness, which is there for three hours. */
 static void put_stay(struct timeline_writer *w, int64_t subject) {
@@ -28,15 +28,17 @@ static void put_stay(struct timeline_writer *w, int64_t subject) {
   }
 }
 
-static double threshold(const struct validate_options *o, const struct known_answers *known) {
+static double threshold(const struct validate_options *o, const struct known_answers *known, double *event1) {
   struct arena a;
   struct score_threshold out[SCORE_THRESHOLDS];
   arena_init(&a, 0, 0);
   OKAY(scores_thresholds(o, known, &a, out, e));
-  assert_string_equal(out[0].score, "utility2019");
-  assert_int_equal(out[1].score[0], 0);
+  assert_string_equal(out[0].score, "event1");
+  assert_string_equal(out[1].score, "utility2019");
+  assert_int_equal(out[2].score[0], 0);
+  *event1 = out[0].at;
   arena_free(&a);
-  return out[0].at;
+  return out[1].at;
 }
 
 static bool ill(const struct timeline *t, uint32_t subject) {
@@ -99,16 +101,23 @@ static void test_known_answers(void **state) {
   /* known of stays with the illness alone, at .2: alarms pay from .2 down; of the others alone, at .21: only above */
   struct validate_options v = {.model = m, .store = x.store, .task = x.task, .threads = 1};
   struct task_example *some = arena_array(&a, struct task_example, train.n);
-  double *p = arena_array(&a, double, train.n), at[2];
+  double *p = arena_array(&a, double, train.n), at[2], event1;
   for (int well = 0; well < 2; well++) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < train.n; i++)
       if (ill(x.store, train.at[i].subject_index) != well) some[n] = train.at[i], p[n++] = well ? 0.21 : 0.2;
-    at[well] = threshold(&v, &(struct known_answers){some, p, n, 100});
+    at[well] = threshold(&v, &(struct known_answers){some, p, n, 100}, &event1);
   }
-  double alone = threshold(&v, &(struct known_answers){0});
+  double alone = threshold(&v, &(struct known_answers){0}, &event1);
   if (!(at[0] <= 0.2 && at[1] > 0.21)) fail_msg("thresholds %.3f, %.3f; of tuning patients alone %.3f", at[0], at[1], alone);
   assert_true(alone > 0 && alone < 1);
+
+  /* answers that expect a third of these: above 4/9 lies a third of the squares of numbers spread evenly */
+  double own = event1;
+  for (uint32_t i = 0; i < train.n; i++) p[i] = pow((i + 0.5) / train.n, 2);
+  threshold(&v, &(struct known_answers){train.at, p, train.n, 1}, &event1);
+  if (!(own > 0 && own < 0.4 && fabs(event1 - 4.0 / 9) < 0.08))
+    fail_msg("Event 1's threshold %.3f; of tuning patients alone %.3f", event1, own);
   task_binding_free(b);
   arena_free(&a);
   model_free(m);
