@@ -541,8 +541,8 @@ static void blend_two(const double *one, const double *two, const uint8_t *y, ui
  * same from task to task: the deep part, put right by its own slope, has a tenth to two fifths of the weight (docs/accuracy.md); its share and
  * the table's are drawn to USUAL_DEEP and USUAL_TABLE, give or take USUAL_SPREAD. */
 #define ANCHOR_ERROR 0.05
-#define USUAL_DEEP 0.3
-#define USUAL_TABLE 0.75
+#define USUAL_DEEP 0.2
+#define USUAL_TABLE 0.85
 #define USUAL_SPREAD 0.15
 static void blend_usual(const double *deep, const double *wide, const uint8_t *y, uint32_t n, double weight, uint32_t known, double v[3],
                         bool *enough) {

@@ -508,7 +508,7 @@ static void test_few_cases_shrink_the_blend(void **state) {
   assert_true(all.blend_fitted && all.blend_deep < 0.1 && all.blend_wide > 4 * all.blend_deep);
   memset(few_y, 0, sizeof few_y); /* nobody: nothing can be learned */
   blend_fit(&none, few_deep, few_wide, few_y, NULL, 400, 1);
-  assert_true(!none.blend_fitted && fabs(none.blend_deep - 0.3) < 1e-9 && none.blend_wide == 0.75 && none.blend_bias == 0);
+  assert_true(!none.blend_fitted && fabs(none.blend_deep - 0.2) < 1e-9 && none.blend_wide == 0.85 && none.blend_bias == 0);
 }
 
 int main(void) {
