@@ -15,7 +15,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the store is little-endian and mapped as it lies");
 
-#define TIMELINE_FORMAT_VERSION 2u /* 1: shards have no blobs; still read */
+#define TIMELINE_FORMAT_VERSION 3u /* 1: shards have no blobs; 2: no labels at the end of a life; both still read */
 #define TIMELINE_BIRTH "MEDS_BIRTH"
 enum {
   SECTION_ALIGN = 64,

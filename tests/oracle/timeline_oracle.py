@@ -76,7 +76,7 @@ def sections(b, magic, widths, name, first=None):
     version, count, length = struct.unpack_from('<IIQ', b, 8)
     counts = struct.unpack_from('<3Q', b, 24)
     table_hash, header_hash = struct.unpack_from('<2Q', b, 48)
-    need(version in (1, 2), name + ' version')
+    need(version in (1, 2, 3), name + ' version')
     if version == 1 and first:
         widths = widths[:first]
     need(count == len(widths) and length == len(b), name + ' header')
@@ -189,7 +189,7 @@ def main():
         need(re.fullmatch(r'gen-[0-9]{6,}\n', current), 'CURRENT')
         where = os.path.join(where, current.strip())
     m = json.load(open(os.path.join(where, 'manifest.json'), encoding='utf-8'))
-    need(m['format'] == 'vitae-timelines' and m['version'] in (1, 2), 'manifest version')
+    need(m['format'] == 'vitae-timelines' and m['version'] in (1, 2, 3), 'manifest version')
     data = {}
     for i, f in enumerate(m['files']):
         need(f['name'] == ('codes' if i == 0 else 'shard-%03d' % (i - 1)), 'file names')

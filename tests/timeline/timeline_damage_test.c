@@ -183,7 +183,7 @@ static void patch(const char *path, size_t at, const void *p, size_t n) {
 static void newer_version_is_refused_by_name(void **state) {
   (void)state;
   char dir[64], path[128];
-  uint32_t three = 3, two = 2;
+  uint32_t newer = 4, ours = 3;
   struct timeline *t;
   struct error err = {0};
   temp_dir(dir);
@@ -191,10 +191,10 @@ static void newer_version_is_refused_by_name(void **state) {
   static const char *const names[] = {"codes", "shard-000"};
   for (int i = 0; i < 2; i++) {
     snprintf(path, sizeof path, "%s/gen-000001/%s", dir, names[i]);
-    patch(path, 8, &three, 4);
+    patch(path, 8, &newer, 4);
     assert_int_equal(timeline_open(dir, &t, &err), E_VERSION);
-    assert_non_null(strstr(err.message, "version 3"));
-    patch(path, 8, &two, 4);
+    assert_non_null(strstr(err.message, "version 4"));
+    patch(path, 8, &ours, 4);
   }
   snprintf(path, sizeof path, "%s/gen-000001/manifest.json", dir);
   struct arena a;
@@ -203,7 +203,7 @@ static void newer_version_is_refused_by_name(void **state) {
   OKAY(file_read(&a, path, 1 << 20, &json, e));
   char *at = strstr(json.p, "\"version\":");
   assert_non_null(at);
-  at = strchr(at, '2');
+  at = strchr(at, '3');
   patch(path, (size_t)(at - json.p), "9", 1);
   memset(&err, 0, sizeof err);
   assert_int_equal(timeline_open(dir, &t, &err), E_VERSION);
