@@ -25,7 +25,7 @@ static void remove_store(void) {
 }
 
 static void make_store(void) {
-  static const char *const codes[] = {"A//1", "MEDS_BIRTH", "B", "GENDER//F", "LOINC//2160-0"};
+  static const char *const codes[] = {"A//1", "MEDS_BIRTH", "B", "GENDER//F", "LOINC//2160-0", "LABEL//L"};
   struct timeline_writer *w;
   log_level(LOG_ERROR - 1);
   strcpy(dir, "/tmp/vitae-fuzz-store-XXXXXX");
@@ -33,7 +33,7 @@ static void make_store(void) {
   atexit(remove_store);
   for (int i = 0; i < 60; i++) {
     struct event ev = {
-        .subject = 1 + i % 4, .time = i % 9 ? i * TIME_DAY : TIME_STATIC, .code = str_c(codes[i % 5]), .value = (float)i, .origin_row = 3};
+        .subject = 1 + i % 4, .time = i % 9 ? i * TIME_DAY : TIME_STATIC, .code = str_c(codes[i % 6]), .value = (float)i, .origin_row = 3};
     ev.unit = i % 2 ? STR("mg") : STR_NONE;
     ev.text = i % 7 ? STR_NONE : STR("a text, a longer text, a text again");
     ev.display = STR("display");
@@ -83,7 +83,7 @@ static void use(void) {
   if (timeline_open(dir, &t, NULL) == OK) {
     for (uint32_t i = 0; i < timeline_subjects(t); i++) {
       struct timeline_view v = timeline_view(t, i);
-      for (uint32_t k = 0; k < v.n; k++) {
+      for (uint32_t k = 0; k < v.n + v.labels; k++) {
         BUG_IF(v.code[k] >= timeline_codes(t));
         struct str text = timeline_text(t, i, k);
         char blob[65];
