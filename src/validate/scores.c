@@ -120,9 +120,9 @@ struct stays {
 static uint32_t trigger_rows(const struct timeline_view *v, const uint8_t *of, int64_t *time, int64_t *target, int *onset) {
   uint32_t rows = 0;
   *target = INT64_MAX, *onset = INT32_MAX;
-  for (uint32_t k = v->statics; k < v->n; k++) {
-    if ((of[v->code[k]] & 2) && *target == INT64_MAX) *target = v->time[k];
-    if ((of[v->code[k]] & 1) && (!rows || v->time[k] != time[rows - 1])) time[rows++] = v->time[k];
+  for (uint32_t k = v->statics; k < v->n + v->labels; k++) {
+    if ((of[v->code[k]] & 2) && v->time[k] != TIME_STATIC && v->time[k] < *target) *target = v->time[k];
+    if (k < v->n && (of[v->code[k]] & 1) && (!rows || v->time[k] != time[rows - 1])) time[rows++] = v->time[k];
   }
   if (*target != INT64_MAX && rows) *onset = (int)((*target - time[0] + TIME_HOUR / 2) / TIME_HOUR);
   return rows;
