@@ -24,8 +24,8 @@
 #define DEEP_CELLS 1e6
 #define DEEP_LOOKS 16
 #define DEEP_PATIENCE 4
-/* Bins of a column: deep trees live by telling values apart that lie close together. */
-#define SHALLOW_BINS 64
+/* Bins of a column where persons are few and trees shallow. Many persons, and deep trees, have use for values that lie close together (docs/accuracy.md). */
+#define COARSE_BINS 64
 #define LEAF UINT32_MAX
 #define NODES_MAX (1u << 26)
 
@@ -52,8 +52,10 @@ double trees_logit(const struct trees *t, const float *row) {
 /* ---- training ---- */
 
 /* Shallow, or as deep as trees go, with leaves of a few rows: these win where a case much like the one asked is among those learned from. */
+static bool are_many(const struct trees_data *d) { return (d->persons ? d->persons : d->n) > MANY; }
+
 static struct boost_settings settings(const struct trees_data *d, bool deep) {
-  bool many = (d->persons ? d->persons : d->n) > MANY;
+  bool many = are_many(d);
   double weight = d->weight > 0 ? d->weight : 1;
   if (deep) return (struct boost_settings){.depth = 8, .eta = 0.1, .subsample = 0.8, .lambda = 0.1 / weight, .least_weight = 0.01 / weight};
   return (struct boost_settings){.depth = many ? 4 : 3,
@@ -249,7 +251,7 @@ static int best_look(const struct job *j, int *look, double *least, struct error
 static int use(struct job *j, bool deep, struct error *e) {
   const struct trees_data *d = j->d;
   j->deep = deep, j->s = settings(d, deep);
-  return j->bins[deep] ? OK : binned_new(d->x, d->n, d->columns, deep ? BOOST_BINS : SHALLOW_BINS, &j->bins[deep], e);
+  return j->bins[deep] ? OK : binned_new(d->x, d->n, d->columns, deep || are_many(d) ? BOOST_BINS : COARSE_BINS, &j->bins[deep], e);
 }
 
 /* Settings and rounds: those of the least loss on persons left out. */
