@@ -51,9 +51,9 @@ double trees_logit(const struct trees *t, const float *row) {
 
 /* ---- training ---- */
 
-/* Shallow, or as deep as trees go, with leaves of a few rows: these win where a case much like the one asked is among those learned from. */
 static bool are_many(const struct trees_data *d) { return (d->persons ? d->persons : d->n) > MANY; }
 
+/* Shallow, or as deep as trees go, with leaves of a few rows: these win where a case much like the one asked is among those learned from. */
 static struct boost_settings settings(const struct trees_data *d, bool deep) {
   bool many = are_many(d);
   double weight = d->weight > 0 ? d->weight : 1;
