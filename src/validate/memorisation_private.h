@@ -19,8 +19,9 @@ struct cohort {
 };
 /* Beyond a limit, and not by chance: eight figures are judged at once, so that one of them passes a 95 % interval in some ten sound models. Hence
  * the lower end of one of 99 %, 2.576 / 1.96 times as far away. */
+static inline double below_of_99(const struct interval *x) { return 1.314 * (x->at - x->lo); }
 static inline bool beyond(const struct interval *x, double limit, double chance) {
-  return x->at > limit && x->at - 1.314 * (x->at - x->lo) > chance;
+  return x->at > limit && x->at - below_of_99(x) > chance;
 }
 /* Scores of two classes: AUC with DeLong's interval, true positives at 1 % false positives with a bootstrap interval, ROC. */
 int attack_measure(const double *score, const uint8_t *member, uint32_t n, uint64_t seed, struct arena *a, struct attack *out,

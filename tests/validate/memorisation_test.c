@@ -239,6 +239,25 @@ static void canaries_are_recorded_and_stay_out_of_the_store(void **state) {
   assert_int_equal(model_train(&o, few, &result, NULL), E_USAGE);
 }
 
+/* Few persons: an interval as wide as from chance to the limit says nothing, unless all of it lies above the limit. */
+static void few_persons_with_rare_codes(void **state) {
+  (void)state;
+  static const struct {
+    struct interval auc;
+    bool passes;
+  } x[] = {{{.at = 0.71, .lo = 0.568, .hi = 0.852}, true},
+           {{.at = 0.92, .lo = 0.84, .hi = 1}, false},
+           {{.at = 0.9, .lo = 0.75, .hi = 1}, false},
+           {{.at = 0.72, .lo = 0.66, .hi = 0.78}, false},
+           {{.at = 0.6, .lo = 0.58, .hi = 0.62}, true}};
+  for (size_t i = 0; i < sizeof x / sizeof *x; i++) {
+    struct memorisation m = {.limits = {.rare_membership_auc = 0.65}, .why = {"none", NULL, "none", "none"}};
+    m.rare_plain.auc = (struct interval){.at = 0.5, .lo = 0.4, .hi = 0.6};
+    m.rare_calibrated.auc = x[i].auc;
+    assert_true(says(&m, x[i].passes, x[i].passes ? NULL : "rare codes"));
+  }
+}
+
 static void the_gates_file_is_read_strictly(void **state) {
   (void)state;
   char path[160];
@@ -272,9 +291,13 @@ static void a_validation_carries_the_verdict(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(overtrained_is_found_out),         cmocka_unit_test(lightly_trained_passes),
-      cmocka_unit_test(an_earlier_checkpoint_calibrates), cmocka_unit_test(missing_parts_say_so),
-      cmocka_unit_test(the_gates_file_is_read_strictly),  cmocka_unit_test(canaries_are_recorded_and_stay_out_of_the_store),
+      cmocka_unit_test(overtrained_is_found_out),
+      cmocka_unit_test(lightly_trained_passes),
+      cmocka_unit_test(an_earlier_checkpoint_calibrates),
+      cmocka_unit_test(missing_parts_say_so),
+      cmocka_unit_test(few_persons_with_rare_codes),
+      cmocka_unit_test(the_gates_file_is_read_strictly),
+      cmocka_unit_test(canaries_are_recorded_and_stay_out_of_the_store),
       cmocka_unit_test(a_validation_carries_the_verdict),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
