@@ -12,7 +12,6 @@ struct lbfgs_problem {
 };
 #define LBFGS_HISTORY 10
 #define LBFGS_ROOM(n) ((2 * LBFGS_HISTORY + 4) * (n)) /* doubles that lbfgs() works in */
-static inline size_t lbfgs_room(size_t n) { return LBFGS_ROOM(n); }
 /* Improves w (n) until nothing is gained, or so many iterations are done. */
 void lbfgs(const struct lbfgs_problem *f, size_t n, double *w, double *room, int iterations);
 #endif

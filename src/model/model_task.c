@@ -133,7 +133,7 @@ static double logistic_value(const struct logistic *f, const double *w, double *
 
 static double logistic_at(void *ctx, const double *w, double *g) { return logistic_value(ctx, w, g); }
 
-/* Improves w (p+1). `room`: lbfgs_room(p + 1) doubles. */
+/* Improves w (p+1). `room`: LBFGS_ROOM(p + 1) doubles. */
 static void logistic_fit(struct logistic *f, double *w, double *room, int iterations) {
   lbfgs(&(struct lbfgs_problem){.value = logistic_at, .ctx = f}, f->p + 1, w, room, iterations);
 }
@@ -292,7 +292,7 @@ static void fold_worker(void *ctx, int worker, int workers) {
   size_t n = s->base.p + 1;
   for (int k = worker; k < s->n; k += workers) {
     struct logistic f = s->base;
-    double *w = mem_alloc((n + lbfgs_room(n)) * sizeof *w);
+    double *w = mem_alloc((n + LBFGS_ROOM(n)) * sizeof *w);
     f.w32 = mem_alloc(2 * n * sizeof *f.w32);
     f.left_out = k;
     s->failed[k] = !cox_room(&f) || !w || !f.w32;
@@ -348,7 +348,7 @@ static int best_l2(struct folds *s, size_t *best, struct error *e) {
 /* A pattern's indicator stands for all columns with that pattern; it is counted once, at the first of them. */
 static int fit_design(struct model_task *t, const struct kernel *k, const struct wide_data *d, const struct design *g, struct pool *pool,
                       struct arena *a, struct error *e) {
-  double *w = arena_array(a, double, (size_t)g->p + 1 + lbfgs_room((size_t)g->p + 1));
+  double *w = arena_array(a, double, (size_t)g->p + 1 + LBFGS_ROOM((size_t)g->p + 1));
   float *w32 = arena_array(a, float, 2 * ((size_t)g->p + 1));
   struct folds *s = arena_new(a, struct folds);
   size_t best = GRID - 1;

@@ -399,7 +399,7 @@ uint64_t train_hazard_bytes(const struct model_config *c, int threads, uint64_t 
   uint64_t most = (uint64_t)hazard_samples(c), rows = lives * most < positions ? lives * most : positions;
   if (c->outcomes == 0) return 0;
   if (rows > ROW_FLOATS / d) rows = ROW_FLOATS / d;
-  return sizeof(double) * ((3 + lbfgs_room(1)) * n + 2 * b + d + 2 * d * d + (1 + HAZARD_BINS) * rank * rank + rank * d) +
+  return sizeof(double) * ((3 + LBFGS_ROOM(1)) * n + 2 * b + d + 2 * d * d + (1 + HAZARD_BINS) * rank * rank + rank * d) +
          sizeof(float) * PARTS * n + sizeof(int64_t) * (uint64_t)threads * HAZARD_ROWS * c->outcomes +
          (rows + rows / 4) * (d * sizeof(float) + sizeof(struct kept_row));
 }
@@ -414,7 +414,7 @@ int train_hazard_refit(struct train_run *r, struct train_result *out, struct err
   struct refit *f = arena_array(&a, struct refit, 1);
   if (!f) return error_set(e, E_NOMEM, "no memory for the last fit of the hazard head");
   *f = (struct refit){.r = r, .seed = r->o.seed ^ 0x72656669u, .n = weights(r->m) + biases(r->m)};
-  double *w = arena_array(&a, double, f->n + lbfgs_room(f->n));
+  double *w = arena_array(&a, double, f->n + LBFGS_ROOM(f->n));
   float *gradients = arena_array(&a, float, PARTS * f->n);
   f->best = arena_array(&a, double, f->n), f->start = arena_array(&a, double, f->n);
   f->first = arena_array(&a, int64_t, (size_t)r->workers * HAZARD_ROWS * c->outcomes);

@@ -51,7 +51,7 @@ static bool bowl_stop(void *ctx, const double *w) {
 }
 static void test_minimum(void **state) {
   (void)state;
-  double *room = calloc(lbfgs_room(N), sizeof *room);
+  double *room = calloc(LBFGS_ROOM(N), sizeof *room);
   struct bowl blind = {0}, told = {0}, stopped = {.stop_after = 2};
   double w[N] = {0}, exact[N] = {0}, early[N] = {0};
   assert_non_null(room);
