@@ -177,6 +177,10 @@ struct table_dictionary {
   int inline_n;
 };
 
+struct table_range {
+  double least, most;
+};
+
 struct table_mapping {
   struct arena a;
   struct str name;
@@ -192,6 +196,9 @@ struct table_mapping {
   struct table_spec *table;
   int table_n;
   bool any_known;
+  struct map plausible; /* code -> index into `range` */
+  struct table_range *range;
+  int range_n;
 };
 /* Compiles mapping text; `name` stands for the file in errors. Pure. */
 int table_mapping_parse(const char *bytes, size_t n, const char *name, struct table_mapping **out, struct error *e) MUST_CHECK;

@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdio.h>
 
 #include "base/file.h"
@@ -242,9 +243,36 @@ static int mapping_name(struct table_compile *c, struct json j) {
   return OK;
 }
 
+static int plausible(struct table_compile *c, struct json j) {
+  struct table_mapping *m = c->m;
+  size_t n = json_count(j);
+  if (json_kind(j) == JSON_NONE) return OK;
+  if (json_kind(j) != JSON_OBJECT || n > 100000) return table_bad(c, "plausible", "expected an object: code -> [least, most]");
+  TRY(table_compile_map(c, &m->plausible));
+  m->range = arena_array(&m->a, struct table_range, n + 1);
+  if (!m->range) return out_of_memory(c);
+  struct json_iter it = json_members(j);
+  struct str code;
+  struct json limits, limit;
+  while (json_next_member(&it, &code, &limits)) {
+    double two[2] = {NAN, NAN};
+    struct json_iter ends = json_items(limits);
+    for (int i = 0; i < 2 && json_next(&ends, &limit); i++)
+      if (!json_f64(limit, &two[i])) two[i] = NAN;
+    if (json_count(limits) != 2 || !(two[0] <= two[1])) return table_bad(c, "plausible", "a range is [least, most]");
+    bool is_new;
+    uint64_t *slot = map_put(&m->plausible, code, &is_new);
+    if (!slot) return out_of_memory(c);
+    if (!is_new) return table_bad(c, "plausible", "a code stands there twice");
+    *slot = (uint64_t)m->range_n;
+    m->range[m->range_n++] = (struct table_range){two[0], two[1]};
+  }
+  return OK;
+}
+
 static int mapping_compile(struct table_compile *c, struct json j) {
-  static const char *const keys[] = {"name",         "description",  "root",   "epoch", "missing", "memory_limit_mb",
-                                     "vocabularies", "dictionaries", "tables", "note",  NULL};
+  static const char *const keys[] = {"name",         "description",  "root",      "epoch",  "missing", "memory_limit_mb",
+                                     "vocabularies", "dictionaries", "plausible", "tables", "note",    NULL};
   struct table_mapping *m = c->m;
   TRY(table_known_keys(c, j, keys));
   TRY(mapping_name(c, j));
@@ -263,6 +291,7 @@ static int mapping_compile(struct table_compile *c, struct json j) {
   m->memory_limit = (uint64_t)mb << 20;
   c->vocabularies = json_get(j, "vocabularies");
   TRY(dictionaries(c, json_get(j, "dictionaries")));
+  TRY(plausible(c, json_get(j, "plausible")));
   return tables(c, json_get(j, "tables"));
 }
 

@@ -66,6 +66,13 @@ static int value_of(struct table_reader *r, const struct table_event *ev, double
   return isfinite(*out) ? 1 : E_INPUT;
 }
 
+/* What cannot be (a line that was flushed or off, a slipped decimal point) tells nothing of the patient. */
+static bool plausible(const struct table_reader *r, struct str code, double value) {
+  uint64_t at;
+  if (!r->m->range_n || !map_get(&r->m->plausible, code, &at)) return true;
+  return value >= r->m->range[at].least && value <= r->m->range[at].most;
+}
+
 struct pieces { /* memory that a record points into during its callback */
   char code[TABLE_CODE], unit[TABLE_CODE];
 };
@@ -116,6 +123,8 @@ static int event_at(struct table_reader *r, const struct table_event *ev, struct
   rc = value_of(r, ev, &rec.value);
   if (rc < 0) return refuse(r, table_template_path(r, &ev->value, r->t->path_value), "bad number");
   if (rc == 0 && ev->require & REQUIRE_VALUE) return OK;
+  if (rc == 1 && !plausible(r, rec.code, rec.value))
+    return refuse(r, table_template_path(r, &ev->value, r->t->path_value), "value outside the plausible range of its code");
   rc = take_texts(r, ev, &rec);
   if (rc == E_NOMEM) return error_set(e, E_NOMEM, "out of memory for a text");
   if (rc < 0) return refuse(r, table_template_path(r, &ev->text, r->t->path_row), "NUL byte in a text");

@@ -150,6 +150,24 @@ TEST(values_by_word_and_scale) {
   assert_true(refused("t.v", 5) && refused("t.v", 6));
 }
 
+TEST(values_that_cannot_be) {
+  temp_text("t.csv", "id,a,b\np,7,1\np,8.01,2\np,6.5,3\np,8,4\np,6.49,5\np,,6\np,735,735\n");
+  run_ok(
+      "{\"name\":\"test\",\"plausible\":{\"A\":[6.5,8],\"C\":[0,0],\"W//b\":[2,6]},\"tables\":[{\"table\":\"t\",\"path\":\"t.csv\","
+      "\"subject\":\"{id}\",\"time\":null,\"events\":[{\"code\":\"A\",\"value\":\"{a}\"},{\"code\":\"B\",\"value\":\"{a}\"},"
+      "{\"code\":\"C\"},{\"code\":\"W//{:name}\",\"value\":\"{:cell}\",\"columns\":[\"a\",\"b\"]}]}]}");
+  double kept[] = {7, 6.5, 8, NAN}; /* the limits themselves may be, and so may no value at all */
+  for (size_t i = 0; i < 4; i++) want_at("A", i, "static", kept[i]);
+  assert_int_equal(count("A"), 4);
+  assert_int_equal(count("B"), 7); /* another code of the same column has no limits */
+  assert_int_equal(count("C"), 7);
+  assert_int_equal(count("W//a"), 6);
+  assert_int_equal(count("W//b"), 5);
+  assert_int_equal(got.rejects, 5);
+  assert_true(refused("t.a", 3) && refused("t.a", 6) && refused("t.a", 8));
+  assert_string_equal(got.reject[0].reason, "value outside the plausible range of its code");
+}
+
 TEST(of_a_number_only_its_band) {
   temp_text("t.csv", "id,v\np,399999\np,400000\np,-1\np,1999999999999999\n");
   run_ok(one("\"time\":null,\"events\":[{\"code\":\"V\",\"value\":\"{v}\",\"scale\":2.5e-6,\"floor\":true}]"));
@@ -302,6 +320,10 @@ TEST(links_are_not_followed) {
   assert_int_equal(run_mapping(m, temp_path("u")), E_NOTFOUND);
 }
 
+#define PLAUSIBLE(ranges)                                                                \
+  "{\"name\":\"x\",\"plausible\":" ranges                                                \
+  ",\"tables\":[{\"table\":\"t\",\"path\":\"t.csv\",\"subject\":\"{id}\",\"time\":null," \
+  "\"events\":[{\"code\":\"X\"}]}]}"
 TEST(mappings_that_are_refused) {
   struct {
     const char *rest, *field;
@@ -344,7 +366,14 @@ TEST(mappings_that_are_refused) {
                          "{\"name\":\"x\"}",
                          "{\"name\":\"Upper\",\"tables\":[]}",
                          "{\"name\":\"x\",\"tables\":[{}]}",
-                         "{\"name\":\"x\",\"tables\":7}"};
+                         "{\"name\":\"x\",\"tables\":7}",
+                         PLAUSIBLE("7"),
+                         PLAUSIBLE("{\"X\":7}"),
+                         PLAUSIBLE("{\"X\":[1]}"),
+                         PLAUSIBLE("{\"X\":[1,2,3]}"),
+                         PLAUSIBLE("{\"X\":[2,1]}"),
+                         PLAUSIBLE("{\"X\":[\"1\",2]}"),
+                         PLAUSIBLE("{\"X\":[0,1],\"X\":[0,1]}")};
   for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
     struct table_mapping *m;
     assert_true(table_mapping_parse(whole[i], strlen(whole[i]), "test.json", &m, NULL) < 0);
@@ -375,6 +404,7 @@ int main(void) {
                                      T(birth_death_and_identifiers),
                                      T(conditions),
                                      T(values_by_word_and_scale),
+                                     T(values_that_cannot_be),
                                      T(of_a_number_only_its_band),
                                      T(numbers_are_those_of_strtod),
                                      T(joins_and_displays),
