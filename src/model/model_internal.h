@@ -46,14 +46,8 @@ struct model_task {
   struct wide_column *wide;
   uint32_t columns;
   double wide_bias, l2;
-  struct trees *trees;     /* NULL: too few cases for trees */
-  struct auxiliary_trees { /* of the task's other targets (timeline/task.h) */
-    struct trees *trees;
-    double weight;
-    int target; /* which of them */
-  } auxiliary[TASK_AUXILIARIES];
-  int auxiliaries;
-  double table_linear, table_trees, table_bias; /* weights of all of these, fitted on logits of rows that none had seen */
+  struct trees *trees;                          /* NULL: too few cases for trees */
+  double table_linear, table_trees, table_bias; /* weights of the two, fitted on logits of rows that neither had seen */
   double blend_deep, blend_wide, blend_bias;
   bool blend_fitted; /* on tuning patients; otherwise hardly moved from usual weights, for want of examples of one kind */
   uint32_t n, yes, tuning_n, tuning_yes;

@@ -15,7 +15,7 @@
 #include "token/token.h"
 
 #define WIDE_CLIP 4.0f
-#define HEAD_FORMAT 4 /* of a task head with auxiliary targets; without them a head is MODEL_FORMAT's */
+#define HEAD_TREES_OF_OTHERS 4 /* a task head whose auxiliary targets had trees of their own; no longer read */
 
 int model_tasks(const struct model *m) { return m->tasks; }
 const char *model_task_name(const struct model *m, int i) { return i >= 0 && i < m->tasks ? m->task[i].name : NULL; }
@@ -57,10 +57,7 @@ double wide_logit(const struct model_task *t, const float *row) {
 
 double table_logit(const struct model_task *t, const float *row) {
   double linear = wide_logit(t, row);
-  if (!t->trees) return linear;
-  double sum = t->table_linear * linear + t->table_trees * trees_logit(t->trees, row) + t->table_bias;
-  for (int k = 0; k < t->auxiliaries; k++) sum += t->auxiliary[k].weight * trees_logit(t->auxiliary[k].trees, row);
-  return sum;
+  return t->trees ? t->table_linear * linear + t->table_trees * trees_logit(t->trees, row) + t->table_bias : linear;
 }
 
 int model_task_score(const struct model *m, const struct model_task *t, const float *hidden, int n, const float *features,
@@ -612,52 +609,6 @@ static void blend_times(const double *one, const double *two, const uint8_t *y, 
   mem_free(z);
 }
 
-struct stack { /* minimise the log loss of logit p = sum w[k] part[k] + w[parts], each weight drawn to prior[k] */
-  const double *const *part;
-  const double *prior;
-  int parts;
-  const uint8_t *y;
-  uint32_t n;
-};
-
-/* Targets that are much alike deserve much the same weight: a normal prior of spread .1. On 551 deaths (docs/accuracy.md) weights that were free came
- * out at .12 to .29 each, and no better on persons left out. */
-#define STACK_PULL 100.0
-
-static double stack_value(void *ctx, const double *w, double *g) {
-  const struct stack *s = ctx;
-  double loss = 0;
-  for (int k = 0; k <= s->parts; k++) {
-    double off = k < s->parts ? w[k] - s->prior[k] : w[k], pull = k < s->parts ? STACK_PULL : 1e-3;
-    loss += 0.5 * pull * off * off, g[k] = pull * off;
-  }
-  for (uint32_t i = 0; i < s->n; i++) {
-    double z = w[s->parts];
-    for (int k = 0; k < s->parts; k++) z += w[k] * s->part[k][i];
-    double r = 1 / (1 + exp(-z)) - s->y[i];
-    loss += log_loss(z, s->y[i]);
-    for (int k = 0; k < s->parts; k++) g[k] += r * s->part[k][i];
-    g[s->parts] += r;
-  }
-  return loss;
-}
-
-/* +1 where cases have the higher answers, else -1 */
-static double part_sign(const double *part, const uint8_t *y, uint32_t n) {
-  double sum[2] = {0}, of[2] = {0};
-  for (uint32_t i = 0; i < n; i++) sum[y[i] != 0] += part[i], of[y[i] != 0]++;
-  return sum[1] * of[0] >= sum[0] * of[1] ? 1 : -1;
-}
-
-void trees_stack(const double *const *part, int parts, const uint8_t *y, uint32_t n, double *w) {
-  double prior[TASK_AUXILIARIES + 1], room[LBFGS_ROOM(TASK_AUXILIARIES + 2)];
-  struct stack s = {part, prior, parts, y, n};
-  BUG_IF(parts > TASK_AUXILIARIES + 1);
-  for (int k = 0; k < parts; k++) w[k] = prior[k] = part_sign(part[k], y, n) / parts;
-  w[parts] = 0;
-  lbfgs(&(struct lbfgs_problem){.value = stack_value, .ctx = &s}, (size_t)parts + 1, w, room, 200);
-}
-
 void table_fit(struct model_task *t, const double *linear, const double *trees, const uint8_t *y, const float *time, uint32_t n) {
   double v[3];
   bool enough;
@@ -718,20 +669,6 @@ static void write_columns(struct json_out *o, const struct model_task *t) {
   }
 }
 
-static void write_auxiliaries(const struct model_task *t, struct json_out *o) {
-  json_out_key(o, "auxiliary");
-  json_out_array(o);
-  for (int k = 0; k < t->auxiliaries; k++) {
-    json_out_object(o);
-    json_kv_i64(o, "target", t->auxiliary[k].target);
-    json_kv_f64(o, "weight", t->auxiliary[k].weight);
-    json_out_key(o, "trees");
-    trees_write(t->auxiliary[k].trees, o);
-    json_out_end(o);
-  }
-  json_out_end(o);
-}
-
 static int write_wide(const struct model_task *t, struct json_out *o, struct error *e) {
   struct buf features = {0};
   int rc = feature_set_write(t->features, &features, e);
@@ -748,7 +685,6 @@ static int write_wide(const struct model_task *t, struct json_out *o, struct err
       json_kv_f64(o, "table_bias", t->table_bias);
       json_out_key(o, "trees");
       trees_write(t->trees, o);
-      if (t->auxiliaries) write_auxiliaries(t, o);
     }
     json_out_end(o);
   }
@@ -760,8 +696,7 @@ int model_task_write(const struct model_task *t, struct buf *json, struct error 
   struct json_out o;
   json_out_init(&o, json, false);
   json_out_object(&o);
-  json_kv_i64(&o, "format",
-              t->auxiliaries ? HEAD_FORMAT : MODEL_FORMAT); /* a program before them would leave them out and answer wrongly */
+  json_kv_i64(&o, "format", MODEL_FORMAT);
   json_kv_c(&o, "name", t->name);
   json_kv_c(&o, "task", t->text ? t->text : "");
   json_out_key(&o, "blend");
@@ -812,23 +747,6 @@ static int read_numbers(struct json j, const char *key, uint32_t n, char *out, s
   return OK;
 }
 
-static int read_auxiliaries(struct model_task *t, struct json list, struct error *e) {
-  struct json_iter it = json_items(list);
-  struct json item;
-  if (json_count(list) > TASK_AUXILIARIES) return error_set(e, E_CORRUPT, "task head: more auxiliary targets than a task may have");
-  while (json_next(&it, &item)) {
-    struct auxiliary_trees *x = &t->auxiliary[t->auxiliaries];
-    int64_t target;
-    TRY(json_want_i64(item, "target", &target, e));
-    if (target < 0 || target >= TASK_AUXILIARIES) return error_set(e, E_CORRUPT, "task head: an auxiliary target that no task has");
-    x->target = (int)target;
-    TRY(json_want_f64(item, "weight", &x->weight, e));
-    TRY(trees_read(json_get(item, "trees"), t->columns, &x->trees, e));
-    t->auxiliaries++;
-  }
-  return OK;
-}
-
 static int read_wide(struct model_task *t, struct json j, struct error *e) {
   struct str features;
   struct json item;
@@ -855,8 +773,7 @@ static int read_wide(struct model_task *t, struct json j, struct error *e) {
   TRY(json_want_f64(j, "table_linear", &t->table_linear, e));
   TRY(json_want_f64(j, "table_trees", &t->table_trees, e));
   TRY(json_want_f64(j, "table_bias", &t->table_bias, e));
-  TRY(trees_read(json_get(j, "trees"), t->columns, &t->trees, e));
-  return read_auxiliaries(t, json_get(j, "auxiliary"), e);
+  return trees_read(json_get(j, "trees"), t->columns, &t->trees, e);
 }
 
 static uint32_t read_count(struct json j, const char *key) {
@@ -894,7 +811,10 @@ static int read_head(struct model_task *t, struct json root, struct error *e) {
   int64_t format;
   struct json blend = json_get(root, "blend"), n = json_get(root, "examples"), a = json_get(root, "tuning_auroc");
   TRY(json_want_i64(root, "format", &format, e));
-  if (format > HEAD_FORMAT) return error_set(e, E_VERSION, "task head was written by a newer version");
+  if (format == HEAD_TREES_OF_OTHERS)
+    return error_set(e, E_VERSION,
+                     "task head was written by an older version, whose auxiliary targets had trees of their own: train it again");
+  if (format > MODEL_FORMAT) return error_set(e, E_VERSION, "task head was written by a newer version");
   TRY(json_want_str(root, "name", &name, e));
   if (!str_eqc(name, t->name)) return error_set(e, E_MISMATCH, "task head has another name than its file");
   TRY(json_want_str(root, "task", &text, e));

@@ -227,8 +227,7 @@ void model_task_release(struct model_task *t) {
   mem_free(t->wide);
   if (t->features) feature_set_free(t->features);
   trees_free(t->trees);
-  for (int k = 0; k < t->auxiliaries; k++) trees_free(t->auxiliary[k].trees);
-  t->text = NULL, t->wide = NULL, t->features = NULL, t->trees = NULL, t->auxiliaries = 0;
+  t->text = NULL, t->wide = NULL, t->features = NULL, t->trees = NULL;
 }
 
 void model_free(struct model *m) {

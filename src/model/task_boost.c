@@ -132,9 +132,12 @@ int binned_new(const float *x, uint32_t n, uint32_t columns, uint32_t bins, stru
 struct slope { /* first and second derivative of the loss */
   float g, h;
 };
+struct sums { /* of some rows, by target */
+  double g[BOOST_TARGETS], h[BOOST_TARGETS];
+};
 struct leaf { /* of the tree that grows: rows[from, to) */
   uint32_t from, to, depth;
-  double g, h;
+  struct sums all;
 };
 struct grown { /* as tree_node, and the bin of its split */
   struct tree_node node;
@@ -142,15 +145,17 @@ struct grown { /* as tree_node, and the bin of its split */
 };
 struct boosting {
   const struct binned *b;
-  const uint8_t *y;
-  const float *time;
+  struct boost_labels l;
+  int targets, lanes; /* lanes: 1, or targets filled up to an even number */
   const uint32_t *rows;
   uint32_t n_rows;
   struct boost_settings s;
   struct rng rng;
   double bias;
-  float *margin;            /* (b.n) */
-  struct slope *slope;      /* (b.n) */
+  float *margin;            /* (targets, b.n), the own one first */
+  float *value;             /* (nodes of this tree, targets): of leaves */
+  struct slope *slope;      /* (b.n, lanes) */
+  struct slope *histogram;  /* (2, b.bins, lanes) */
   uint32_t *drawn, *column; /* rows of this tree; (columns) shuffled */
   uint32_t columns;         /* that it may draw */
   struct leaf *leaf;
@@ -165,7 +170,9 @@ struct boosting {
 void boosting_free(struct boosting *m) {
   if (!m) return;
   mem_free(m->margin);
+  mem_free(m->value);
   mem_free(m->slope);
+  mem_free(m->histogram);
   mem_free(m->drawn);
   mem_free(m->column);
   mem_free(m->leaf);
@@ -180,35 +187,54 @@ void boosting_free(struct boosting *m) {
 
 static bool cox_room(struct boosting *m) {
   size_t n = (size_t)m->n_rows + 1;
-  if (!m->time) return true;
+  if (!m->l.time) return true;
   m->own_time = mem_alloc(n * sizeof *m->own_time);
   m->own_y = mem_alloc(n);
   m->order = mem_alloc(n * sizeof *m->order);
   m->z = mem_alloc(3 * n * sizeof *m->z);
   if (!m->own_time || !m->own_y || !m->order || !m->z) return false;
   m->dz = m->z + n, m->ddz = m->dz + n;
-  for (uint32_t i = 0; i < m->n_rows; i++) m->own_time[i] = m->time[m->rows[i]], m->own_y[i] = m->y[m->rows[i]];
+  for (uint32_t i = 0; i < m->n_rows; i++) m->own_time[i] = m->l.time[m->rows[i]], m->own_y[i] = m->l.y[m->rows[i]];
   return cox_order(m->own_time, NULL, 0, true, m->n_rows, m->order) == m->n_rows;
 }
 
-int boosting_new(const struct binned *b, const uint8_t *y, const float *time, const uint32_t *rows, uint32_t n_rows,
+static const uint8_t *labels_of(const struct boosting *m, int target) {
+  return target ? m->l.other + (size_t)(target - 1) * m->b->n : m->l.y;
+}
+
+/* Everybody begins at the own bias, and at the share of each other target. */
+static void margins_begin(struct boosting *m, double bias) {
+  for (int k = 0; k < m->targets; k++) {
+    const uint8_t *y = labels_of(m, k);
+    double yes = 0.5, at = bias;
+    for (uint32_t i = 0; i < m->n_rows; i++) yes += y[m->rows[i]];
+    if (k) at = log(yes / (m->n_rows + 1 - yes));
+    for (uint32_t i = 0; i < m->b->n; i++) m->margin[(size_t)k * m->b->n + i] = (float)at;
+  }
+}
+
+int boosting_new(const struct binned *b, const struct boost_labels *l, const uint32_t *rows, uint32_t n_rows,
                  const struct boost_settings *s, uint64_t seed, double bias, struct boosting **out, struct error *e) {
   struct boosting *m = mem_alloc(sizeof *m);
-  BUG_IF(s->depth < 1 || s->depth > DEPTH_MOST);
+  BUG_IF(s->depth < 1 || s->depth > DEPTH_MOST || l->others < 0 || l->others >= BOOST_TARGETS || (l->time && l->others));
   *out = NULL;
   if (!m) return error_set(e, E_NOMEM, "no memory for the trees");
-  *m = (struct boosting){.b = b, .y = y, .time = time, .rows = rows, .n_rows = n_rows, .s = *s, .bias = bias};
+  *m = (struct boosting){.b = b, .l = *l, .targets = 1 + l->others, .rows = rows, .n_rows = n_rows, .s = *s, .bias = bias};
+  m->lanes = l->others ? (m->targets + 1) / 2 * 2 : 1;
   rng_init(&m->rng, seed, 0x74726565);
-  m->margin = mem_alloc(((size_t)b->n + 1) * sizeof *m->margin);
-  m->slope = mem_alloc(((size_t)b->n + 1) * sizeof *m->slope);
+  size_t lanes = (size_t)m->lanes, targets = (size_t)m->targets;
+  m->margin = mem_alloc(((size_t)b->n + 1) * targets * sizeof *m->margin);
+  m->value = mem_alloc(((size_t)2 << s->depth) * targets * sizeof *m->value);
+  m->slope = mem_alloc(((size_t)b->n + 1) * lanes * sizeof *m->slope);
+  m->histogram = mem_alloc(2 * b->bins * lanes * sizeof *m->histogram);
   m->drawn = mem_alloc(((size_t)n_rows + 1) * sizeof *m->drawn);
   m->column = mem_alloc(((size_t)b->columns + 1) * sizeof *m->column);
   m->leaf = mem_alloc(((size_t)2 << s->depth) * sizeof *m->leaf);
-  if (!m->margin || !m->slope || !m->drawn || !m->column || !m->leaf || !cox_room(m)) {
+  if (!m->margin || !m->value || !m->slope || !m->histogram || !m->drawn || !m->column || !m->leaf || !cox_room(m)) {
     boosting_free(m);
     return error_set(e, E_NOMEM, "no memory for the trees");
   }
-  for (uint32_t i = 0; i < b->n; i++) m->margin[i] = (float)bias;
+  margins_begin(m, bias);
   m->columns = s->drawn ? b->columns : b->differ;
   if (!s->drawn) m->s.drawn = b->differ < 12 ? 3 : b->differ / 4;
   for (uint32_t c = 0; c < m->columns; c++) m->column[c] = s->drawn ? c : b->different[c];
@@ -217,14 +243,16 @@ int boosting_new(const struct binned *b, const uint8_t *y, const float *time, co
 }
 
 static void slopes(struct boosting *m) {
-  if (!m->time) {
+  for (int t = 0; t < m->targets && !m->l.time; t++) {
+    const uint8_t *y = labels_of(m, t);
+    const float *margin = m->margin + (size_t)t * m->b->n;
     for (uint32_t k = 0; k < m->n_rows; k++) {
       uint32_t i = m->rows[k];
-      float p = 1 / (1 + expf(-m->margin[i]));
-      m->slope[i] = (struct slope){p - (m->y[i] ? 1.0f : 0.0f), fmaxf(p * (1 - p), 1e-6f)};
+      float p = 1 / (1 + expf(-margin[i]));
+      m->slope[(size_t)i * m->lanes + t] = (struct slope){p - (y[i] ? 1.0f : 0.0f), fmaxf(p * (1 - p), 1e-6f)};
     }
-    return;
   }
+  if (!m->l.time) return;
   for (uint32_t k = 0; k < m->n_rows; k++) m->z[k] = (double)m->margin[m->rows[k]];
   (void)cox_loss(m->z, m->own_time, m->own_y, m->order, m->n_rows, m->dz, m->ddz);
   for (uint32_t k = 0; k < m->n_rows; k++) m->slope[m->rows[k]] = (struct slope){(float)m->dz[k], fmaxf((float)m->ddz[k], 1e-6f)};
@@ -239,35 +267,75 @@ struct split {
 
 static double worth(const struct boosting *m, double g, double h) { return g * g / (h + m->s.lambda); }
 
-static void try_column(const struct boosting *m, const struct leaf *l, uint32_t c, struct split *best) {
-  const uint8_t *bin = m->b->bin + (size_t)c * m->b->n;
-  uint32_t cuts = m->b->cuts[c], i = l->from;
-  struct slope two[2][BOOST_BINS]; /* by turns: a bin that comes twice running need not wait for itself */
-  if (!cuts) return;
-  for (int k = 0; k < 2; k++) memset(two[k], 0, (cuts + 2) * sizeof *two[k]);
+/* Sums by bin. Rows go into two histograms by turns: in one alone a bin that comes twice running would wait for itself. bin: of the column. */
+static void fill_one(const struct boosting *m, const struct leaf *l, const uint8_t *bin, struct slope *one, struct slope *two) {
+  uint32_t i = l->from;
   for (; i + 1 < l->to; i += 2) {
     uint32_t r = m->drawn[i], q = m->drawn[i + 1];
-    struct slope *a = &two[0][bin[r]], *b = &two[1][bin[q]];
+    struct slope *a = &one[bin[r]], *b = &two[bin[q]];
     a->g += m->slope[r].g, a->h += m->slope[r].h;
     b->g += m->slope[q].g, b->h += m->slope[q].h;
   }
-  if (i < l->to) two[0][bin[m->drawn[i]]].g += m->slope[m->drawn[i]].g, two[0][bin[m->drawn[i]]].h += m->slope[m->drawn[i]].h;
-  double missing_g = (double)two[0][0].g + (double)two[1][0].g, missing_h = (double)two[0][0].h + (double)two[1][0].h;
-  double g = 0, h = 0, whole = worth(m, l->g, l->h);
+  if (i < l->to) one[bin[m->drawn[i]]].g += m->slope[m->drawn[i]].g, one[bin[m->drawn[i]]].h += m->slope[m->drawn[i]].h;
+}
+
+static void fill_several(const struct boosting *m, const struct leaf *l, const uint8_t *bin, struct slope *one, struct slope *two) {
+  size_t lanes = (size_t)m->lanes;
+  for (uint32_t i = l->from; i < l->to; i++) {
+    uint32_t r = m->drawn[i];
+    const struct slope *restrict from = m->slope + r * lanes;
+    struct slope *restrict to = (i & 1 ? two : one) + bin[r] * lanes;
+    for (size_t k = 0; k < lanes; k += 2)
+      for (size_t j = k; j < k + 2; j++) to[j].g += from[j].g, to[j].h += from[j].h;
+  }
+}
+
+static double gain_of(const struct boosting *m, const struct leaf *l, const struct sums *left) {
+  double gain = 0;
+  for (int t = 0; t < m->targets; t++)
+    gain += worth(m, left->g[t], left->h[t]) + worth(m, l->all.g[t] - left->g[t], l->all.h[t] - left->h[t]);
+  return gain;
+}
+
+static void add_bin(const struct boosting *m, const struct slope *one, const struct slope *two, uint32_t bin, struct sums *to) {
+  size_t at = bin * (size_t)m->lanes;
+  for (int t = 0; t < m->targets; t++, at++) {
+    to->g[t] += (double)one[at].g + (double)two[at].g;
+    to->h[t] += (double)one[at].h + (double)two[at].h;
+  }
+}
+
+static void try_column(const struct boosting *m, const struct leaf *l, uint32_t c, struct split *best) {
+  const uint8_t *bin = m->b->bin + (size_t)c * m->b->n;
+  uint32_t cuts = m->b->cuts[c];
+  size_t lanes = (size_t)m->lanes;
+  struct slope *one = m->histogram, *two = one + m->b->bins * lanes;
+  struct sums left[2] = {0}; /* without those that miss the value, with them */
+  double whole = 0;
+  if (!cuts) return;
+  memset(one, 0, (cuts + 2) * lanes * sizeof *one);
+  memset(two, 0, (cuts + 2) * lanes * sizeof *two);
+  (lanes == 1 ? fill_one : fill_several)(m, l, bin, one, two);
+  for (int t = 0; t < m->targets; t++) whole += worth(m, l->all.g[t], l->all.h[t]);
+  add_bin(m, one, two, 0, &left[1]);
+  bool missing = left[1].h[0] > 0;
   for (uint32_t k = 1; k <= cuts; k++) {
-    g += (double)two[0][k].g + (double)two[1][k].g, h += (double)two[0][k].h + (double)two[1][k].h;
-    for (int left = 0; left < (missing_h > 0 ? 2 : 1); left++) {
-      double lg = g + (left ? missing_g : 0), lh = h + (left ? missing_h : 0), rg = l->g - lg, rh = l->h - lh;
-      if (lh < m->s.least_weight || rh < m->s.least_weight) continue;
-      double gain = worth(m, lg, lh) + worth(m, rg, rh) - whole;
-      if (gain > best->gain) *best = (struct split){gain, c, (uint8_t)k, left != 0};
+    for (int side = 0; side < (missing ? 2 : 1); side++) {
+      struct sums *s = &left[side];
+      add_bin(m, one, two, k, s);
+      if (s->h[0] < m->s.least_weight || l->all.h[0] - s->h[0] < m->s.least_weight) continue;
+      double gain = gain_of(m, l, s) - whole;
+      if (gain > best->gain) *best = (struct split){gain, c, (uint8_t)k, side != 0};
     }
   }
 }
 
 static void sum_up(const struct boosting *m, struct leaf *l) {
-  l->g = l->h = 0;
-  for (uint32_t i = l->from; i < l->to; i++) l->g += (double)m->slope[m->drawn[i]].g, l->h += (double)m->slope[m->drawn[i]].h;
+  l->all = (struct sums){0};
+  for (uint32_t i = l->from; i < l->to; i++) {
+    const struct slope *s = m->slope + (size_t)m->drawn[i] * m->lanes;
+    for (int t = 0; t < m->targets; t++) l->all.g[t] += (double)s[t].g, l->all.h[t] += (double)s[t].h;
+  }
 }
 
 static bool goes_left(uint8_t bin, const struct grown *n) { return bin ? bin <= n->bin : n->node.missing_left; }
@@ -325,9 +393,11 @@ static void grow(struct boosting *m, uint32_t rows, uint32_t columns) {
     struct leaf *l = &m->leaf[at];
     struct grown *n = &m->node[base + at];
     struct split best = {.gain = 1e-9, .column = LEAF};
-    if (l->depth < (uint32_t)m->s.depth && l->h >= 2 * m->s.least_weight)
+    if (l->depth < (uint32_t)m->s.depth && l->all.h[0] >= 2 * m->s.least_weight)
       for (uint32_t k = 0; k < columns; k++) try_column(m, l, m->column[k], &best);
-    *n = (struct grown){.node = {.feature = best.column, .split = (float)(-m->s.eta * l->g / (l->h + m->s.lambda))}};
+    float *value = m->value + at * m->targets;
+    for (int t = 0; t < m->targets; t++) value[t] = (float)(-m->s.eta * l->all.g[t] / (l->all.h[t] + m->s.lambda));
+    *n = (struct grown){.node = {.feature = best.column, .split = value[0]}};
     if (best.column == LEAF) continue;
     n->node.left = count, n->node.missing_left = best.missing_left, n->bin = best.bin;
     n->node.split = m->b->cut[(size_t)best.column * m->b->bins + best.bin - 1];
@@ -352,7 +422,8 @@ int boost_once(struct boosting *m, struct error *e) {
   for (uint32_t i = 0; i < n; i++) {
     const struct grown *at = tree;
     while (at->node.feature != LEAF) at = tree + at->node.left + !goes_left(m->b->bin[(size_t)at->node.feature * n + i], at);
-    m->margin[i] += at->node.split;
+    const float *value = m->value + (size_t)(at - tree) * m->targets;
+    for (int t = 0; t < m->targets; t++) m->margin[(size_t)t * n + i] += value[t];
   }
   return OK;
 }

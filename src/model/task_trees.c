@@ -70,9 +70,12 @@ struct job {
   const struct trees_data *d;
   struct boost_settings s;
   struct binned *bins[2]; /* shallow, deep */
+  struct boost_labels labels;
+  uint8_t *other; /* (others, n) of which there are enough */
+  int others;
   uint64_t seed;
   double bias;
-  bool deep;         /* the settings s */
+  bool deep;         /* the settings s; whether others teach: labels.others */
   int rounds, seeds; /* of the final boosters */
   int fold_seeds;    /* boosters that have not seen a fold */
   uint32_t *all;     /* (n) every row */
@@ -137,8 +140,8 @@ static int fold_open(const struct job *j, int fold, struct fold *f, struct error
   for (uint32_t i = 0; i < j->d->n; i++)
     if (j->d->fold[i] != fold) f->rest[f->n++] = i;
   for (int k = 0; k < j->fold_seeds && f->n && f->n < j->d->n; k++)
-    TRY(boosting_new(j->bins[j->deep], j->d->y, j->d->time, f->rest, f->n, &j->s, j->seed + 100 + (uint64_t)(fold * j->fold_seeds + k),
-                     j->bias, &f->m[k], e));
+    TRY(boosting_new(j->bins[j->deep], &j->labels, f->rest, f->n, &j->s, j->seed + 100 + (uint64_t)(fold * j->fold_seeds + k), j->bias,
+                     &f->m[k], e));
   return OK;
 }
 
@@ -178,7 +181,7 @@ static int one_fold(struct job *j, int fold, struct error *e) {
 }
 
 static int one_seed(struct job *j, int k, struct error *e) {
-  TRY(boosting_new(j->bins[j->deep], j->d->y, j->d->time, j->all, j->d->n, &j->s, j->seed + (uint64_t)k, j->bias, &j->model[k], e));
+  TRY(boosting_new(j->bins[j->deep], &j->labels, j->all, j->d->n, &j->s, j->seed + (uint64_t)k, j->bias, &j->model[k], e));
   for (int i = 0; i < j->rounds; i++) TRY(boost_once(j->model[k], e));
   return OK;
 }
@@ -217,7 +220,7 @@ static int keep(const struct job *j, struct trees **out, struct error *e) {
   for (int k = 0; k < j->seeds; k++) trees += boosting_trees(j->model[k]), nodes += boosting_nodes(j->model[k]);
   TRY(room(out, trees, nodes, e));
   struct trees *t = *out;
-  t->rounds = (uint32_t)j->rounds, t->deep = j->deep, t->bias = j->bias, t->scale = 1.0 / j->seeds;
+  t->rounds = (uint32_t)j->rounds, t->deep = j->deep, t->taught = j->labels.others > 0, t->bias = j->bias, t->scale = 1.0 / j->seeds;
   for (int k = 0; k < j->seeds; k++) {
     boosting_write(j->model[k], t->node, t->nodes, t->root + t->trees);
     t->trees += boosting_trees(j->model[k]), t->nodes += boosting_nodes(j->model[k]);
@@ -248,26 +251,45 @@ static int best_look(const struct job *j, int *look, double *least, struct error
   return room ? OK : error_set(e, E_NOMEM, "no memory for the trees");
 }
 
-static int use(struct job *j, bool deep, struct error *e) {
+static int use(struct job *j, bool deep, bool taught, struct error *e) {
   const struct trees_data *d = j->d;
   j->deep = deep, j->s = settings(d, deep);
+  j->labels = (struct boost_labels){.y = d->y, .time = d->time, .other = j->other, .others = taught ? j->others : 0};
   return j->bins[deep] ? OK : binned_new(d->x, d->n, d->columns, deep || are_many(d) ? BOOST_BINS : COARSE_BINS, &j->bins[deep], e);
 }
 
-/* Settings and rounds: those of the least loss on persons left out. */
+/* Settings, teachers and rounds: those of the least loss on persons left out. */
 static int choose(struct job *j, struct pool *pool, double *oof, struct error *e) {
+  static const struct { bool deep, taught; } way[] = {{false, false}, {false, true}, {true, false}};
   double least = INFINITY, loss;
-  bool deep = false;
-  for (int k = 0; k < ((double)j->d->n * j->d->columns <= DEEP_CELLS ? 2 : 1); k++) {
+  int best = 0;
+  for (int k = 0; k < 3; k++) {
     int look;
-    TRY(use(j, k == 1, e));
+    if (way[k].deep && (double)j->d->n * j->d->columns > DEEP_CELLS) continue;
+    if (way[k].taught && !j->others) continue;
+    TRY(use(j, way[k].deep, way[k].taught, e));
     TRY(together(j, pool, folds_run, e));
     TRY(best_look(j, &look, &loss, e));
     if (!(loss < least)) continue;
-    least = loss, deep = j->deep, j->rounds = (look + 1) * STEP;
+    least = loss, best = k, j->rounds = (look + 1) * STEP;
     for (uint32_t i = 0; i < j->d->n; i++) oof[i] = (double)j->seen[(size_t)look * j->d->n + i];
   }
-  return use(j, deep, e);
+  return use(j, way[best].deep, way[best].taught, e);
+}
+
+/* Targets of which there is too little of either kind would only add noise to the gains. */
+static int keep_others(struct job *j, struct error *e) {
+  const struct trees_data *d = j->d;
+  BUG_IF(d->others >= BOOST_TARGETS || (d->time && d->others));
+  j->other = mem_alloc((size_t)d->others * d->n + 1);
+  if (!j->other) return error_set(e, E_NOMEM, "no memory for the trees");
+  for (int k = 0; k < d->others; k++) {
+    const uint8_t *y = d->other + (size_t)k * d->n;
+    uint32_t yes = 0;
+    for (uint32_t i = 0; i < d->n; i++) yes += y[i];
+    if (yes >= TREES_ENOUGH && d->n - yes >= TREES_ENOUGH) memcpy(j->other + (size_t)j->others++ * d->n, y, d->n);
+  }
+  return OK;
 }
 
 int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, struct trees **out, double *oof, struct error *e) {
@@ -282,14 +304,15 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   if (!j) return error_set(e, E_NOMEM, "no memory for the trees");
   memset(j, 0, sizeof *j);
   j->d = d, j->seed = seed, j->rounds = d->rounds;
-  j->fold_seeds = d->n > MANY || d->auxiliary ? 2 : 4;
-  j->seeds = d->rounds ? SEEDS / (d->auxiliary ? 2 : 1) : j->fold_seeds; /* the first fit only serves to weigh it */
+  j->fold_seeds = d->n > MANY ? 2 : 4;
+  j->seeds = d->rounds ? SEEDS : j->fold_seeds; /* the first fit only serves to weigh it */
   j->bias = d->time ? 0 : log((double)yes / (d->n - yes));
   j->seen = mem_alloc(((size_t)(d->rounds ? 0 : LOOKS) * d->n + 1) * sizeof *j->seen);
   j->all = mem_alloc(((size_t)d->n + 1) * sizeof *j->all);
   if (!j->seen || !j->all) TRY_OUT(error_set(e, E_NOMEM, "no memory for the trees"));
   for (uint32_t i = 0; i < d->n; i++) j->all[i] = i;
-  TRY_OUT(d->rounds ? use(j, d->deep, e) : choose(j, pool, oof, e));
+  TRY_OUT(keep_others(j, e));
+  TRY_OUT(d->rounds ? use(j, d->deep, d->taught, e) : choose(j, pool, oof, e));
   TRY_OUT(together(j, pool, seeds_run, e));
   TRY_OUT(keep(j, out, e));
 out:
@@ -297,6 +320,7 @@ out:
   for (int k = 0; k < 2; k++) binned_free(j->bins[k]);
   mem_free(j->seen);
   mem_free(j->all);
+  mem_free(j->other);
   mem_free(j);
   if (rc < 0) trees_free(*out), *out = NULL;
   return rc;
@@ -329,6 +353,7 @@ void trees_write(const struct trees *t, struct json_out *o) {
   json_kv_f64(o, "scale", t->scale);
   json_kv_i64(o, "rounds", t->rounds);
   json_kv_bool(o, "deep", t->deep);
+  json_kv_bool(o, "taught", t->taught);
   json_out_key(o, "root");
   json_out_array(o);
   for (uint32_t i = 0; i < t->trees; i++) json_out_i64(o, t->root[i]);
@@ -381,7 +406,7 @@ static int read_nodes(struct trees *t, struct json j, uint32_t nodes, uint32_t c
 
 int trees_read(struct json j, uint32_t columns, struct trees **out, struct error *e) {
   int64_t rounds;
-  struct json deep = json_get(j, "deep"); /* not there before there was a choice: shallow */
+  struct json deep = json_get(j, "deep"), taught = json_get(j, "taught"); /* not there before there was a choice */
   size_t nodes = json_count(json_get(j, "feature")), trees = json_count(json_get(j, "root"));
   if (nodes == 0 || nodes > NODES_MAX || trees == 0 || trees > nodes) return error_set(e, E_CORRUPT, "task head: trees without nodes");
   int rc = room(out, (uint32_t)trees, (uint32_t)nodes, e);
@@ -391,6 +416,8 @@ int trees_read(struct json j, uint32_t columns, struct trees **out, struct error
   if (rc == OK) rc = json_want_i64(j, "rounds", &rounds, e);
   if (rc == OK && json_kind(deep) != JSON_NONE && !json_bool(deep, &t->deep))
     rc = error_set(e, E_CORRUPT, "task head: deep is no truth value");
+  if (rc == OK && json_kind(taught) != JSON_NONE && !json_bool(taught, &t->taught))
+    rc = error_set(e, E_CORRUPT, "task head: taught is no truth value");
   if (rc == OK) rc = read_nodes(t, j, (uint32_t)nodes, columns, e);
   struct json_iter it = json_items(json_get(j, "root"));
   struct json item;

@@ -25,9 +25,6 @@ struct wide_data {
 int table_folds(uint32_t n); /* of n rows: at most TABLE_FOLDS_MAX */
 struct pool;
 int wide_fit(struct model_task *t, const struct kernel *k, const struct wide_data *d, struct pool *pool, struct error *e) MUST_CHECK;
-/* Weights w (parts, and a bias) of boosted trees of several targets from answers (parts, n) that none was fitted on: drawn to equal ones, below 0
- * where a target excludes the one that is meant (y). */
-void trees_stack(const double *const *part, int parts, const uint8_t *y, uint32_t n, double *w);
 /* Weights of two parts from answers that neither was fitted on (two NULL = one part). With `time`, by Cox's partial likelihood. */
 void table_fit(struct model_task *t, const double *linear, const double *trees, const uint8_t *y, const float *time, uint32_t n);
 /* weight: of one example; below 1 where a person is asked again and again */

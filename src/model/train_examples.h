@@ -27,8 +27,7 @@ void keep_those(struct labelled *l, const uint8_t *stays);
 uint32_t examples_persons(const struct labelled *l);
 double one_example_weighs(const struct labelled *l); /* persons of the rarer label over their examples */
 int is_a_count(const struct feature_set *f, uint32_t column, uint8_t *out, struct error *e) MUST_CHECK; /* by the column's name */
-/* Does another target of the task (timeline/task.h) come, for each of l's moments? y: (l->n). */
-int auxiliary_labels(const struct task *auxiliary, const struct timeline *store, const struct labelled *l, uint8_t *y,
+/* Does each other target of the task (timeline/task.h) come, for each of l's moments? out: (task_auxiliaries(task), l->n), in the arena. */
+int auxiliary_labels(const struct task *task, const struct timeline *store, const struct labelled *l, struct arena *a, const uint8_t **out,
                      struct error *e) MUST_CHECK;
-static inline uint64_t auxiliary_seed(uint64_t seed, int k) { return seed + 1000 * (uint64_t)(k + 1); } /* of the trees of the k-th */
 #endif

@@ -145,15 +145,24 @@ uint32_t examples_persons(const struct labelled *l) {
   return persons;
 }
 
-int auxiliary_labels(const struct task *auxiliary, const struct timeline *store, const struct labelled *l, uint8_t *y, struct error *e) {
-  struct task_binding *b;
-  TRY(task_bind(auxiliary, store, &b, e));
-  for (uint32_t i = 0; i < l->n; i++) {
-    struct timeline_view v = timeline_view(store, l->at[i].subject_index);
-    struct task_example x = {0};
-    y[i] = task_label_moment(b, &v, l->at[i].time, &x) && x.label == LABEL_YES;
+_Static_assert(TREES_OTHERS >= TASK_AUXILIARIES, "a task has more auxiliary targets than trees take");
+
+int auxiliary_labels(const struct task *task, const struct timeline *store, const struct labelled *l, struct arena *a, const uint8_t **out,
+                     struct error *e) {
+  int others = task_auxiliaries(task);
+  uint8_t *y = arena_alloc(a, (size_t)others * l->n + 1, 1);
+  if (!y) return error_set(e, E_NOMEM, "no memory for a task's features");
+  *out = y;
+  for (int k = 0; k < others; k++) {
+    struct task_binding *b;
+    TRY(task_bind(task_auxiliary(task, k), store, &b, e));
+    for (uint32_t i = 0; i < l->n; i++) {
+      struct timeline_view v = timeline_view(store, l->at[i].subject_index);
+      struct task_example x = {0};
+      *y++ = task_label_moment(b, &v, l->at[i].time, &x) && x.label == LABEL_YES;
+    }
+    task_binding_free(b);
   }
-  task_binding_free(b);
   return OK;
 }
 
@@ -244,33 +253,6 @@ static int take_share(const struct labelled *l, const float *x, const uint8_t *f
   return OK;
 }
 
-/* The trees of the target and of its auxiliaries, weighed on answers that none had seen; oof receives that sum. w: trees_stack's, of t's. */
-static int fit_trees(struct train_run *r, const struct task *task, struct model_task *t, const struct trees_data *d,
-                     const struct labelled *l, struct arena *a, double *oof, double *w, struct error *e) {
-  double *part[TASK_AUXILIARIES + 1] = {oof};
-  uint8_t *y = arena_alloc(a, l->n + 1, 1);
-  if (!y) return error_set(e, E_NOMEM, "no memory for a task's features");
-  TRY(trees_fit(d, r->o.seed, r->pool, &t->trees, oof, e));
-  for (int k = 0; t->trees && k < task_auxiliaries(task); k++) {
-    struct trees_data other = *d;
-    struct auxiliary_trees *x = &t->auxiliary[t->auxiliaries];
-    double *z = part[t->auxiliaries + 1] = arena_array(a, double, (size_t)l->n + 1);
-    if (!z) return error_set(e, E_NOMEM, "no memory for a task's features");
-    TRY(auxiliary_labels(task_auxiliary(task, k), r->data.store, l, y, e));
-    other.y = y, other.auxiliary = true;
-    TRY(trees_fit(&other, auxiliary_seed(r->o.seed, k), r->pool, &x->trees, z, e));
-    x->target = k;
-    t->auxiliaries += x->trees != NULL;
-  }
-  if (!t->auxiliaries) return OK;
-  trees_stack((const double *const *)part, t->auxiliaries + 1, l->y, l->n, w);
-  for (uint32_t i = 0; i < l->n; i++) {
-    oof[i] = w[0] * oof[i] + w[t->auxiliaries + 1];
-    for (int k = 1; k <= t->auxiliaries; k++) oof[i] += w[k] * part[k][i];
-  }
-  return OK;
-}
-
 /* Linear part and trees, each with answers for persons that it had not seen; their weights are fitted on those. `offset`: from logits of l
  * to those of all training examples; every logit that is kept speaks of these. */
 static int fit_table(struct train_run *r, const struct task *task, struct model_task *t, const struct labelled *l, const float *x,
@@ -294,8 +276,9 @@ static int fit_table(struct train_run *r, const struct task *task, struct model_
   t->wide_bias += s.offset + offset;
   struct trees_data td = {.x = x, .y = l->y, .fold = fold, .time = l->time, .n = l->n, .columns = columns, .folds = wd.folds};
   td.persons = examples_persons(l), td.weight = one_example_weighs(l);
-  double w[TASK_AUXILIARIES + 2] = {1};
-  TRY(fit_trees(r, task, t, &td, l, a, oof, w, e));
+  td.others = task_auxiliaries(task);
+  TRY(auxiliary_labels(task, r->data.store, l, a, &td.other, e));
+  TRY(trees_fit(&td, r->o.seed, r->pool, &t->trees, oof, e));
   if (!t->trees) return OK;
   t->trees->bias += offset;
   for (uint32_t i = 0, k = 0; i < l->n; i++)
@@ -307,10 +290,6 @@ static int fit_table(struct train_run *r, const struct task *task, struct model_
       s.trees[k] = 1 / (1 + exp(-(t->table_linear * s.linear[k] + t->table_trees * s.trees[k] + t->table_bias)));
     r->o.unseen(r->o.unseen_ctx, (int)(t - r->m->task), s.at, s.trees, s.n, exp(-(s.offset + offset)));
   }
-  if (!t->auxiliaries) return OK;
-  t->table_bias += t->table_trees * (w[t->auxiliaries + 1] + (1 - w[0]) * offset);
-  for (int k = 0; k < t->auxiliaries; k++) t->auxiliary[k].weight = t->table_trees * w[k + 1];
-  t->table_trees *= w[0];
   return OK;
 }
 

@@ -66,30 +66,14 @@ static int fit_linear(struct refit *r, struct model_task *t, const uint8_t *is_c
   return OK;
 }
 
-static int trees_again(struct refit *r, const struct trees_data *d, uint64_t seed, double offset, struct trees **trees, struct error *e) {
-  struct trees_data of = *d;
+static int fit_trees(struct refit *r, struct model_task *t, struct trees_data *d, double offset, struct error *e) {
   struct trees *again;
-  of.rounds = (int)(*trees)->rounds, of.deep = (*trees)->deep;
-  TRY(trees_fit(&of, seed, r->pool, &again, NULL, e));
+  d->rounds = (int)t->trees->rounds, d->deep = t->trees->deep, d->taught = t->trees->taught;
+  TRY(trees_fit(d, r->o->seed, r->pool, &again, NULL, e));
   if (!again) return OK; /* the share held too few: those of the first fit stay */
-  trees_free(*trees);
-  *trees = again;
+  trees_free(t->trees);
+  t->trees = again;
   again->bias += offset;
-  return OK;
-}
-
-static int auxiliaries_again(struct refit *r, struct model_task *t, const struct task *task, const struct trees_data *d, struct arena *a,
-                             struct error *e) {
-  struct trees_data other = *d;
-  uint8_t *y = arena_alloc(a, d->n + 1u, 1);
-  if (!y) return error_set(e, E_NOMEM, "no memory for a task's features");
-  other.y = y, other.auxiliary = true;
-  for (int k = 0; k < t->auxiliaries; k++) {
-    struct auxiliary_trees *x = &t->auxiliary[k];
-    if (x->target >= task_auxiliaries(task)) return error_set(e, E_CORRUPT, "task head: an auxiliary target that its task does not have");
-    TRY(auxiliary_labels(task_auxiliary(task, x->target), r->o->store, &r->l, y, e));
-    TRY(trees_again(r, &other, auxiliary_seed(r->o->seed, x->target), 0, &x->trees, e));
-  }
   return OK;
 }
 
@@ -111,8 +95,9 @@ static int fit_again(struct refit *r, struct model_task *t, const struct task *t
   if (!t->trees) return OK;
   struct trees_data d = {.x = r->x, .y = l->y, .time = l->time, .n = l->n, .columns = columns};
   d.persons = examples_persons(l), d.weight = one_example_weighs(l);
-  TRY(trees_again(r, &d, r->o->seed, offset, &t->trees, e));
-  return auxiliaries_again(r, t, task, &d, a, e);
+  d.others = task_auxiliaries(task);
+  TRY(auxiliary_labels(task, r->o->store, l, a, &d.other, e));
+  return fit_trees(r, t, &d, offset, e);
 }
 
 static int one_head(struct refit *r, int task, struct error *e) {

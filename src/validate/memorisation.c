@@ -410,10 +410,6 @@ static void judge(struct verdict *v, const char *what, const struct interval *x,
   if (beyond(x, limit, chance)) refuse(v, "memorisation: %s %.3f [%.3f, %.3f] is above %.3g", what, x->at, x->lo, x->hi, limit);
 }
 
-/* Persons with rare codes may be few. Where the interval is wider than chance and limit are apart it cannot tell them from each other, and has to lie above the
- * limit as a whole: some 25 persons of a demo refused two of ten sound models by an AUC of .669 and .710. */
-static double rare_chance(const struct interval *x, double limit) { return below_of_99(x) > limit - 0.5 ? limit : 0.5; }
-
 bool memorisation_gate(const struct memorisation *m, struct buf *reasons) {
   static const char *const part[4] = {"membership inference", "membership inference of persons with rare codes", "exposure of canaries",
                                       "nearest neighbours"};

@@ -138,9 +138,9 @@ static void cell(struct buf *b, const struct interval *i, bool bad) {
     buf_printf(b, "%.3f <small>[%.3f, %.3f]</small>", i->at, i->lo, i->hi);
 }
 
-static void attack_row(struct buf *b, const char *name, const struct attack *x, double auc, double tpr) {
+static void attack_row(struct buf *b, const char *name, const struct attack *x, double auc, double tpr, double chance) {
   buf_printf(b, "<tr><td>%s<td class=n>%u / %u", name, x->members, x->others);
-  cell(b, &x->auc, beyond(&x->auc, auc, 0.5));
+  cell(b, &x->auc, beyond(&x->auc, auc, chance));
   if (isnan(auc))
     buf_puts(b, "<td class=n>none");
   else
@@ -166,13 +166,15 @@ static void membership_html(const struct memorisation *m, struct buf *b) {
              "finds their lives. AUC 0.5: it cannot be told.</p>"
              "<table><tr><th>attack<th>trained / held out<th>AUC<th>limit<th>found at 1 %% false alarms",
              m->persons);
-  attack_row(b, "plain", &m->plain, l->membership_auc, l->membership_tpr);
+  attack_row(b, "plain", &m->plain, l->membership_auc, l->membership_tpr, 0.5);
   attack_row(b, m->by_checkpoint ? "against the reference checkpoint" : "against the codes' frequencies", &m->calibrated, l->membership_auc,
-             l->membership_tpr);
-  attack_row(b, "blind: frequencies alone", &m->blind, NAN, NAN);
+             l->membership_tpr, 0.5);
+  attack_row(b, "blind: frequencies alone", &m->blind, NAN, NAN, 0.5);
   if (!m->why[1]) {
-    attack_row(b, "plain, persons with a rare code", &m->rare_plain, l->rare_membership_auc, NAN);
-    attack_row(b, "calibrated, persons with a rare code", &m->rare_calibrated, l->rare_membership_auc, NAN);
+    attack_row(b, "plain, persons with a rare code", &m->rare_plain, l->rare_membership_auc, NAN,
+               rare_chance(&m->rare_plain.auc, l->rare_membership_auc));
+    attack_row(b, "calibrated, persons with a rare code", &m->rare_calibrated, l->rare_membership_auc, NAN,
+               rare_chance(&m->rare_calibrated.auc, l->rare_membership_auc));
   }
   buf_printf(b,
              "</table><p><small>The blind attack never asks the model: where it succeeds, the two groups differ by themselves. A rare code "

@@ -282,33 +282,108 @@ static void test_blend_of_times(void **state) {
   assert_true(t.table_trees > 0.6 && t.table_linear < 0.1 * t.table_trees);
 }
 
-/* Three looks at one risk: its own noisy logit, a better one of a wider target, and one of a target that excludes it. The sum ranks above each. */
-static void test_stack(void **state) {
+/* One split of three targets against a search: the sum of their gains decides, the leaves hold the own target's values. */
+static void test_a_split_of_several_targets(void **state) {
   (void)state;
-  static double part[3][ROWS], sum[ROWS];
-  const double *parts[3] = {part[0], part[1], part[2]};
-  double w[4];
+  enum { N = 300, P = 3, OTHERS = 2, VALUES = 6 };
+  static float v[N * P];
+  static uint8_t own[N], other[OTHERS * N];
+  uint32_t rows[N], root[1];
+  struct error e = {0};
+  struct binned *b;
+  struct boosting *m;
   struct rng r;
-  rng_init(&r, 21, 0);
-  for (uint32_t i = 0; i < ROWS; i++) {
-    double z = 1.5 * rng_normal(&r) - 1;
-    y[i] = rng_uniform(&r) < 1 / (1 + exp(-z));
-    part[0][i] = z + 1.2 * rng_normal(&r), part[1][i] = z + 0.8 * rng_normal(&r) + 1, part[2][i] = -z + 1.2 * rng_normal(&r);
+  rng_init(&r, 31, 0);
+  for (uint32_t i = 0; i < N; i++) {
+    rows[i] = i;
+    for (int j = 0; j < P; j++) v[i * P + (uint32_t)j] = (float)rng_below(&r, VALUES);
+    own[i] = rng_uniform(&r) < (v[i * P] > 2 ? 0.4 : 0.25);
+    for (uint32_t k = 0; k < OTHERS; k++) other[k * N + i] = rng_uniform(&r) < (v[i * P + 1] > 3 ? 0.8 : 0.4);
   }
-  trees_stack(parts, 3, y, ROWS, w);
-  assert_true(w[0] > 0.1 && w[1] > w[0] && w[2] < -0.1); /* prior: a third each */
-  double mean = 0, yes = 0;
-  for (uint32_t i = 0; i < ROWS; i++) {
-    sum[i] = w[0] * part[0][i] + w[1] * part[1][i] + w[2] * part[2][i];
-    mean += 1 / (1 + exp(-(sum[i] + w[3]))), yes += y[i];
+  const struct boost_settings s = {.depth = 1, .eta = 0.5, .subsample = 2, .lambda = 1, .least_weight = 1, .drawn = P};
+  const struct boost_labels labels = {.y = own, .other = other, .others = OTHERS};
+  double best = -1, value[2] = {0}, at = 0;
+  int column = -1;
+  for (int j = 0; j < P; j++)
+    for (double cut = 0.5; cut < VALUES - 1; cut++) {
+      double gain = 0, leaf[2] = {0};
+      for (int k = 0; k <= OTHERS; k++) {
+        const uint8_t *y_of = k ? other + (k - 1) * N : own;
+        double yes = 0, g[2] = {0}, h[2] = {0};
+        for (int i = 0; i < N; i++) yes += y_of[i];
+        double p = k ? (yes + 0.5) / (N + 1) : 0.3; /* the own bias is given */
+        for (int i = 0; i < N; i++) {
+          int side = (double)v[i * P + j] > cut;
+          g[side] += p - y_of[i], h[side] += p * (1 - p);
+        }
+        gain += g[0] * g[0] / (h[0] + 1) + g[1] * g[1] / (h[1] + 1) - (g[0] + g[1]) * (g[0] + g[1]) / (h[0] + h[1] + 1);
+        if (k == 0) leaf[0] = -0.5 * g[0] / (h[0] + 1), leaf[1] = -0.5 * g[1] / (h[1] + 1);
+      }
+      if (gain > best) best = gain, column = j, at = cut, value[0] = leaf[0], value[1] = leaf[1];
+    }
+  assert_int_equal(column, 1); /* alone, the own target would take the first */
+  assert_int_equal(binned_new(v, N, P, 64, &b, &e), OK);
+  assert_int_equal(boosting_new(b, &labels, rows, N, &s, 1, log(0.3 / 0.7), &m, &e), OK);
+  assert_int_equal(boost_once(m, &e), OK);
+  assert_int_equal(boosting_nodes(m), 3);
+  struct tree_node node[3];
+  boosting_write(m, node, 0, root);
+  assert_true(node[0].feature == 1 && fabs((double)node[0].split - at) < 1e-6);
+  for (int side = 0; side < 2; side++) assert_true(fabs((double)node[1 + side].split - value[side]) < 1e-5);
+  for (uint32_t i = 0; i < N; i++)
+    assert_true(fabs((double)boosting_margin(m)[i] - log(0.3 / 0.7) - value[(double)v[i * P + 1] > at]) < 1e-5);
+  boosting_free(m);
+  binned_free(b);
+}
+
+/* Two interactions, and few cases; a target with the same causes and more to see of them helps, such with other causes are left out. */
+static void test_taught_by_other_targets(void **state) {
+  (void)state;
+  enum { N = 700 };
+  static uint8_t other[2 * N];
+  static double alone[N], taught[N], oof[N];
+  struct error e = {0};
+  struct pool *one, *two;
+  struct trees *t, *again, *last, *read;
+  struct rng r;
+  make(false);
+  rng_init(&r, 11, 0);
+  for (uint32_t i = 0; i < N; i++) {
+    const float *row = x + i * COLUMNS;
+    double z = (row[0] * row[1] > 0 ? 1 : -1) + (row[3] * row[4] > 0 ? 1 : -1);
+    y[i] = rng_uniform(&r) < 1 / (1 + exp(-(z - 2)));
+    other[i] = rng_uniform(&r) < 1 / (1 + exp(-3 * z));
+    other[N + i] = rng_uniform(&r) < 0.03; /* too few to be asked */
   }
-  assert_true(fabs(mean - yes) < 0.01 * yes);
-  for (int k = 0; k < 2; k++) assert_true(discrimination(sum, ROWS, false) > discrimination(part[k], ROWS, false));
-  const double *most[TASK_AUXILIARIES + 1]; /* as many targets as a task may name, all the same */
-  double each[TASK_AUXILIARIES + 2];
-  for (int k = 0; k <= TASK_AUXILIARIES; k++) most[k] = part[1];
-  trees_stack(most, TASK_AUXILIARIES + 1, y, ROWS, each);
-  for (int k = 1; k <= TASK_AUXILIARIES; k++) assert_true(fabs(each[k] - each[0]) < 1e-6 && each[k] > 0.05);
+  assert_int_equal(pool_new(&one, 1, &e), OK);
+  assert_int_equal(pool_new(&two, 2, &e), OK);
+  struct trees_data d = {.x = x, .y = y, .fold = fold, .n = N, .columns = COLUMNS, .folds = 5};
+  assert_int_equal(trees_fit(&d, 3, two, &t, alone, &e), OK);
+  assert_false(t->taught);
+  trees_free(t);
+  d.other = other, d.others = 2;
+  assert_int_equal(trees_fit(&d, 3, two, &t, taught, &e), OK);
+  assert_int_equal(trees_fit(&d, 3, one, &again, oof, &e), OK);
+  assert_true(t->taught && again->taught);
+  check_same(t, again);
+  assert_memory_equal(taught, oof, sizeof oof);
+  assert_true(discrimination(taught, N, false) > discrimination(alone, N, false) + 0.02);
+  d.rounds = (int)t->rounds, d.taught = true;
+  assert_int_equal(trees_fit(&d, 3, two, &last, NULL, &e), OK);
+  assert_true(last->taught && last->rounds == t->rounds);
+  assert_int_equal(reread(last, COLUMNS, NULL, NULL, &read), OK);
+  assert_true(read->taught);
+  check_same(last, read);
+  trees_free(read);
+  assert_int_equal(reread(last, COLUMNS, "\"taught\":true", "\"taught\":1234", &read), E_CORRUPT);
+  trees_free(t), trees_free(again), trees_free(last);
+  for (uint32_t i = 0; i < 2 * N; i++) other[i] = rng_uniform(&r) < 1 / (1 + exp(-6 * (double)x[i % N * COLUMNS + (i < N ? 6 : 7)]));
+  d.rounds = 0;
+  assert_int_equal(trees_fit(&d, 3, two, &t, oof, &e), OK);
+  assert_false(t->taught);
+  assert_memory_equal(oof, alone, sizeof oof);
+  trees_free(t);
+  pool_free(one), pool_free(two);
 }
 
 /* Rows that come ten to a person weigh a tenth: a leaf must hold ten times as many. */
@@ -353,7 +428,7 @@ static void test_columns_that_differ(void **state) {
   assert_int_equal(binned_new(wide, ROWS, WIDE, 64, &b[1], &e), OK);
   assert_int_equal(binned_new(x, ROWS, COLUMNS, BOOST_BINS, &b[2], &e), OK);
   for (int k = 0; k < 3; k++) {
-    assert_int_equal(boosting_new(b[k], y, NULL, all, ROWS, &s, 3, 0, &m[k], &e), OK);
+    assert_int_equal(boosting_new(b[k], &(struct boost_labels){.y = y}, all, ROWS, &s, 3, 0, &m[k], &e), OK);
     for (int i = 0; i < 20; i++) assert_int_equal(boost_once(m[k], &e), OK);
   }
   bool finer = false;
@@ -407,7 +482,8 @@ int main(void) {
                                      cmocka_unit_test(test_cox),
                                      cmocka_unit_test(test_cox_calibrated),
                                      cmocka_unit_test(test_blend_of_times),
-                                     cmocka_unit_test(test_stack),
+                                     cmocka_unit_test(test_a_split_of_several_targets),
+                                     cmocka_unit_test(test_taught_by_other_targets),
                                      cmocka_unit_test(test_rows_of_the_same_persons),
                                      cmocka_unit_test(test_columns_that_differ),
                                      cmocka_unit_test(test_blend_keeps_what_training_knew)};

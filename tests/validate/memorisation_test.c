@@ -255,6 +255,11 @@ static void few_persons_with_rare_codes(void **state) {
     m.rare_plain.auc = (struct interval){.at = 0.5, .lo = 0.4, .hi = 0.6};
     m.rare_calibrated.auc = x[i].auc;
     assert_true(says(&m, x[i].passes, x[i].passes ? NULL : "rare codes"));
+    struct buf page = {0}; /* the report marks what the gate refuses, and nothing else */
+    m.why[0] = NULL, m.limits.membership_auc = m.limits.membership_tpr = 1;
+    memorisation_html(&m, &page);
+    assert_true((strstr(buf_cstr(&page), " bad'") != NULL) == !x[i].passes);
+    buf_release(&page);
   }
 }
 
