@@ -53,12 +53,13 @@ double trees_logit(const struct trees *t, const float *row) {
 
 static bool are_many(const struct trees_data *d) { return (d->persons ? d->persons : d->n) > MANY; }
 
-/* Shallow, or as deep as trees go, with leaves of a few rows: these win where a case much like the one asked is among those learned from. */
-static struct boost_settings settings(const struct trees_data *d, bool deep) {
+/* Shallow (a level more where splits rest on more: many persons, or other targets), or as deep as trees go, with leaves of a few rows: these win
+ * where a case much like the one asked is among those learned from. */
+static struct boost_settings settings(const struct trees_data *d, bool deep, bool taught) {
   bool many = are_many(d);
   double weight = d->weight > 0 ? d->weight : 1;
   if (deep) return (struct boost_settings){.depth = 8, .eta = 0.1, .subsample = 0.8, .lambda = 0.1 / weight, .least_weight = 0.01 / weight};
-  return (struct boost_settings){.depth = many ? 4 : 3,
+  return (struct boost_settings){.depth = many || taught ? 4 : 3,
                                  .eta = many ? 0.08 : 0.04,
                                  .subsample = many ? 0.7 : 0.5,
                                  .lambda = 2 / weight,
@@ -253,7 +254,7 @@ static int best_look(const struct job *j, int *look, double *least, struct error
 
 static int use(struct job *j, bool deep, bool taught, struct error *e) {
   const struct trees_data *d = j->d;
-  j->deep = deep, j->s = settings(d, deep);
+  j->deep = deep, j->s = settings(d, deep, taught);
   j->labels = (struct boost_labels){.y = d->y, .time = d->time, .other = j->other, .others = taught ? j->others : 0};
   return j->bins[deep] ? OK : binned_new(d->x, d->n, d->columns, deep || are_many(d) ? BOOST_BINS : COARSE_BINS, &j->bins[deep], e);
 }
