@@ -10,7 +10,8 @@
 static const char fixed[] =
     "{\"name\":\"fuzz\",\"epoch\":\"2000-01-01\",\"missing\":[\"NA\",\"-1\"],\"dictionaries\":{\"d\":{\"path\":\"t.csv\",\"key\":[\"id\","
     "\"a\"],\"columns\":[\"b\"],"
-    "\"rank_within\":\"a\",\"optional\":true}},\"tables\":[{\"table\":\"t\",\"path\":\"*.csv\",\"subject\":[\"{id}\",\"{:row}\",\"{:stem}"
+    "\"rank_within\":\"a\",\"optional\":true}},\"plausible\":{\"W//"
+    "c\":[-1,1e9]},\"tables\":[{\"table\":\"t\",\"path\":\"*.csv\",\"subject\":[\"{id}\",\"{:row}\",\"{:stem}"
     "\"],"
     "\"subject_row\":{\"when\":{\"a\":\"ID\"},\"value\":\"{b}\"},\"optional_columns\":[\"c\",\"d\"],\"join\":{\"j\":{\"dictionary\":\"d\","
     "\"key\":\"{id}|{a}\"}},"
@@ -23,13 +24,16 @@ static const char fixed[] =
     "{\"code\":\"W//{:name}\",\"value\":\"{:cell}\",\"columns\":\"*\",\"except\":[\"id\"],\"time\":null}]}]}";
 
 static int take(void *ctx, const struct record *r, struct error *e) {
-  (void)ctx;
+  const struct table_mapping *m = ctx;
   (void)e;
   if (r->kind == RECORD_DROPPED) return OK;
   BUG_IF(r->person.n == 0 || !r->person.p);
   BUG_IF(r->kind == RECORD_EVENT && (r->code.n == 0 || r->code.n > TABLE_CODE || !str_utf8_valid(r->code)));
   BUG_IF(r->text.p && (!str_utf8_valid(r->text) || memchr(r->text.p, 0, r->text.n)));
   BUG_IF(isinf(r->value));
+  uint64_t at;
+  if (r->kind == RECORD_EVENT && m->range_n && map_get(&m->plausible, r->code, &at))
+    BUG_IF(r->value < m->range[at].least || r->value > m->range[at].most);
   BUG_IF(!r->path || r->row == 0);
   int64_t year = r->time.us == TIME_STATIC ? 2000 : r->time.us / TIME_DAY / 366 + 1970;
   BUG_IF(year < 0 || year > 10100);
@@ -75,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     m->dictionary[i].path_n = m->dictionary[i].is_inline ? 0 : 1;
   }
   m->root_n = 0;
-  struct record_sink sink = {.record = take, .reject = refuse};
+  struct record_sink sink = {.ctx = m, .record = take, .reject = refuse};
   struct record_stats stats = {0};
   struct error e = {0};
   int rc = table_read(m, work_dir(), &sink, &stats, &e);
