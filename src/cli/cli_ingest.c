@@ -57,6 +57,7 @@ static int take_record(void *ctx, const struct record *r, struct error *e) {
 static void take_reject(void *ctx, const struct record_reject *r) {
   struct ingest *in = ctx;
   in->rejected++;
+  wall_rejected(in->sum, r->reason);
   if (!in->quarantine) return;
   struct buf b = {0};
   struct json_out o;

@@ -1,5 +1,7 @@
 #include "cli/cli_wall.h"
 
+#include <stdlib.h>
+
 #include "base/file.h"
 #include "base/progress.h"
 #include "base/time.h"
@@ -16,6 +18,35 @@ struct held {
   struct risk *before;
 };
 
+void wall_rejected(struct wall_summary *sum, const char *reason) {
+  const int last = WALL_REASONS - 1;
+  int k = 0;
+  while (k < sum->reasons && strncmp(sum->reason[k].text, reason, sizeof sum->reason[k].text - 1) != 0) k++;
+  if (k >= last) k = last, reason = "other reasons";
+  if (k >= sum->reasons) {
+    snprintf(sum->reason[k].text, sizeof sum->reason[k].text, "%s", reason);
+    sum->reasons = k + 1;
+  }
+  sum->reason[k].n++;
+}
+
+static int by_falling_count(const void *x, const void *y) {
+  const struct wall_reason *a = x, *b = y;
+  return a->n != b->n ? (a->n < b->n ? 1 : -1) : strcmp(a->text, b->text);
+}
+
+static void reasons_html(const struct wall_summary *sum, struct buf *b) {
+  if (!sum->reasons) return;
+  buf_puts(b, "<h2>Why records were rejected</h2><table>");
+  for (int k = 0; k < sum->reasons; k++) {
+    buf_puts(b, "<tr><td>");
+    buf_html(b, str_c(sum->reason[k].text));
+    buf_puts(b, "<td class=n>");
+    page_count(b, sum->reason[k].n);
+  }
+  buf_puts(b, "</table><p><small>Each is listed (file, row, field, reason) in the vault's quarantine.</small></p>");
+}
+
 static void html_page(const struct deid_policy *policy, const struct wall_summary *sum, const char *generation, const struct risk *risk,
                       const struct held *held, struct buf *b) {
   const struct deid_counts *n = &sum->counts;
@@ -29,8 +60,9 @@ static void html_page(const struct deid_policy *policy, const struct wall_summar
   page_count(b, n->events), buf_puts(b, " events passed, ");
   page_count(b, n->persons), buf_puts(b, " persons, ");
   page_count(b, sum->stats.rejected);
-  buf_puts(b,
-           " records rejected.</p><h2>Identifiers removed, by kind (45 CFR 164.514(b)(2))</h2><table><tr><th>kind<th class=n>removed<th>");
+  buf_puts(b, " records rejected.</p>");
+  reasons_html(sum, b);
+  buf_puts(b, "<h2>Identifiers removed, by kind (45 CFR 164.514(b)(2))</h2><table><tr><th>kind<th class=n>removed<th>");
   for (int k = 0; k < IDENTIFIER_KINDS; k++) most = n->removed[k] > most ? n->removed[k] : most;
   for (int k = 0; k < IDENTIFIER_KINDS; k++) {
     buf_printf(b, "<tr><td>%s<td class=n>", deid_identifier_name(k));
@@ -83,6 +115,11 @@ static void print_table(const struct deid_policy *policy, const struct wall_summ
   if (n->ages_capped) ROW("ages capped", n->ages_capped);
   ROW("elements dropped", n->elements_dropped);
   ROW("records rejected", sum->stats.rejected);
+  for (int k = 0; k < sum->reasons; k++) {
+    char label[128];
+    snprintf(label, sizeof label, "  %s", sum->reason[k].text);
+    ROW(label, sum->reason[k].n);
+  }
 #undef ROW
   table_print(&t, stdout);
   table_release(&t);
@@ -191,6 +228,10 @@ static void statement(const struct wall_store *store, const struct wall_link *li
   json_kv_i64(o, "files", (int64_t)sum->stats.files);
   json_kv_i64(o, "bytes", (int64_t)sum->stats.bytes);
   json_kv_i64(o, "rejected", (int64_t)sum->stats.rejected);
+  json_out_key(o, "rejected_for");
+  json_out_object(o);
+  for (int k = 0; k < sum->reasons; k++) json_kv_i64(o, sum->reason[k].text, (int64_t)sum->reason[k].n);
+  json_out_end(o);
   json_kv_f64(o, "seconds", sum->seconds);
   json_kv_i64(o, "store_persons", (int64_t)store->persons);
   json_kv_i64(o, "store_events", (int64_t)store->events);
@@ -256,6 +297,7 @@ int wall_report(struct cli *c, const struct site *s, const struct deid_policy *p
   struct json_out o;
   struct held held = {.before = NULL};
   int rc;
+  qsort(sum->reason, (size_t)sum->reasons, sizeof *sum->reason, by_falling_count);
   if (policy->suppress) TRY_OUT(wall_release(s, policy, &held.did, &held.before, e));
   TRY_OUT(look(s, &store, e));
   TRY_OUT(wall_chain_head(s->path, &link, e));

@@ -8,7 +8,11 @@
 #include "record/record.h"
 
 struct site;
-enum { WALL_INPUTS = 2000 };
+enum { WALL_INPUTS = 2000, WALL_REASONS = 12 };
+struct wall_reason { /* why records were rejected; in the last place of a full list all others */
+  char text[96];
+  uint64_t n;
+};
 struct wall_summary {
   struct record_stats stats;
   struct deid_counts counts;
@@ -18,8 +22,11 @@ struct wall_summary {
       inputs_hash[32]; /* over all source files: h = SHA-256(h, SHA-256 of the bytes, SHA-256 of the name), hashes as bytes; h = 0 before */
   uint64_t inputs_n;
   double seconds;
+  struct wall_reason reason[WALL_REASONS];
+  int reasons;
   char source[64], quarantine[4096];
 };
+void wall_rejected(struct wall_summary *sum, const char *reason); /* counts one; reasons never hold a patient's value (record.h) */
 /* A signed statement for a generation that no ingest made: `what` did ("forget"). The chain stays whole. */
 int wall_statement(const struct site *s, const char *what, struct error *e) MUST_CHECK;
 /* With a policy that suppresses: SITE/base -> SITE/timelines. `did`, `before` (the base's risk; the caller frees) for the report. */

@@ -53,7 +53,7 @@ river() { # policy: init, ingest, show, train, predict, validate, export; then t
   run "$vitae" ingest "$s" "$work/others" --from fhir; status_is 0
   run "$vitae" ingest "$s" "$work/in" --from fhir; status_is 0
   out_has "records rejected"; out_has quarantine
-  run "$vitae" ingest "$s" "$work/in" --from fhir --json; status_is 0; is_json; json_is "j['rejected'] > 3" True
+  run "$vitae" ingest "$s" "$work/in" --from fhir --json; status_is 0; is_json; json_is "j['rejected'] > 3" True; json_is "sum(j['rejected_for'].values()) == j['rejected'] and len(j['rejected_for']) > 1" True
   json_is "j['store_persons'] >= 150 + 12" True
   run "$vitae" ingest "$s" "$work/in/Qzvkxj-torn.json" --from fhir --json; cp "$work/out" "$work/torn"; : > "$work/out"
   run "$vitae" show "$s" --limit 100000; status_is 0
