@@ -11,7 +11,8 @@
 #include "model/task_boost.h"
 #include "model/task_cox.h"
 
-/* Persons from which on steps are larger, and rows from which on a fold's boosters are fewer: what more gain shrinks, what they cost grows. */
+/* Persons from which on steps are larger, and rows from which on a fold's boosters are fewer: what more gain shrinks, what they cost grows (as it does
+ * with other targets). */
 #define MANY 20000
 /* Boosters that are averaged: one differs from the next by a third of a logit where rows are few, which costs a mean of four more than a thousandth
  * of log loss. Those of a fold only say how many rounds and what weight. */
@@ -305,14 +306,14 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   if (!j) return error_set(e, E_NOMEM, "no memory for the trees");
   memset(j, 0, sizeof *j);
   j->d = d, j->seed = seed, j->rounds = d->rounds;
-  j->fold_seeds = d->n > MANY ? 2 : 4;
-  j->seeds = d->rounds ? SEEDS : j->fold_seeds; /* the first fit only serves to weigh it */
   j->bias = d->time ? 0 : log((double)yes / (d->n - yes));
   j->seen = mem_alloc(((size_t)(d->rounds ? 0 : LOOKS) * d->n + 1) * sizeof *j->seen);
   j->all = mem_alloc(((size_t)d->n + 1) * sizeof *j->all);
   if (!j->seen || !j->all) TRY_OUT(error_set(e, E_NOMEM, "no memory for the trees"));
   for (uint32_t i = 0; i < d->n; i++) j->all[i] = i;
   TRY_OUT(keep_others(j, e));
+  j->fold_seeds = d->n > MANY || j->others ? 2 : 4;
+  j->seeds = d->rounds ? SEEDS : j->fold_seeds; /* the first fit only serves to weigh it */
   TRY_OUT(d->rounds ? use(j, d->deep, d->taught, e) : choose(j, pool, oof, e));
   TRY_OUT(together(j, pool, seeds_run, e));
   TRY_OUT(keep(j, out, e));
