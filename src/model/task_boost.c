@@ -234,6 +234,7 @@ int boosting_new(const struct binned *b, const struct boost_labels *l, const uin
     boosting_free(m);
     return error_set(e, E_NOMEM, "no memory for the trees");
   }
+  memset(m->slope, 0, ((size_t)b->n + 1) * lanes * sizeof *m->slope); /* lanes of no target stay so */
   margins_begin(m, bias);
   m->columns = s->drawn ? b->columns : b->differ;
   if (!s->drawn) m->s.drawn = b->differ < 12 ? 3 : b->differ / 4;
