@@ -12,7 +12,6 @@
 #include "kernel/kernel.h"
 #include "model/model.h"
 #include "model/model_kept.h"
-#include "timeline/task.h"
 
 #define MODEL_FORMAT 3
 #define MODEL_TASK_NAME 64

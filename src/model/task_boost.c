@@ -151,7 +151,6 @@ struct boosting {
   uint32_t n_rows;
   struct boost_settings s;
   struct rng rng;
-  double bias;
   float *margin;            /* (targets, b.n), the own one first */
   float *value;             /* (nodes of this tree, targets): of leaves */
   struct slope *slope;      /* (b.n, lanes) */
@@ -219,7 +218,7 @@ int boosting_new(const struct binned *b, const struct boost_labels *l, const uin
   BUG_IF(s->depth < 1 || s->depth > DEPTH_MOST || l->others < 0 || l->others >= BOOST_TARGETS || (l->time && l->others));
   *out = NULL;
   if (!m) return error_set(e, E_NOMEM, "no memory for the trees");
-  *m = (struct boosting){.b = b, .l = *l, .targets = 1 + l->others, .rows = rows, .n_rows = n_rows, .s = *s, .bias = bias};
+  *m = (struct boosting){.b = b, .l = *l, .targets = 1 + l->others, .rows = rows, .n_rows = n_rows, .s = *s};
   m->lanes = l->others ? (m->targets + 1) / 2 * 2 : 1;
   rng_init(&m->rng, seed, 0x74726565);
   size_t lanes = (size_t)m->lanes, targets = (size_t)m->targets;

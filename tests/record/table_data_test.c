@@ -83,7 +83,7 @@ static void want_n(const char *code, double n) {
   if ((double)n_of(code) != n) fail_msg("%s: %.0f events, counted %.0f", code, (double)n_of(code), n);
 }
 
-/* Rows of the series whose value cannot be, counted by awk from the limits that docs/mapping.md promises. */
+/* Rows of the series whose value cannot be, counted by awk from the mapping's limits, stated here once more. */
 static double implausible(const char *which) {
   return counted(
       "cat %s/set-?/*.txt | awk -F, 'BEGIN{n=split(\"pH 6.5 8 Temp 25 44 HR 10 300 SysABP 30 300 DiasABP 10 200 MAP 15 250 NISysABP 30 "
