@@ -14,6 +14,9 @@
 #define SAMPLE 16384
 #define DEPTH_MOST 8
 #define LEAF UINT32_MAX
+#define NO_SLOT UINT32_MAX
+#define LANES_MOST (BOOST_TARGETS + 1)
+#define BLOCK 256 /* rows that are sorted out together */
 
 /* ---- bins ---- */
 
@@ -129,21 +132,23 @@ int binned_new(const float *x, uint32_t n, uint32_t columns, uint32_t bins, stru
 
 /* ---- one tree ---- */
 
-struct slope { /* first and second derivative of the loss */
-  float g, h;
+/* First and second derivative of the loss, of a row or of many: whole multiples of a unit, the first in the upper half (signed), the second in the
+ * lower, so that one addition adds both. Whole sums do not hang on their order, and what remains of one when a part is taken away is exact: histograms of a
+ * leaf's larger child, and of rows that miss a value, are differences (as LightGBM makes them; Ke et al. 2017). */
+typedef uint64_t slope;
+struct sums { /* of some rows, in units, by target */
+  double g[LANES_MOST], h[LANES_MOST];
 };
-struct sums { /* of some rows, by target */
-  double g[BOOST_TARGETS], h[BOOST_TARGETS];
-};
-struct leaf { /* of the tree that grows: rows[from, to) */
-  uint32_t from, to, depth;
-  struct sums all;
+struct leaf {                     /* of the tree that grows: rows[from, to) */
+  uint32_t from, to, depth, slot; /* slot: of its histograms; NO_SLOT: it is not split */
+  slope all[LANES_MOST];
 };
 struct grown { /* as tree_node, and the bin of its split */
   struct tree_node node;
   uint8_t bin;
 };
 struct boosting {
+  struct arena memory; /* of all but node and root, which grow */
   const struct binned *b;
   struct boost_labels l;
   int targets, lanes; /* lanes: 1, or targets filled up to an even number */
@@ -151,12 +156,18 @@ struct boosting {
   uint32_t n_rows;
   struct boost_settings s;
   struct rng rng;
-  float *margin;            /* (targets, b.n), the own one first */
-  float *value;             /* (nodes of this tree, targets): of leaves */
-  struct slope *slope;      /* (b.n, lanes) */
-  struct slope *histogram;  /* (2, b.bins, lanes) */
-  uint32_t *drawn, *column; /* rows of this tree; (columns) shuffled */
-  uint32_t columns;         /* that it may draw */
+  float *margin;          /* (targets, b.n), the own one first */
+  float *value;           /* (nodes of this tree, targets): of leaves */
+  float *first, *second;  /* (n_rows) derivatives of one target */
+  slope *slope;           /* (b.n, lanes) */
+  slope *histogram;       /* (slots, bins of the drawn columns one behind another, lanes) */
+  uint32_t *offset;       /* (drawn columns + 1) where each begins in its slot, in bins */
+  uint32_t *free_slot;    /* those that no leaf has */
+  uint32_t *drawn, *away; /* rows of this tree; room to part them */
+  uint32_t *column;       /* (columns) shuffled */
+  uint32_t columns, free_slots;
+  double unit_g[LANES_MOST], unit_h[LANES_MOST]; /* of this tree, by target */
+  double lambda[LANES_MOST], weight[LANES_MOST]; /* lambda in units of h; what a gain in units is worth, 0 in a lane of no target */
   struct leaf *leaf;
   struct grown *node; /* all trees so far */
   uint32_t *root, nodes, trees, node_room, tree_room;
@@ -168,33 +179,36 @@ struct boosting {
 
 void boosting_free(struct boosting *m) {
   if (!m) return;
-  mem_free(m->margin);
-  mem_free(m->value);
-  mem_free(m->slope);
-  mem_free(m->histogram);
-  mem_free(m->drawn);
-  mem_free(m->column);
-  mem_free(m->leaf);
+  arena_free(&m->memory);
   mem_free(m->node);
   mem_free(m->root);
-  mem_free(m->own_time);
-  mem_free(m->own_y);
-  mem_free(m->order);
-  mem_free(m->z);
   mem_free(m);
 }
 
 static bool cox_room(struct boosting *m) {
+  struct arena *a = &m->memory;
   size_t n = (size_t)m->n_rows + 1;
   if (!m->l.time) return true;
-  m->own_time = mem_alloc(n * sizeof *m->own_time);
-  m->own_y = mem_alloc(n);
-  m->order = mem_alloc(n * sizeof *m->order);
-  m->z = mem_alloc(3 * n * sizeof *m->z);
-  if (!m->own_time || !m->own_y || !m->order || !m->z) return false;
-  m->dz = m->z + n, m->ddz = m->dz + n;
+  m->own_time = arena_array(a, float, n), m->own_y = arena_array(a, uint8_t, n), m->order = arena_array(a, uint32_t, n);
+  m->z = arena_array(a, double, n), m->dz = arena_array(a, double, n), m->ddz = arena_array(a, double, n);
+  if (!m->own_time || !m->own_y || !m->order || !m->z || !m->dz || !m->ddz) return false;
   for (uint32_t i = 0; i < m->n_rows; i++) m->own_time[i] = m->l.time[m->rows[i]], m->own_y[i] = m->l.y[m->rows[i]];
   return cox_order(m->own_time, NULL, 0, true, m->n_rows, m->order) == m->n_rows;
+}
+
+static bool boosting_room(struct boosting *m) {
+  struct arena *a = &m->memory;
+  size_t lanes = (size_t)m->lanes, targets = (size_t)m->targets, rows = (size_t)m->n_rows + 1, all = (size_t)m->b->n + 1;
+  size_t slots = (size_t)1 << (m->s.depth - 1), nodes = (size_t)2 << m->s.depth;
+  m->margin = arena_array(a, float, all *targets), m->value = arena_array(a, float, nodes *targets);
+  m->first = arena_array(a, float, rows), m->second = arena_array(a, float, rows);
+  m->slope = arena_array(a, slope, all * lanes), m->histogram = arena_array(a, slope, slots * m->s.drawn * m->b->bins * lanes + 1);
+  m->offset = arena_array(a, uint32_t, m->s.drawn + 1), m->free_slot = arena_array(a, uint32_t, slots);
+  m->drawn = arena_array(a, uint32_t, rows), m->away = arena_array(a, uint32_t, rows);
+  m->column = arena_array(a, uint32_t, m->b->columns + 1), m->leaf = arena_array(a, struct leaf, nodes);
+  for (; m->free_slot && m->free_slots < slots; m->free_slots++) m->free_slot[m->free_slots] = m->free_slots;
+  return m->margin && m->value && m->first && m->second && m->slope && m->histogram && m->offset && m->free_slot && m->drawn && m->away &&
+         m->column && m->leaf && cox_room(m);
 }
 
 static const uint8_t *labels_of(const struct boosting *m, int target) {
@@ -221,137 +235,215 @@ int boosting_new(const struct binned *b, const struct boost_labels *l, const uin
   *m = (struct boosting){.b = b, .l = *l, .targets = 1 + l->others, .rows = rows, .n_rows = n_rows, .s = *s};
   m->lanes = l->others ? (m->targets + 1) / 2 * 2 : 1;
   rng_init(&m->rng, seed, 0x74726565);
-  size_t lanes = (size_t)m->lanes, targets = (size_t)m->targets;
-  m->margin = mem_alloc(((size_t)b->n + 1) * targets * sizeof *m->margin);
-  m->value = mem_alloc(((size_t)2 << s->depth) * targets * sizeof *m->value);
-  m->slope = mem_alloc(((size_t)b->n + 1) * lanes * sizeof *m->slope);
-  m->histogram = mem_alloc(2 * b->bins * lanes * sizeof *m->histogram);
-  m->drawn = mem_alloc(((size_t)n_rows + 1) * sizeof *m->drawn);
-  m->column = mem_alloc(((size_t)b->columns + 1) * sizeof *m->column);
-  m->leaf = mem_alloc(((size_t)2 << s->depth) * sizeof *m->leaf);
-  if (!m->margin || !m->value || !m->slope || !m->histogram || !m->drawn || !m->column || !m->leaf || !cox_room(m)) {
+  arena_init(&m->memory, 0, 0);
+  m->columns = s->drawn ? b->columns : b->differ;
+  if (!s->drawn) m->s.drawn = b->differ < 12 ? 3 : b->differ / 4;
+  if (m->s.drawn > m->columns) m->s.drawn = m->columns;
+  if (!boosting_room(m)) {
     boosting_free(m);
     return error_set(e, E_NOMEM, "no memory for the trees");
   }
-  memset(m->slope, 0, ((size_t)b->n + 1) * lanes * sizeof *m->slope); /* lanes of no target stay so */
   margins_begin(m, bias);
-  m->columns = s->drawn ? b->columns : b->differ;
-  if (!s->drawn) m->s.drawn = b->differ < 12 ? 3 : b->differ / 4;
   for (uint32_t c = 0; c < m->columns; c++) m->column[c] = s->drawn ? c : b->different[c];
   *out = m;
   return OK;
 }
 
+/* The largest power of two that many of which, as |x| sum up to, stay below 2^30. */
+static double unit_of(double sum) {
+  int exponent = 0;
+  (void)frexp(sum, &exponent);
+  return ldexp(1, exponent - 30);
+}
+
+static slope slope_of(double g, double h) { return ((uint64_t)llrint(g) << 32) + (uint64_t)llrint(h); }
+
+/* Of target t, from first and second. */
+static void cut_into_units(struct boosting *m, int t) {
+  double g = 0, h = 0;
+  for (uint32_t k = 0; k < m->n_rows; k++) g += fabs((double)m->first[k]), h += (double)m->second[k];
+  m->unit_g[t] = unit_of(g), m->unit_h[t] = unit_of(h), m->lambda[t] = m->s.lambda / m->unit_h[t];
+  m->weight[t] = m->unit_g[t] * m->unit_g[t] / m->unit_h[t];
+  for (uint32_t k = 0; k < m->n_rows; k++)
+    m->slope[(size_t)m->rows[k] * m->lanes + t] = slope_of((double)m->first[k] / m->unit_g[t], (double)m->second[k] / m->unit_h[t]);
+}
+
 static void slopes(struct boosting *m) {
+  for (int t = m->targets; t < m->lanes; t++) m->lambda[t] = 1, m->weight[t] = 0;
   for (int t = 0; t < m->targets && !m->l.time; t++) {
     const uint8_t *y = labels_of(m, t);
     const float *margin = m->margin + (size_t)t * m->b->n;
     for (uint32_t k = 0; k < m->n_rows; k++) {
       uint32_t i = m->rows[k];
       float p = 1 / (1 + expf(-margin[i]));
-      m->slope[(size_t)i * m->lanes + t] = (struct slope){p - (y[i] ? 1.0f : 0.0f), fmaxf(p * (1 - p), 1e-6f)};
+      m->first[k] = p - (y[i] ? 1.0f : 0.0f), m->second[k] = fmaxf(p * (1 - p), 1e-6f);
     }
+    cut_into_units(m, t);
   }
   if (!m->l.time) return;
   for (uint32_t k = 0; k < m->n_rows; k++) m->z[k] = (double)m->margin[m->rows[k]];
   (void)cox_loss(m->z, m->own_time, m->own_y, m->order, m->n_rows, m->dz, m->ddz);
-  for (uint32_t k = 0; k < m->n_rows; k++) m->slope[m->rows[k]] = (struct slope){(float)m->dz[k], fmaxf((float)m->ddz[k], 1e-6f)};
+  for (uint32_t k = 0; k < m->n_rows; k++) m->first[k] = (float)m->dz[k], m->second[k] = fmaxf((float)m->ddz[k], 1e-6f);
+  cut_into_units(m, 0);
 }
+
+/* ---- histograms ---- */
+
+static slope *histogram(const struct boosting *m, uint32_t slot) {
+  return m->histogram + (size_t)slot * m->s.drawn * m->b->bins * (size_t)m->lanes;
+}
+
+static void add_row(const slope *restrict from, slope *restrict to, size_t lanes) {
+  for (size_t k = 0; k < lanes; k++) to[k] += from[k];
+}
+
+static void add_rows(const struct boosting *m, const uint32_t *row, uint32_t n, const uint8_t *bin, slope *to) {
+  size_t lanes = (size_t)m->lanes;
+  if (lanes == 1)
+    for (uint32_t i = 0; i < n; i++) to[bin[row[i]]] += m->slope[row[i]];
+  else if (lanes == 8)
+    for (uint32_t i = 0; i < n; i++) add_row(m->slope + (size_t)row[i] * 8, to + (size_t)bin[row[i]] * 8, 8);
+  else
+    for (uint32_t i = 0; i < n; i++) add_row(m->slope + row[i] * lanes, to + bin[row[i]] * lanes, lanes);
+}
+
+/* Sums by bin of a column. Rows that miss the value, often most, are what the others leave of the leaf's sum. */
+static void fill_column(const struct boosting *m, const struct leaf *l, uint32_t c, slope *to) {
+  const uint8_t *bin = m->b->bin + (size_t)c * m->b->n;
+  size_t lanes = (size_t)m->lanes, end = (m->b->cuts[c] + (size_t)2) * lanes;
+  uint32_t there[BLOCK];
+  memset(to, 0, end * sizeof *to);
+  for (uint32_t from = l->from; from < l->to; from += BLOCK) {
+    uint32_t n = 0, until = l->to - from < BLOCK ? l->to : from + BLOCK;
+    for (uint32_t i = from; i < until; i++) there[n] = m->drawn[i], n += bin[m->drawn[i]] != 0;
+    add_rows(m, there, n, bin, to);
+  }
+  for (size_t k = 0; k < lanes; k++) to[k] = l->all[k];
+  for (size_t at = lanes; at < end; at += lanes)
+    for (size_t k = 0; k < lanes; k++) to[k] -= to[at + k];
+}
+
+static void fill(struct boosting *m, struct leaf *l, uint32_t slot) {
+  l->slot = slot;
+  for (uint32_t k = 0; k < m->s.drawn; k++) fill_column(m, l, m->column[k], histogram(m, slot) + (size_t)m->offset[k] * (size_t)m->lanes);
+}
+
+static uint32_t slot_take(struct boosting *m) { return m->free_slot[--m->free_slots]; }
+static void slot_give(struct boosting *m, uint32_t slot) { m->free_slot[m->free_slots++] = slot; }
+
+static double g_of(slope s) { return (double)(int32_t)(s >> 32); }
+static double h_of(slope s) { return (double)(uint32_t)s; }
+
+static bool can_split(const struct boosting *m, const struct leaf *l) {
+  return l->depth < (uint32_t)m->s.depth && h_of(l->all[0]) * m->unit_h[0] >= 2 * m->s.least_weight;
+}
+
+/* Histograms of two leaves that part the rows of a third, which ends here: the smaller one's are counted, the larger one's are what is left. */
+static void fill_children(struct boosting *m, uint32_t slot, struct leaf *small, struct leaf *large) {
+  bool want = can_split(m, small);
+  small->slot = large->slot = NO_SLOT;
+  if (can_split(m, large)) {
+    uint32_t other = slot_take(m);
+    slope *from = histogram(m, slot), *part = histogram(m, other);
+    size_t n = (size_t)m->offset[m->s.drawn] * (size_t)m->lanes;
+    fill(m, small, other);
+    for (size_t i = 0; i < n; i++) from[i] -= part[i];
+    large->slot = slot;
+    if (want) return;
+    small->slot = NO_SLOT;
+    slot_give(m, other);
+  } else if (want) {
+    fill(m, small, slot);
+  } else {
+    slot_give(m, slot);
+  }
+}
+
+/* ---- splits ---- */
 
 struct split {
   double gain;
   uint32_t column;
-  uint8_t bin; /* up to and with this one to the left */
+  uint8_t bin; /* up to and with this one to the left; 0: of those that have a value none */
   bool missing_left;
 };
 
-static double worth(const struct boosting *m, double g, double h) { return g * g / (h + m->s.lambda); }
-
-/* Sums by bin. Rows go into two histograms by turns: in one alone a bin that comes twice running would wait for itself. bin: of the column. */
-static void fill_one(const struct boosting *m, const struct leaf *l, const uint8_t *bin, struct slope *one, struct slope *two) {
-  uint32_t i = l->from;
-  for (; i + 1 < l->to; i += 2) {
-    uint32_t r = m->drawn[i], q = m->drawn[i + 1];
-    struct slope *a = &one[bin[r]], *b = &two[bin[q]];
-    a->g += m->slope[r].g, a->h += m->slope[r].h;
-    b->g += m->slope[q].g, b->h += m->slope[q].h;
-  }
-  if (i < l->to) one[bin[m->drawn[i]]].g += m->slope[m->drawn[i]].g, one[bin[m->drawn[i]]].h += m->slope[m->drawn[i]].h;
+static inline void sums_of(const slope *s, int lanes, struct sums *out) {
+  for (int t = 0; t < lanes; t++) out->g[t] = g_of(s[t]), out->h[t] = h_of(s[t]);
 }
 
-static void fill_several(const struct boosting *m, const struct leaf *l, const uint8_t *bin, struct slope *one, struct slope *two) {
-  size_t lanes = (size_t)m->lanes;
-  for (uint32_t i = l->from; i < l->to; i++) {
-    uint32_t r = m->drawn[i];
-    const struct slope *restrict from = m->slope + r * lanes;
-    struct slope *restrict to = (i & 1 ? two : one) + bin[r] * lanes;
-    for (size_t k = 0; k < lanes; k += 2)
-      for (size_t j = k; j < k + 2; j++) to[j].g += from[j].g, to[j].h += from[j].h;
+/* Of all targets together, before what the leaf is worth undivided is taken off. One division for both sides. */
+static inline double gain_of(const struct boosting *m, const struct sums *all, const struct sums *left, int lanes) {
+  double part[LANES_MOST], gain = 0;
+  for (int t = 0; t < lanes; t++) {
+    double g = left->g[t], h = left->h[t] + m->lambda[t], other_g = all->g[t] - g, other_h = all->h[t] - left->h[t] + m->lambda[t];
+    part[t] = (g * g * other_h + other_g * other_g * h) / (h * other_h) * m->weight[t];
   }
-}
-
-static double gain_of(const struct boosting *m, const struct leaf *l, const struct sums *left) {
-  double gain = 0;
-  for (int t = 0; t < m->targets; t++)
-    gain += worth(m, left->g[t], left->h[t]) + worth(m, l->all.g[t] - left->g[t], l->all.h[t] - left->h[t]);
+  for (int t = 0; t < lanes; t++) gain += part[t];
   return gain;
 }
 
-static void add_bin(const struct boosting *m, const struct slope *one, const struct slope *two, uint32_t bin, struct sums *to) {
-  size_t at = bin * (size_t)m->lanes;
-  for (int t = 0; t < m->targets; t++, at++) {
-    to->g[t] += (double)one[at].g + (double)two[at].g;
-    to->h[t] += (double)one[at].h + (double)two[at].h;
+struct trial { /* of one column in one leaf */
+  const struct boosting *m;
+  const struct sums *all;
+  double least, undivided;
+  uint32_t column;
+  struct split *best;
+};
+
+static inline void try_split(const struct trial *t, const struct sums *left, uint32_t bin, bool missing_left, int lanes) {
+  if (left->h[0] < t->least || t->all->h[0] - left->h[0] < t->least) return;
+  double gain = gain_of(t->m, t->all, left, lanes) - t->undivided;
+  if (gain > t->best->gain) *t->best = (struct split){gain, t->column, (uint8_t)bin, missing_left};
+}
+
+/* After each bin that holds anything: with those that miss the value to the right, to the left; and before all bins, these alone to the left. */
+static inline void try_bins(const struct trial *t, const slope *bins, int lanes) {
+  struct sums without = {0}, with, here;
+  sums_of(bins, lanes, &with);
+  bool missing = with.h[0] > 0;
+  if (missing) try_split(t, &with, 0, true, lanes);
+  for (uint32_t k = 1; k <= t->m->b->cuts[t->column]; k++) {
+    slope any = 0;
+    bins += lanes;
+    for (int i = 0; i < lanes; i++) any |= bins[i];
+    if (!any) continue;
+    sums_of(bins, lanes, &here);
+    for (int i = 0; i < lanes; i++) without.g[i] += here.g[i], without.h[i] += here.h[i];
+    try_split(t, &without, k, false, lanes);
+    for (int i = 0; i < lanes; i++) with.g[i] += here.g[i], with.h[i] += here.h[i];
+    if (missing) try_split(t, &with, k, true, lanes);
   }
 }
 
-static void try_column(const struct boosting *m, const struct leaf *l, uint32_t c, struct split *best) {
-  const uint8_t *bin = m->b->bin + (size_t)c * m->b->n;
-  uint32_t cuts = m->b->cuts[c];
-  size_t lanes = (size_t)m->lanes;
-  struct slope *one = m->histogram, *two = one + m->b->bins * lanes;
-  struct sums left[2] = {0}; /* without those that miss the value, with them */
-  double whole = 0;
-  if (!cuts) return;
-  memset(one, 0, (cuts + 2) * lanes * sizeof *one);
-  memset(two, 0, (cuts + 2) * lanes * sizeof *two);
-  (lanes == 1 ? fill_one : fill_several)(m, l, bin, one, two);
-  for (int t = 0; t < m->targets; t++) whole += worth(m, l->all.g[t], l->all.h[t]);
-  add_bin(m, one, two, 0, &left[1]);
-  bool missing = left[1].h[0] > 0;
-  for (uint32_t k = 1; k <= cuts; k++) {
-    for (int side = 0; side < (missing ? 2 : 1); side++) {
-      struct sums *s = &left[side];
-      add_bin(m, one, two, k, s);
-      if (s->h[0] < m->s.least_weight || l->all.h[0] - s->h[0] < m->s.least_weight) continue;
-      double gain = gain_of(m, l, s) - whole;
-      if (gain > best->gain) *best = (struct split){gain, c, (uint8_t)k, side != 0};
-    }
+static void try_column(const struct trial *t, const slope *bins) {
+  switch (t->m->lanes) { /* loops of a known length */
+    case 1: try_bins(t, bins, 1); return;
+    case 2: try_bins(t, bins, 2); return;
+    case 8: try_bins(t, bins, 8); return;
+    default: try_bins(t, bins, t->m->lanes);
   }
 }
 
 static void sum_up(const struct boosting *m, struct leaf *l) {
-  l->all = (struct sums){0};
-  for (uint32_t i = l->from; i < l->to; i++) {
-    const struct slope *s = m->slope + (size_t)m->drawn[i] * m->lanes;
-    for (int t = 0; t < m->targets; t++) l->all.g[t] += (double)s[t].g, l->all.h[t] += (double)s[t].h;
-  }
+  memset(l->all, 0, sizeof l->all);
+  for (uint32_t i = l->from; i < l->to; i++) add_row(m->slope + (size_t)m->drawn[i] * (size_t)m->lanes, l->all, (size_t)m->lanes);
 }
 
 static bool goes_left(uint8_t bin, const struct grown *n) { return bin ? bin <= n->bin : n->node.missing_left; }
 
+/* Both sides stay in the order of rows: what is read one after another lies one behind another. */
 static uint32_t divide(const struct boosting *m, const struct leaf *l, const struct grown *n) {
   const uint8_t *bin = m->b->bin + (size_t)n->node.feature * m->b->n;
-  uint32_t from = l->from, to = l->to;
-  while (from < to) {
-    if (goes_left(bin[m->drawn[from]], n)) {
-      from++;
-    } else {
-      uint32_t r = m->drawn[--to];
-      m->drawn[to] = m->drawn[from], m->drawn[from] = r;
-    }
+  uint32_t to = l->from, away = 0; /* away: rows that go right */
+  for (uint32_t i = l->from; i < l->to; i++) {
+    uint32_t r = m->drawn[i];
+    bool left = goes_left(bin[r], n);
+    m->drawn[to] = m->away[away] = r;
+    to += left, away += !left;
   }
-  return from;
+  if (away) memcpy(m->drawn + to, m->away, away * sizeof *m->drawn);
+  return to;
 }
 
 static int tree_room(struct boosting *m, struct error *e) {
@@ -371,53 +463,72 @@ static int tree_room(struct boosting *m, struct error *e) {
   return OK;
 }
 
-static void draw(struct boosting *m, uint32_t *rows, uint32_t *columns) {
-  uint32_t n = 0, all = m->columns;
+static uint32_t draw(struct boosting *m) {
+  uint32_t n = 0;
   for (uint32_t k = 0; k < m->n_rows; k++)
     if ((double)rng_uniformf(&m->rng) < m->s.subsample) m->drawn[n++] = m->rows[k];
-  *rows = n;
-  *columns = m->s.drawn < all ? m->s.drawn : all;
-  for (uint32_t k = 0; k < *columns; k++) {
-    uint32_t other = k + rng_below(&m->rng, all - k), c = m->column[other];
+  m->offset[0] = 0;
+  for (uint32_t k = 0; k < m->s.drawn; k++) {
+    uint32_t other = k + rng_below(&m->rng, m->columns - k), c = m->column[other];
     m->column[other] = m->column[k], m->column[k] = c;
+    m->offset[k + 1] = m->offset[k] + m->b->cuts[c] + 2;
   }
+  return n;
+}
+
+static struct split best_split(const struct boosting *m, const struct leaf *l) {
+  struct split best = {.gain = 1e-9, .column = LEAF};
+  struct sums all = {0};
+  if (l->slot == NO_SLOT) return best;
+  sums_of(l->all, m->lanes, &all);
+  struct trial t = {.m = m, .all = &all, .least = m->s.least_weight / m->unit_h[0], .best = &best};
+  for (int k = 0; k < m->targets; k++) t.undivided += all.g[k] * all.g[k] / (all.h[k] + m->lambda[k]) * m->weight[k];
+  for (uint32_t k = 0; k < m->s.drawn; k++) {
+    t.column = m->column[k];
+    try_column(&t, histogram(m, l->slot) + (size_t)m->offset[k] * (size_t)m->lanes);
+  }
+  return best;
 }
 
 /* Breadth first, so that children lie behind their parent and beside each other. */
-static void grow(struct boosting *m, uint32_t rows, uint32_t columns) {
+static void grow(struct boosting *m, uint32_t rows) {
   uint32_t base = m->nodes, count = 1;
-  m->leaf[0] = (struct leaf){.to = rows};
+  m->leaf[0] = (struct leaf){.to = rows, .slot = NO_SLOT};
   sum_up(m, &m->leaf[0]);
+  if (can_split(m, &m->leaf[0])) fill(m, &m->leaf[0], slot_take(m));
   m->root[m->trees++] = base;
   for (uint32_t at = 0; at < count; at++) {
-    struct leaf *l = &m->leaf[at];
+    struct leaf *l = &m->leaf[at], *child = &m->leaf[count];
     struct grown *n = &m->node[base + at];
-    struct split best = {.gain = 1e-9, .column = LEAF};
-    if (l->depth < (uint32_t)m->s.depth && l->all.h[0] >= 2 * m->s.least_weight)
-      for (uint32_t k = 0; k < columns; k++) try_column(m, l, m->column[k], &best);
+    struct split best = best_split(m, l);
     float *value = m->value + at * m->targets;
-    for (int t = 0; t < m->targets; t++) value[t] = (float)(-m->s.eta * l->all.g[t] / (l->all.h[t] + m->s.lambda));
+    for (int t = 0; t < m->targets; t++)
+      value[t] = (float)(-m->s.eta * g_of(l->all[t]) * m->unit_g[t] / (h_of(l->all[t]) * m->unit_h[t] + m->s.lambda));
     *n = (struct grown){.node = {.feature = best.column, .split = value[0]}};
-    if (best.column == LEAF) continue;
+    if (best.column == LEAF) {
+      if (l->slot != NO_SLOT) slot_give(m, l->slot);
+      continue;
+    }
     n->node.left = count, n->node.missing_left = best.missing_left, n->bin = best.bin;
-    n->node.split = m->b->cut[(size_t)best.column * m->b->bins + best.bin - 1];
+    n->node.split = best.bin ? m->b->cut[(size_t)best.column * m->b->bins + best.bin - 1] : -FLT_MAX;
     uint32_t middle = divide(m, l, n);
-    m->leaf[count] = (struct leaf){.from = l->from, .to = middle, .depth = l->depth + 1};
-    m->leaf[count + 1] = (struct leaf){.from = middle, .to = l->to, .depth = l->depth + 1};
-    sum_up(m, &m->leaf[count]);
-    sum_up(m, &m->leaf[count + 1]);
+    child[0] = (struct leaf){.from = l->from, .to = middle, .depth = l->depth + 1};
+    child[1] = (struct leaf){.from = middle, .to = l->to, .depth = l->depth + 1};
+    int small = l->to - middle < middle - l->from;
+    sum_up(m, &child[small]);
+    for (int t = 0; t < m->lanes; t++) child[!small].all[t] = l->all[t] - child[small].all[t];
+    fill_children(m, l->slot, &child[small], &child[!small]);
     count += 2;
   }
   m->nodes += count;
 }
 
 int boost_once(struct boosting *m, struct error *e) {
-  uint32_t rows, columns, n = m->b->n;
+  uint32_t n = m->b->n;
   if (cancel_requested()) return error_set(e, E_CANCELLED, "stopped");
   TRY(tree_room(m, e));
   slopes(m);
-  draw(m, &rows, &columns);
-  grow(m, rows, columns);
+  grow(m, draw(m));
   const struct grown *tree = m->node + m->root[m->trees - 1];
   for (uint32_t i = 0; i < n; i++) {
     const struct grown *at = tree;

@@ -7,7 +7,8 @@
  *
  * A column's values fall into bins between its quantiles (at most 63 here), missing ones into a bin of their own; a split sends the missing to the
  * side where they fit better. Histograms are made of the columns that a tree has drawn, so that a tree costs what these cost and not what
- * all columns would: with 40 of 500 columns drawn about twenty times less than a library that fills all of them. One thread; the same bits
+ * all columns would: with 40 of 500 columns drawn about twenty times less than a library that fills all of them. Counted are only rows that have a
+ * value, of the smaller of two leaves; sums are whole numbers, so that the rest is an exact difference. One thread; the same bits
  * everywhere. Method: Friedman 2001 with second-order gains and L2 on leaves (Chen & Guestrin 2016). The caller frees. Fails with E_NOMEM.
  *
  * Other targets of the same rows may choose the splits with the own one: a tree then has a value of each in its leaves, each target its margins,

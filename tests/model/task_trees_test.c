@@ -336,6 +336,116 @@ static void test_a_split_of_several_targets(void **state) {
   binned_free(b);
 }
 
+/* A whole tree against sums in double precision: in each node no other split gains more, and leaves hold what their rows ask for. Columns that are
+ * mostly missing, complete, or have two values; one target and several; shallow, and deep with leaves of single rows. */
+enum { TREE_ROWS = 700, TREE_COLUMNS = 6, TREE_OTHERS = 3 };
+struct whole_tree {
+  const float *v;
+  const uint8_t *own, *other;
+  int others;
+  double p[1 + TREE_OTHERS]; /* where each target begins */
+  const struct boost_settings *s;
+  const struct tree_node *node;
+};
+
+static bool to_the_left(const struct whole_tree *t, uint32_t row, uint32_t column, double cut, bool missing_left) {
+  double value = (double)t->v[row * TREE_COLUMNS + column];
+  return isnan(value) ? missing_left : value < cut;
+}
+
+/* Gain of a split, -1 where a side is too light; *value: of the own target in each side. */
+static double gain_in_doubles(const struct whole_tree *t, const uint32_t *rows, uint32_t n, uint32_t column, double cut, bool missing_left,
+                              double value[2]) {
+  double gain = 0, lambda = t->s->lambda;
+  for (int k = 0; k <= t->others; k++) {
+    const uint8_t *label = k ? t->other + (k - 1) * TREE_ROWS : t->own;
+    double g[2] = {0}, h[2] = {0};
+    for (uint32_t i = 0; i < n; i++) {
+      int side = !to_the_left(t, rows[i], column, cut, missing_left);
+      g[side] += t->p[k] - label[rows[i]], h[side] += t->p[k] * (1 - t->p[k]);
+    }
+    if (k == 0 && (h[0] < t->s->least_weight - 1e-6 || h[1] < t->s->least_weight - 1e-6)) return -1;
+    for (int side = 0; side < 2 && k == 0; side++) value[side] = -t->s->eta * g[side] / (h[side] + lambda);
+    gain += g[0] * g[0] / (h[0] + lambda) + g[1] * g[1] / (h[1] + lambda) - (g[0] + g[1]) * (g[0] + g[1]) / (h[0] + h[1] + lambda);
+  }
+  return gain;
+}
+
+static void check_node(const struct whole_tree *t, uint32_t at, uint32_t *rows, uint32_t n, int depth, int *splits) {
+  const struct tree_node *node = &t->node[at];
+  double best = -1, value[2], unused[2];
+  for (uint32_t j = 0; j < TREE_COLUMNS && depth < t->s->depth; j++)
+    for (double cut = 0.5; cut < 8; cut++)
+      for (int missing_left = 0; missing_left < 2; missing_left++)
+        best = fmax(best, gain_in_doubles(t, rows, n, j, cut, missing_left, unused));
+  if (node->feature == UINT32_MAX) {
+    assert_true(best < 1e-4);
+    return;
+  }
+  double own = gain_in_doubles(t, rows, n, node->feature, (double)node->split, node->missing_left, value);
+  assert_true(own > 0 && own > best - 1e-4);
+  uint32_t left = 0;
+  for (uint32_t i = 0; i < n; i++)
+    if (to_the_left(t, rows[i], node->feature, (double)node->split, node->missing_left)) {
+      uint32_t row = rows[i];
+      rows[i] = rows[left], rows[left++] = row;
+    }
+  for (uint32_t side = 0; side < 2; side++) {
+    const struct tree_node *child = &t->node[node->left + side];
+    if (child->feature == UINT32_MAX) assert_true(fabs((double)child->split - value[side]) < 1e-4);
+    check_node(t, node->left + side, side ? rows + left : rows, side ? n - left : left, depth + 1, splits);
+  }
+  ++*splits;
+}
+
+static void whole_tree(int others, int depth, double least, double lambda, int least_splits) {
+  static float v[TREE_ROWS * TREE_COLUMNS];
+  static uint8_t own[TREE_ROWS], other[TREE_OTHERS * TREE_ROWS];
+  static const double missing[TREE_COLUMNS] = {0, 0.9, 0.4, 0, 0.97, 0.1};
+  static struct tree_node node[1024];
+  uint32_t rows[TREE_ROWS], root[1];
+  const struct boost_settings s = {
+      .depth = depth, .eta = 0.5, .subsample = 2, .lambda = lambda, .least_weight = least, .drawn = TREE_COLUMNS};
+  struct whole_tree t = {.v = v, .own = own, .other = other, .others = others, .p = {0.3}, .s = &s, .node = node};
+  struct error e = {0};
+  struct binned *b;
+  struct boosting *m;
+  struct rng r;
+  int splits = 0;
+  rng_init(&r, 41, 0);
+  for (uint32_t i = 0; i < TREE_ROWS; i++) {
+    rows[i] = i;
+    for (uint32_t j = 0; j < TREE_COLUMNS; j++)
+      v[i * TREE_COLUMNS + j] = rng_uniform(&r) < missing[j] ? NAN : (float)rng_below(&r, j == 3 ? 2 : 9);
+    own[i] = rng_uniform(&r) < 0.1 + 0.05 * (double)v[i * TREE_COLUMNS] + (isnan(v[i * TREE_COLUMNS + 2]) ? 0.2 : 0);
+    for (uint32_t k = 0; k < TREE_OTHERS; k++) other[k * TREE_ROWS + i] = rng_uniform(&r) < (v[i * TREE_COLUMNS + 5] > 4 ? 0.7 : 0.3);
+  }
+  for (uint32_t k = 0; k < TREE_OTHERS; k++) {
+    double yes = 0.5;
+    for (uint32_t i = 0; i < TREE_ROWS; i++) yes += other[k * TREE_ROWS + i];
+    t.p[1 + k] = yes / (TREE_ROWS + 1);
+  }
+  const struct boost_labels labels = {.y = own, .other = other, .others = others};
+  assert_int_equal(binned_new(v, TREE_ROWS, TREE_COLUMNS, 64, &b, &e), OK);
+  assert_int_equal(boosting_new(b, &labels, rows, TREE_ROWS, &s, 1, log(0.3 / 0.7), &m, &e), OK);
+  assert_int_equal(boost_once(m, &e), OK);
+  assert_in_range(boosting_nodes(m), 3, 1024);
+  boosting_write(m, node, 0, root);
+  check_node(&t, 0, rows, TREE_ROWS, 0, &splits);
+  assert_true(splits >= least_splits);
+  boosting_free(m);
+  binned_free(b);
+}
+
+static void test_whole_trees(void **state) {
+  (void)state;
+  whole_tree(0, 4, 1, 2, 10);
+  whole_tree(1, 4, 1, 2, 10);
+  whole_tree(TREE_OTHERS, 4, 1, 2, 10);
+  whole_tree(0, 8, 0.1, 0.1, 80);
+  whole_tree(TREE_OTHERS, 8, 0.1, 0.1, 80);
+}
+
 /* Two interactions, and few cases; a target with the same causes and more to see of them helps, such with other causes are left out. */
 static void test_taught_by_other_targets(void **state) {
   (void)state;
@@ -479,6 +589,7 @@ int main(void) {
                                      cmocka_unit_test(test_cox_calibrated),
                                      cmocka_unit_test(test_blend_of_times),
                                      cmocka_unit_test(test_a_split_of_several_targets),
+                                     cmocka_unit_test(test_whole_trees),
                                      cmocka_unit_test(test_taught_by_other_targets),
                                      cmocka_unit_test(test_rows_of_the_same_persons),
                                      cmocka_unit_test(test_columns_that_differ),
