@@ -11,12 +11,13 @@
 #include "model/task_boost.h"
 #include "model/task_cox.h"
 
-/* Persons from which on steps are larger, and rows from which on a fold's boosters are fewer: what more gain shrinks, what they cost grows (as it does
- * with other targets). */
+/* Persons from which on steps are larger, and rows from which on boosters are fewer: what more gain shrinks, what they cost grows. */
 #define MANY 20000
-/* Boosters that are averaged: one differs from the next by a third of a logit where rows are few, which costs a mean of four more than a thousandth
- * of log loss. Those of a fold only say how many rounds and what weight. */
-#define SEEDS 8
+/* Boosters that are averaged: one differs from the next by a third of a logit where rows are few, which costs a mean of four a thousandth
+ * of log loss, of sixteen a quarter of that. Those of a fold only say how many rounds and what weight. Half of both where rows are many. */
+#define SEEDS 16
+#define FOLD_SEEDS 4
+_Static_assert(SEEDS <= TABLE_FOLDS_MAX, "rc holds folds or boosters");
 #define STEP 25 /* rounds between two looks at the held-out folds */
 #define LOOKS 64
 #define PATIENCE 5
@@ -128,7 +129,7 @@ static double look_loss(const struct job *j, int fold, const float *margins, dou
 }
 
 struct fold { /* boosters that have not seen it */
-  struct boosting *m[SEEDS];
+  struct boosting *m[FOLD_SEEDS];
   uint32_t *rest, *order, n;
   double *z;
 };
@@ -175,7 +176,7 @@ static int one_fold(struct job *j, int fold, struct error *e) {
   struct fold f = {0};
   int rc = fold_open(j, fold, &f, e);
   if (rc == OK) rc = fold_boost(j, fold, &f, e);
-  for (int k = 0; k < SEEDS; k++) boosting_free(f.m[k]);
+  for (int k = 0; k < FOLD_SEEDS; k++) boosting_free(f.m[k]);
   mem_free(f.rest);
   mem_free(f.order);
   mem_free(f.z);
@@ -312,8 +313,8 @@ int trees_fit(const struct trees_data *d, uint64_t seed, struct pool *pool, stru
   if (!j->seen || !j->all) TRY_OUT(error_set(e, E_NOMEM, "no memory for the trees"));
   for (uint32_t i = 0; i < d->n; i++) j->all[i] = i;
   TRY_OUT(keep_others(j, e));
-  j->fold_seeds = d->n > MANY || j->others ? 2 : 4;
-  j->seeds = d->rounds ? SEEDS : j->fold_seeds; /* the first fit only serves to weigh it */
+  j->fold_seeds = d->n > MANY ? FOLD_SEEDS / 2 : FOLD_SEEDS;
+  j->seeds = !d->rounds ? j->fold_seeds : d->n > MANY ? SEEDS / 2 : SEEDS; /* the first fit only serves to weigh it */
   TRY_OUT(d->rounds ? use(j, d->deep, d->taught, e) : choose(j, pool, oof, e));
   TRY_OUT(together(j, pool, seeds_run, e));
   TRY_OUT(keep(j, out, e));

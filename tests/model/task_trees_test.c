@@ -57,7 +57,7 @@ static void check_last_fit(const struct trees *first, struct trees_data d, struc
   double apart = 0, width = 0;
   d.rounds = (int)first->rounds, d.deep = first->deep;
   assert_int_equal(trees_fit(&d, 3, pool, &last, NULL, &e), OK);
-  assert_true(last->rounds == first->rounds && last->deep == first->deep && last->trees == 8 * last->rounds &&
+  assert_true(last->rounds == first->rounds && last->deep == first->deep && last->trees == 16 * last->rounds &&
               first->trees == 4 * first->rounds);
   for (uint32_t i = 0; i < ROWS; i++) {
     double off = trees_logit(last, x + i * COLUMNS) - answer[i];
