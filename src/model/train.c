@@ -19,7 +19,6 @@ void (*train_step_hook)(struct train_run *r);
 void train_defaults(struct train_options *o) {
   *o = (struct train_options){.seed = 1,
                               .epochs = 8,
-                              .batch_positions = 4096,
                               .lr = 2e-3f,
                               .lr_min = 1e-5f,
                               .decay = 0.05f,
@@ -492,8 +491,8 @@ static void close_run(struct train_run *r) {
 }
 
 static int check_options(const struct train_options *o, struct error *e) {
-  if (!o->dir || o->n_tasks < 0 || o->n_tasks > 64 || o->threads < 0 || o->batch_positions < 1 || o->batch_positions > 1 << 24)
-    return error_set(e, E_USAGE, "training needs a run directory, at most 64 tasks, and a batch of at least one position");
+  if (!o->dir || o->n_tasks < 0 || o->n_tasks > 64 || o->threads < 0 || o->batch_positions < 0 || o->batch_positions > 1 << 24)
+    return error_set(e, E_USAGE, "training needs a run directory, at most 64 tasks, and a batch of at most 16 million positions");
   if (o->lanes < 0 || o->lanes > TRAIN_LANES || o->micro_positions < 0 || o->micro_positions > 1 << 20)
     return error_set(e, E_USAGE, "lanes are 0 to %d, a micro-batch has at most a million positions", TRAIN_LANES);
   if (o->canaries < 0 || o->canaries > 240) return error_set(e, E_USAGE, "canaries are 0 to 240");
@@ -502,6 +501,17 @@ static int check_options(const struct train_options *o, struct error *e) {
       !(o->task_epochs >= 0))
     return error_set(e, E_USAGE, "epochs, lr and clip must be above 0; dropout, warm-up and betas are shares; weights are not negative");
   return OK;
+}
+
+#define BATCH_MOST 4096
+#define BATCH_LEAST 512
+#define ENOUGH_STEPS 1000
+
+/* Few records make few large steps, and a trunk that has hardly moved. */
+static int batch_for(double positions) {
+  int batch = BATCH_MOST;
+  while (batch > BATCH_LEAST && positions / batch < ENOUGH_STEPS) batch /= 2;
+  return batch;
 }
 
 static int open_run(struct train_run *r, const struct timeline *store, struct error *e) {
@@ -521,7 +531,9 @@ static int open_run(struct train_run *r, const struct timeline *store, struct er
   if (r->o.dropout < 0) r->o.dropout = r->m->config.dropout;
   TRY(make_workers(r, e));
   if (resume) TRY(checkpoint_read_optimizer(r->m, r->o.dir, r->adam_m, r->adam_v, e));
-  return train_data_open(&r->o, r->m, store, r->o.seed, &r->data, e);
+  TRY(train_data_open(&r->o, r->m, store, r->o.seed, &r->data, e));
+  if (!r->o.batch_positions) r->o.batch_positions = batch_for(r->data.positions_per_epoch * r->o.epochs);
+  return OK;
 }
 
 static void summarise(const struct train_run *r, double seconds, double cpu, int64_t positions, struct train_result *out) {

@@ -68,6 +68,25 @@ static void test_bill_is_met(void **state) {
   }
 }
 
+/* Left to itself, a small set is not learned from in a handful of steps; a batch that is asked for stays. */
+static void test_batch_by_size(void **state) {
+  (void)state;
+  double positions[2];
+  for (int asked = 0; asked < 2; asked++) {
+    struct train_options o;
+    struct train_result r;
+    char dir[128];
+    small_options(&o, &x, NULL);
+    snprintf(dir, sizeof dir, "%s/batch-%d", x.root, asked);
+    o.dir = dir, o.batch_positions = asked ? 2048 : 0;
+    OKAY(model_train(&o, x.store, &r, e));
+    positions[asked] = (double)r.positions;
+    int batch = asked ? 2048 : 512;
+    assert_true(fabs((double)r.steps - positions[asked] / batch) <= 1 + 0.2 * positions[asked] / batch);
+  }
+  assert_true(positions[0] > 1024 && positions[0] < 512 * 1000.0);
+}
+
 static void test_too_large_is_refused(void **state) {
   (void)state;
   struct train_options o;
@@ -149,8 +168,8 @@ static void test_vocabulary_of_one(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_bill_is_met), cmocka_unit_test(test_too_large_is_refused),
-                                     cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_no_events),
-                                     cmocka_unit_test(test_vocabulary_of_one)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_bill_is_met),   cmocka_unit_test(test_batch_by_size), cmocka_unit_test(test_too_large_is_refused),
+      cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_no_events),     cmocka_unit_test(test_vocabulary_of_one)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
