@@ -31,7 +31,7 @@ static const struct cli_option options[] = {
     {"seed", CLI_INTEGER, "N", "same seed, machine and lanes: the same bits (default 1)"},
     {"threads", CLI_INTEGER, "N", "default: all cores"},
     {"lanes", CLI_INTEGER, "N", "sum each step's gradient in N fixed parts: the same bits on 1 to N threads (default: as many as threads)"},
-    {"batch", CLI_INTEGER, "N", "positions of an optimiser step (default 4096; down to 512 where that would make fewer than 1,000 steps)"},
+    {"batch", CLI_INTEGER, "N", "positions of an optimiser step (default 4096, half of it where that would make fewer than 1,000 steps)"},
     {"micro", CLI_INTEGER, "N",
      "positions at once; their gradients are accumulated (default 512, for large models 1024, at least the model's context)"},
     {"recompute", CLI_FLAG, NULL, "activations are computed again in the backward pass, not kept: less memory, the same bits"},

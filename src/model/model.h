@@ -200,7 +200,7 @@ struct train_options {
   int threads;         /* 0 = cores */
   double epochs;       /* passes over the training positions; fractions allowed */
   double seconds;      /* 0 = none; else the schedule ends in about this time, by the first steps' speed: the run depends on the machine */
-  int batch_positions; /* per optimiser step; 0 = 4096, or by halves down to 512 where that would make fewer than 1,000 steps */
+  int batch_positions; /* per optimiser step; 0 = 4096, half of it where that would make fewer than 1,000 steps */
   int micro_positions; /* at most so many at once, their gradients are accumulated; 0 = 512, for large models 1024, never less than the context */
   int lanes; /* fixed parts of a step's gradient: they decide the bits, threads do not; more threads do not help; 0 = as many as threads */
   struct train_mesh *mesh; /* several processes (train_mesh.h); NULL = this one */
