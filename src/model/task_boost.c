@@ -15,6 +15,8 @@
 #define DEPTH_MOST 8
 #define LEAF UINT32_MAX
 #define NO_SLOT UINT32_MAX
+#define KEPT_DEPTH \
+  4 /* leaves of less depth keep their histograms until they are split; deeper ones, of few rows, are counted when their turn comes */
 #define LANES_MOST (BOOST_TARGETS + 1)
 #define BLOCK 256 /* rows that are sorted out together */
 
@@ -140,7 +142,7 @@ struct sums { /* of some rows, in units, by target */
   double g[LANES_MOST], h[LANES_MOST];
 };
 struct leaf {                     /* of the tree that grows: rows[from, to) */
-  uint32_t from, to, depth, slot; /* slot: of its histograms; NO_SLOT: it is not split */
+  uint32_t from, to, depth, slot; /* slot: of its histograms; NO_SLOT: not counted */
   slope all[LANES_MOST];
 };
 struct grown { /* as tree_node, and the bin of its split */
@@ -199,7 +201,7 @@ static bool cox_room(struct boosting *m) {
 static bool boosting_room(struct boosting *m) {
   struct arena *a = &m->memory;
   size_t lanes = (size_t)m->lanes, targets = (size_t)m->targets, rows = (size_t)m->n_rows + 1, all = (size_t)m->b->n + 1;
-  size_t slots = (size_t)1 << (m->s.depth - 1), nodes = (size_t)2 << m->s.depth;
+  size_t slots = (size_t)1 << ((m->s.depth < KEPT_DEPTH ? m->s.depth : KEPT_DEPTH) - 1), nodes = (size_t)2 << m->s.depth;
   m->margin = arena_array(a, float, all *targets), m->value = arena_array(a, float, nodes *targets);
   m->first = arena_array(a, float, rows), m->second = arena_array(a, float, rows);
   m->slope = arena_array(a, slope, all * lanes), m->histogram = arena_array(a, slope, slots * m->s.drawn * m->b->bins * lanes + 1);
@@ -334,15 +336,17 @@ static void slot_give(struct boosting *m, uint32_t slot) { m->free_slot[m->free_
 static double g_of(slope s) { return (double)(int32_t)(s >> 32); }
 static double h_of(slope s) { return (double)(uint32_t)s; }
 
+static bool is_kept(const struct leaf *l) { return l->depth < KEPT_DEPTH; }
+
 static bool can_split(const struct boosting *m, const struct leaf *l) {
   return l->depth < (uint32_t)m->s.depth && h_of(l->all[0]) * m->unit_h[0] >= 2 * m->s.least_weight;
 }
 
 /* Histograms of two leaves that part the rows of a third, which ends here: the smaller one's are counted, the larger one's are what is left. */
 static void fill_children(struct boosting *m, uint32_t slot, struct leaf *small, struct leaf *large) {
-  bool want = can_split(m, small);
+  bool want = is_kept(small) && can_split(m, small);
   small->slot = large->slot = NO_SLOT;
-  if (can_split(m, large)) {
+  if (is_kept(large) && can_split(m, large)) {
     uint32_t other = slot_take(m);
     slope *from = histogram(m, slot), *part = histogram(m, other);
     size_t n = (size_t)m->offset[m->s.drawn] * (size_t)m->lanes;
@@ -476,10 +480,11 @@ static uint32_t draw(struct boosting *m) {
   return n;
 }
 
-static struct split best_split(const struct boosting *m, const struct leaf *l) {
+static struct split best_split(struct boosting *m, struct leaf *l) {
   struct split best = {.gain = 1e-9, .column = LEAF};
   struct sums all = {0};
-  if (l->slot == NO_SLOT) return best;
+  if (!can_split(m, l)) return best;
+  if (l->slot == NO_SLOT) fill(m, l, slot_take(m));
   sums_of(l->all, m->lanes, &all);
   struct trial t = {.m = m, .all = &all, .least = m->s.least_weight / m->unit_h[0], .best = &best};
   for (int k = 0; k < m->targets; k++) t.undivided += all.g[k] * all.g[k] / (all.h[k] + m->lambda[k]) * m->weight[k];
@@ -495,7 +500,6 @@ static void grow(struct boosting *m, uint32_t rows) {
   uint32_t base = m->nodes, count = 1;
   m->leaf[0] = (struct leaf){.to = rows, .slot = NO_SLOT};
   sum_up(m, &m->leaf[0]);
-  if (can_split(m, &m->leaf[0])) fill(m, &m->leaf[0], slot_take(m));
   m->root[m->trees++] = base;
   for (uint32_t at = 0; at < count; at++) {
     struct leaf *l = &m->leaf[at], *child = &m->leaf[count];
