@@ -274,7 +274,7 @@ static void test_auxiliary_targets(void **state) {
     if (step) OKAY(model_refit(&again, e));
     OKAY(model_load(dir, &m, e));
     const struct model_task *t = model_task_find(m, "death");
-    if (step) assert_true(t->trees->taught == taught && t->trees->rounds == rounds && t->trees->trees == 8 * rounds);
+    if (step) assert_true(t->trees->taught == taught && t->trees->rounds == rounds && t->trees->trees == 16 * rounds);
     taught = t->trees->taught, rounds = t->trees->rounds;
     double excess = table_excess(&many, t);
     if (!(fabs(excess) < 0.015)) fail_msg("step %d: the table is %+.3f off", step, excess);
