@@ -249,6 +249,7 @@ static struct str lower(struct str s, char out[VCF_WORD_MOST]) {
 
 static struct str next_word(struct str *rest) {
   size_t i = 0, n = 0;
+  if (!rest->n) return STR_NONE; /* which may be no text at all */
   while (i < rest->n && !word_byte(rest->p[i])) i++;
   while (i + n < rest->n && word_byte(rest->p[i + n])) n++;
   struct str word = {rest->p + i, n};

@@ -240,6 +240,7 @@ static const char hostile_vcf[] =
     "##FORMAT=<ID=GT,Number=1,Type=String,Description=\"XQformat\">\n"
     "##FORMAT=<ID=XQf,Number=1,Type=String,Description=\"x\">\n"
     "##XQlonely\n"
+    "##PEDIGREE\n"
     "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tXQalpha\tXQbeta\n"
     "chr1\t100\trs12;XQid\tA\tG,<DEL>\t50\tPASS\tAC=1,0;XQkey=XQvalue;CSQ=G|XQmother|x,C|ok\tGT:XQf:PID\t0/"
     "1:XQsub:XQalpha_1\t1|1:XQother:100_A_G\n"
