@@ -15,8 +15,8 @@
 #define DEPTH_MOST 8
 #define LEAF UINT32_MAX
 #define NO_SLOT UINT32_MAX
-#define KEPT_DEPTH \
-  4 /* leaves of less depth keep their histograms until they are split; deeper ones, of few rows, are counted when their turn comes */
+/* Leaves of less depth keep their histograms until they are split; deeper ones, of few rows, are counted when their turn comes. */
+#define KEPT_DEPTH 4
 #define LANES_MOST (BOOST_TARGETS + 1)
 #define BLOCK 256 /* rows that are sorted out together */
 
@@ -251,7 +251,7 @@ int boosting_new(const struct binned *b, const struct boost_labels *l, const uin
   return OK;
 }
 
-/* The largest power of two that many of which, as |x| sum up to, stay below 2^30. */
+/* The least power of two of which `sum` holds fewer than 2^30. */
 static double unit_of(double sum) {
   int exponent = 0;
   (void)frexp(sum, &exponent);
@@ -342,7 +342,8 @@ static bool can_split(const struct boosting *m, const struct leaf *l) {
   return l->depth < (uint32_t)m->s.depth && h_of(l->all[0]) * m->unit_h[0] >= 2 * m->s.least_weight;
 }
 
-/* Histograms of two leaves that part the rows of a third, which ends here: the smaller one's are counted, the larger one's are what is left. */
+/* Of two leaves that part the rows of a third, whose slot this is: the smaller one's histograms are counted, the larger one's are what is left, for
+ * those that keep them. */
 static void fill_children(struct boosting *m, uint32_t slot, struct leaf *small, struct leaf *large) {
   bool want = is_kept(small) && can_split(m, small);
   small->slot = large->slot = NO_SLOT;

@@ -487,7 +487,7 @@ static void test_taught_by_other_targets(void **state) {
   d.rounds = 0;
   assert_int_equal(trees_fit(&d, 3, two, &t, oof, &e), OK);
   assert_false(t->taught);
-  assert_true(fabs(discrimination(oof, N, false) - discrimination(alone, N, false)) < 0.05); /* two boosters of a fold instead of four */
+  assert_true(fabs(discrimination(oof, N, false) - discrimination(alone, N, false)) < 0.05);
   trees_free(t);
   pool_free(two);
 }
