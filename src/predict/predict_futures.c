@@ -38,7 +38,6 @@ struct ask { /* one life and what its futures share */
   uint64_t *had;                       /* outcomes, a bit each */
   int64_t birth, first, now, previous; /* previous: time of the last event */
   int steps, index;                    /* most instants; place of the first sampled position */
-  bool dates;                          /* no event of the life has a time of day: nor do those that come */
 };
 struct slot {
   struct ask *ask;
@@ -242,11 +241,11 @@ static bool wait_avoiding(struct worker *w, struct slot *t, struct law *law, con
   return false;
 }
 
-/* The time of an instant as the model reads it. Waits go on from where they ended; where only dates are known it stands at the nearest one, a day
- * after the instant before at the earliest, since what is recorded on one day is one instant. */
-static int64_t when(const struct slot *t) {
+/* The time of an instant as the model reads it. Waits go on from where they ended; for a model that has only ever read dates it stands at the
+ * nearest one, a day after the instant before at the earliest, since what is recorded on one day is one instant. */
+static int64_t when(const struct predictor *p, const struct slot *t) {
   int64_t time = t->ask->now + (int64_t)(t->days * (double)TIME_DAY);
-  if (!t->ask->dates) return time;
+  if (!vocabulary_dates(p->v)) return time;
   int64_t of_day = (time % TIME_DAY + TIME_DAY) % TIME_DAY, least = t->previous + TIME_DAY;
   int64_t day = time - of_day + (2 * of_day >= TIME_DAY ? TIME_DAY : 0);
   return day > least ? day : least;
@@ -273,7 +272,7 @@ static int step(struct worker *w, struct slot *t, struct law *law, const struct 
     pthread_mutex_unlock(&s->lock);
     return OK;
   }
-  int64_t time = when(t);
+  int64_t time = when(p, t);
   struct token_next next = {t->ask->birth, t->ask->first, t->previous, time, t->index++, n, code, knot};
   t->previous = time;
   if (w->had) note_set(w, t, code, n);
@@ -302,8 +301,6 @@ static int prefill(struct worker *w, const struct life *life, struct ask *k, flo
   TRY(token_pack(p->v, p->map, life->view, life->index, life->events, life->now, &o, b, e));
   k->now = k->previous = b->time[b->positions - 1];
   if (k->first == INT64_MIN) k->first = k->now;
-  k->dates = life->events > life->view->statics;
-  for (uint32_t i = life->view->statics; i < life->events && k->dates; i++) k->dates = life->view->time[i] % TIME_DAY == 0;
   if (end != INT64_MIN && k->now > end) {
     TRY(model_forward(p->m, w->w, b, NULL, e));
     memcpy(start, model_hidden(w->w) + (size_t)(b->positions - 1) * d, d * sizeof *start);

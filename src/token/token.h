@@ -66,6 +66,7 @@ const struct vocabulary_entry *vocabulary_at(const struct vocabulary *v, uint32_
 uint32_t vocabulary_outcome_code(const struct vocabulary *v, uint32_t outcome); /* outcome index -> vocabulary id */
 bool vocabulary_find(const struct vocabulary *v, struct str code, uint32_t *id);
 double vocabulary_instant_events(const struct vocabulary *v); /* mean events of an instant in training, >= 1 */
+bool vocabulary_dates(const struct vocabulary *v);            /* no event in training had a time of day */
 uint32_t vocabulary_death(const struct vocabulary *v);        /* id of MEDS_DEATH, 0 if absent */
 
 int token_map_new(const struct vocabulary *v, const struct timeline *store, struct token_map **out, struct error *e) MUST_CHECK;

@@ -19,6 +19,7 @@ struct vocabulary {
   struct map names;          /* code -> id; the unknown code is not in it */
   uint64_t subjects, events; /* of the training split */
   double subject_days, instant_events;
+  bool dates;
   struct vocabulary_options options;
   char source[65]; /* timeline_hash of the store it was built from */
   struct buf json; /* the file's bytes */

@@ -125,6 +125,7 @@ int vocabulary_encode(struct vocabulary *v, struct error *e) {
   json_kv_i64(&o, "events", (int64_t)v->events);
   json_kv_f64(&o, "subject_days", v->subject_days);
   json_kv_f64(&o, "instant_events", v->instant_events);
+  if (v->dates) json_kv_bool(&o, "dates", true);
   json_kv_i64(&o, "min_subjects", v->options.min_subjects);
   json_kv_i64(&o, "max_codes", v->options.max_codes);
   json_kv_i64(&o, "min_outcome_subjects", v->options.min_outcome_subjects);
@@ -218,6 +219,7 @@ static void decode_options(struct vocabulary *v, struct json root) {
   if (get_int(root, "events", 0, INT64_MAX, &x)) v->events = (uint64_t)x;
   if (json_f64(json_get(root, "subject_days"), &d)) v->subject_days = d;
   v->instant_events = json_f64(json_get(root, "instant_events"), &d) && d >= 1.0 && d < 1e6 ? d : 1.0;
+  if (!json_bool(json_get(root, "dates"), &v->dates)) v->dates = false;
   if (get_int(root, "min_subjects", 0, UINT32_MAX, &x)) v->options.min_subjects = (uint32_t)x;
   if (get_int(root, "max_codes", 0, UINT32_MAX, &x)) v->options.max_codes = (uint32_t)x;
   if (get_int(root, "min_outcome_subjects", 0, UINT32_MAX, &x)) v->options.min_outcome_subjects = (uint32_t)x;
@@ -276,6 +278,7 @@ uint32_t vocabulary_codes(const struct vocabulary *v) { return v->codes; }
 uint32_t vocabulary_rows(const struct vocabulary *v) { return v->rows; }
 uint32_t vocabulary_outcomes(const struct vocabulary *v) { return v->outcomes; }
 double vocabulary_instant_events(const struct vocabulary *v) { return v->instant_events; }
+bool vocabulary_dates(const struct vocabulary *v) { return v->dates; }
 uint32_t vocabulary_death(const struct vocabulary *v) { return v->death; }
 
 const struct vocabulary_entry *vocabulary_at(const struct vocabulary *v, uint32_t id) {

@@ -37,6 +37,7 @@ struct builder {
   uint32_t kept;
   uint64_t subjects, events;
   uint64_t instants, at_instants; /* instants with a listed code; their events */
+  uint64_t hours;                 /* of these events, those with a time of day */
   double days;
 };
 
@@ -90,7 +91,7 @@ static int make_nodes(struct builder *b, struct error *e) {
 /* Counts events and distinct people of every node under the present assignment. */
 static void count_nodes(struct builder *b, bool first_pass) {
   for (uint32_t i = 0; i < b->names.count; i++) b->node[i].count = b->node[i].timed = b->node[i].subjects = b->node[i].last_subject = 0;
-  b->instants = b->at_instants = 0;
+  b->instants = b->at_instants = b->hours = 0;
   uint32_t people = timeline_subjects(b->t);
   for (uint32_t s = 0; s < people; s++) {
     struct timeline_view v = timeline_view(b->t, s);
@@ -106,6 +107,7 @@ static void count_nodes(struct builder *b, bool first_pass) {
       if (k < v.statics) continue;
       if (v.time[k] < first) first = v.time[k];
       b->at_instants++;
+      b->hours += v.time[k] % TIME_DAY != 0;
       if (v.time[k] > last) b->instants++, last = v.time[k];
     }
     if (!first_pass) continue;
@@ -402,6 +404,7 @@ static int build(struct builder *b, struct vocabulary *v, struct error *e) {
   v->events = b->events;
   v->subject_days = b->days;
   v->instant_events = b->instants ? (double)b->at_instants / (double)b->instants : 1.0;
+  v->dates = b->instants > 0 && b->hours == 0;
   v->options = b->o;
   const char *source = timeline_hash(b->t);
   if (source) snprintf(v->source, sizeof v->source, "%s", source);

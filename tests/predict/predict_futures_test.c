@@ -82,7 +82,7 @@ static double total_rate(const struct fixture *f) {
 }
 
 /* People whose events never coincide: instants of one event, so that waiting times and codes are the plain exponential law. */
-static void open_single(struct fixture *f) {
+static void open_single(struct fixture *f, bool dates) {
   *f = (struct fixture){.dir = "/tmp/predict-test-XXXXXX"};
   assert_non_null(mkdtemp(f->dir));
   char store[96];
@@ -93,13 +93,14 @@ static void open_single(struct fixture *f) {
     for (int k = 0; k < 30; k++) {
       char code[16];
       snprintf(code, sizeof code, "DX//%d", k % 6);
-      fixture_put(w, make_event(s, DAY(k), k == 29 && s % 2 ? "MEDS_DEATH" : code, k % 6 == 2 && k != 29 ? (float)(k + s) : NAN));
+      fixture_put(w, make_event(s, DAY(k) + (dates ? 0 : TIME_HOUR), k == 29 && s % 2 ? "MEDS_DEATH" : code,
+                                k % 6 == 2 && k != 29 ? (float)(k + s) : NAN));
       if (k == 0) fixture_put(w, make_event(s, TIME_STATIC, "GENDER//F", NAN));
     }
   MUST(timeline_writer_finish(w, STR("{}"), NULL, NULL, &f->e));
   MUST(timeline_open(store, &f->store, &f->e));
   MUST(vocabulary_build(f->store, NULL, &f->v, &f->e));
-  assert_true(vocabulary_instant_events(f->v) == 1.0);
+  assert_true(vocabulary_instant_events(f->v) == 1.0 && vocabulary_dates(f->v) == dates);
   fixture_task(f, DEATH_TASK);
 }
 
@@ -113,7 +114,7 @@ static void test_exponential_law(void **state) {
   struct fixture f;
   struct arena a;
   arena_init(&a, 0, 0);
-  open_single(&f);
+  open_single(&f, true);
   bias_only(&f);
   struct predictor *p;
   struct futures x;
@@ -254,7 +255,7 @@ static void test_long_and_cancelled(void **state) {
   struct fixture f;
   struct arena a;
   arena_init(&a, 0, 0);
-  open_single(&f);
+  open_single(&f, true);
   bias_only(&f);
   f.m->weight[f.m->rates_bias + (ptrdiff_t)vocabulary_death(f.v)] = -30;
   struct predictor *p;
@@ -282,7 +283,7 @@ static void test_long_and_cancelled(void **state) {
 static void test_decoding_matches_forward(void **state) {
   (void)state;
   struct fixture f;
-  open_single(&f);
+  open_single(&f, true);
   struct model_config c = fixture_small();
   fixture_model(&f, &c, false);
   struct timeline_view v = timeline_view(f.store, 2);
@@ -364,12 +365,12 @@ static void forward_law(struct fixture *f, const struct timeline *t, const struc
 
 /* Every step of sampled futures again without a cache: the life with what was sampled so far goes through the whole model, and the
  * future's own random numbers must give the same waits and codes; nearly so where the trunk decodes in eight bits. The life is young: most outcomes are
- * still to come, and their rates move within a wait. dates: a life without times of day, whose future has none either. */
+ * still to come, and their rates move within a wait. dates: a model of records without times of day, whose futures have none either. */
 static void replay(bool int8, bool dates, double tolerance, int most_other) {
   struct fixture f;
   struct arena a;
   arena_init(&a, 0, 0);
-  open_single(&f);
+  open_single(&f, dates);
   struct model_config c = fixture_small();
   fixture_model(&f, &c, false);
   struct timeline_view v = timeline_view(f.store, 1);
@@ -383,20 +384,10 @@ static void replay(bool int8, bool dates, double tolerance, int most_other) {
   for (uint32_t k = 0; k < f.m->config.codes; k++) f.m->weight[f.m->rates_bias + (ptrdiff_t)k] -= 2;
   for (uint32_t k = 0; k < outcomes * HAZARD_BINS; k++) f.m->weight[f.m->hazard_bias + (ptrdiff_t)k] += (float)rng_normal(&spread);
   while (v.time[young] < DAY(2)) young++;
-  int64_t now = v.time[young - 1] + DAY(1) / 2, time[32]; /* its times are whole days */
-  struct timeline *asked;
-  assert_true(young <= 32);
-  MUST(timeline_memory_new(&asked, &f.e));
-  for (uint32_t j = 0; j < young; j++) {
-    assert_true(v.time[j] == TIME_STATIC || v.time[j] % DAY(1) == 0);
-    time[j] = v.time[j] + (!dates && v.time[j] != TIME_STATIC ? TIME_HOUR : 0);
-    struct event ev = {.subject = 1, .time = time[j], .code = timeline_code_name(f.store, v.code[j]), .value = v.value[j]};
-    MUST(timeline_memory_append(asked, &ev, &f.e));
-  }
-  MUST(timeline_memory_seal(asked, &f.e));
-  MUST(predictor_new(f.m, asked, &p, &f.e));
+  int64_t now = v.time[young - 1] + DAY(1) / 2;
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
   MUST(model_decoder_new(f.m, int8, &p->decoder, &f.e));
-  MUST(predict_futures(p, 0, now, 8, 60, 8, &a, &x, &f.e));
+  MUST(predict_futures(p, 1, now, 8, 60, 8, &a, &x, &f.e));
   for (int i = 0; i < x.count; i++) {
     struct rng r;
     int64_t sampled[12];
@@ -406,7 +397,7 @@ static void replay(bool int8, bool dates, double tolerance, int most_other) {
       struct slow_law law;
       MUST(timeline_memory_new(&t, &f.e));
       for (uint32_t j = 0; j < young; j++) {
-        struct event ev = {.subject = 1, .time = time[j], .code = timeline_code_name(f.store, v.code[j]), .value = v.value[j]};
+        struct event ev = {.subject = 1, .time = v.time[j], .code = timeline_code_name(f.store, v.code[j]), .value = v.value[j]};
         MUST(timeline_memory_append(t, &ev, &f.e));
       }
       for (int j = 0; j < k; j++) {
@@ -427,7 +418,7 @@ static void replay(bool int8, bool dates, double tolerance, int most_other) {
       assert_true(fabs(x.path[i][k].days - days) < tolerance * days);
       sampled[k] = now + (int64_t)(x.path[i][k].days * (double)TIME_DAY);
       if (dates) { /* the nearest one, each day once */
-        int64_t before = k ? sampled[k - 1] : time[young - 1];
+        int64_t before = k ? sampled[k - 1] : v.time[young - 1];
         sampled[k] = DAY(llround((double)sampled[k] / (double)DAY(1)));
         if (sampled[k] <= before) sampled[k] = before + DAY(1);
       }
@@ -438,7 +429,6 @@ static void replay(bool int8, bool dates, double tolerance, int most_other) {
   }
   assert_true(steps > 15 && moved > 8 && other <= most_other);
   predictor_free(p);
-  timeline_close(asked);
   arena_free(&a);
   fixture_close(&f);
 }
@@ -468,7 +458,7 @@ static void test_rates_move_within_a_wait(void **state) {
   struct futures x;
   struct slow_law law, second;
   arena_init(&a, 0, 0);
-  open_single(&f);
+  open_single(&f, true);
   bias_only(&f);
   uint32_t outcomes = f.m->config.outcomes, codes = vocabulary_codes(f.v), id[CODES], fresh;
   float log_rate[24], log_hazard[24 * HAZARD_BINS];
@@ -562,7 +552,7 @@ static void test_estimators_know_that_rates_move(void **state) {
   struct slow_law law;
   struct watch w;
   arena_init(&a, 0, 0);
-  open_single(&f);
+  open_single(&f, true);
   bias_only(&f);
   uint32_t target, death = vocabulary_death(f.v), codes = vocabulary_codes(f.v);
   float log_rate[24], log_hazard[24 * HAZARD_BINS] = {0};
@@ -629,7 +619,7 @@ static void test_cut(void **state) {
   struct fixture f;
   struct arena a;
   arena_init(&a, 0, 0);
-  open_single(&f);
+  open_single(&f, true);
   bias_only(&f);
   f.m->weight[f.m->rates_bias + (ptrdiff_t)vocabulary_death(f.v)] = -30;
   struct predictor *p;

@@ -162,6 +162,7 @@ static void test_save_load(void **state) {
   assert_int_equal(vocabulary_outcomes(u), vocabulary_outcomes(v));
   assert_int_equal(vocabulary_death(u), vocabulary_death(v));
   assert_true(vocabulary_instant_events(u) == vocabulary_instant_events(v));
+  assert_true(vocabulary_dates(u) == vocabulary_dates(v));
   for (uint32_t i = 0; i < vocabulary_codes(v); i++) {
     const struct vocabulary_entry *a = vocabulary_at(v, i), *b = vocabulary_at(u, i);
     assert_true(str_eq(a->code, b->code) && str_eq(a->display, b->display));
