@@ -162,7 +162,7 @@ void time_format(int64_t us, char out[32]) {
     strcpy(out, "static");
     return;
   }
-  int64_t days = floor_div(us, TIME_DAY), of_day = us % TIME_DAY;
+  int64_t days = time_day(us), of_day = us % TIME_DAY;
   if (of_day < 0) of_day += TIME_DAY;
   int y, m, d, seconds = (int)(of_day / TIME_SECOND), micro = (int)(of_day % TIME_SECOND);
   time_to_civil(days, &y, &m, &d);
@@ -176,7 +176,7 @@ void time_format_date(int64_t us, char out[16]) {
     return;
   }
   int y, m, d;
-  time_to_civil(floor_div(us, TIME_DAY), &y, &m, &d);
+  time_to_civil(time_day(us), &y, &m, &d);
   if (y < 0 || y > 9999) {
     snprintf(out, 16, "%04d-%02d-%02d", y, m, d);
     return;

@@ -28,6 +28,7 @@ struct time_parts {
 };
 int64_t time_from_civil(int year, int month, int day); /* days since 1970-01-01 */
 void time_to_civil(int64_t days, int *year, int *month, int *day);
+static inline int64_t time_day(int64_t us) { return us / TIME_DAY - (us % TIME_DAY < 0); } /* the day it falls on, since 1970-01-01 */
 /* FHIR date/dateTime/instant, "YYYY-MM-DD HH:MM:SS[.f]", "YYYYMMDD[HHMM[SS]]". Year 1..9999, real calendar days; E_INPUT otherwise. */
 int time_parse(struct str s, struct time_parts *p, int64_t *local_us, struct error *e) MUST_CHECK;
 /* "90s" "48h" "30d" "1y" "6mo" (30.4375 d) "2w" "15min", fractions allowed, sign allowed */

@@ -159,7 +159,7 @@ static int one_event(struct life *l, const struct timeline_view *v, uint32_t k, 
   if (l->numbered[v->code[k]]) TRY(a_code_of_its_holder(l, v, k, e));
   if (v->value[k] >= 10000 && audit_search_number(a->search, v->subject, v->value[k], &h)) TRY(strong_value(a, "value", &h, e));
   if (v->time[k] == TIME_STATIC) return OK;
-  int64_t day = v->time[k] / TIME_DAY - (v->time[k] % TIME_DAY < 0);
+  int64_t day = time_day(v->time[k]);
   h = (struct audit_hit){
       .kind = IDENTIFIER_DATE, .form = AUDIT_BIRTH_DAY, .weight = AUDIT_STRONG, .own = true, .person = v->subject, .persons = 1};
   if (a->dates_shifted && v->code[k] == l->birth && day == audit_search_birth(a->search, v->subject)) TRY(strong_value(a, "time", &h, e));

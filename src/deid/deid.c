@@ -529,7 +529,7 @@ static int birth_time(struct deid *w, struct identity *id, int64_t *us, struct e
   id->flags |= IDENTITY_CAPPED;
   w->counts.ages_capped++;
   int64_t last = deid_date(how, id->last * TIME_DAY, TIME_PRECISION_DAY, id->shift_days);
-  *us = deid_years_before((int32_t)(last / TIME_DAY - (last % TIME_DAY < 0)), w->policy.age_cap + 1) * TIME_DAY;
+  *us = deid_years_before((int32_t)time_day(last), w->policy.age_cap + 1) * TIME_DAY;
   return OK;
 }
 

@@ -6,7 +6,7 @@ enum { FIRST_DAY = -719162, LAST_DAY = 2932896 };
 bool deid_day_valid(int64_t days) { return days >= FIRST_DAY && days <= LAST_DAY; }
 
 bool deid_day(int64_t us, int32_t *days) {
-  int64_t d = us / TIME_DAY - (us % TIME_DAY < 0);
+  int64_t d = time_day(us);
   if (!deid_day_valid(d)) return false;
   *days = (int32_t)d;
   return true;

@@ -32,14 +32,14 @@ bool fhir_date_split(struct str s, struct fhir_date *out) {
   int64_t us;
   if (s.n < 4 || (n == 4 && s.n != 4) || (n == 7 && s.n != 7) || (n >= 7 && s.p[4] != '-') || (n == 10 && s.p[7] != '-')) return false;
   if (time_parse((struct str){s.p, n}, &parts, &us, NULL) < 0 || parts.precision > TIME_PRECISION_DAY) return false;
-  *out = (struct fhir_date){.day = us / TIME_DAY - (us % TIME_DAY < 0), .precision = parts.precision, .rest = {s.p + n, s.n - n}};
+  *out = (struct fhir_date){.day = time_day(us), .precision = parts.precision, .rest = {s.p + n, s.n - n}};
   if (!time_text(out->rest) || time_parse(s, &parts, &us, NULL) < 0) out->rest.n = 0;
   return true;
 }
 
 int fhir_date_shift(struct fhir_deid *f, uint32_t i, const struct fhir_date *d, int32_t days, struct error *e) {
   int64_t us = deid_date(DEID_DATES_SHIFT, d->day * TIME_DAY, d->precision, days);
-  int64_t day = us / TIME_DAY - (us % TIME_DAY < 0);
+  int64_t day = time_day(us);
   if (!deid_day_valid(day)) return 0;
   char text[64];
   time_format_date(day * TIME_DAY, text);

@@ -56,7 +56,7 @@ static bool to_date(item_t *v) {
 
 static int64_t cut(int64_t us, enum time_precision p) {
   if (p >= TIME_PRECISION_SECOND) return us;
-  int64_t days = us / TIME_DAY - (us % TIME_DAY < 0);
+  int64_t days = time_day(us);
   int y, m, d;
   if (p == TIME_PRECISION_DAY) return days;
   time_to_civil(days, &y, &m, &d);

@@ -246,8 +246,7 @@ static bool wait_avoiding(struct worker *w, struct slot *t, struct law *law, con
 static int64_t when(const struct predictor *p, const struct slot *t) {
   int64_t time = t->ask->now + (int64_t)(t->days * (double)TIME_DAY);
   if (!vocabulary_dates(p->v)) return time;
-  int64_t of_day = (time % TIME_DAY + TIME_DAY) % TIME_DAY, least = t->previous + TIME_DAY;
-  int64_t day = time - of_day + (2 * of_day >= TIME_DAY ? TIME_DAY : 0);
+  int64_t day = time_day(time + TIME_DAY / 2) * TIME_DAY, least = t->previous + TIME_DAY;
   return day > least ? day : least;
 }
 

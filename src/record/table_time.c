@@ -83,7 +83,7 @@ static int clock_span(struct str s, double *us) {
 /* Whole years go by the calendar, the rest by 365.25 days: an age of 54 lands on the same day of the year. */
 static double add_years(int64_t base, double years) {
   double whole = trunc(years);
-  int64_t day = base / TIME_DAY - (base % TIME_DAY < 0), in_day = base - day * TIME_DAY;
+  int64_t day = time_day(base), in_day = base - day * TIME_DAY;
   int y, m, d;
   time_to_civil(day, &y, &m, &d);
   double target = y + whole;

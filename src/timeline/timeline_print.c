@@ -62,7 +62,6 @@ static struct life life_of(const struct timeline *t, uint32_t index) {
 
 static const char *split_name(enum split s) { return s == SPLIT_TRAIN ? "train" : s == SPLIT_TUNING ? "tuning" : "held out"; }
 static double years(int64_t from, int64_t to) { return ((double)to - (double)from) / (double)TIME_YEAR; }
-static int64_t day_of(int64_t time) { return time / TIME_DAY - (time % TIME_DAY < 0); }
 
 static void paint(struct buf *out, bool colour, const char *code, const char *text) {
   if (colour) buf_printf(out, "\x1b[%sm", code);
@@ -91,7 +90,7 @@ static uint32_t days_of(const struct life *l) {
   uint32_t days = 0;
   int64_t last = INT64_MIN;
   for (uint32_t k = l->v.statics; k < l->v.n; k++) {
-    int64_t d = day_of(l->v.time[k]);
+    int64_t d = time_day(l->v.time[k]);
     if (is_birth(l, k) || d == last) continue;
     last = d;
     days++;
@@ -252,12 +251,12 @@ void timeline_print(const struct timeline *t, uint32_t index, int width, bool co
     buf_printf(out, "... %s earlier events\n", n);
   }
   for (uint32_t k = from; k < l.v.n; k++) {
-    if (k == from || day_of(l.v.time[k]) != day_of(l.v.time[k - 1])) put_day(&l, k, colour, out);
+    if (k == from || time_day(l.v.time[k]) != time_day(l.v.time[k - 1])) put_day(&l, k, colour, out);
     put_event(&l, index, k, width, colour, out);
   }
   if (l.v.labels) paint(out, colour, "1", "\nknown to tasks alone\n");
   for (uint32_t k = l.v.n; k < l.v.n + l.v.labels; k++) {
-    if (l.v.time[k] != TIME_STATIC && (k == l.v.n || day_of(l.v.time[k]) != day_of(l.v.time[k - 1]))) put_day(&l, k, colour, out);
+    if (l.v.time[k] != TIME_STATIC && (k == l.v.n || time_day(l.v.time[k]) != time_day(l.v.time[k - 1]))) put_day(&l, k, colour, out);
     put_event(&l, index, k, width, colour, out);
   }
 }

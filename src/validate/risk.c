@@ -156,7 +156,7 @@ uint8_t risk_age_band(int64_t birth, int64_t last) {
 static int year_of(int64_t time) {
   int y, m, d;
   if (time == TIME_STATIC) return 0;
-  time_to_civil(time / TIME_DAY - (time % TIME_DAY < 0), &y, &m, &d);
+  time_to_civil(time_day(time), &y, &m, &d);
   return y;
 }
 

@@ -21,8 +21,6 @@ struct postings {       /* persons who have a code, of the codes that are asked 
   uint32_t *start, *at; /* by code; start[code] is UINT32_MAX for codes that are not asked for */
 };
 
-static int64_t day_of(int64_t us) { return us / TIME_DAY - (us % TIME_DAY < 0); }
-
 /* `n` different events with a time, in the order of the life. False if there are not so many with different codes or days. */
 static bool draw(const struct risk_work *w, const struct timeline_view *v, struct rng *r, int n, struct pattern *p) {
   uint32_t pick[PATTERN_MAX];
@@ -32,7 +30,7 @@ static bool draw(const struct risk_work *w, const struct timeline_view *v, struc
     uint32_t k = v->statics + rng_below(r, timed);
     bool taken = v->code[k] == w->birth;
     for (int i = 0; i < got; i++)
-      taken = taken || pick[i] == k || (v->code[pick[i]] == v->code[k] && day_of(v->time[pick[i]]) == day_of(v->time[k]));
+      taken = taken || pick[i] == k || (v->code[pick[i]] == v->code[k] && time_day(v->time[pick[i]]) == time_day(v->time[k]));
     if (!taken) pick[got++] = k;
   }
   if (got < n) return false;
@@ -45,7 +43,7 @@ static bool draw(const struct risk_work *w, const struct timeline_view *v, struc
   for (int i = 0; i < n; i++) {
     int j = i;
     p->code[i] = v->code[pick[i]];
-    p->gap[i] = day_of(v->time[pick[i]]) - day_of(v->time[pick[0]]);
+    p->gap[i] = time_day(v->time[pick[i]]) - time_day(v->time[pick[0]]);
     for (; j > 0 && w->persons[p->code[i]] < w->persons[p->code[p->rarest[j - 1]]]; j--) p->rarest[j] = p->rarest[j - 1];
     p->rarest[j] = i;
   }
@@ -95,7 +93,7 @@ static bool has_gaps(const struct timeline_view *v, const struct pattern *p, uin
   *work += v->n - v->statics;
   for (uint32_t k = v->statics; (k = next_of(v, k, p->code[rarest])) < v->n; k++) {
     bool all = true;
-    int64_t first = day_of(v->time[k]) - p->gap[rarest];
+    int64_t first = time_day(v->time[k]) - p->gap[rarest];
     for (int j = 1, i; j < p->n && all; j++) i = p->rarest[j], all = on_day(v, first + p->gap[i], p->code[i]);
     if (all) return true;
   }
