@@ -43,6 +43,9 @@ print(eval(sys.argv[2]))' "$work/out" "$1" 2>/dev/null || echo "no such field"; 
 is_json() { python3 -m json.tool "$work/out" > /dev/null 2>&1 || fail "standard output is not one JSON value: $(head -c 200 "$work/out")"; }
 json_is() { local v; v=$(json "$1"); [ "$v" = "$2" ] || fail "$1 is $v, not $2"; }
 sha() { sha256sum "$1" | cut -c1-64; }
+# flip_byte FILE OFFSET: damage that is damage whatever stood there; a byte that is merely written is the old one once in 256 times
+flip_byte() { python3 -c 'import sys
+with open(sys.argv[1], "r+b") as f: f.seek(int(sys.argv[2])); b = f.read(1)[0]; f.seek(-1, 1); f.write(bytes([b ^ 1]))' "$1" "$2" || fail "$1 has no byte $2"; }
 seconds() { date +%s.%N; }
 # until_so COMMAND...: waits for what must come about, ten minutes if need be: no test may depend on the machine's speed
 until_so() { local i; for i in $(seq 12000); do "$@" && return 0; sleep 0.05; done; return 1; }

@@ -95,7 +95,7 @@ a_changed_statement_is_found() {
   site; run "$vitae" ingest "$work/s" "$work/in.ndjson" --from fhir; status_is 0; run "$vitae" verify "$work/s"; status_is 0; out_has "statements 2 of the wall"
   f=$work/s/reports/wall-gen-000001.json size=$(stat -c %s "$work/s/reports/wall-gen-000001.json")
   for i in 0 17 $((size / 2)) $((size - 3)); do
-    cp "$f" "$work/kept"; printf '%s' '#' | dd of="$f" bs=1 seek="$i" conv=notrunc 2> /dev/null
+    cp "$f" "$work/kept"; flip_byte "$f" "$i"
     run "$vitae" verify "$work/s"; [ $status -ne 0 ] || fail "a changed byte at $i passes"; cp "$work/kept" "$f"
   done
   sed -i 's/"names":[0-9]*/"names":1/' "$f"; run "$vitae" verify "$work/s"; status_is 14; out_has "the signature does not hold"; out_has "does not follow"; cp "$work/kept" "$f"

@@ -200,7 +200,7 @@ PY
   rm "$work/part/config.json"; run "$vitae" import "$work/part"; status_is 66; err_has "no config.json"
   truncate -s 5000 "$work/part/model.safetensors"; run "$vitae" import "$work/part"; status_is 14; err_has "outside the file"
   rm "$work/part/model.safetensors"; run "$vitae" import "$work/part"; status_is 66; err_has "$work/part: neither model.gguf nor a .safetensors"
-  printf 'x' | dd of="$work/tiny/model.safetensors" bs=1 seek=9000 conv=notrunc 2>/dev/null; run "$vitae" verify "$work/lm"; [ "$status" -ne 0 ] || fail "another file behind the link went unseen"
+  flip_byte "$work/tiny/model.safetensors" 9000; run "$vitae" verify "$work/lm"; [ "$status" -ne 0 ] || fail "another file behind the link went unseen"
 }
 run_cases a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked what_is_no_site_is_refused \
   init_refuses_twice_and_wrong_words a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \

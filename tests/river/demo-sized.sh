@@ -135,7 +135,7 @@ n, = struct.unpack("<Q", b[:8]); h = json.loads(b[8:8 + n]); h.pop("__metadata__
 assert len(h) > 10 and max(t["data_offsets"][1] for t in h.values()) == len(b) - 8 - n
 P
   run "$vitae" verify "$work/weights"; status_is 0
-  printf '\1' | dd of="$work/weights/model.safetensors" bs=1 seek=5000 conv=notrunc status=none; run "$vitae" verify "$work/weights"; status_is 14
+  flip_byte "$work/weights/model.safetensors" 5000; run "$vitae" verify "$work/weights"; status_is 14
   run "$vitae" about --json
   if [ "$(json "j['parquet']")" != True ]; then skip "no DuckDB library: MEDS export is left out"; return; fi
   run "$vitae" export "$site" --format meds --to "$work/meds" --json; status_is 0; is_json
