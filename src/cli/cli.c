@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,10 +43,53 @@ double cli_number(const struct cli *c, const char *name, double otherwise) {
   return v->given ? v->number : otherwise;
 }
 
+/* ---- limits ---- */
+
+struct limits {
+  double least, most;
+  bool above; /* the least itself is not allowed */
+};
+static bool numeric(const struct cli_option *o) { return o->type == CLI_INTEGER || o->type == CLI_NUMBER; }
+
+/* What the value is called, without its limits. */
+static struct str word_of(const struct cli_option *o) {
+  struct str meta = str_c(o->meta ? o->meta : "");
+  return numeric(o) ? str_cut(&meta, ':') : meta;
+}
+
+static struct limits limits_of(const struct cli_option *o) {
+  struct limits l = {-INFINITY, INFINITY, false};
+  const char *least = strchr(o->meta, ':'), *most = least ? strstr(least, "..") : NULL;
+  if (!most) return l;
+  least++, most += 2;
+  l.above = *least == '>';
+  l.least = strtod(least + l.above, NULL);
+  if (*most) l.most = strtod(most, NULL);
+  return l;
+}
+
+/* "0 to 240", "above 0", "above 0 and at most 1", "at least 1" */
+static void limits_text(struct limits l, char *out, size_t n) {
+  int used = snprintf(out, n, l.above ? "above %.10g" : l.most < INFINITY ? "%.10g" : "at least %.10g", l.least);
+  if (l.most < INFINITY) snprintf(out + used, n - (size_t)used, l.above ? " and at most %.10g" : " to %.10g", l.most);
+}
+
+static int check_limits(const struct cli_option *o, double x, struct error *e) {
+  struct limits l = limits_of(o);
+  char text[64];
+  if (x <= l.most && (l.above ? x > l.least : x >= l.least)) return OK;
+  limits_text(l, text, sizeof text);
+  return error_set(e, E_USAGE, "--%s is %s", o->name, text);
+}
+
+/* ---- help ---- */
+
 static void print_option(FILE *to, const struct cli_option *o) {
-  char left[64];
-  snprintf(left, sizeof left, "--%s%s%s", o->name, o->meta ? " " : "", o->meta ? o->meta : "");
-  fprintf(to, "  %-26s %s%s\n", left, o->help, o->type == CLI_MANY ? " (may be repeated)" : "");
+  char left[64], range[64] = "";
+  struct str word = word_of(o);
+  snprintf(left, sizeof left, "--%s%s%.*s", o->name, word.n ? " " : "", STR_ARG(word));
+  if (numeric(o) && limits_of(o).most < INFINITY) limits_text(limits_of(o), range, sizeof range);
+  fprintf(to, "  %-26s %s%s%s%s\n", left, o->help, range[0] ? "; " : "", range, o->type == CLI_MANY ? " (may be repeated)" : "");
 }
 
 void cli_help(FILE *to, const struct command *command) {
@@ -95,7 +139,7 @@ static int take_value(const struct cli_option *o, struct cli_value *v, const cha
   if (o->type == CLI_INTEGER && str_to_i64(str_c(text), &v->integer) < 0)
     return error_set(e, E_USAGE, "--%s wants a whole number", o->name);
   if (o->type == CLI_NUMBER && str_to_f64(str_c(text), &v->number) < 0) return error_set(e, E_USAGE, "--%s wants a number", o->name);
-  return OK;
+  return numeric(o) ? check_limits(o, o->type == CLI_INTEGER ? (double)v->integer : v->number, e) : OK;
 }
 
 static int parse_option(const struct command *command, char **argv, int argc, int *at, struct cli *out, struct error *e) {
@@ -117,7 +161,7 @@ static int parse_option(const struct command *command, char **argv, int argc, in
       return OK;
     }
     if (equals) return take_value(o, &out->values[i], equals + 1, e);
-    if (*at + 1 >= argc) return error_set(e, E_USAGE, "--%s wants a value: %s", o->name, o->meta);
+    if (*at + 1 >= argc) return error_set(e, E_USAGE, "--%s wants a value: %.*s", o->name, STR_ARG(word_of(o)));
     return take_value(o, &out->values[i], argv[++*at], e);
   }
   return unknown_option(command, given, e);

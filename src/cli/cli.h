@@ -21,7 +21,7 @@ enum cli_type { CLI_FLAG, CLI_TEXT, CLI_INTEGER, CLI_NUMBER, CLI_MANY };
 struct cli_option {
   const char *name; /* without "--" */
   enum cli_type type;
-  const char *meta; /* "N", "FILE" */
+  const char *meta; /* "FILE"; of a number with its limits: "N:0..240", "X:>0..1", "N:1.."; a seed alone has none */
   const char *help;
 };
 struct cli_value {

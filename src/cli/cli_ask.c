@@ -12,8 +12,8 @@ static const struct cli_option options[] = {
     {"check", CLI_FLAG, NULL, "the text is an answer of somebody else's: check its citations [e12] against the record"},
     {"model", CLI_TEXT, "NAME", "a language model of the site, or a path: it may add sentences that the record supports"},
     {"encoder", CLI_TEXT, "NAME", "an encoder (with --model): events and documents are found by meaning too"},
-    {"rounds", CLI_INTEGER, "N", "tools that the model may use where the record alone gives no answer (1)"},
-    {"context", CLI_INTEGER, "TOKENS", "of the record that the model is shown (1000)"},
+    {"rounds", CLI_INTEGER, "N:0..8", "tools that the model may use where the record alone gives no answer (1)"},
+    {"context", CLI_INTEGER, "TOKENS:1..1000000", "of the record that the model is shown (1000)"},
     {"show-unsupported", CLI_FLAG, NULL, "show what the model said without support, marked"},
     {0}};
 

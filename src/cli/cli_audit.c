@@ -14,7 +14,7 @@
 static const struct cli_option options[] = {
     {"passphrase-file", CLI_TEXT, "FILE", "opens a vault that is protected by a passphrase"},
     {"risk", CLI_FLAG, NULL, "instead: how far what remains singles persons out (needs no vault); writes reports/risk-GENERATION"},
-    {"sheet", CLI_INTEGER, "N", "instead: draw N texts for two people to read (vault/review-GENERATION.csv)"},
+    {"sheet", CLI_INTEGER, "N:1..100000", "instead: draw N texts for two people to read (vault/review-GENERATION.csv)"},
     {"score", CLI_TEXT, "SHEET", "instead: recall from a sheet that was filled in, with its exact bound"},
     {0}};
 

@@ -14,8 +14,8 @@ static const struct cli_option options[] = {
     {"diagnoses", CLI_TEXT, "FILE", "what is known of diseases, JSON lines; instead of the shipped file"},
     {"actions", CLI_TEXT, "FILE", "questions, examinations, tests and their costs; instead of the shipped file"},
     {"words", CLI_TEXT, "FILE", "how common words are in cases; instead of the shipped file"},
-    {"budget", CLI_NUMBER, "X", "never spend more (no limit)"},
-    {"worth", CLI_NUMBER, "X", "what a certain right diagnosis is worth (5000): more means more tests"},
+    {"budget", CLI_NUMBER, "X:>0..", "never spend more (no limit)"},
+    {"worth", CLI_NUMBER, "X:>0..", "what a certain right diagnosis is worth (5000): more means more tests"},
     {"policy", CLI_TEXT, "P", "informed | fixed | everything (informed)"},
     {"transcript", CLI_TEXT, "FILE", "write what was said, the odds and the costs"},
     {"verify", CLI_TEXT, "FILE", "run a transcript again and compare"},
@@ -32,7 +32,6 @@ static int options_of(const struct cli *c, struct sequential_options *o, struct 
   if (at == 3) return error_set(e, E_USAGE, "--policy: expected informed, fixed or everything");
   *o = (struct sequential_options){
       .budget = cli_number(c, "budget", 0), .worth = cli_number(c, "worth", 0), .policy = (enum sequential_policy)at};
-  if (o->budget < 0 || o->worth < 0) return error_set(e, E_USAGE, "--budget and --worth: expected numbers above 0");
   return OK;
 }
 

@@ -20,8 +20,8 @@ static const struct cli_option options[] = {
     {"weights", CLI_TEXT, "FILE", "instead of the shipped ones"},
     {"case", CLI_TEXT, "FILE", "the patient: a phenopacket, or {\"hpo\": […], \"hpo_excluded\": […], \"genes\": […]}"},
     {"sex", CLI_TEXT, "SEX", "of the patient whose findings are given as words: male or female"},
-    {"age", CLI_NUMBER, "YEARS", "and the age"},
-    {"top", CLI_INTEGER, "N", "diseases shown (10)"},
+    {"age", CLI_NUMBER, "YEARS:0..130", "and the age"},
+    {"top", CLI_INTEGER, "N:1..100000", "diseases shown (10)"},
     {"test", CLI_TEXT, "FILE", "rank the cases of this file, whose diseases are known, and count"},
     {"evaluate", CLI_FLAG, NULL, "the same on --cases, each without its publication, weights learned on other folds"},
     {"rows-stay", CLI_FLAG, NULL, "with --evaluate and --test: annotations that cite a case's publication stay, as in a release"},
@@ -43,7 +43,6 @@ static int case_of_arguments(const struct cli *c, const struct differential *d, 
   *out = (struct finding_case){.observed = yes, .excluded = no, .age = (float)cli_number(c, "age", NAN)};
   const char *sex = cli_text(c, "sex", NULL);
   if (sex && strcmp(sex, "male") != 0 && strcmp(sex, "female") != 0) return error_set(e, E_USAGE, "--sex is male or female");
-  if (out->age < 0 || out->age > 130) return error_set(e, E_USAGE, "--age is in years, 0 to 130");
   if (sex) out->sex = sex[0] == 'm' ? 1 : 2;
   for (int i = 0; i < c->args; i++) {
     bool absent = strncmp(c->arg[i], "no:", 3) == 0;

@@ -24,7 +24,7 @@
 static const struct cli_option options[] = {
     {"source", CLI_TEXT, "NAME", "with --person: the source that knows the person by this key"},
     {"person", CLI_TEXT, "KEY", "the source's own key of the person"},
-    {"subject", CLI_INTEGER, "N", "or the pseudonym, as vitae show prints it"},
+    {"subject", CLI_INTEGER, "N:1..", "or the pseudonym, as vitae show prints it"},
     {"may-return", CLI_FLAG, NULL, "a later ingest may bring the person back, as somebody new (default: their keys are refused)"},
     {"resume", CLI_FLAG, NULL, "finish an erasure that was interrupted"},
     {"passphrase-file", CLI_TEXT, "FILE", "opens a vault that is protected by a passphrase"},

@@ -14,16 +14,16 @@
 static const struct cli_option options[] = {
     {"raw", CLI_FLAG, NULL, "the prompt as it is, not as a user's turn in the model's chat template"},
     {"system", CLI_TEXT, "TEXT", "a system message before the prompt"},
-    {"tokens", CLI_INTEGER, "N", "most tokens to generate (200)"},
-    {"temperature", CLI_NUMBER, "T", "0 = always the likeliest token (0)"},
-    {"top-p", CLI_NUMBER, "P", "from the likeliest tokens that together have probability P"},
-    {"top-k", CLI_INTEGER, "K", "from the K likeliest tokens"},
+    {"tokens", CLI_INTEGER, "N:1..1000000", "most tokens to generate (200)"},
+    {"temperature", CLI_NUMBER, "T:0..100", "0 = always the likeliest token (0)"},
+    {"top-p", CLI_NUMBER, "P:0..1", "from the likeliest tokens that together have probability P"},
+    {"top-k", CLI_INTEGER, "K:0..1000000", "from the K likeliest tokens"},
     {"seed", CLI_INTEGER, "N", "of the random numbers (1)"},
     {"stop", CLI_MANY, "TEXT", "end before this text; may be given several times"},
-    {"threads", CLI_INTEGER, "N", "threads (0 = the cores of this process)"},
+    {"threads", CLI_INTEGER, "N:0..1024", "threads (0 = the cores of this process)"},
     {"column", CLI_TEXT, "NAME", "kernels: ref, avx2 or avx512 (default: the best here)"},
     {"prompts", CLI_TEXT, "FILE", "instead of PROMPT: one JSON string a line; answers come as one JSON object a line"},
-    {"streams", CLI_INTEGER, "N", "prompts answered at a time (1)"},
+    {"streams", CLI_INTEGER, "N:1..256", "prompts answered at a time (1)"},
     {"logits", CLI_TEXT, "FILE", "write the f32 logits after each of the prompt's tokens to FILE (rows of the vocabulary's size)"},
     {"ids", CLI_FLAG, NULL, "the prompt is a list of token ids"},
     {"schema", CLI_TEXT, "FILE", "the answer is JSON of the form of this JSON Schema"},
@@ -272,7 +272,6 @@ static int run(struct cli *c, struct error *e) {
       .threads = (int)cli_integer(c, "threads", 0), .streams = (int)cli_integer(c, "streams", 1), .column = cli_text(c, "column", NULL)};
   const char *file = cli_text(c, "prompts", NULL), *logits = cli_text(c, "logits", NULL);
   if (cli_flag(c, "cpu-time")) clock_of_times = CLOCK_PROCESS_CPUTIME_ID;
-  if (cli_integer(c, "tokens", 1) < 1 || cli_integer(c, "tokens", 1) > INT32_MAX) return error_set(e, E_USAGE, "--tokens is at least 1");
   if ((c->args == 2) == (file != NULL)) return error_set(e, E_USAGE, "give a prompt, or --prompts FILE");
   TRY(lm_open(c->arg[0], &o, &m, e));
   int rc = file && cli_text(c, "embed", NULL) ? embed_file(c, m, file, cli_text(c, "embed", NULL), e)

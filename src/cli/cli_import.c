@@ -20,7 +20,7 @@ static const struct cli_option options[] = {
     {"served-model", CLI_TEXT, "MODEL", "with an address: what the other server calls the model"},
     {"key-file", CLI_TEXT, "FILE", "with an address: the file that holds the other server's key; read at each request, never copied"},
     {"ca", CLI_TEXT, "FILE", "with an address: PEM authority of its certificate, instead of the system's"},
-    {"context", CLI_INTEGER, "TOKENS", "with an address: what the model takes, prompt and answer together (8192)"},
+    {"context", CLI_INTEGER, "TOKENS:1..100000000", "with an address: what the model takes, prompt and answer together (8192)"},
     {0}};
 
 /* The files of a model that is a directory; whichever are there are taken. */

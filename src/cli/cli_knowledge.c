@@ -11,7 +11,7 @@
 
 static const struct cli_option options[] = {
     {"encoder", CLI_TEXT, "MODEL", "an encoder of the site or a path: find by meaning as well as by words"},
-    {"limit", CLI_INTEGER, "N", "passages that `find` shows (5)"},
+    {"limit", CLI_INTEGER, "N:1..50", "passages that `find` shows (5)"},
     {0}};
 
 struct own_encoder {
@@ -80,7 +80,6 @@ static int find(struct cli *c, struct library *k, const struct encoder *enc, str
   struct json_out o;
   int n = 0, most = (int)cli_integer(c, "limit", 5);
   if (c->args < 3) return error_set(e, E_USAGE, "knowledge find SITE \"WORDS\"");
-  if (most < 1 || most > MOST) return error_set(e, E_USAGE, "--limit is 1 to %d", MOST);
   arena_init(&a, 64 << 20, 0);
   int rc = library_find(k, str_c(c->arg[2]), enc, &a, p, most, &n, e);
   json_out_init(&o, &b, false);

@@ -14,13 +14,13 @@ static const struct cli_option options[] = {
     {"task", CLI_TEXT, "TASK", "what to predict; without it: the most likely outcomes"},
     {"model", CLI_TEXT, "VERSION", "version, its first letters, its state, or a checkpoint directory (default: the newest)"},
     {"at", CLI_TEXT, "TIME", "the moment (default: the end of the record); nothing later is used"},
-    {"futures", CLI_INTEGER, "N", "sampled futures (default 0)"},
+    {"futures", CLI_INTEGER, "N:0..100000", "sampled futures (default 0)"},
     {"horizon", CLI_TEXT, "SPAN", "of the futures, as 30d or 1y (default: the task's)"},
-    {"explain", CLI_INTEGER, "N", "contributing events (default 5)"},
-    {"change", CLI_INTEGER, "N", "values that would have made a lower answer (association, not effect; default 0)"},
-    {"outcomes", CLI_INTEGER, "N", "likely outcomes listed (default 10)"},
+    {"explain", CLI_INTEGER, "N:0..1000", "contributing events (default 5)"},
+    {"change", CLI_INTEGER, "N:0..24", "values that would have made a lower answer (association, not effect; default 0)"},
+    {"outcomes", CLI_INTEGER, "N:0..1000", "likely outcomes listed (default 10)"},
     {"seed", CLI_INTEGER, "N", "of the futures (default 1)"},
-    {"threads", CLI_INTEGER, "N", "for the futures (default: this machine's cores); the answer is the same for any number"},
+    {"threads", CLI_INTEGER, "N:1..1024", "for the futures (default: this machine's cores); the answer is the same for any number"},
     {0}};
 
 static int answer(struct cli *c, const struct model *m, const struct timeline *t, const struct task *task, struct error *e) {
@@ -37,14 +37,13 @@ static int answer(struct cli *c, const struct model *m, const struct timeline *t
     TRY(time_parse(str_c(cli_text(c, "at", NULL)), &parts, &o.time, e));
   }
   if (cli_text(c, "horizon", NULL)) TRY(time_parse_duration(str_c(cli_text(c, "horizon", NULL)), &horizon, e));
-  int64_t futures = cli_integer(c, "futures", 0), explain = cli_integer(c, "explain", 5), outcomes = cli_integer(c, "outcomes", 10);
-  if (futures < 0 || futures > 100000 || explain < 0 || explain > 1000 || outcomes < 0 || outcomes > 1000 || horizon < 0)
-    return error_set(e, E_USAGE, "--futures is 0 to 100000, --explain and --outcomes 0 to 1000, --horizon positive");
-  o.change = (int)(cli_integer(c, "change", 0) < 0 ? 0 : cli_integer(c, "change", 0) > 24 ? 24 : cli_integer(c, "change", 0));
-  o.futures = (int)futures, o.explain = o.reasons = (int)explain, o.outcomes = (int)outcomes, o.seed = (uint64_t)cli_integer(c, "seed", 1);
-  int64_t threads = cli_integer(c, "threads", thread_cores());
-  if (threads < 1 || threads > 256) return error_set(e, E_USAGE, "--threads is 1 to 256");
-  o.threads = (int)threads;
+  if (horizon < 0) return error_set(e, E_USAGE, "--horizon is a span of time to come");
+  o.futures = (int)cli_integer(c, "futures", 0);
+  o.explain = o.reasons = (int)cli_integer(c, "explain", 5);
+  o.change = (int)cli_integer(c, "change", 0);
+  o.outcomes = (int)cli_integer(c, "outcomes", 10);
+  o.seed = (uint64_t)cli_integer(c, "seed", 1);
+  o.threads = (int)cli_integer(c, "threads", thread_cores());
   o.horizon_days = (double)horizon / (double)TIME_DAY;
   TRY(predictor_new(m, t, &p, e));
   struct arena a;

@@ -23,7 +23,7 @@ static const struct cli_option pull_options[] = {
     {"keep", CLI_FLAG, NULL, "keep the files, which are identified, in SITE/inbox/bulk"},
     {"no-ingest", CLI_FLAG, NULL, "only download (with --keep)"},
     {"forget-deleted", CLI_FLAG, NULL, "patients whom the server has deleted are forgotten here too (vitae forget)"},
-    {"patience", CLI_INTEGER, "MINUTES", "how long the server may work on it (default 1440)"},
+    {"patience", CLI_INTEGER, "MINUTES:1..1000000", "how long the server may work on it (default 1440)"},
     {"policy", CLI_TEXT, "POLICY", "of the ingest: policy other than the site's own"},
     {"split", CLI_TEXT, "RULE", "of the ingest"},
     {"passphrase-file", CLI_TEXT, "FILE", "opens a vault that is protected by a passphrase"},

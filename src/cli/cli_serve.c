@@ -22,21 +22,21 @@ static const struct cli_option serve_options_table[] = {
     {"insecure", CLI_FLAG, NULL, "plain HTTP on an address other than loopback"},
     {"cors", CLI_TEXT, "ORIGINS", "web origins that may call the developers' plane, separated by commas; default none"},
     {"user", CLI_TEXT, "NAME", "become this user once the sockets are bound"},
-    {"queue", CLI_INTEGER, "N", "requests that may wait (default 64); beyond: 429"},
-    {"workers", CLI_INTEGER, "N", "model workers (default: cores, at most 8)"},
-    {"streams", CLI_INTEGER, "N", "answers of one language model at a time (default 8)"},
-    {"language-threads", CLI_INTEGER, "N", "threads of a language model (default: cores)"},
-    {"body-limit", CLI_INTEGER, "MIB", "largest body (default 8)"},
-    {"drain", CLI_INTEGER, "SECONDS", "at SIGTERM: time for the answers under way (default 30); the rest are told 503"},
+    {"queue", CLI_INTEGER, "N:1..1024", "requests that may wait (default 64); beyond: 429"},
+    {"workers", CLI_INTEGER, "N:1..8", "model workers (default: cores, at most 8)"},
+    {"streams", CLI_INTEGER, "N:1..64", "answers of one language model at a time (default 8)"},
+    {"language-threads", CLI_INTEGER, "N:1..1024", "threads of a language model (default: cores)"},
+    {"body-limit", CLI_INTEGER, "MIB:1..128", "largest body (default 8)"},
+    {"drain", CLI_INTEGER, "SECONDS:0..3600", "at SIGTERM: time for the answers under way (default 30); the rest are told 503"},
     {0}};
 static const struct cli_option key_options[] = {
     {"role", CLI_TEXT, "ROLE", "viewer, ehr (CDS services only), clinician (default), admin or developer"},
     {"label", CLI_TEXT, "WORDS", "what the key is for"},
     {"tenant", CLI_TEXT, "NAME", "whose it is: usage and queues are by tenant (default: the key's own)"},
     {"models", CLI_TEXT, "NAMES", "deployments that it may use, separated by commas (default: all)"},
-    {"requests-per-minute", CLI_INTEGER, "N", "quota; default none"},
-    {"tokens-per-minute", CLI_INTEGER, "N", "quota; default none"},
-    {"days", CLI_INTEGER, "N", "valid for so long; default for ever"},
+    {"requests-per-minute", CLI_INTEGER, "N:1..1000000000", "quota; default none"},
+    {"tokens-per-minute", CLI_INTEGER, "N:1..1000000000", "quota; default none"},
+    {"days", CLI_INTEGER, "N:1..36500", "valid for so long; default for ever"},
     {"database", CLI_TEXT, "URL", database_help},
     {"list", CLI_FLAG, NULL, "list the keys instead: ids, roles, labels, never a key"},
     {"revoke", CLI_TEXT, "ID", "make a key invalid instead (a running server refuses it within a minute)"},
@@ -48,7 +48,7 @@ static const struct cli_option deploy_options[] = {
     {"database", CLI_TEXT, "URL", database_help},
     {0}};
 static const struct cli_option auditlog_options[] = {
-    {"from", CLI_INTEGER, "ROW", "first row (default 1)"}, {"database", CLI_TEXT, "URL", database_help}, {0}};
+    {"from", CLI_INTEGER, "ROW:1..", "first row (default 1)"}, {"database", CLI_TEXT, "URL", database_help}, {0}};
 
 static void ready(void *ctx, int port, int developer_port) {
   const struct serve_options *o = ctx;
@@ -70,10 +70,7 @@ static int run_serve(struct cli *c, struct error *e) {
   struct site s;
   TRY(site_open(c->arg[0], &s, e));
   int mllp_port = 0;
-  int64_t body = cli_integer(c, "body-limit", 8);
-  if (body < 1 || body > 128) return error_set(e, E_USAGE, "--body-limit is 1 to 128 MiB");
   int64_t drain = cli_integer(c, "drain", 30);
-  if (drain < 0 || drain > 3600) return error_set(e, E_USAGE, "--drain is 0 to 3600 seconds");
   struct serve_options o = {.site = s.path,
                             .listen = cli_text(c, "listen", "127.0.0.1:8080"),
                             .developer_listen = cli_text(c, "developer-listen", NULL),
@@ -93,7 +90,7 @@ static int run_serve(struct cli *c, struct error *e) {
                             .workers = (int)cli_integer(c, "workers", 0),
                             .streams = (int)cli_integer(c, "streams", 0),
                             .language_threads = (int)cli_integer(c, "language-threads", 0),
-                            .body_limit = (size_t)body << 20,
+                            .body_limit = (size_t)cli_integer(c, "body-limit", 8) << 20,
                             .drain_s = drain ? (int)drain : -1,
                             .ready = ready};
   o.ctx = &o;

@@ -94,7 +94,6 @@ int cli_sheet(struct cli *c, const struct site *s, struct error *e) {
   struct rng r;
   char file[4096], name[64];
   int64_t want = cli_integer(c, "sheet", 0);
-  if (want < 1 || want > SHEET_MAX) return error_set(e, E_USAGE, "--sheet wants a number of texts from 1 to %d", SHEET_MAX);
   TRY(cli_store(s, &t, e));
   int rc = gather(t, &p, e);
   if (rc == OK) {

@@ -6,7 +6,7 @@
 #include "timeline/timeline.h"
 
 static const struct cli_option options[] = {
-    {"limit", CLI_INTEGER, "N", "events of a life (default 200), or subjects of the list (default 20)"}, {0}};
+    {"limit", CLI_INTEGER, "N:1..4294967295", "events of a life (default 200), or subjects of the list (default 20)"}, {0}};
 
 static const char *const split_names[SPLITS] = {"train", "tuning", "held_out"};
 
@@ -78,9 +78,7 @@ static int run(struct cli *c, struct error *e) {
   TRY(site_open(c->arg[0], &s, e));
   TRY(cli_store(&s, &t, e));
   int64_t limit = cli_integer(c, "limit", c->args > 1 ? 200 : 20);
-  int rc = limit < 1     ? error_set(e, E_USAGE, "--limit is at least 1")
-           : c->args > 1 ? life(c, t, (uint32_t)limit, e)
-                         : list(c, t, (uint32_t)limit, e);
+  int rc = c->args > 1 ? life(c, t, (uint32_t)limit, e) : list(c, t, (uint32_t)limit, e);
   timeline_close(t);
   return rc;
 }

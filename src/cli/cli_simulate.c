@@ -17,13 +17,13 @@
 
 static const struct cli_option options[] = {
     {"scenario", CLI_TEXT, "NAME", "competing, constant, or your own file (default: competing; docs/simulator.md)"},
-    {"n", CLI_INTEGER, "N", "how many persons (default 10000)"},
+    {"n", CLI_INTEGER, "N:1..100000000", "how many persons (default 10000)"},
     {"seed", CLI_INTEGER, "N", "the same seed makes the same persons (default 1)"},
     {"score", CLI_TEXT, "SITE", "a site that ingested OUT/meds: hold its model against the truth, on held-out persons"},
     {"model", CLI_TEXT, "VERSION", "with --score: which version (default: the newest)"},
-    {"futures", CLI_INTEGER, "N", "with --score: sampled futures a person, against the closed form (default 0)"},
-    {"persons", CLI_INTEGER, "N", "with --futures: how many persons (default 200)"},
-    {"days", CLI_NUMBER, "N", "with --futures: their horizon, one of the scenario's (default 365)"},
+    {"futures", CLI_INTEGER, "N:0..100000", "with --score: sampled futures a person, against the closed form (default 0)"},
+    {"persons", CLI_INTEGER, "N:0..1000000", "with --futures: how many persons (default 200)"},
+    {"days", CLI_NUMBER, "N:>0..", "with --futures: their horizon, one of the scenario's (default 365)"},
     {"passphrase-file", CLI_TEXT, "FILE", "with --score: opens a vault that is protected by a passphrase"},
     {0}};
 
@@ -215,9 +215,6 @@ static int run_score(struct cli *c, struct error *e) {
   struct timeline *t;
   struct model *m;
   char dir[4096], id[65];
-  int64_t futures = cli_integer(c, "futures", 0), persons = cli_integer(c, "persons", 200);
-  if (futures < 0 || futures > 100000 || persons < 0 || persons > 1000000)
-    return error_set(e, E_USAGE, "--futures is 0 to 100000, --persons 0 to 1000000");
   TRY(site_open(cli_text(c, "score", ""), &site, e));
   TRY(cli_store(&site, &t, e));
   int rc = cli_model(&site, cli_text(c, "model", NULL), &m, dir, id, e);
@@ -243,7 +240,6 @@ static int run(struct cli *c, struct error *e) {
   struct simulate_counts counts;
   if (cli_text(c, "score", NULL)) return run_score(c, e);
   int64_t n = cli_integer(c, "n", 10000), seed = cli_integer(c, "seed", 1);
-  if (n < 1 || n > 100000000) return error_set(e, E_USAGE, "--n is 1 to 100000000");
   TRY(site_find(NULL, "scenarios", cli_text(c, "scenario", "competing"), path, e));
   TRY(scenario_load(path, &s, e));
   int rc = simulate_write(s, c->arg[0], (uint64_t)n, (uint64_t)seed, &counts, e);

@@ -17,17 +17,17 @@ static const struct cli_option options[] = {
     {"merge", CLI_FLAG, NULL, "learn our labels instead of the data set's"},
     {"only-hash", CLI_TEXT, "K/N", "of N parts of the examples, by a hash of their ids, only part K"},
     {"not-hash", CLI_TEXT, "K/N", "all parts but K"},
-    {"swap", CLI_INTEGER, "N", "learn from N copies too in which entities change places with others of their label (0)"},
-    {"epochs", CLI_INTEGER, "N", "passes over the examples (12)"},
-    {"runs", CLI_INTEGER, "N", "learn N times in other orders and keep the mean (1)"},
+    {"swap", CLI_INTEGER, "N:0..20", "learn from N copies too in which entities change places with others of their label (0)"},
+    {"epochs", CLI_INTEGER, "N:1..100000", "passes over the examples (12)"},
+    {"runs", CLI_INTEGER, "N:1..1000", "learn N times in other orders and keep the mean (1)"},
     {"seed", CLI_INTEGER, "N", "order of the examples (1)"},
-    {"scheme", CLI_INTEGER, "N", "4 = begin, inside, end, single (default); 2 = begin, inside: faster"},
-    {"min-count", CLI_INTEGER, "N", "features seen less often are left out (2)"},
-    {"decay", CLI_NUMBER, "X", "L2 (0.1)"},
-    {"rate", CLI_NUMBER, "X", "first step (0.2)"},
-    {"dropout", CLI_NUMBER, "X", "share of features hidden from each step (0.3)"},
-    {"lean", CLI_NUMBER, "X", "taken from the score of no entity: finds more, and more wrongly (0.6)"},
-    {"least", CLI_NUMBER, "X", "weights nearer to zero are not written (0.01)"},
+    {"scheme", CLI_INTEGER, "N:2..4", "4 = begin, inside, end, single (default); 2 = begin, inside: faster"},
+    {"min-count", CLI_INTEGER, "N:1..1000000000", "features seen less often are left out (2)"},
+    {"decay", CLI_NUMBER, "X:>0..", "L2 (0.1)"},
+    {"rate", CLI_NUMBER, "X:>0..", "first step (0.2)"},
+    {"dropout", CLI_NUMBER, "X:0..1", "share of features hidden from each step (0.3)"},
+    {"lean", CLI_NUMBER, "X:-100..100", "taken from the score of no entity: finds more, and more wrongly (0.6)"},
+    {"least", CLI_NUMBER, "X:>0..", "weights nearer to zero are not written (0.01)"},
     {"templates", CLI_TEXT, "HEX", "feature templates, a bit each, up to 32 digits (default: the first 64)"},
     {0}};
 
@@ -116,7 +116,6 @@ static int run_train(struct cli *c, struct error *e) {
   TRY(tagger_set_open(&s, e));
   int rc = examples_of(c, c->arg[1], true, &s, e);
   int64_t swap = cli_integer(c, "swap", 0);
-  if (rc == OK && (swap < 0 || swap > 20)) rc = error_set(e, E_USAGE, "--swap is 0 to 20");
   if (rc == OK) rc = tagger_set_swap(&s, (uint32_t)swap, o.seed, e);
   if (rc == OK && labels) rc = file_read(&s.memory, labels, 1 << 20, &o.labels_map, e);
   if (rc == OK) rc = tagger_train(s.examples, s.n, &o, out, &report, e);

@@ -26,27 +26,29 @@ static const struct cli_option options[] = {
     {"position", CLI_TEXT, "P", "what rotates queries and keys: index (default) or time, the hours since the first event on a log scale"},
     {"task", CLI_MANY, "TASK", "task to train a head for; default: every task with at least 20 cases to learn from"},
     {"no-task", CLI_FLAG, NULL, "the trunk and its own heads only"},
-    {"epochs", CLI_NUMBER, "N", "passes over the training timelines"},
-    {"seconds", CLI_NUMBER, "S", "choose the length so that training ends in about this time"},
+    {"epochs", CLI_NUMBER, "N:>0..", "passes over the training timelines"},
+    {"seconds", CLI_NUMBER, "S:>0..", "choose the length so that training ends in about this time"},
     {"seed", CLI_INTEGER, "N", "same seed, machine and lanes: the same bits (default 1)"},
-    {"threads", CLI_INTEGER, "N", "default: all cores"},
-    {"lanes", CLI_INTEGER, "N", "sum each step's gradient in N fixed parts: the same bits on 1 to N threads (default: as many as threads)"},
-    {"batch", CLI_INTEGER, "N", "positions of an optimiser step (default 4096, half of it where that would make fewer than 1,000 steps)"},
-    {"micro", CLI_INTEGER, "N",
+    {"threads", CLI_INTEGER, "N:0..1024", "default: all cores"},
+    {"lanes", CLI_INTEGER, "N:1..256",
+     "sum each step's gradient in N fixed parts: the same bits on 1 to N threads (default: as many as threads)"},
+    {"batch", CLI_INTEGER, "N:1..16777216",
+     "positions of an optimiser step (default 4096, half of it where that would make fewer than 1,000 steps)"},
+    {"micro", CLI_INTEGER, "N:1..1048576",
      "positions at once; their gradients are accumulated (default 512, for large models 1024, at least the model's context)"},
     {"recompute", CLI_FLAG, NULL, "activations are computed again in the backward pass, not kept: less memory, the same bits"},
-    {"lr", CLI_NUMBER, "X", "peak learning rate for a width up to 96, scaled by 96/width beyond (default 0.002)"},
-    {"decay", CLI_NUMBER, "X", "weight decay of the trunk (default 0.05; 0 where cases are rare and data plenty: docs/simulator.md)"},
-    {"hazard-weight", CLI_NUMBER, "X", "of the hazard head in the loss, beside the next codes (default 1)"},
-    {"dropout", CLI_NUMBER, "X", "share of activations dropped in training (default: the size's)"},
+    {"lr", CLI_NUMBER, "X:>0..", "peak learning rate for a width up to 96, scaled by 96/width beyond (default 0.002)"},
+    {"decay", CLI_NUMBER, "X:0..", "weight decay of the trunk (default 0.05; 0 where cases are rare and data plenty: docs/simulator.md)"},
+    {"hazard-weight", CLI_NUMBER, "X:0..", "of the hazard head in the loss, beside the next codes (default 1)"},
+    {"dropout", CLI_NUMBER, "X:0..1", "share of activations dropped in training (default: the size's)"},
     {"name", CLI_TEXT, "NAME", "run directory under models/runs, new unless --resume or --force (default: run-1, run-2, ...)"},
     {"force", CLI_FLAG, NULL, "train anew where a run of this name stands; its checkpoint is lost"},
     {"init", CLI_TEXT, "MODEL", "start from this checkpoint directory"},
     {"resume", CLI_FLAG, NULL, "go on where an interrupted run of this name stopped"},
-    {"save-every", CLI_NUMBER, "S", "seconds between checkpoints (default 30)"},
+    {"save-every", CLI_NUMBER, "S:0..", "seconds between checkpoints (default 30)"},
     {"column", CLI_TEXT, "COLUMN",
      "kernel column: ref, avx2, avx512, avx512vnni, avx512bf16, amx (default: the best f32 one), cuda, cudabf16"},
-    {"canaries", CLI_INTEGER, "N", "made-up lives trained on, to measure how well single lives are remembered (default 0, most 240)"},
+    {"canaries", CLI_INTEGER, "N:0..240", "made-up lives trained on, to measure how well single lives are remembered (default 0)"},
     {"mpi", CLI_FLAG, NULL, "one of several processes that an MPI launcher started (noticed by itself under mpirun)"},
     {"transport", CLI_TEXT, "T", "how gradients travel between ranks on GPUs: nccl, mpi (default: nccl where every rank can)"},
     {"bf16", CLI_FLAG, NULL,
@@ -292,12 +294,8 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   o.column = cli_text(c, "column", NULL);
   o.transport = cli_text(c, "transport", NULL);
   o.bf16 = cli_flag(c, "bf16");
-  int64_t canaries = cli_integer(c, "canaries", 0);
-  if (canaries < 0 || canaries > 240) return error_set(e, E_USAGE, "--canaries is 0 to 240");
-  o.canaries = (int)canaries;
+  o.canaries = (int)cli_integer(c, "canaries", 0);
   if (cli_text(c, "init", NULL)) snprintf(init, sizeof init, "%s", cli_text(c, "init", NULL)), o.init = init;
-  if (!(o.weight_hazard >= 0) || !(o.decay >= 0)) return error_set(e, E_USAGE, "--hazard-weight and --decay are not negative");
-  if (o.epochs <= 0 || o.threads < 0 || o.lr <= 0) return error_set(e, E_USAGE, "--epochs and --lr are above 0, --threads is not negative");
   TRY_OUT(choose_tasks(c, s, t, a, &tasks, &n, e));
   o.tasks = (const struct task *const *)tasks;
   o.n_tasks = n;

@@ -25,9 +25,9 @@ static const struct cli_option options[] = {
     {"against", CLI_TEXT, "VERSION", "compare with this version on the same patients: paired bootstrap, DeLong, NRI, IDI"},
     {"external", CLI_FLAG, NULL,
      "the model learned elsewhere (implied when --model is a directory outside SITE): recalibration shown apart"},
-    {"bootstrap", CLI_INTEGER, "N", "resamples for the intervals (default 500)"},
+    {"bootstrap", CLI_INTEGER, "N:1..1000000", "resamples for the intervals (default 500)"},
     {"seed", CLI_INTEGER, "N", "of the resamples (default 1)"},
-    {"threads", CLI_INTEGER, "N", "default: all cores"},
+    {"threads", CLI_INTEGER, "N:0..1024", "default: all cores"},
     {0}};
 
 struct job {

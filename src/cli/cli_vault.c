@@ -17,7 +17,7 @@
 enum { NAME = 129 }; /* bytes of a source's name */
 
 static const struct cli_option options[] = {
-    {"pseudonym", CLI_INTEGER, "N", "lookup: who is this subject?"},
+    {"pseudonym", CLI_INTEGER, "N:1..", "lookup: who is this subject?"},
     {"source", CLI_TEXT, "NAME", "lookup: with --person, which subject is this person?"},
     {"person", CLI_TEXT, "KEY", "lookup: the source's own key"},
     {"to", CLI_TEXT, "FILE", "export: the encrypted list for an honest broker (source, key, pseudonym, shift)"},

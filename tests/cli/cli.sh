@@ -55,6 +55,21 @@ values_are_checked() {
   run "$vitae" train x $(for i in $(seq 17); do echo --task t; done); status_is 64; err_has "more than 16 times"
 }
 
+# Every number but a seed has limits, in the table of its command; one beyond the upper one is refused before anything is done.
+numbers_have_limits() {
+  same "$(grep -hoE '"[a-z-]+", CLI_(INTEGER|NUMBER), "[^":]*"' src/cli/*.c | cut -d'"' -f2 | sort -u)" seed "numbers without limits"
+  local c option from to n=0
+  for c in $commands; do
+    while read -r option from to; do
+      n=$((n + 1)); run "$vitae" "$c" "$option" $((to + 1)); status_is 64; err_has "$option is $from to $to"
+    done < <("$vitae" "$c" --help | sed -nE 's/^  (--[a-z-]+) .*; ([0-9-]+) to ([0-9]+)$/\1 \2 \3/p')
+  done
+  [ $n -ge 30 ] || fail "only $n numbers with an upper limit were found in the help"
+  run "$vitae" train x --lr 0; status_is 64; err_has "--lr is above 0"
+  run "$vitae" train x --decay -0.1; status_is 64; err_has "--decay is at least 0"
+  run "$vitae" tagger x --lean -101; status_is 64; err_has "--lean is -100 to 100"
+}
+
 what_is_no_site_is_refused() {
   mkdir -p "$work/empty"
   for c in show train validate versions tasks; do
@@ -192,7 +207,7 @@ PY
   run "$vitae" generate "$work/tiny" "1 2" --ids --tokens 3 --json; status_is 0; json_is "j['tokens']" 3
   run "$vitae" generate "$work/tiny" "1 x" --ids; status_is 65; err_has "token ids"
   run "$vitae" generate "$work/tiny" "1 4294967297" --ids --logits "$work/logits"; status_is 65; err_has "token ids"
-  run "$vitae" generate "$work/tiny" "1 2" --ids --tokens 0; status_is 64; err_has "at least 1"
+  run "$vitae" generate "$work/tiny" "1 2" --ids --tokens 0; status_is 64; err_has "--tokens is 1 to 1000000"
   cp -r "$work/tiny" "$work/part"; rm "$work/part/tokenizer.json"
   run "$vitae" import "$work/part"; status_is 66; err_has "no tokenizer.json"
   run "$vitae" verify "$work/part"; status_is 66; err_has "no tokenizer.json"
@@ -202,6 +217,6 @@ PY
   rm "$work/part/model.safetensors"; run "$vitae" import "$work/part"; status_is 66; err_has "$work/part: neither model.gguf nor a .safetensors"
   flip_byte "$work/tiny/model.safetensors" 9000; run "$vitae" verify "$work/lm"; [ "$status" -ne 0 ] || fail "another file behind the link went unseen"
 }
-run_cases a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked what_is_no_site_is_refused \
+run_cases a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked numbers_have_limits what_is_no_site_is_refused \
   init_refuses_twice_and_wrong_words a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \
   about_names_what_is_there_and_what_is_not json_keeps_the_rest_off_standard_output
