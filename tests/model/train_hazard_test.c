@@ -12,6 +12,7 @@
 #include "train_fixture.h"
 
 static struct trained x;
+static float *as_trained; /* the weights when the steps were done */
 
 static int setup(void **state) {
   (void)state;
@@ -21,6 +22,7 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
   (void)state;
+  free(as_trained);
   trained_close(&x);
   return 0;
 }
@@ -68,7 +70,6 @@ static void test_minimum(void **state) {
 }
 
 static float spoil_by;
-static float *as_trained; /* the weights when the steps were done */
 static void spoil(struct train_run *r) {
   struct model *m = r->m;
   if (r->step < r->total_steps) return;
@@ -109,7 +110,64 @@ static void test_wrong_head_is_mended(void **state) {
     assert_int_equal(moved, 2);
     model_free(m);
   }
-  free(as_trained);
+}
+
+/* Log hazards (8, outcomes) of a model, the mean over the positions of some lives. */
+static void mean_hazards(const struct model *m, double *out) {
+  struct model_workspace *w;
+  struct token_map *map;
+  struct token_batch b;
+  size_t n = m->config.outcomes, d = (size_t)m->config.d;
+  float *hazard = malloc(n * HAZARD_BINS * sizeof *hazard);
+  int rows = 0;
+  assert_non_null(hazard);
+  memset(out, 0, n * HAZARD_BINS * sizeof *out);
+  OKAY(token_map_new(m->vocabulary, x.store, &map, e));
+  OKAY(token_batch_init(&b, 0, e));
+  OKAY(model_workspace_new(m, m->config.context, false, &w, e));
+  for (uint32_t i = 0; i < 40; i++) {
+    struct timeline_view view = timeline_view(x.store, i);
+    token_batch_clear(&b);
+    OKAY(token_pack(m->vocabulary, map, &view, i, view.n, INT64_MIN, &(struct token_options){.context = m->config.context}, &b, e));
+    OKAY(model_forward(m, w, &b, NULL, e));
+    for (int q = 0; q < b.positions; q++, rows++) {
+      model_hazard(m, w, model_hidden(w) + (size_t)q * d, hazard);
+      for (size_t k = 0; k < n * HAZARD_BINS; k++) out[k % HAZARD_BINS * n + k / HAZARD_BINS] += (double)hazard[k];
+    }
+  }
+  for (size_t k = 0; k < n * HAZARD_BINS; k++) out[k] /= rows;
+  model_workspace_free(w);
+  token_batch_release(&b);
+  token_map_free(map);
+  free(hazard);
+}
+
+/* Where hardly anything happened, an outcome's hazards stay near what the others of their stretch move by. */
+static void test_rare_events_move_little(void **state) {
+  (void)state;
+  struct train_options o;
+  struct train_result r;
+  struct model *m;
+  double most = 0;
+  small_options(&o, &x, NULL);
+  train_step_hook = spoil, spoil_by = 0;
+  OKAY(model_train(&o, x.store, &r, e));
+  train_step_hook = NULL;
+  OKAY(model_load(o.dir, &m, e));
+  size_t n = m->config.outcomes;
+  double *after = malloc(2 * n * HAZARD_BINS * sizeof *after), *before = after + n * HAZARD_BINS;
+  assert_non_null(after);
+  mean_hazards(m, after);
+  memcpy(m->weight, as_trained, m->floats * sizeof *as_trained);
+  mean_hazards(m, before);
+  for (size_t b = 0; b < HAZARD_BINS; b++) {
+    double all = 0; /* the mean of the stretch */
+    for (size_t k = b * n; k < (b + 1) * n; k++) all += (after[k] - before[k]) / (double)n;
+    for (size_t k = b * n; k < (b + 1) * n; k++) most = fmax(most, fabs(after[k] - before[k] - all));
+  }
+  assert_true(most > 0.1 && most < 20); /* unheld, cells without an event go below -100 */
+  free(after);
+  model_free(m);
 }
 
 /* Without hazards in the loss there is nothing to fit. */
@@ -125,6 +183,6 @@ static void test_not_asked_for(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_minimum), cmocka_unit_test(test_wrong_head_is_mended),
-                                     cmocka_unit_test(test_not_asked_for)};
+                                     cmocka_unit_test(test_rare_events_move_little), cmocka_unit_test(test_not_asked_for)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
