@@ -73,7 +73,7 @@ static int list(struct cli *c, struct library *k, struct error *e) {
 }
 
 static int find(struct cli *c, struct library *k, const struct encoder *enc, struct error *e) {
-  enum { MOST = 50 };
+  enum { MOST = 50 }; /* as --limit allows */
   struct passage p[MOST];
   struct arena a;
   struct buf b = {0};

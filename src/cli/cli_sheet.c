@@ -14,7 +14,6 @@
 #include "timeline/timeline.h"
 #include "validate/binomial.h"
 
-enum { SHEET_MAX = 100000 };
 struct place {
   uint32_t subject, event, code;
 };
