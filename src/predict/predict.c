@@ -147,7 +147,7 @@ static double rate_in_bin(const struct predictor *p, const uint32_t *outcome, ui
   return rate;
 }
 
-/* Rates of several targets add up, as if they came independently: an upper bound where they come together. */
+/* Rates of several targets add up, as if they came independently: an upper bound where they come together. With a gap: of those to whom none comes inside it. */
 double question_hazard(const struct predictor *p, const struct question *q) {
   double target[HAZARD_BINS], rival[HAZARD_BINS];
   if (!q->outcomes) return NAN;
@@ -155,7 +155,7 @@ double question_hazard(const struct predictor *p, const struct question *q) {
     target[b] = rate_in_bin(p, q->outcome, q->outcomes, b);
     rival[b] = rate_in_bin(p, q->rival, q->rivals, b);
   }
-  return predict_incidence(target, rival, q->gap_days, q->horizon_days);
+  return predict_incidence(target, rival, q->gap_days, q->horizon_days) / (1 - predict_incidence(target, rival, 0, q->gap_days));
 }
 
 /* The hazard head speaks of FIRST occurrences: where one has been, it has no answer. */

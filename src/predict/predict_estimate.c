@@ -34,15 +34,15 @@ int watch_one(const struct law_shape *s, uint32_t code, double horizon, struct a
 
 static bool is_target(const struct watch *w, uint32_t code) { return w->target ? w->target[code] != 0 : w->code[0] == code; }
 
-struct law_meeting watch_meet(const struct watch *w, const struct law *law, const struct law_shape *s, bool ends_only, double *outside) {
-  return law_meet(law, s, w->code, ends_only ? 0 : w->codes, w->end, w->ends, outside);
+struct law_meeting watch_meet(const struct watch *w, const struct law *law, const struct law_shape *s, double *outside) {
+  return law_meet(law, s, w->code, w->codes, w->end, w->ends, outside);
 }
 
 void watch_pass(const struct watch *w, struct watch_state *s, const struct law_shape *shape, const struct law *law, double from,
                 double to) {
   double begin = fmax(from, w->gap), stop = fmin(to, w->horizon), outside;
   if (!s->open || stop <= begin || !(law->all > 0)) return;
-  s->value += law->all * law->scale * watch_meet(w, law, shape, false, &outside).target * (stop - begin);
+  s->value += law->all * law->scale * watch_meet(w, law, shape, &outside).target * (stop - begin);
 }
 
 void watch_set(const struct watch *w, struct watch_state *s, const struct law_shape *shape, const uint32_t *code, int n, double at) {
@@ -50,10 +50,10 @@ void watch_set(const struct watch *w, struct watch_state *s, const struct law_sh
   if (!s->open) return;
   for (int i = 0; i < n; i++) {
     bool mine = is_target(w, code[i]);
-    target |= mine && at >= w->gap && at <= w->horizon;
+    target |= mine && at <= w->horizon;
     end |= !mine && (shape->death[code[i]] || (w->rival && w->rival[code[i]]));
   }
-  s->met = target;
+  s->met = !target ? NOT_MET : at < w->gap ? MET_INSIDE_GAP : MET;
   s->open = !target && !end;
 }
 
@@ -63,4 +63,37 @@ struct estimate estimate_of(const double *value, int n, int stride) {
   mean /= n;
   for (int i = 0; i < n; i++) square += (value[(size_t)i * (size_t)stride] - mean) * (value[(size_t)i * (size_t)stride] - mean);
   return (struct estimate){mean, n > 1 ? sqrt(square / (n - 1) / n) : NAN};
+}
+
+struct estimate estimate_integrated(const double *value, const uint8_t *met, int n, int stride) {
+  double mean = 0, square = 0;
+  int left = 0;
+  for (int i = 0; i < n; i++)
+    if (met[(size_t)i * (size_t)stride] != MET_INSIDE_GAP) mean += value[(size_t)i * (size_t)stride], left++;
+  mean = left ? mean / left : NAN;
+  for (int i = 0; i < n; i++) {
+    double by = value[(size_t)i * (size_t)stride] - mean;
+    if (met[(size_t)i * (size_t)stride] != MET_INSIDE_GAP) square += by * by;
+  }
+  return (struct estimate){mean, left > 1 ? sqrt(square / (left - 1) / left) : NAN};
+}
+
+struct estimate estimate_share(const uint8_t *met, int n, int stride) {
+  int left = 0, with = 0;
+  for (int i = 0; i < n; i++) {
+    left += met[(size_t)i * (size_t)stride] != MET_INSIDE_GAP;
+    with += met[(size_t)i * (size_t)stride] == MET;
+  }
+  double share = left ? (double)with / left : NAN;
+  return (struct estimate){share, sqrt(share * (1 - share) / left)};
+}
+
+/* Standard error of a ratio from what is left of each value when the ratio is taken out (Cochran 1977, linearised). */
+struct estimate estimate_anticipated(const double *value, const double *inside, int n) {
+  double above = 0, below = 0, square = 0;
+  for (int i = 0; i < n; i++) above += value[i] / n, below += (1 - inside[i]) / n;
+  if (!(below > 0)) return (struct estimate){NAN, NAN};
+  double ratio = above / below;
+  for (int i = 0; i < n; i++) square += (value[i] - ratio * (1 - inside[i])) * (value[i] - ratio * (1 - inside[i]));
+  return (struct estimate){ratio, n > 1 ? sqrt(square / (n - 1) / n) / below : NAN};
 }

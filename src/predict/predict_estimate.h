@@ -12,6 +12,9 @@
  *
  * The ideas are those of the SCOPE and REACH estimators (2026) for autoregressive models; here in continuous time, where each step is a
  * wait and a set of codes. A target beats what ends the question where both are in one set, as in a task's labels.
+ *
+ * With a gap the question is asked of those to whom the target does not come inside it, as in a task's labels (docs/task.md): plain futures in which it does
+ * are left out; the anticipated hazard is divided by the chance that it does not, from the same paths.
  */
 #ifndef PREDICT_ESTIMATE_H
 #define PREDICT_ESTIMATE_H
@@ -30,16 +33,19 @@ struct watch { /* a question put to futures */
   uint32_t codes, ends;
   double gap, horizon; /* days */
 };
+enum watch_met { NOT_MET, MET, MET_INSIDE_GAP };
 struct watch_state { /* of one future */
-  double value;      /* of the estimator so far */
+  double value;      /* of the estimator so far, from the gap on */
   double survive;    /* anticipated hazard: S(t) */
-  bool open, met;    /* met: the target came (plain futures) */
+  double inside;     /* the same as value, inside the gap */
+  bool open;
+  enum watch_met met; /* plain futures */
 };
 int watch_one(const struct law_shape *s, uint32_t code, double horizon, struct arena *a, struct watch *out, struct error *e) MUST_CHECK;
 int watch_make(const struct law_shape *s, const uint8_t *target, const uint8_t *rival, double gap, double horizon, struct arena *a,
                struct watch *out, struct error *e) MUST_CHECK;
-/* Of one instant (law_meet); before the gap only what ends the question matters. */
-struct law_meeting watch_meet(const struct watch *w, const struct law *law, const struct law_shape *s, bool ends_only, double *outside);
+/* Of one instant (law_meet). */
+struct law_meeting watch_meet(const struct watch *w, const struct law *law, const struct law_shape *s, double *outside);
 /* A stretch of a plain future without an instant, and an instant's codes. */
 void watch_pass(const struct watch *w, struct watch_state *s, const struct law_shape *shape, const struct law *law, double from, double to);
 void watch_set(const struct watch *w, struct watch_state *s, const struct law_shape *shape, const uint32_t *code, int n, double at);
@@ -48,4 +54,9 @@ struct estimate {
   double mean, se; /* of the mean, from the sample's spread; NaN of one future */
 };
 struct estimate estimate_of(const double *value, int n, int stride);
+/* Over plain futures that do not meet the target inside the gap: of the estimator's values, and of how many meet it. NaN if none is left. */
+struct estimate estimate_integrated(const double *value, const uint8_t *met, int n, int stride);
+struct estimate estimate_share(const uint8_t *met, int n, int stride);
+/* Of anticipated hazards: mean value over 1 - mean inside. */
+struct estimate estimate_anticipated(const double *value, const double *inside, int n);
 #endif

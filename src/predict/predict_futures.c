@@ -214,8 +214,7 @@ static void stay_inside(struct worker *w, struct law *law, const float *mask, do
   law_sum(w->s->p->m, s, w->tilt, law);
 }
 
-/* The same for anticipated hazards: what is watched cannot come (before the gap: only what ends the question), and the chance of that is
- * booked. */
+/* The same for anticipated hazards: what is watched cannot come, and the chance of that is booked, inside the gap and after it. */
 static bool wait_avoiding(struct worker *w, struct slot *t, struct law *law, const struct law_bend *bend, struct set_law *by) {
   const struct sample_options *o = w->s->o;
   const struct watch *q = o->watch;
@@ -226,15 +225,15 @@ static bool wait_avoiding(struct worker *w, struct slot *t, struct law *law, con
     bool early = t->days < q->gap;
     double end = since + law_bend_end(bend, bin), bound = fmin(end, early ? fmin(q->gap, q->horizon) : q->horizon), outside;
     bend_to(w, bend, bin, law);
-    struct law_meeting x = watch_meet(q, law, &w->s->p->shape, early, &outside);
+    struct law_meeting x = watch_meet(q, law, &w->s->p->shape, &outside);
     double either = x.target + x.end, away = law->all * law->scale * either; /* rate at which an instant would decide */
-    stay_inside(w, law, early ? o->early : o->without, outside);
+    stay_inside(w, law, o->without, outside);
     double total = law->total * law->scale, until = total > 0 ? t->days - log(rng_uniform(&t->rng)) / total : INFINITY;
     double stop = fmin(until, bound), left = exp(-away * (stop - t->days));
-    if (x.target > 0) state->value += state->survive * (1 - left) * x.target / either;
+    if (x.target > 0) *(early ? &state->inside : &state->value) += state->survive * (1 - left) * x.target / either;
     state->survive *= left;
     t->days = stop;
-    *by = (struct set_law){law, early ? o->early_joins : o->without_joins, 1 - outside};
+    *by = (struct set_law){law, o->without_joins, 1 - outside};
     if (until <= bound) return true;
     bin += bound >= end;
   }
@@ -406,7 +405,8 @@ static void end_future(struct worker *w, struct slot *t) {
   const struct watch_state *state = w->state + (size_t)t->stream * (size_t)o->watches;
   for (int i = 0; i < o->watches; i++) {
     out->value[(size_t)t->future * (size_t)o->watches + (size_t)i] = state[i].value;
-    out->met[(size_t)t->future * (size_t)o->watches + (size_t)i] = state[i].met;
+    out->inside[(size_t)t->future * (size_t)o->watches + (size_t)i] = state[i].inside;
+    out->met[(size_t)t->future * (size_t)o->watches + (size_t)i] = (uint8_t)state[i].met;
   }
   if (o->paths) out->path[t->future] = t->path, out->n[t->future] = t->n;
   out->instants[t->future] = t->taken;
@@ -583,8 +583,11 @@ static int make_room(struct sampler *s, struct arena *a, struct error *e) {
     struct sample *x = &s->out[i];
     *x = (struct sample){.instants = arena_array(a, int, count)};
     if (s->o->paths) x->path = arena_array(a, struct future_event *, count), x->n = arena_array(a, int, count);
-    if (watches) x->value = arena_array(a, double, count *watches), x->met = arena_array(a, uint8_t, count * watches);
-    if (!x->instants || (s->o->paths && (!x->path || !x->n)) || (watches && (!x->value || !x->met)))
+    if (watches) {
+      x->value = arena_array(a, double, count *watches), x->inside = arena_array(a, double, count *watches);
+      x->met = arena_array(a, uint8_t, count * watches);
+    }
+    if (!x->instants || (s->o->paths && (!x->path || !x->n)) || (watches && (!x->value || !x->inside || !x->met)))
       return error_set(e, E_NOMEM, "no memory for the futures");
     s->ask[i].left = s->o->count;
   }

@@ -110,15 +110,14 @@ struct sample_options {
   bool paths;                /* keep the events; without, a path ends as soon as no question is open */
   const struct watch *watch; /* questions */
   int watches;
-  bool anticipate;                          /* the one question's anticipated hazard: no paths */
-  const float *early, *without;             /* then: masks of the codes that can come before the gap, and after it */
-  const float *early_joins, *without_joins; /* law_shape.joins of those */
+  bool anticipate;                      /* the one question's anticipated hazard: no paths */
+  const float *without, *without_joins; /* then: mask of the codes that can come, and law_shape.joins of those */
 };
 struct sample { /* of one life; arrays of `count` (times watches), NULL where not asked for */
   struct future_event **path;
   int *n, *instants, cut;
-  double *value; /* (count, watches) estimators */
-  uint8_t *met;  /* (count, watches) plain futures: the target came */
+  double *value, *inside; /* (count, watches) estimators; inside the gap */
+  uint8_t *met;           /* (count, watches) plain futures: enum watch_met */
 };
 int predict_sample(struct predictor *p, const struct life *life, const uint64_t *seed, uint32_t lives, const struct sample_options *o,
                    struct arena *a, struct sample *out, struct error *e) MUST_CHECK;

@@ -11,55 +11,43 @@
 
 static double standard_error(double share, int n) { return sqrt(share * (1 - share) / n); }
 
-/* Share of the futures that hold a code of the set (a mark per vocabulary id) between gap and horizon, and not after a code that
- * ends the question (`competing`, may be NULL). */
-static double share_with(const struct futures *f, const uint8_t *mark, const uint8_t *competing, double gap, double horizon) {
+/* Share of the futures that hold the code. */
+static double share_with(const struct futures *f, uint32_t code, double horizon) {
   int with = 0;
-  for (int i = 0; i < f->count; i++)
-    for (int k = 0, to; k < f->n[i] && f->path[i][k].days <= horizon; k = to) {
-      const struct future_event *x = f->path[i];
-      bool target = false, end = false;
-      for (to = k; to < f->n[i] && x[to].days == x[k].days; to++) {
-        target |= mark[x[to].code] && x[to].days >= gap;
-        end |= competing && competing[x[to].code] && !mark[x[to].code];
-      }
-      with += target;
-      if (target || end) break;
-    }
+  for (int i = 0; i < f->count; i++) {
+    bool found = false;
+    for (int k = 0; k < f->n[i] && f->path[i][k].days <= horizon && !found; k++) found = f->path[i][k].code == code;
+    with += found;
+  }
   return (double)with / f->count;
 }
 
 /* Outcome by outcome: shares within each horizon, and the integrated hazard. */
-static void fill_outcomes(const struct futures *f, const struct sample *s, int watches, double horizon, uint8_t *mark,
-                          struct prediction *r) {
+static void fill_outcomes(const struct futures *f, const struct sample *s, int watches, double horizon, struct prediction *r) {
   for (int i = 0; i < r->outcomes; i++) {
     struct predict_outcome *o = &r->outcome[i];
-    mark[o->id] = 1;
     for (int k = 0; k < 6 && predict_horizon_days[k] <= fmin(horizon, r->followed_days); k++)
-      o->sampled_within[k] = share_with(f, mark, NULL, 0, predict_horizon_days[k]);
+      o->sampled_within[k] = share_with(f, o->id, predict_horizon_days[k]);
     if (horizon <= r->followed_days) {
-      o->sampled = share_with(f, mark, NULL, 0, horizon);
+      o->sampled = share_with(f, o->id, horizon);
       o->sampled_se = standard_error(o->sampled, f->count);
       struct estimate x = estimate_of(s->value + i, f->count, watches);
       o->integrated = fmin(1, x.mean), o->integrated_se = x.se;
     }
-    mark[o->id] = 0;
   }
 }
 
-/* Masks of what can come when the target (from the gap on) and what ends the question cannot. */
+/* Masks of what can come when the target and what ends the question cannot. */
 static int avoid(const struct predictor *p, const struct watch *w, struct arena *a, struct sample_options *o, struct error *e) {
   const struct law_shape *s = &p->shape;
   size_t n = (size_t)s->blocks * LAW_BLOCK;
-  float *early = arena_array(a, float, n), *without = arena_array(a, float, n);
-  float *early_joins = arena_array(a, float, n), *without_joins = arena_array(a, float, n);
-  if (!early || !without || !early_joins || !without_joins) return error_set(e, E_NOMEM, "no memory for a question");
-  memcpy(early, s->open, n * sizeof *early);
-  for (uint32_t i = 0; i < w->ends; i++) early[w->end[i]] = 0;
-  memcpy(without, early, n * sizeof *early);
+  float *without = arena_array(a, float, n), *joins = arena_array(a, float, n);
+  if (!without || !joins) return error_set(e, E_NOMEM, "no memory for a question");
+  memcpy(without, s->open, n * sizeof *without);
+  for (uint32_t i = 0; i < w->ends; i++) without[w->end[i]] = 0;
   for (uint32_t i = 0; i < w->codes; i++) without[w->code[i]] = 0;
-  for (size_t c = 0; c < n; c++) early_joins[c] = early[c] * s->joins[c], without_joins[c] = without[c] * s->joins[c];
-  o->early = early, o->without = without, o->early_joins = early_joins, o->without_joins = without_joins;
+  for (size_t c = 0; c < n; c++) joins[c] = without[c] * s->joins[c];
+  o->without = without, o->without_joins = joins;
   return OK;
 }
 
@@ -71,16 +59,15 @@ int predict_anticipated(struct predictor *p, const struct watch *w, const struct
   return predict_sample(p, life, seed, lives, &o, a, out, e);
 }
 
-static int task_answers(struct predictor *p, const struct question *q, const struct watch *w, const struct futures *f,
-                        const struct sample *s, int watches, const struct life *life, const struct predict_options *o, struct arena *a,
-                        struct prediction *r, struct error *e) {
+static int task_answers(struct predictor *p, const struct watch *w, const struct sample *s, int watches, const struct life *life,
+                        const struct predict_options *o, struct arena *a, struct prediction *r, struct error *e) {
   struct sample avoided;
-  r->sampled = share_with(f, q->target, q->competing, q->gap_days, w->horizon);
-  r->sampled_se = standard_error(r->sampled, f->count);
-  struct estimate x = estimate_of(s->value + r->outcomes, f->count, watches);
-  r->integrated = fmin(1, x.mean), r->integrated_se = x.se;
-  TRY(predict_anticipated(p, w, life, &o->seed, 1, f->count, o->threads, a, &avoided, e));
-  x = estimate_of(avoided.value, f->count, 1);
+  struct estimate x = estimate_share(s->met + r->outcomes, o->futures, watches);
+  r->sampled = x.mean, r->sampled_se = x.se;
+  x = estimate_integrated(s->value + r->outcomes, s->met + r->outcomes, o->futures, watches);
+  r->integrated = x.mean > 1 ? 1 : x.mean, r->integrated_se = x.se; /* not a number where every future met the target inside the gap */
+  TRY(predict_anticipated(p, w, life, &o->seed, 1, o->futures, o->threads, a, &avoided, e));
+  x = estimate_anticipated(avoided.value, avoided.inside, o->futures);
   r->anticipated = x.mean, r->anticipated_se = x.se;
   return OK;
 }
@@ -90,9 +77,8 @@ int predict_sampled(struct predictor *p, const struct question *q, const struct 
   bool task = q && q->targets;
   int watches = r->outcomes + task;
   struct watch *w = arena_array(a, struct watch, (size_t)watches + 1);
-  uint8_t *mark = arena_array(a, uint8_t, p->shape.codes);
   struct sample s;
-  if (!w || !mark) return error_set(e, E_NOMEM, "no memory for the outcomes");
+  if (!w) return error_set(e, E_NOMEM, "no memory for the outcomes");
   for (int i = 0; i < r->outcomes; i++) TRY(watch_one(&p->shape, r->outcome[i].id, horizon, a, &w[i], e));
   if (task) TRY(watch_make(&p->shape, q->target, q->competing, q->gap_days, horizon, a, &w[r->outcomes], e));
   TRY(predict_sample(p, life, &o->seed, 1,
@@ -108,8 +94,8 @@ int predict_sampled(struct predictor *p, const struct question *q, const struct 
   r->futures = f.count;
   r->cut = f.cut;
   r->sampled_days = horizon;
-  fill_outcomes(&f, &s, watches, horizon, mark, r);
-  return task ? task_answers(p, q, &w[r->outcomes], &f, &s, watches, life, o, a, r, e) : OK;
+  fill_outcomes(&f, &s, watches, horizon, r);
+  return task ? task_answers(p, &w[r->outcomes], &s, watches, life, o, a, r, e) : OK;
 }
 
 static int ask_life(const struct predictor *p, const struct future_ask *ask, struct timeline_view *view, struct life *life,

@@ -36,16 +36,14 @@ static void ask(struct fixture *f, struct arena *a, struct asked *q, uint32_t wh
   struct sample_options o = {.count = plain, .steps = PREDICT_STEPS, .threads = 2, .horizon_days = horizon, .watch = &q->w, .watches = 1};
   MUST(predict_sample(p, &life, &seed, 1, &o, a, &s, &f->e));
   MUST(predict_anticipated(p, &q->w, &life, &seed, 1, few, 2, a, &t, &f->e));
-  double *met = arena_array(a, double, (size_t)plain);
-  for (int i = 0; i < plain; i++) met[i] = s.met[i];
-  q->plain = estimate_of(met, plain, 1);
-  q->integrated = estimate_of(s.value, plain, 1);
-  q->anticipated = estimate_of(t.value, few, 1);
-  q->most = q->least = t.value[0];
+  q->plain = estimate_share(s.met, plain, 1);
+  q->integrated = estimate_integrated(s.value, s.met, plain, 1);
+  q->anticipated = estimate_anticipated(t.value, t.inside, few);
+  q->most = 0, q->least = 1;
   for (int i = 0; i < few; i++) {
-    q->most = fmax(q->most, t.value[i]);
-    q->least = fmin(q->least, t.value[i]);
-    assert_true(t.value[i] >= 0 && t.value[i] <= 1);
+    q->most = fmax(q->most, t.value[i] / (1 - t.inside[i]));
+    q->least = fmin(q->least, t.value[i] / (1 - t.inside[i]));
+    assert_true(t.value[i] >= 0 && t.inside[i] >= 0 && t.value[i] + t.inside[i] <= 1);
   }
   assert_int_equal(s.cut + t.cut, 0);
   predictor_free(p);
@@ -77,18 +75,17 @@ static void instant(const struct fixture *f, const uint8_t *a, const uint8_t *b,
   }
 }
 
-/* P(a target first, from the gap on, before what ends it): instants come at rate L and are alike. Before the gap only ends count. */
+/* P(a target first, from the gap on, before what ends it | none inside the gap): instants come at rate L and are alike. */
 static double closed_form(const struct fixture *f, const struct asked *q, double gap, double horizon) {
-  static const uint8_t nothing[64];
   uint8_t end[64] = {0};
-  double all = 0, hit, ends, none, early;
+  double all = 0, hit, ends;
   for (uint32_t k = 1; k < vocabulary_codes(f->v); k++) {
     end[k] = !q->target[k] && (q->rival[k] || k == vocabulary_death(f->v));
     all += can_come(f, k) ? rate_of(k) : 0;
   }
   instant(f, q->target, end, &hit, &ends);
-  instant(f, nothing, end, &none, &early);
-  return exp(-all * early * gap) * hit / (hit + ends) * -expm1(-all * (hit + ends) * (horizon - gap));
+  double first = hit / (hit + ends), leaves = all * (hit + ends);
+  return exp(-leaves * gap) * first * -expm1(-leaves * (horizon - gap)) / (1 - first * -expm1(-leaves * gap));
 }
 
 static void check_constant(struct fixture *f, bool single) {
@@ -96,10 +93,10 @@ static void check_constant(struct fixture *f, bool single) {
   arena_init(&a, 0, 0);
   uint32_t death = vocabulary_death(f->v), first = 1;
   while (vocabulary_at(f->v, first)->is_static || first == death) first++;
-  for (int kind = 0; kind < 5; kind++) {
+  for (int kind = 0; kind < 6; kind++) {
     struct asked q = {0};
-    double gap = kind == 3 || kind == 4 ? 6 : 0, horizon = kind == 4 ? 80 : 20;
-    q.target[kind == 1 ? death : first] = 1;
+    double gap = kind >= 3 ? 6 : 0, horizon = kind == 4 ? 80 : 20;
+    q.target[kind == 1 || kind == 5 ? death : first] = 1;
     if (kind == 2 || kind == 4) q.rival[first + 1] = q.rival[first + 2] = 1, q.target[first + 3] = 1;
     ask(f, &a, &q, 1, gap, horizon, 4000, 50);
     double want = closed_form(f, &q, gap, horizon);
@@ -107,7 +104,7 @@ static void check_constant(struct fixture *f, bool single) {
     assert_true(fabs(q.plain.mean - want) < 3.5 * sqrt(want * (1 - want) / 4000));
     assert_true(fabs(q.integrated.mean - want) < 3.5 * q.integrated.se);
     if (kind == 0) assert_true(q.integrated.se < q.plain.se); /* it may exceed 1: no gain where the target is likely */
-    /* exact, every single future (before the gap as well: an end's rate does not change) */
+    /* exact, every single future */
     assert_true(fabs(q.most - want) < 1e-5 && fabs(q.least - want) < 1e-5);
     if (single && kind == 0)
       print_message("constant rates: plain %.4f, integrated %.4f, anticipated %.1e\n", q.plain.se, q.integrated.se, q.anticipated.se);

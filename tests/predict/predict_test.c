@@ -277,6 +277,21 @@ static void test_hazards(void **state) {
   }
   assert_true(seen_death);
   assert_true(r.probability == r.hazard && isnan(r.deep) && isnan(r.agreement)); /* no head: the hazard answers */
+  /* a gap: of those who do not die in its 90 days, all three ways */
+  double month3[1], year = r.hazard;
+  const char *dies[] = {"MEDS_DEATH"};
+  MUST(predict_curves(f.m, f.store, &(struct task_example){.subject_index = living, .time = r.time, .events = r.events}, 1,
+                      &(struct predict_curves_request){dies, 1, (const double[]){90}, 1}, 1, month3, &f.e));
+  assert_true(month3[0] > 0.01 && month3[0] < year);
+  task_free(f.task);
+  fixture_task(
+      &f,
+      "{\"name\":\"later\",\"title\":\"x\",\"trigger\":{\"end\":true},\"target\":{\"any\":[\"MEDS_DEATH\"]},\"horizon\":\"1y\",\"gap\":"
+      "[\"90d\"],\"censor\":\"negative\"}");
+  run(&f, f.store, living, (struct predict_options){.task = f.task, .time = INT64_MAX, .futures = 2000, .outcomes = 1}, &a, &r);
+  assert_float_equal(r.hazard, (year - month3[0]) / (1 - month3[0]), 1e-12);
+  assert_true(fabs(r.sampled - r.anticipated) < 3.5 * hypot(r.sampled_se, r.anticipated_se));
+  assert_true(fabs(r.integrated - r.anticipated) < 3.5 * hypot(r.integrated_se, r.anticipated_se));
   run(&f, f.store, dead, (struct predict_options){.task = f.task, .time = INT64_MAX, .outcomes = 1000}, &a, &r);
   assert_true(isnan(r.hazard) && r.dead && r.outcomes == 0); /* a first death after death is no question */
   float flat[HAZARD_BINS], steep[HAZARD_BINS];
