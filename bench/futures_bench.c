@@ -84,17 +84,15 @@ int main(int argc, char **argv) {
     struct sample_options o = {
         .count = plain, .steps = PREDICT_STEPS, .threads = threads, .horizon_days = days, .watch = w, .watches = (int)outcomes};
     must(predict_sample(p, &life, &seed, 1, &o, &scratch, &s, &e), &e);
-    double *met = arena_array(&scratch, double, (size_t)plain);
     for (uint32_t k = 0; k < outcomes; k++) {
       must(predict_anticipated(p, &w[k], &life, &seed, 1, few, threads, &scratch, &x, &e), &e);
-      struct estimate anticipated = estimate_of(x.value, few, 1);
+      struct estimate anticipated = estimate_anticipated(x.value, x.inside, few);
       if (anticipated.mean < 0.01 || anticipated.mean > 0.99) { /* a plain error of so rare a thing is hardly known */
         rare++;
         continue;
       }
-      for (int f = 0; f < plain; f++) met[f] = s.met[(size_t)f * outcomes + k];
-      double share = estimate_of(met, plain, 1).mean;
-      put(&way[0], anticipated.mean, share, plain, estimate_of(s.value + k, plain, (int)outcomes), plain);
+      double share = estimate_share(s.met + k, plain, (int)outcomes).mean;
+      put(&way[0], anticipated.mean, share, plain, estimate_integrated(s.value + k, s.met + k, plain, (int)outcomes), plain);
       put(&way[1], anticipated.mean, share, plain, anticipated, few);
     }
     arena_free(&scratch);

@@ -493,6 +493,7 @@ static void close_run(struct train_run *r) {
 static int check_options(const struct train_options *o, struct error *e) {
   if (!o->dir) return error_set(e, E_USAGE, "training needs a run directory");
   if (o->n_tasks < 0 || o->n_tasks > 64) return error_set(e, E_USAGE, "a model has heads for at most 64 tasks");
+  if (o->threads < 0) return error_set(e, E_USAGE, "threads are not negative");
   if (o->batch_positions < 0 || o->batch_positions > 1 << 24) return error_set(e, E_USAGE, "a batch has at most 16 million positions");
   if (o->lanes < 0 || o->lanes > TRAIN_LANES || o->micro_positions < 0 || o->micro_positions > 1 << 20)
     return error_set(e, E_USAGE, "lanes are 0 to %d, a micro-batch has at most a million positions", TRAIN_LANES);

@@ -57,14 +57,6 @@ void watch_set(const struct watch *w, struct watch_state *s, const struct law_sh
   s->open = !target && !end;
 }
 
-struct estimate estimate_of(const double *value, int n, int stride) {
-  double mean = 0, square = 0;
-  for (int i = 0; i < n; i++) mean += value[(size_t)i * (size_t)stride];
-  mean /= n;
-  for (int i = 0; i < n; i++) square += (value[(size_t)i * (size_t)stride] - mean) * (value[(size_t)i * (size_t)stride] - mean);
-  return (struct estimate){mean, n > 1 ? sqrt(square / (n - 1) / n) : NAN};
-}
-
 struct estimate estimate_integrated(const double *value, const uint8_t *met, int n, int stride) {
   double mean = 0, square = 0;
   int left = 0;

@@ -53,7 +53,6 @@ void watch_set(const struct watch *w, struct watch_state *s, const struct law_sh
 struct estimate {
   double mean, se; /* of the mean, from the sample's spread; NaN of one future */
 };
-struct estimate estimate_of(const double *value, int n, int stride);
 /* Over plain futures that do not meet the target inside the gap: of the estimator's values, and of how many meet it. NaN if none is left. */
 struct estimate estimate_integrated(const double *value, const uint8_t *met, int n, int stride);
 struct estimate estimate_share(const uint8_t *met, int n, int stride);

@@ -9,8 +9,6 @@
 
 #include "base/time.h"
 
-static double standard_error(double share, int n) { return sqrt(share * (1 - share) / n); }
-
 /* Share of the futures that hold the code. */
 static double share_with(const struct futures *f, uint32_t code, double horizon) {
   int with = 0;
@@ -29,9 +27,9 @@ static void fill_outcomes(const struct futures *f, const struct sample *s, int w
     for (int k = 0; k < 6 && predict_horizon_days[k] <= fmin(horizon, r->followed_days); k++)
       o->sampled_within[k] = share_with(f, o->id, predict_horizon_days[k]);
     if (horizon <= r->followed_days) {
-      o->sampled = share_with(f, o->id, horizon);
-      o->sampled_se = standard_error(o->sampled, f->count);
-      struct estimate x = estimate_of(s->value + i, f->count, watches);
+      struct estimate x = estimate_share(s->met + i, f->count, watches);
+      o->sampled = x.mean, o->sampled_se = x.se;
+      x = estimate_integrated(s->value + i, s->met + i, f->count, watches);
       o->integrated = fmin(1, x.mean), o->integrated_se = x.se;
     }
   }

@@ -578,7 +578,7 @@ static void test_estimators_know_that_rates_move(void **state) {
   double met = 0;
   for (int i = 0; i < N; i++) met += plain.met[i];
   for (int i = 0; i < 20; i++) assert_true(fabs(few.value[i] - want) < 1e-5);
-  struct estimate integrated = estimate_of(plain.value, N, 1);
+  struct estimate integrated = estimate_integrated(plain.value, plain.met, N, 1);
   assert_true(fabs(met / N - want) < 3.5 * sqrt(want * (1 - want) / N));
   assert_true(fabs(integrated.mean - want) < 3.5 * integrated.se);
   predictor_free(p);
