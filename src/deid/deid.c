@@ -296,7 +296,7 @@ static float value_of(struct deid *w, const struct record *r, const struct code_
       w->counts.ages_capped++;
     }
   }
-  return isfinite(v) ? (float)v : NAN;
+  return record_number(v) ? (float)v : NAN;
 }
 
 /* ---- time ---- */

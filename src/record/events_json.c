@@ -63,7 +63,7 @@ static int take_event(struct fhir *f, struct json v) {
   r.code = json_str(x.code);
   if (!event_code_ok(r.code)) return fhir_reject(f, "events.code", "no usable code");
   if (!absent(x.time) && !fhir_time(json_str(x.time), &r.time)) return fhir_reject(f, "events.time", "not a date");
-  if (!absent(x.value) && !json_f64(x.value, &r.value)) return fhir_reject(f, "events.value", "not a number");
+  if (!absent(x.value) && (!json_f64(x.value, &r.value) || !record_number(r.value))) return fhir_reject(f, "events.value", "not a number");
   if (!text_or_none(x.unit, &r.unit) || (r.unit.p && !fhir_code_ok(r.unit))) return fhir_reject(f, "events.unit", "no usable unit");
   if (!text_or_none(x.text, &r.text)) return fhir_reject(f, "events.text", "not a string");
   if (!text_or_none(x.display, &r.display)) return fhir_reject(f, "events.display", "not a string");

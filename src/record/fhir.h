@@ -160,7 +160,7 @@ struct quantity {
   double value;
   struct str unit;
 };
-/* 1 = a number, 0 = no number in it, FHIR_WRONG = wrong type, < 0 = stop */
+/* 1 = a number, 0 = no number in it, FHIR_WRONG = wrong type, or no record_number() in out, < 0 = stop */
 int fhir_read_quantity(struct fhir *f, struct json v, struct quantity *out) MUST_CHECK;
 /* Text of an attachment in f->scratch: 1 = text; 0 = none that we read (dropped or rejected under `path`); < 0 stop */
 int fhir_text_of(struct fhir *f, struct json attachment, const char *path, struct str *out) MUST_CHECK;

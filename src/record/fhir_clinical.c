@@ -74,6 +74,8 @@ int fhir_take_condition(struct fhir *f, const struct taken *t) {
 
 /* ---- Observation ---- */
 
+static const char *wrong_value(double v) { return isnan(v) ? "a value of the wrong type" : "bad number"; }
+
 /* Fills the value of r (code is extended by a coded answer). 1 = something was there, 0 = no value, FHIR_WRONG = rejected. */
 static int take_value(struct fhir *f, const struct taken *t, struct coded *code, struct record *r) {
   struct quantity q;
@@ -112,7 +114,7 @@ static int take_value(struct fhir *f, const struct taken *t, struct coded *code,
   } else {
     return 0;
   }
-  if (rc == FHIR_WRONG) fhir_reject(f, r->path, "a value of the wrong type");
+  if (rc == FHIR_WRONG) fhir_reject(f, r->path, wrong_value(r->value));
   return rc;
 }
 
@@ -316,7 +318,7 @@ int fhir_take_medication_use(struct fhir *f, const struct taken *t) {
   if (json_kind(given) != JSON_NONE) {
     rc = fhir_read_quantity(f, given, &dose);
     TRY(rc);
-    if (rc == FHIR_WRONG) return fhir_reject(f, "MedicationAdministration.dosage.dose", "a value of the wrong type");
+    if (rc == FHIR_WRONG) return fhir_reject(f, "MedicationAdministration.dosage.dose", wrong_value(dose.value));
     r.value = dose.value;
     r.unit = dose.unit;
   }

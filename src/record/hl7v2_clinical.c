@@ -202,7 +202,7 @@ static int document(struct hl7v2 *h, const struct hl7v2_coded *c, struct record_
 static int number(struct hl7v2 *h, const struct hl7v2_coded *c, struct record_time when, struct str s) {
   struct record r = {.kind = RECORD_EVENT, .code = {c->text, c->n}, .display = c->display, .time = when};
   struct str unit = field1(h, 6), spelled = hl7v2_text(h, hl7v2_part(&h->m, h->at->field[6], 2, 1));
-  if (str_to_f64(str_trim(s), &r.value) < 0) return hl7v2_reject(h, 5, "not a number", 102);
+  if (str_to_f64(str_trim(s), &r.value) < 0 || !record_number(r.value)) return hl7v2_reject(h, 5, "not a number", 102);
   r.unit = unit.n ? unit : spelled;
   return hl7v2_emit(h, &r, 5);
 }
@@ -311,7 +311,8 @@ static int given(struct hl7v2 *h, int code, int time, int amount, int unit, cons
   if (!vaccine && !hl7v2_append(&c, str_c(state))) return hl7v2_reject(h, code, "a code that is too long", 102);
   double dose;
   struct str s = field1(h, amount);
-  if (s.n && str_to_f64(s, &dose) == OK && dose != 999) r.value = dose, r.unit = field1(h, unit); /* 999: not known */
+  if (s.n && str_to_f64(s, &dose) == OK && record_number(dose) && dose != 999) /* 999: not known */
+    r.value = dose, r.unit = field1(h, unit);
   r.code = (struct str){c.text, c.n};
   r.display = c.display;
   return hl7v2_emit(h, &r, code);

@@ -48,6 +48,7 @@ static bool code_usable(struct str s) {
 int meds_take(struct meds_reader *m, const struct meds_event *ev, struct error *e) {
   if (ev->person.n == 0) return meds_reject(m, ev->row, "MEDS.subject_id", "no subject"), OK;
   if (!code_usable(ev->code)) return meds_reject(m, ev->row, "MEDS.code", "no usable code"), OK;
+  if (isfinite(ev->value) && !record_number(ev->value)) return meds_reject(m, ev->row, "MEDS.numeric_value", "bad number"), OK;
   struct record r = {.kind = RECORD_EVENT,
                      .person = ev->person,
                      .code = ev->code,

@@ -9,6 +9,7 @@
  */
 #ifndef RECORD_RECORD_H
 #define RECORD_RECORD_H
+#include <math.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -74,7 +75,7 @@ struct record {
   struct str code;    /* "SYSTEM//CODE", e.g. "LOINC//2160-0"; answers and states are further "//" parts */
   struct str display; /* the code's description from a Coding.display or dictionary table; not free text */
   struct record_time time;
-  double value;    /* NaN = none */
+  double value;    /* NaN = none; else record_number() */
   struct str unit; /* UCUM where the source has it */
   struct str text; /* free text; or, for RECORD_IDENTIFIER, the identifier itself */
   enum identifier_kind identifier;
@@ -85,6 +86,9 @@ struct record {
   uint32_t file;                      /* index into the run's list of source files */
   uint64_t row;                       /* 1-based line, row or resource number */
 };
+
+/* Events hold numbers as floats: what is none as a float is a bad number, as 1e400 is. */
+static inline bool record_number(double v) { return isfinite((float)v); }
 
 /* Why a record was not taken. Never holds a value. */
 struct record_reject {

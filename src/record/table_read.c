@@ -58,12 +58,12 @@ static int value_of(struct table_reader *r, const struct table_event *ev, double
   uint64_t at;
   if (ev->numbers_n && map_get(&ev->values, s, &at)) {
     *out = ev->numbers[at] * ev->scale;
-    return 1;
+    return record_number(*out) ? 1 : E_INPUT;
   }
   if (table_number(s, out) < 0) return E_INPUT;
   *out *= ev->scale;
   if (ev->floor) *out = floor(*out);
-  return isfinite(*out) ? 1 : E_INPUT;
+  return record_number(*out) ? 1 : E_INPUT;
 }
 
 /* What cannot be (a line that was flushed or off, a slipped decimal point) tells nothing of the patient. */

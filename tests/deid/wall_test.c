@@ -303,7 +303,9 @@ static void statics_stay_static_and_values_pass(void **state UNUSED) {
   r.unit = STR_NONE;
   r.value = INFINITY;
   take(&f, r);
-  assert_true(isnan(f.keep.at[3].value));
+  r.value = -1e39;
+  take(&f, r);
+  assert_true(isnan(f.keep.at[3].value) && isnan(f.keep.at[4].value));
   fixture_close(&f);
 }
 

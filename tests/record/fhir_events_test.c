@@ -48,6 +48,7 @@ TEST(bad_events_are_alone) {
                                     "{\"code\":\"A\",\"time\":\"SECRET\"}",
                                     "{\"code\":\"A\",\"time\":5}",
                                     "{\"code\":\"A\",\"value\":\"SECRET\"}",
+                                    "{\"code\":\"A\",\"value\":1e39}",
                                     "{\"code\":\"A\",\"unit\":\"of SECRET\"}",
                                     "{\"code\":\"A\",\"text\":[]}",
                                     "{\"code\":\"MEDS_BIRTH\"}",

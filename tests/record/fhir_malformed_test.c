@@ -138,6 +138,24 @@ TEST(huge_integers_are_numbers) {
   catcher_close(&c);
 }
 
+TEST(numbers_that_no_float_holds_are_bad) {
+  static const char *const values[] = {"3.5e38", "-1e39", "1.7e308"};
+  struct catcher c;
+  for (size_t i = 0; i < 3; i++) {
+    char json[512];
+    snprintf(json, sizeof json, PARTS(P, CODE, "\"2020\"", "{\"value\":%s}"), values[i]);
+    catcher_open(&c);
+    assert_int_equal(parse_text(&c, json), OK);
+    assert_true(c.n == 0 && c.rejects_n == 1 && strcmp(c.rejects[0].reject.reason, "bad number") == 0);
+    catcher_close(&c);
+  }
+  accept_json(&c, PARTS(P, CODE, "\"2020\"", "{\"value\":-3.4e38}"), 1);
+  assert_true(c.records[0].r.value == -3.4e38);
+  catcher_close(&c);
+  accept_json(&c, PARTS(P, CODE, "\"2020\"", "{\"value\":1e-60}"), 1);
+  catcher_close(&c);
+}
+
 TEST(names_with_nul_match_nothing) {
   struct catcher c;
   accept_json(&c, "{\"resourceType\":\"Patient\",\"id\":\"a\",\"gender\\u0000x\":\"male\",\"\":1}", 0);
@@ -258,6 +276,7 @@ int main(void) {
       cmocka_unit_test(deep_nesting),
       cmocka_unit_test(duplicate_keys_first_wins),
       cmocka_unit_test(huge_integers_are_numbers),
+      cmocka_unit_test(numbers_that_no_float_holds_are_bad),
       cmocka_unit_test(names_with_nul_match_nothing),
       cmocka_unit_test(no_value_in_rejects),
       cmocka_unit_test(allocation_failure_in_parse),

@@ -153,6 +153,7 @@ TEST(results) {
        "OBX|5|CWE|882-1^ABO^LN||112144000^Blood group A^SCT||||||F\rOBX|6|ST|718-7^Hb^LN||13.5|g/dL|||||F\r"
        "OBX|7|NM|777-3^Plt^LN||250||||||X\rOBX|8|NM|789-8^RBC^LN||many||||||F\rOBX|9|NM|L1^local^L||5||||||F\r"
        "OBX|10|DT|8665-2^LMP^LN||20190101||||||F\rOBX|11|NM|4544-3^Hct^LN||\"\"||||||F\r"
+       "OBX|12|NM|787-2^MCV^LN||1e39||||||F\r"
        "NTE|1||called the patient\r"
        "OBR|2|||58410-2^CBC^LN\rOBX|1|NM|26464-8^WBC^LN||7||||||F\r");
   assert_string_equal(answer.code, "AA");
@@ -167,6 +168,7 @@ TEST(results) {
   assert_null(event_of(&c, "LOINC//4544-3")); /* the null value */
   assert_null(event_of(&c, "LOINC//8665-2")); /* dates are no values */
   assert_null(event_of(&c, "LOINC//26464-8"));
+  assert_null(event_of(&c, "LOINC//787-2")); /* no float holds it */
   assert_true(refused(&c, "OBX.5", "not a number") && refused(&c, "OBX.14", "no time"));
   assert_true(dropped(&c, "NTE.3"));
   catcher_close(&c);

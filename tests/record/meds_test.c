@@ -72,14 +72,14 @@ TEST(csv_malformed) {
   temp_text("e.csv",
             "patient_id,time,code,value\n1,2020-01-01,A,1\nx,2020-01-01,A,1\n1,2020-99-01,A,1\n1,2020-01-01,,1\n1,2020-01-01,A,one\n1,2020-"
             "01-01,A\n,2020-01-01,A,1\n"
-            "1,,MEDS_BIRTH,\n1,2020-01-01,\"A\tB\",1\n1,2020-01-01,\xE9,1\n1,2020-01-01,A,\"1\"x\n1,2020-01-01,A,2\n");
+            "1,,MEDS_BIRTH,\n1,2020-01-01,\"A\tB\",1\n1,2020-01-01,\xE9,1\n1,2020-01-01,A,\"1\"x\n1,2020-01-01,A,2\n1,2020-01-01,A,1e39\n");
   assert_int_equal(run_path(temp_path("e.csv")), OK);
   assert_int_equal(count("A"), 2);
-  assert_int_equal(got.rejects, 10);
+  assert_int_equal(got.rejects, 11);
   assert_true(refused("MEDS.subject_id", 3) && refused("MEDS.time", 4) && refused("MEDS.code", 5) && refused("MEDS.numeric_value", 6) &&
               refused("", 7));
   assert_true(refused("MEDS.subject_id", 8) && refused("MEDS.time", 9) && refused("MEDS.code", 10) && refused("MEDS.code", 11) &&
-              refused("", 12));
+              refused("", 12) && refused("MEDS.numeric_value", 14));
   temp_text("e.csv", "who,time,code\n1,2020-01-01,A\n");
   assert_int_equal(run_path(temp_path("e.csv")), E_INPUT);
   temp_text("e.csv", "");

@@ -142,12 +142,12 @@ TEST(conditions) {
 }
 
 TEST(values_by_word_and_scale) {
-  temp_text("t.csv", "id,v\np,Yes\np,No\np,3\np,maybe\np,1e400\np,-0.5\n");
+  temp_text("t.csv", "id,v\np,Yes\np,No\np,3\np,maybe\np,1e400\np,-0.5\np,1e38\np,1e-60\n");
   run_ok(one("\"time\":null,\"events\":[{\"code\":\"V\",\"value\":\"{v}\",\"values\":{\"Yes\":1,\"No\":0},\"scale\":10}]"));
-  double want[] = {10, 0, 30, -5};
-  for (size_t i = 0; i < 4; i++) want_at("V", i, "static", want[i]);
-  assert_int_equal(got.kinds[RECORD_EVENT], 4);
-  assert_true(refused("t.v", 5) && refused("t.v", 6));
+  double want[] = {10, 0, 30, -5, 1e-59};
+  for (size_t i = 0; i < 5; i++) want_at("V", i, "static", want[i]);
+  assert_int_equal(got.kinds[RECORD_EVENT], 5);
+  assert_true(refused("t.v", 5) && refused("t.v", 6) && refused("t.v", 8)); /* 1e38 tenfold is no float */
 }
 
 TEST(values_that_cannot_be) {

@@ -43,6 +43,7 @@ static void between(const char *row, size_t n, const char *field) {
 TEST(bad_fields_and_rows) {
   BETWEEN("p,A1,2020-01-01,abc,x", "t.val");
   BETWEEN("p,A1,2020-01-01,1e999,x", "t.val");
+  BETWEEN("p,A1,2020-01-01,-3.5e38,x", "t.val");
   BETWEEN("p,A1,2020-01-01,1\0002,x", "t.val");
   BETWEEN("p,A1,2020-13-01,1,x", "t.when");
   BETWEEN("p,A1,2020-02-30,1,x", "t.when");
