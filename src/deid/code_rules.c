@@ -397,6 +397,21 @@ bool code_rules_unit(const struct code_rules *r, struct str unit, bool open) {
   return !open && declared_part(unit);
 }
 
+struct str code_rules_unit_spelled(struct str unit, char out[UNIT_LIMIT]) {
+  size_t n = 0;
+  bool changed = false;
+  if (unit.n > 2 * UNIT_LIMIT) return unit;
+  for (size_t i = 0; i < unit.n;) {
+    struct str rest = {unit.p + i, unit.n - i};
+    bool micro = rest.n > 2 && (str_starts(rest, STR("\xC2\xB5")) || str_starts(rest, STR("\xCE\xBC"))) && letter(rest.p[2]);
+    if (n == UNIT_LIMIT) return unit;
+    out[n++] = micro ? 'u' : unit.p[i];
+    i += micro ? 2 : 1;
+    changed |= micro;
+  }
+  return changed ? (struct str){out, n} : unit;
+}
+
 bool code_rules_age(const struct code_rules *r, struct str code) {
   if (map_get(&r->ages, code, NULL)) return true;
   struct str last = STR_NONE;

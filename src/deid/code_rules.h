@@ -29,6 +29,8 @@ enum code_verdict code_rules_check(const struct code_rules *r, struct str code, 
 bool code_rules_unit(const struct code_rules *r, struct str unit, bool open);
 /* The code's value is the person's age. */
 bool code_rules_age(const struct code_rules *r, struct str code);
+/* The micro signs (U+00B5, U+03BC) before a letter as UCUM's u: µmol/L -> umol/L. Returns `unit`, or what it wrote. */
+struct str code_rules_unit_spelled(struct str unit, char out[UNIT_LIMIT]);
 /* How many of this unit make a year (1 for years and for no unit). */
 double code_rules_per_year(struct str unit);
 /* Printable UTF-8, at most DISPLAY_LIMIT bytes, no long digit run, no mail or web address. */

@@ -350,7 +350,7 @@ static struct event event_of(const struct deid *w, const struct record *r, struc
 
 /* A number whose unit does not pass goes with it: 5.5 of an unknown unit is no measurement. */
 static int measure(struct deid *w, const struct record *r, const struct code_entry *c, struct event *ev, struct error *e) {
-  struct str unit = str_trim(r->unit);
+  struct str unit = code_rules_unit_spelled(str_trim(r->unit), w->unit);
   if (unit.n && (!code_rules_unit(w->rules, unit, w->open) || own_has(w, unit))) return drop(w, r, DROP_UNIT, e);
   ev->unit = unit.n ? unit : STR_NONE;
   ev->value = value_of(w, r, c, unit);

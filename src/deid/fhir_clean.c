@@ -302,8 +302,10 @@ static int cap_age(struct fhir_deid *f, uint32_t value, struct str unit, struct 
 static int clean_quantity(struct fhir_deid *f, uint32_t i, bool age, struct error *e) {
   uint32_t value = member(f, i, "value"), unit = member(f, i, "unit"), code = member(f, i, "code"), system = member(f, i, "system");
   uint32_t comparator = member(f, i, "comparator");
-  struct str u = value_of(f, unit), c = value_of(f, code), s = value_of(f, system);
-  bool ok = (!u.n || (code_rules_unit(f->codes, u, true) && !own(f, u))) && (!c.n || (code_rules_unit(f->codes, c, true) && !own(f, c)));
+  char micro[UNIT_LIMIT];
+  struct str u = value_of(f, unit), c = value_of(f, code), s = value_of(f, system), spelled = code_rules_unit_spelled(u, micro);
+  bool ok =
+      (!u.n || (code_rules_unit(f->codes, spelled, true) && !own(f, u))) && (!c.n || (code_rules_unit(f->codes, c, true) && !own(f, c)));
   if (value && !number_ok(f, value)) ok = false;
   if (!ok) {
     fhir_redact_all(f, i); /* a number of an unknown unit is no measurement */

@@ -67,6 +67,7 @@ struct deid {
   struct map paths; /* path -> index into counts_at */
   struct path_count *paths_at;
   uint32_t path_n, path_cap;
+  char unit[UNIT_LIMIT]; /* of the event at hand, as UCUM spells it */
   struct deid_counts counts;
   uint64_t drops[DROPS], births, spans_left;
   struct vcf_rules *vcf_rules; /* loaded for the first genome */

@@ -305,7 +305,7 @@ int fhir_read_quantity(struct fhir *f, struct json v, struct quantity *out) {
   TRY(fhir_gather(f, v, &fhir_quantity, &t));
   struct str code = has(&t, SLOT_CODE) ? json_str(t.v[SLOT_CODE]) : STR_NONE;
   struct str unit = has(&t, SLOT_B) ? json_str(t.v[SLOT_B]) : STR_NONE;
-  out->unit = unit_ok(code) ? code : unit_ok(unit) ? unit : STR_NONE;
+  out->unit = unit_ok(code) || !unit.n ? code : unit;
   if (!has(&t, SLOT_A)) return 0;
   if (!json_f64(t.v[SLOT_A], &out->value) || !record_number(out->value)) return FHIR_WRONG;
   if (has(&t, SLOT_D)) TRY(fhir_drop(f, "Quantity.comparator"));

@@ -45,7 +45,6 @@ static int take_row(struct meds_reader *m, const struct columns *c, const struct
   ev.unit = cell(row, c->unit);
   if (ev.text.p && (!str_utf8_valid(ev.text) || memchr(ev.text.p, 0, ev.text.n)))
     return meds_reject(m, number, "MEDS.text_value", "text that is not UTF-8"), OK;
-  if (ev.unit.p && !str_utf8_valid(ev.unit)) ev.unit = STR_NONE;
   return meds_take(m, &ev, e);
 }
 

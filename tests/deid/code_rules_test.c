@@ -142,6 +142,14 @@ static void units(void **state UNUSED) {
     if (!code_rules_unit(rules, str_c(pass[i]), true)) fail_msg("unit %s does not pass", pass[i]);
   for (size_t i = 0; i < sizeof fail / sizeof *fail; i++)
     if (code_rules_unit(rules, str_c(fail[i]), true)) fail_msg("unit %s passes", fail[i]);
+  static const char *const spelled[][2] = {{"\xC2\xB5mol/L", "umol/L"},      {"/\xCE\xBCL", "/uL"},
+                                           {"\xC2\xB5", "\xC2\xB5"},         {"10\xC2\xB5", "10\xC2\xB5"},
+                                           {"\xC2\xB0\x43", "\xC2\xB0\x43"}, {"mg", "mg"}};
+  char out[UNIT_LIMIT], longest[3 * UNIT_LIMIT];
+  for (size_t i = 0; i < sizeof spelled / sizeof *spelled; i++)
+    assert_true(str_eqc(code_rules_unit_spelled(str_c(spelled[i][0]), out), spelled[i][1]));
+  for (size_t i = 0; i < sizeof longest; i += 3) memcpy(longest + i, "\xC2\xB5g", 3);
+  for (size_t n = 0; n <= sizeof longest; n++) assert_true(code_rules_unit_spelled((struct str){longest, n}, out).n <= n);
   assert_true(code_rules_unit(rules, STR("furlongs"), false));
   assert_false(code_rules_unit(rules, STR("1234567"), false));
 }

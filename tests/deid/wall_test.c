@@ -300,12 +300,22 @@ static void statics_stay_static_and_values_pass(void **state UNUSED) {
   assert_string_equal(f.keep.at[1].unit, "mg/dL");
   assert_true(isnan(f.keep.at[2].value)); /* a number without its unit is no measurement */
   assert_string_equal(f.keep.at[2].unit, "");
+  r.unit = STR("\xC2\xB5mol/L");
+  take(&f, r);
+  r.unit = STR(" \xCE\xBCg/mL ");
+  take(&f, r);
+  assert_true(f.keep.at[3].value == 1.25f && f.keep.at[4].value == 1.25f);
+  assert_string_equal(f.keep.at[3].unit, "umol/L");
+  assert_string_equal(f.keep.at[4].unit, "ug/mL");
+  struct deid_counts n;
+  deid_counts(f.wall, &n);
+  assert_int_equal(n.units_dropped, 1);
   r.unit = STR_NONE;
   r.value = INFINITY;
   take(&f, r);
   r.value = -1e39;
   take(&f, r);
-  assert_true(isnan(f.keep.at[3].value) && isnan(f.keep.at[4].value));
+  assert_true(isnan(f.keep.at[5].value) && isnan(f.keep.at[6].value));
   fixture_close(&f);
 }
 

@@ -26,13 +26,21 @@ TEST(observation_quantity) {
   catcher_close(&c);
 }
 
-TEST(observation_unit_words_are_no_unit) {
-  struct catcher c;
-  accept_json(&c, OBSERVATION AT ",\"valueQuantity\":{\"value\":-3e2,\"unit\":\"per John Smith\"}}", 1);
-  const struct record *r = event_of(&c, "LOINC//2160-0");
-  assert_true(r->value == -300);
-  assert_null(r->unit.p);
-  catcher_close(&c);
+/* Which unit is one, the wall says: it drops the number with it. */
+TEST(observation_unit_that_is_no_code_reaches_the_wall) {
+  static const char *const units[][2] = {{"\"unit\":\"per John Smith\"", "per John Smith"},
+                                         {"\"unit\":\"\u00b5mol/L\"", "\xC2\xB5mol/L"},
+                                         {"\"unit\":\"mg/dL\",\"code\":\"of it\"", "mg/dL"},
+                                         {"\"code\":\"of it\"", "of it"}};
+  for (size_t i = 0; i < 4; i++) {
+    struct catcher c;
+    char json[512];
+    snprintf(json, sizeof json, OBSERVATION AT ",\"valueQuantity\":{\"value\":-3e2,%s}}", units[i][0]);
+    accept_json(&c, json, 1);
+    const struct record *r = event_of(&c, "LOINC//2160-0");
+    assert_true(r->value == -300 && str_eqc(r->unit, units[i][1]));
+    catcher_close(&c);
+  }
 }
 
 TEST(observation_answers) {
@@ -547,7 +555,7 @@ TEST(other_types_are_counted) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(observation_quantity),
-      cmocka_unit_test(observation_unit_words_are_no_unit),
+      cmocka_unit_test(observation_unit_that_is_no_code_reaches_the_wall),
       cmocka_unit_test(observation_answers),
       cmocka_unit_test(observation_display_joins_the_answer),
       cmocka_unit_test(observation_components),
