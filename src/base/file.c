@@ -24,17 +24,22 @@ static int io_error(struct error *e, const char *path, const char *what) {
   return code;
 }
 
+static int irregular(struct error *e, const char *path) {
+  error_set(e, E_IO, "is no regular file");
+  error_where(e, path, 0, NULL);
+  return E_IO;
+}
+
 int file_map_open(const char *path, struct file_map *m, struct error *e) {
   *m = (struct file_map){0};
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe that nobody writes to would be waited for */
   if (fd < 0) return io_error(e, path, "cannot open");
   struct stat st;
   int rc = OK;
   if (fstat(fd, &st) < 0) {
     rc = io_error(e, path, "cannot stat");
   } else if (!S_ISREG(st.st_mode)) {
-    errno = EISDIR;
-    rc = io_error(e, path, "is no regular file");
+    rc = irregular(e, path);
   } else if (st.st_size > 0) {
     void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED)
@@ -65,12 +70,11 @@ static int64_t read_full(int fd, char *p, size_t n) {
 
 int file_read(struct arena *a, const char *path, size_t limit, struct str *out, struct error *e) {
   *out = STR_NONE;
-  int fd = open(path, O_RDONLY | O_CLOEXEC), rc = OK;
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = OK;
   if (fd < 0) return io_error(e, path, "cannot open");
   struct stat st;
-  if (fstat(fd, &st) < 0 || S_ISDIR(st.st_mode)) {
-    errno = EISDIR;
-    rc = io_error(e, path, "is no regular file");
+  if (fstat(fd, &st) < 0 || S_ISDIR(st.st_mode) || S_ISFIFO(st.st_mode)) {
+    rc = irregular(e, path);
   } else if (st.st_size < 0 || (uint64_t)st.st_size > limit) {
     rc = error_set(e, E_LIMIT, "file longer than %zu bytes", limit);
     error_where(e, path, 0, NULL);
@@ -226,6 +230,11 @@ bool file_exists(const char *path) {
 bool file_is_dir(const char *path) {
   struct stat st;
   return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool file_is_regular(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 int64_t file_size(const char *path) {

@@ -67,7 +67,8 @@ void stream_close(struct stream *s);
 int file_mkdirs(const char *path, unsigned mode, struct error *e) MUST_CHECK;
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
-int64_t file_size(const char *path); /* -1 if it cannot be asked */
+bool file_is_regular(const char *path); /* or a link to one; what is neither (a pipe, a device) may wait for ever to be opened */
+int64_t file_size(const char *path);    /* -1 if it cannot be asked */
 /* All regular files under path (or path itself), recursively, sorted bytewise; hidden names left out. Links not followed out. */
 int file_list(struct arena *a, const char *path, struct str **out, size_t *n, struct error *e) MUST_CHECK;
 int file_remove_tree(const char *path, struct error *e) MUST_CHECK;

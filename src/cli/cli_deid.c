@@ -28,6 +28,8 @@ static int run(struct cli *c, struct error *e) {
   const char *kind = cli_text(c, "from", NULL);
   if (!kind) return error_set(e, E_USAGE, "--from says what the input is: text, fhir, dicom or vcf");
   if (strcmp(c->arg[0], "-") != 0 && !file_exists(c->arg[0])) return error_set(e, E_NOTFOUND, "there is nothing at %s", c->arg[0]);
+  bool streamed = strcmp(kind, "text") == 0 || strcmp(c->arg[0], "-") == 0; /* a pipe will do */
+  if (!streamed && !file_is_dir(c->arg[0]) && !file_is_regular(c->arg[0])) return error_set(e, E_INPUT, "%s is no regular file", c->arg[0]);
   for (size_t i = 0; kinds[i].kind; i++)
     if (strcmp(kind, kinds[i].kind) == 0) return kinds[i].run(c, e);
   return error_set(e, E_USAGE, "--from is text, fhir, dicom or vcf");

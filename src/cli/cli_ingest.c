@@ -285,6 +285,7 @@ static int run(struct cli *c, struct error *e) {
   if (csv && !omop && !name)
     return error_set(e, E_USAGE, "--from csv wants --mapping: physionet2012, mimic4, eicu, omop54, diabetes130 or a file");
   if (!file_exists(c->arg[1])) return error_set(e, E_NOTFOUND, "there is nothing at %s", c->arg[1]);
+  if (!file_is_dir(c->arg[1]) && !file_is_regular(c->arg[1])) return error_set(e, E_INPUT, "%s is no regular file", c->arg[1]);
   char file[4096];
   struct deid_policy policy;
   struct source from = {.kind = kind};

@@ -27,6 +27,7 @@ static const uint8_t end_mark[28] = {0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 6, 0
 
 static int check_end(struct vcf_source *s, struct error *e) {
   uint8_t first[18], last[28];
+  if (file_exists(s->path) && !file_is_regular(s->path)) return bad(e, s, E_INPUT, "is no regular file");
   int fd = open(s->path, O_RDONLY | O_CLOEXEC), rc = OK;
   if (fd < 0) return bad(e, s, errno == ENOENT ? E_NOTFOUND : E_IO, "cannot be opened");
   off_t size = lseek(fd, 0, SEEK_END);

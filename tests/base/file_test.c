@@ -40,6 +40,22 @@ TEST(read_and_map) {
   arena_free(&a);
 }
 
+TEST(a_pipe_is_not_waited_for) {
+  struct arena a;
+  struct str s;
+  struct file_map m;
+  struct error e = {0};
+  const char *pipe = temp("pipe");
+  assert_int_equal(mkfifo(pipe, 0600), 0);
+  arena_init(&a, 0, 0);
+  assert_true(file_map_open(pipe, &m, &e) == E_IO && strstr(e.message, "no regular file") != NULL);
+  assert_true(file_read(&a, pipe, 10, &s, &e) == E_IO && strstr(e.message, "no regular file") != NULL);
+  assert_false(file_is_regular(pipe));
+  assert_int_equal(unlink(pipe), 0);
+  assert_true(!file_is_regular(pipe) && !file_is_regular(temp_dir) && file_is_regular(temp_file("data", "hello", 5)));
+  arena_free(&a);
+}
+
 TEST(facts) {
   const char *path = temp_file("facts", "12345", 5);
   assert_true(file_exists(path));
@@ -287,6 +303,7 @@ TEST(data_directory) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(read_and_map),
+      cmocka_unit_test(a_pipe_is_not_waited_for),
       cmocka_unit_test(facts),
       cmocka_unit_test(atomic_writes),
       cmocka_unit_test(large_writer_pads_and_commits),

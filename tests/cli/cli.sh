@@ -32,6 +32,16 @@ deid_of_nothing_is_no_success() {
   run "$vitae" deid "$work/no.json" "$work/x" --from fihr; status_is 64; err_has "text, fhir, dicom or vcf"
 }
 
+a_pipe_is_no_file_to_take_in() {
+  mkfifo "$work/pipe.vcf"; "$vitae" init "$work/pipes" >/dev/null 2>&1
+  for kind in vcf fhir hl7v2 meds dicom omop; do
+    run timeout 20 "$vitae" ingest "$work/pipes" "$work/pipe.vcf" --from $kind; status_is 65; err_has "no regular file"
+  done
+  for kind in vcf fhir dicom; do
+    run timeout 20 "$vitae" deid "$work/pipe.vcf" "$work/out-pipe" --from $kind; status_is 65; err_has "no regular file"
+  done
+}
+
 mistyped_words_are_suggested() {
   run "$vitae" ingets; status_is 64; err_has 'did you mean "ingest"?'
   run "$vitae" trian; status_is 64; err_has 'did you mean "train"?'
@@ -217,6 +227,6 @@ PY
   rm "$work/part/model.safetensors"; run "$vitae" import "$work/part"; status_is 66; err_has "$work/part: neither model.gguf nor a .safetensors"
   flip_byte "$work/tiny/model.safetensors" 9000; run "$vitae" verify "$work/lm"; [ "$status" -ne 0 ] || fail "another file behind the link went unseen"
 }
-run_cases a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked numbers_have_limits what_is_no_site_is_refused \
+run_cases a_pipe_is_no_file_to_take_in a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked numbers_have_limits what_is_no_site_is_refused \
   init_refuses_twice_and_wrong_words a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \
   about_names_what_is_there_and_what_is_not json_keeps_the_rest_off_standard_output

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "record/record.h"
@@ -148,6 +149,11 @@ static void nothing_of_a_broken_file_is_handed_on(void **state) {
   assert_int_equal(h.rejected, 1);
   assert_int_equal(h.reject_row, 5012);
   assert_int_equal(h.events + h.identifiers + h.dropped, 0);
+  snprintf(path, sizeof path, "%s/pipe.vcf", dir); /* nobody writes to it: it is not waited for */
+  assert_int_equal(mkfifo(path, 0600), 0);
+  h.files = 0;
+  assert_int_equal(listen(&h, path, &stats), OK);
+  assert_int_equal(h.rejected, 2);
   buf_release(&b);
   buf_release(&h.all);
   assert_int_equal(file_remove_tree(dir, NULL), OK);
