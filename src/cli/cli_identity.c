@@ -24,6 +24,7 @@ static const char empty[] =
 int cli_identity_init(const struct site *s, struct error *e) {
   char path[4096];
   TRY(site_path(s, path, "identity.json", NULL));
+  if (file_exists(path)) return OK; /* of an init that was broken off, or brought along */
   return file_write_atomic(path, empty, sizeof empty - 1, 0644, e);
 }
 

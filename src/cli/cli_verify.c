@@ -1,5 +1,6 @@
 /* vitae verify PATH: a site, a store or a generation, or a checkpoint: whatever the path holds is re-read and re-checked, one line each. */
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -178,9 +179,23 @@ static int verify_audit(const struct site *s, struct findings *f, struct error *
   return OK;
 }
 
+/* The vault itself is read only with its key; a copy of a site that serves has none. */
+static int verify_parts(const struct site *s, struct findings *f) {
+  char vault[4096], at[4096];
+  TRY(site_path(s, vault, "vault", NULL));
+  if (!file_is_dir(vault)) return OK;
+  TRY(site_path(s, at, "vault", "identities", NULL));
+  if (!file_exists(at) && errno == ENOENT) finding(f, "vault/identities is missing: who is who is lost, or init was broken off");
+  TRY(site_path(s, at, "identity.json", NULL));
+  if (s->identity && !file_exists(at) && errno == ENOENT)
+    finding(f, "identity.json is missing: nothing links the persons of several sources");
+  return OK;
+}
+
 static int verify_site(const char *path, struct findings *f, struct error *e) {
   struct site s;
   TRY(site_open(path, &s, e));
+  TRY(verify_parts(&s, f));
   TRY(verify_store(&s, "timelines", f, e));
   TRY(verify_store(&s, "base", f, e));
   uint64_t before = f->n;

@@ -27,20 +27,29 @@ int site_path(const struct site *s, char out[4096], const char *first, ...) {
   return n < 4096 ? OK : E_LIMIT;
 }
 
-int site_init(const char *path, const char *name, const char *policy, struct error *e) {
-  struct site s = {.format = SITE_FORMAT};
+int site_prepare(const char *path, struct site *out, struct error *e) {
   char file[4096];
-  if (strlen(path) >= sizeof s.path) return error_set(e, E_LIMIT, "the path of the site is longer than %zu bytes", sizeof s.path - 1);
-  snprintf(s.path, sizeof s.path, "%s", path);
-  TRY(site_path(&s, file, "vitae.json", NULL));
+  *out = (struct site){.format = SITE_FORMAT};
+  if (strlen(path) >= sizeof out->path) return error_set(e, E_LIMIT, "the path of the site is longer than %zu bytes", sizeof out->path - 1);
+  snprintf(out->path, sizeof out->path, "%s", path);
+  TRY(site_path(out, file, "vitae.json", NULL));
   if (file_exists(file)) return error_set(e, E_USAGE, "there is a site in this directory already");
   TRY(file_mkdirs(path, 0755, e));
   for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
     char dir[4096];
-    TRY(site_path(&s, dir, directories[i].name, NULL));
+    TRY(site_path(out, dir, directories[i].name, NULL));
     TRY(file_mkdirs(dir, directories[i].mode, e));
     if (directories[i].mode == 0700 && chmod(dir, 0700) != 0) return error_set(e, E_IO, "cannot make a directory of the site private");
   }
+  return OK;
+}
+
+int site_init(const char *path, const char *name, const char *policy, struct error *e) {
+  struct site s;
+  char file[4096], identity[4096];
+  TRY(site_prepare(path, &s, e));
+  TRY(site_path(&s, file, "vitae.json", NULL));
+  TRY(site_path(&s, identity, "identity.json", NULL));
   struct buf b = {0};
   struct json_out o;
   char now[32];
@@ -52,6 +61,7 @@ int site_init(const char *path, const char *name, const char *policy, struct err
   json_kv_c(&o, "policy", policy);
   json_kv_c(&o, "created", now);
   json_kv_c(&o, "program", VITAE_VERSION);
+  if (file_exists(identity)) json_kv_c(&o, "identity", "identity.json");
   json_out_end(&o);
   buf_putc(&b, '\n');
   int rc = buf_check(&b, e);
@@ -83,6 +93,7 @@ int site_open(const char *path, struct site *out, struct error *e) {
   if (rc == OK) rc = json_want_str(root, "policy", &policy, e);
   if (rc == OK) {
     out->format = (int)format;
+    out->identity = json_str(json_get(root, "identity")).n > 0;
     snprintf(out->name, sizeof out->name, "%.*s", STR_ARG(name));
     if (policy.n < sizeof out->policy)
       snprintf(out->policy, sizeof out->policy, "%.*s", STR_ARG(policy));

@@ -20,8 +20,12 @@ struct site {
   char path[1024];
   char name[64], policy[4096];
   int format;
+  bool identity; /* it was made with an identity.json */
 };
-/* Makes the directories and vitae.json; E_USAGE if a site is there already. The vault is made by the caller (deid). */
+/* Makes the directories only; E_USAGE if a site is there already. What else belongs to a site (vault, identity.json) is made by the caller
+ * before site_init makes a site of it: one that was broken off is none, and is gone on with. */
+int site_prepare(const char *path, struct site *out, struct error *e) MUST_CHECK;
+/* site_prepare and, last, vitae.json. */
 int site_init(const char *path, const char *name, const char *policy, struct error *e) MUST_CHECK;
 /* E_NOTFOUND if there is no site, E_VERSION (naming both versions) if a newer program made it. */
 int site_open(const char *path, struct site *out, struct error *e) MUST_CHECK;

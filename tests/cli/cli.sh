@@ -112,6 +112,26 @@ init_refuses_twice_and_wrong_words() {
   run "$vitae" ingest "$work/s3" "$work/p.ndjson" --from fhir --passphrase-file "$work/phrase"; status_is 0
 }
 
+# vitae.json is written last: without it there is no site, and init goes on with what is there and loses nothing of it
+an_init_that_was_broken_off_goes_on() {
+  local s=$work/half
+  bash -c 'ulimit -c 0 -f 0; "$0" init "$1"; exit $?' "$vitae" "$s" > /dev/null 2>&1 && fail "an init that could write nothing said it was done"
+  run "$vitae" verify "$s"; status_is 66
+  run "$vitae" init "$s"; status_is 0; run "$vitae" verify "$s"; status_is 0
+  printf '{"resourceType":"Patient","id":"p1","gender":"female","birthDate":"1970-01-01"}\n' > "$work/p.ndjson"; run "$vitae" ingest "$s" "$work/p.ndjson" --from fhir; status_is 0
+  sed -i 's/"within_source": false/"within_source": true/' "$s/identity.json"; cat "$s/vault/identities" "$s/vault/key" "$s/identity.json" > "$work/before"
+  rm "$s/vitae.json"; run "$vitae" init "$s"; status_is 0; out_has "kept"
+  cat "$s/vault/identities" "$s/vault/key" "$s/identity.json" | cmp -s - "$work/before" || fail "a second init changed what was there"
+  run "$vitae" verify "$s"; status_is 0; run "$vitae" ingest "$s" "$work/p.ndjson" --from fhir; status_is 0
+  rm "$s/vitae.json" "$s/vault/identities" "$s/identity.json"; cp "$s/vault/key" "$work/before"
+  run "$vitae" init "$s"; status_is 0; cmp -s "$s/vault/key" "$work/before" || fail "the key was replaced"; run "$vitae" verify "$s"; status_is 0
+  mv "$s/identity.json" "$work/kept"; run "$vitae" verify "$s"; status_is 14; out_has "identity.json is missing"; mv "$work/kept" "$s/identity.json"
+  mv "$s/vault/identities" "$work/kept"; run "$vitae" verify "$s"; status_is 14; out_has "vault/identities is missing"; mv "$work/kept" "$s/vault/identities"
+  echo "a phrase that is long enough" > "$work/phrase"; run "$vitae" init "$work/half2" --passphrase-file "$work/phrase"; status_is 0
+  rm "$work/half2/vitae.json"; run "$vitae" init "$work/half2"; status_is 77; err_has "needs its passphrase"; run "$vitae" show "$work/half2"; status_is 66
+  run "$vitae" init "$work/half2" --passphrase-file "$work/phrase"; status_is 0
+}
+
 a_newer_format_is_refused_by_name() {
   run "$vitae" init "$work/n"; status_is 0
   sed -i 's/"format": *1/"format": 7/' "$work/n/vitae.json"
@@ -228,5 +248,5 @@ PY
   flip_byte "$work/tiny/model.safetensors" 9000; run "$vitae" verify "$work/lm"; [ "$status" -ne 0 ] || fail "another file behind the link went unseen"
 }
 run_cases a_pipe_is_no_file_to_take_in a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked numbers_have_limits what_is_no_site_is_refused \
-  init_refuses_twice_and_wrong_words a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \
+  init_refuses_twice_and_wrong_words an_init_that_was_broken_off_goes_on a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \
   about_names_what_is_there_and_what_is_not json_keeps_the_rest_off_standard_output
