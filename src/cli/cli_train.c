@@ -44,7 +44,8 @@ static const struct cli_option options[] = {
     {"name", CLI_TEXT, "NAME", "run directory under models/runs, new unless --resume or --force (default: run-1, run-2, ...)"},
     {"force", CLI_FLAG, NULL, "train anew where a run of this name stands; its checkpoint is lost"},
     {"init", CLI_TEXT, "MODEL", "start from this checkpoint directory"},
-    {"resume", CLI_FLAG, NULL, "go on where an interrupted run of this name stopped"},
+    {"resume", CLI_FLAG, NULL,
+     "go on where the interrupted run of this name stopped (without --name: the last run), with the options it was begun with"},
     {"save-every", CLI_NUMBER, "S:0..", "seconds between checkpoints (default 30)"},
     {"column", CLI_TEXT, "COLUMN",
      "kernel column: ref, avx2, avx512, avx512vnni, avx512bf16, amx (default: the best f32 one), cuda, cudabf16"},
@@ -227,6 +228,7 @@ static int run_dir(struct cli *c, const struct site *s, char dir[4096], struct e
     TRY(site_path(s, dir, "models", "runs", name, NULL));
     if (!resume && !force && file_is_dir(dir))
       return error_set(e, E_USAGE, "there is a run of this name; go on with --resume, or train anew with --force");
+    if (resume && !file_is_dir(dir)) return error_set(e, E_NOTFOUND, "there is no run of this name to go on with");
     return OK;
   }
   if (force) return error_set(e, E_USAGE, "--force wants --name: which run to replace");
@@ -238,7 +240,8 @@ static int run_dir(struct cli *c, const struct site *s, char dir[4096], struct e
     if (!file_is_dir(dir)) break;
     memcpy(before, dir, sizeof before);
   }
-  if (resume && before[0]) memcpy(dir, before, sizeof before);
+  if (resume && !before[0]) return error_set(e, E_NOTFOUND, "there is no run to go on with");
+  if (resume) memcpy(dir, before, sizeof before);
   return OK;
 }
 
@@ -260,6 +263,56 @@ static int position(struct cli *c, struct model_config *config, struct error *e)
   if (strcmp(text, "index") != 0 && strcmp(text, "time") != 0) return error_set(e, E_USAGE, "--position wants index or time");
   if (text[0] == 't') config->position = POSITION_ROPE_TIME;
   return OK;
+}
+
+static bool same_model(struct cli *c, struct json model, const struct model_config *given) {
+  static const char *const keys[] = {"layers", "d", "heads", "ff"};
+  const int64_t shape_of[] = {given->layers, given->d, given->heads, given->ff};
+  int64_t v;
+  if (!str_eqc(json_str(json_get(model, "preset")), given->preset)) return false;
+  for (size_t i = 0; i < 4 && cli_flag(c, "shape"); i++)
+    if (!json_i64(json_get(model, keys[i]), &v) || v != shape_of[i]) return false;
+  return true;
+}
+
+/* A run keeps the options it was begun with: one that is given with --resume says the same. NULL: all do. */
+static const char *other_option(struct cli *c, struct json root, const struct train_options *o) {
+  static const struct {
+    const char *option, *key;
+  } numbers[] = {{"epochs", "epochs"},    {"lr", "lr"},       {"decay", "decay"},           {"hazard-weight", "weight_hazard"},
+                 {"dropout", "dropout"},  {"lanes", "lanes"}, {"batch", "batch_positions"}, {"micro", "micro_positions"},
+                 {"canaries", "canaries"}};
+  const double given[] = {o->epochs,          (double)o->lr,    (double)o->decay,           (double)o->weight_hazard,
+                          (double)o->dropout, (double)o->lanes, (double)o->batch_positions, (double)o->micro_positions,
+                          (double)o->canaries};
+  struct json run = json_get(root, "run"), model = json_get(root, "model");
+  char seed[32];
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+    double v = 0; /* canaries are written where there are any */
+    if (!cli_flag(c, numbers[i].option)) continue;
+    bool written = json_f64(json_get(run, numbers[i].key), &v);
+    if ((written || o->canaries) && (float)v != (float)given[i]) return numbers[i].option;
+  }
+  snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
+  if (cli_flag(c, "seed") && !str_eqc(json_str(json_get(run, "seed")), seed)) return "seed";
+  if (cli_flag(c, "init")) return NULL; /* whose model it took */
+  if ((cli_flag(c, "size") || cli_flag(c, "shape")) && !same_model(c, model, &o->config)) return cli_flag(c, "shape") ? "shape" : "size";
+  const char *position = o->config.position == POSITION_ROPE_TIME ? "rope_time" : "rope_index";
+  return cli_flag(c, "position") && !str_eqc(json_str(json_get(model, "position")), position) ? "position" : NULL;
+}
+
+static int same_options(struct cli *c, const struct train_options *o, struct error *e) {
+  char path[4200];
+  struct arena a;
+  struct json root;
+  snprintf(path, sizeof path, "%s/config.json", o->dir);
+  if (!file_exists(path)) return OK; /* stopped before its first checkpoint: it begins */
+  arena_init(&a, 64 << 20, 0);
+  int rc = json_load(&a, path, &root, e);
+  const char *other = rc == OK ? other_option(c, root, o) : NULL;
+  if (other) rc = error_set(e, E_MISMATCH, "the run was begun with another --%s: leave it away with --resume", other);
+  arena_free(&a);
+  return rc;
 }
 
 static int train(struct cli *c, const struct site *s, const struct timeline *t, struct train_mesh *mesh, struct arena *a, struct error *e) {
@@ -295,6 +348,7 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   o.transport = cli_text(c, "transport", NULL);
   o.bf16 = cli_flag(c, "bf16");
   o.canaries = (int)cli_integer(c, "canaries", 0);
+  if (o.resume) TRY(same_options(c, &o, e));
   if (cli_text(c, "init", NULL)) snprintf(init, sizeof init, "%s", cli_text(c, "init", NULL)), o.init = init;
   TRY_OUT(choose_tasks(c, s, t, a, &tasks, &n, e));
   o.tasks = (const struct task *const *)tasks;

@@ -60,6 +60,7 @@ ingest_survives_kills() {
 # one site, ingested once; a run without kills and one with as many as asked, at 1 and at 2 threads
 train_resumes_bit_for_bit() {
   local threads hits i
+  begun() { [ ! -d "$work/t/models/runs/$1" ] || echo --resume; } # killed before its first checkpoint, it is begun again
   make_persons 400 "$work/t.ndjson"
   run "$vitae" init "$work/t"; run "$vitae" ingest "$work/t" "$work/t.ndjson" --from fhir; status_is 0
   for threads in 1 2; do
@@ -69,14 +70,14 @@ train_resumes_bit_for_bit() {
     hits=0
     for i in $(seq $((KILLS * 5))); do
       [ $hits -lt $(((KILLS + 1) / 2)) ] || break
-      if killed 1 $((whole / 7 + 20)) "$vitae" "${args[@]}" --name torn$threads --resume; then hits=$((hits + 1)); elif [ $status -ne 0 ]; then fail "kill $i: status $status: $(head -c 200 "$work/err")"
+      if killed 1 $((whole / 7 + 20)) "$vitae" "${args[@]}" --name torn$threads $(begun torn$threads); then hits=$((hits + 1)); elif [ $status -ne 0 ]; then fail "kill $i: status $status: $(head -c 200 "$work/err")"
       elif [ $hits -gt $((KILLS / 4)) ]; then break
       else rm -rf "$work/t/models/runs/torn$threads"; whole=$((whole * 4 / 5)); fi # at the end already: from the beginning, with less time for each
       verified "$work/t"
       if [ -e "$work/t/models/runs/torn$threads/config.json" ]; then verified "$work/t/models/runs/torn$threads"; fi
     done
     less $((KILLS / 4)) $hits "kills in time at $threads threads"
-    run "$vitae" "${args[@]}" --name torn$threads --resume; status_is 0
+    run "$vitae" "${args[@]}" --name torn$threads $(begun torn$threads); status_is 0
     same "$(sha "$work/t/models/runs/torn$threads/model.safetensors")" "$right" "model after kills, $threads threads"
     verified "$work/t"
   done
@@ -95,6 +96,26 @@ train_stops_when_asked() {
   status_is 130; err_has "the run can be resumed"
   run "$vitae" "${args[@]}" --resume; status_is 0
   same "$(sha "$work/t/models/runs/asked/model.safetensors")" "$(sha "$work/t/models/runs/calm1/model.safetensors")" "model after a stop"
+}
+
+# what is given with --resume is what the run was begun with, or is refused by name; a run that is not there is not begun
+resume_takes_no_other_run() {
+  local s=$work/r given
+  make_persons 60 "$work/r.ndjson"
+  run "$vitae" init "$s"; run "$vitae" ingest "$s" "$work/r.ndjson" --from fhir; status_is 0
+  local args=(train "$s" --threads 1 --no-task)
+  run "$vitae" "${args[@]}" --resume; status_is 66; err_has "no run to go on with"
+  local begun=(--size tiny --epochs 0.5 --seed 5 --lr 0.001 --batch 256)
+  run "$vitae" "${args[@]}" "${begun[@]}" --name one; status_is 0
+  run "$vitae" "${args[@]}" "${begun[@]}" --name eno --resume; status_is 66; err_has "no run of this name"; [ ! -e "$s/models/runs/eno" ] || fail "a run was begun"
+  for given in "--size small" "--shape 3,96,3,128" "--position time" "--epochs 0.6" "--seed 6" "--lr 0.002" "--batch 512" "--micro 99" "--lanes 2" "--decay 0.1" \
+    "--hazard-weight 2" "--dropout 0.3" "--canaries 3"; do
+    run "$vitae" "${args[@]}" --name one --resume $given; status_is 15; err_has "another ${given%% *}"
+  done
+  local whole; whole=$(sha "$s/models/runs/one/model.safetensors")
+  run "$vitae" "${args[@]}" "${begun[@]}" --name one --resume; status_is 0
+  run "$vitae" "${args[@]}" --name one --resume; status_is 0
+  same "$(sha "$s/models/runs/one/model.safetensors")" "$whole" "a run that was done, gone on with"
 }
 
 promote_survives_kills() {
@@ -116,4 +137,4 @@ promote_survives_kills() {
   run "$vitae" promote "$work/t" "$id" --to retired; status_is 0
   verified "$work/t"
 }
-run_cases ingest_survives_kills train_resumes_bit_for_bit train_stops_when_asked promote_survives_kills
+run_cases ingest_survives_kills train_resumes_bit_for_bit train_stops_when_asked resume_takes_no_other_run promote_survives_kills
