@@ -254,10 +254,13 @@ struct listing {
   struct arena *a;
   struct str *names;
   size_t n, cap;
+  uint64_t left_out;
+  bool no_links;
   char root[PATH_MAX]; /* resolved: links may not lead out of it */
 };
 
 static int listing_add(struct listing *l, const char *path, struct error *e) {
+  if (!l->a) return OK; /* what is left out is counted only */
   if (l->n == l->cap) {
     size_t cap = l->cap ? l->cap * 2 : 64;
     struct str *names = mem_realloc(l->names, cap * sizeof *names);
@@ -298,10 +301,10 @@ static int list_entry(struct listing *l, const char *path, int depth, struct err
   struct stat st;
   if (lstat(path, &st) < 0) return OK; /* gone since it was listed */
   if (S_ISLNK(st.st_mode)) {           /* a link to a file inside counts; to a directory never: no loops */
-    if (stat(path, &st) < 0 || !S_ISREG(st.st_mode) || !inside(l, path)) return OK;
+    if (l->no_links || stat(path, &st) < 0 || !S_ISREG(st.st_mode) || !inside(l, path)) return l->left_out++, OK;
   }
   if (S_ISDIR(st.st_mode)) return list_dir(l, path, depth + 1, e);
-  return S_ISREG(st.st_mode) ? listing_add(l, path, e) : OK;
+  return S_ISREG(st.st_mode) ? listing_add(l, path, e) : (l->left_out++, OK);
 }
 
 static int by_bytes(const void *a, const void *b) { return str_cmp(*(const struct str *)a, *(const struct str *)b); }
@@ -325,6 +328,14 @@ int file_list(struct arena *a, const char *path, struct str **out, size_t *n, st
   if (rc == OK) *n = l.n;
   mem_free(l.names);
   return rc;
+}
+
+uint64_t file_left_out(const char *path, bool no_links) {
+  struct listing l = {.no_links = no_links};
+  struct error none = {0};
+  if (!file_is_dir(path) || !realpath(path, l.root)) return 0;
+  (void)!list_dir(&l, path, 0, &none); /* what cannot be listed its reader says */
+  return l.left_out;
 }
 
 static int remove_at(int dir, const char *name, int depth) {

@@ -71,6 +71,8 @@ bool file_is_regular(const char *path); /* or a link to one; what is neither (a 
 int64_t file_size(const char *path);    /* -1 if it cannot be asked */
 /* All regular files under path (or path itself), recursively, sorted bytewise; hidden names left out. Links not followed out. */
 int file_list(struct arena *a, const char *path, struct str **out, size_t *n, struct error *e) MUST_CHECK;
+/* How many entries file_list leaves out that are not hidden: links that lead out, to directories or nowhere (no_links: all), pipes, devices */
+uint64_t file_left_out(const char *path, bool no_links);
 int file_remove_tree(const char *path, struct error *e) MUST_CHECK;
 /* dir + "/" + name into out; E_LIMIT if too long */
 int file_join(char *out, size_t size, const char *dir, const char *name, struct error *e) MUST_CHECK;

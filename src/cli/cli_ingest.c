@@ -272,6 +272,12 @@ out:
   return rc;
 }
 
+static void say_left_out(uint64_t n, struct error *e) {
+  size_t at = strlen(e->message);
+  snprintf(e->message + at, sizeof e->message - at, "; left out: %llu links and other entries that are no regular files",
+           (unsigned long long)n);
+}
+
 static int run(struct cli *c, struct error *e) {
   struct site s;
   TRY(site_open(c->arg[0], &s, e));
@@ -309,9 +315,11 @@ static int run(struct cli *c, struct error *e) {
   TRY_OUT(site_path(&s, file, "vault", NULL));
   TRY_OUT(vault_open(file, phrase, &vault, e));
   TRY_OUT(cli_identity(&s, vault, e));
+  sum.left_out = file_left_out(c->arg[1], from.table != NULL);
   rc = run_through(c, &s, &from, &policy, vault, &sum, e);
   /* names of files inside a directory may carry a patient's name: say the path that was typed */
   if (rc < 0 && e && e->file[0] && file_is_dir(c->arg[1])) error_where(e, c->arg[1], 0, NULL);
+  if ((rc == E_INPUT || rc == E_NOTFOUND) && sum.left_out && !sum.stats.records) say_left_out(sum.left_out, e);
   if (rc < 0) goto out;
   TRY_OUT(wall_report(c, &s, &policy, &sum, e));
 out:

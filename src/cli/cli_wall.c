@@ -61,6 +61,10 @@ static void html_page(const struct deid_policy *policy, const struct wall_summar
   page_count(b, n->persons), buf_puts(b, " persons, ");
   page_count(b, sum->stats.rejected);
   buf_puts(b, " records rejected.</p>");
+  if (sum->left_out) {
+    buf_puts(b, "<p>"), page_count(b, sum->left_out);
+    buf_puts(b, " links and other entries that are no regular files were left out.</p>");
+  }
   reasons_html(sum, b);
   buf_puts(b, "<h2>Identifiers removed, by kind (45 CFR 164.514(b)(2))</h2><table><tr><th>kind<th class=n>removed<th>");
   for (int k = 0; k < IDENTIFIER_KINDS; k++) most = n->removed[k] > most ? n->removed[k] : most;
@@ -99,6 +103,7 @@ static void print_table(const struct deid_policy *policy, const struct wall_summ
   table_init(&t, 2, "what", "count");
 #define ROW(label, value) (human_thousands((int64_t)(value), number), table_row(&t, label, number))
   ROW("files", sum->stats.files);
+  if (sum->left_out) ROW("left out: links, no regular files", sum->left_out);
   ROW("records read", n->records);
   ROW("events passed", n->events);
   ROW("persons", n->persons);
@@ -226,6 +231,7 @@ static void statement(const struct wall_store *store, const struct wall_link *li
   statement_head(store, link, sum->source, o);
   inputs(sum, o);
   json_kv_i64(o, "files", (int64_t)sum->stats.files);
+  json_kv_i64(o, "files_left_out", (int64_t)sum->left_out);
   json_kv_i64(o, "bytes", (int64_t)sum->stats.bytes);
   json_kv_i64(o, "rejected", (int64_t)sum->stats.rejected);
   json_out_key(o, "rejected_for");

@@ -20,7 +20,7 @@ struct wall_summary {
   struct buf inputs;   /* JSON objects of the first WALL_INPUTS source files: SHA-256 of the name and of the bytes, with commas between */
   uint8_t
       inputs_hash[32]; /* over all source files: h = SHA-256(h, SHA-256 of the bytes, SHA-256 of the name), hashes as bytes; h = 0 before */
-  uint64_t inputs_n;
+  uint64_t inputs_n, left_out; /* left_out: links and other entries under the input path that are no regular files */
   double seconds;
   struct wall_reason reason[WALL_REASONS];
   int reasons;

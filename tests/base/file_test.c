@@ -219,6 +219,10 @@ TEST(directories_and_listing) {
     assert_text(names[i], path);
     assert_int_equal(names[i].p[names[i].n], 0);
   }
+  assert_int_equal(mkfifo(temp("tree/b/pipe"), 0600), 0);
+  assert_int_equal(file_left_out(root, false), 3); /* link_out, loop, the pipe */
+  assert_int_equal(file_left_out(root, true), 4);
+  assert_int_equal(file_left_out(temp("tree/b-one"), true) + file_left_out(temp("nothing"), true), 0);
   snprintf(path, sizeof path, "%s/b-one", root);
   assert_int_equal(file_list(&a, path, &names, &n, &e), OK);
   assert_int_equal(n, 1);

@@ -42,6 +42,20 @@ a_pipe_is_no_file_to_take_in() {
   done
 }
 
+what_is_left_out_is_said() {
+  local s=$work/left
+  printf '{"resourceType":"Patient","id":"p1","gender":"female","birthDate":"1970-01-01"}\n' > "$work/real.ndjson"
+  run "$vitae" init "$s"; mkdir "$work/links"; ln -s "$work/real.ndjson" "$work/links/a.ndjson"; ln -s "$work/real.ndjson" "$work/links/b.csv"
+  for kind in "fhir" "meds" "csv --mapping diabetes130"; do
+    run "$vitae" ingest "$s" "$work/links" --from $kind; [ "$status" = 65 ] || [ "$status" = 66 ] || fail "exit status $status"; err_has "left out: 2 links"
+  done
+  cp "$work/real.ndjson" "$work/links/c.ndjson"; mkfifo "$work/links/pipe"
+  run "$vitae" ingest "$s" "$work/links" --from fhir; status_is 0; out_has "left out: links"
+  run "$vitae" ingest "$s" "$work/links" --from fhir --json; status_is 0; json_is "j['files_left_out']" 3
+  rm "$work/links/pipe" "$work/links/a.ndjson" "$work/links/b.csv"
+  run "$vitae" ingest "$s" "$work/links" --from fhir --json; status_is 0; json_is "j['files_left_out']" 0
+}
+
 mistyped_words_are_suggested() {
   run "$vitae" ingets; status_is 64; err_has 'did you mean "ingest"?'
   run "$vitae" trian; status_is 64; err_has 'did you mean "train"?'
@@ -247,6 +261,6 @@ PY
   rm "$work/part/model.safetensors"; run "$vitae" import "$work/part"; status_is 66; err_has "$work/part: neither model.gguf nor a .safetensors"
   flip_byte "$work/tiny/model.safetensors" 9000; run "$vitae" verify "$work/lm"; [ "$status" -ne 0 ] || fail "another file behind the link went unseen"
 }
-run_cases a_pipe_is_no_file_to_take_in a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked numbers_have_limits what_is_no_site_is_refused \
+run_cases what_is_left_out_is_said a_pipe_is_no_file_to_take_in a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked numbers_have_limits what_is_no_site_is_refused \
   init_refuses_twice_and_wrong_words an_init_that_was_broken_off_goes_on a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \
   about_names_what_is_there_and_what_is_not json_keeps_the_rest_off_standard_output
