@@ -272,6 +272,17 @@ out:
   return rc;
 }
 
+static bool under(const char *path, const char *dir) {
+  size_t n = strlen(dir);
+  return strncmp(path, dir, n) == 0 && (path[n] == '/' || (n && dir[n - 1] == '/'));
+}
+
+/* Names of files inside the input's directory may carry a patient's name: the path that was typed is said instead. */
+static void mask(const struct site *s, const char *input, struct error *e) {
+  bool own = (under(e->file, s->path) || under(e->file, file_data_dir())) && !under(e->file, input);
+  if (e->file[0] && file_is_dir(input) && !own) error_where(e, input, 0, NULL);
+}
+
 static void say_left_out(uint64_t n, struct error *e) {
   size_t at = strlen(e->message);
   snprintf(e->message + at, sizeof e->message - at, "; left out: %llu links and other entries that are no regular files",
@@ -317,8 +328,7 @@ static int run(struct cli *c, struct error *e) {
   TRY_OUT(cli_identity(&s, vault, e));
   sum.left_out = file_left_out(c->arg[1], from.table != NULL);
   rc = run_through(c, &s, &from, &policy, vault, &sum, e);
-  /* names of files inside a directory may carry a patient's name: say the path that was typed */
-  if (rc < 0 && e && e->file[0] && file_is_dir(c->arg[1])) error_where(e, c->arg[1], 0, NULL);
+  if (rc < 0) mask(&s, c->arg[1], e);
   if ((rc == E_INPUT || rc == E_NOTFOUND) && sum.left_out && !sum.stats.records) say_left_out(sum.left_out, e);
   if (rc < 0) goto out;
   TRY_OUT(wall_report(c, &s, &policy, &sum, e));

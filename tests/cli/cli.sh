@@ -56,6 +56,16 @@ what_is_left_out_is_said() {
   run "$vitae" ingest "$s" "$work/links" --from fhir --json; status_is 0; json_is "j['files_left_out']" 0
 }
 
+# names under the input may be patients'; a file of the site that cannot be written is named
+a_full_site_is_not_blamed_on_the_input() {
+  local s=$work/full said
+  run "$vitae" init "$s"; mkdir "$work/in"; printf '{"resourceType":"Patient","id":"p1","gender":"female","birthDate":"1970-01-01"}\n' > "$work/in/SMITH.ndjson"
+  said=$(trap '' XFSZ; ulimit -f 0; "$vitae" ingest "$s" "$work/in" --from fhir 2>&1) && fail "an ingest that could write nothing said it was done"
+  case $said in *"$s/"*) ;; *) fail "the site's file is not named: $said" ;; esac
+  case $said in *SMITH*) fail "an input file is named" ;; esac
+  mkdir "$work/in/SMITH"; chmod 0 "$work/in/SMITH"; run "$vitae" ingest "$s" "$work/in" --from fhir; nothing_says SMITH
+}
+
 mistyped_words_are_suggested() {
   run "$vitae" ingets; status_is 64; err_has 'did you mean "ingest"?'
   run "$vitae" trian; status_is 64; err_has 'did you mean "train"?'
@@ -261,6 +271,6 @@ PY
   rm "$work/part/model.safetensors"; run "$vitae" import "$work/part"; status_is 66; err_has "$work/part: neither model.gguf nor a .safetensors"
   flip_byte "$work/tiny/model.safetensors" 9000; run "$vitae" verify "$work/lm"; [ "$status" -ne 0 ] || fail "another file behind the link went unseen"
 }
-run_cases what_is_left_out_is_said a_pipe_is_no_file_to_take_in a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked numbers_have_limits what_is_no_site_is_refused \
+run_cases what_is_left_out_is_said a_full_site_is_not_blamed_on_the_input a_pipe_is_no_file_to_take_in a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked numbers_have_limits what_is_no_site_is_refused \
   init_refuses_twice_and_wrong_words an_init_that_was_broken_off_goes_on a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \
   about_names_what_is_there_and_what_is_not json_keeps_the_rest_off_standard_output
