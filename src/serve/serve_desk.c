@@ -104,19 +104,22 @@ bool admit_by_key(struct call *c) {
   return false;
 }
 
+/* The hospital's questions are the live version's; a developer's name theirs in the body. */
+static bool can_answer(struct call *c) { return c->plane != PLANE_HOSPITAL || route_at(c->route)->how != BY_MODEL || call_versioned(c); }
+
 static bool admitted(struct call *c) {
   const struct route_entry *r = route_at(c->route);
-  if (r->admit) return r->admit(c);
-  return r->route.scope == SCOPE_OPEN || admit_by_key(c);
+  bool may = r->admit ? r->admit(c) : r->route.scope == SCOPE_OPEN || admit_by_key(c);
+  return may && can_answer(c);
 }
 
 enum admission admit_at_once(struct call *c) {
   const struct route_entry *r = route_at(c->route);
   if (r->admit) return ADMIT_ASK;
-  if (r->route.scope == SCOPE_OPEN) return ADMIT_YES;
+  if (r->route.scope == SCOPE_OPEN) return can_answer(c) ? ADMIT_YES : ADMIT_NO;
   if (keys_recall(c->server->keys, call_credential(c), &c->who) < 0) return ADMIT_ASK; /* also those to be refused: the desk says how */
   if (!quotas_quick(c->server->quotas) && (c->who.requests_per_minute > 0 || c->who.tokens_per_minute > 0)) return ADMIT_ASK;
-  return permitted(c) && within_quota(c) ? ADMIT_YES : ADMIT_NO;
+  return permitted(c) && within_quota(c) && can_answer(c) ? ADMIT_YES : ADMIT_NO;
 }
 
 void call_to_worker(struct call *c) {
@@ -199,7 +202,7 @@ void call_describe(struct call *c, struct audit_entry *row) {
   *row = (struct audit_entry){.time = time_now(),
                               .method = c->shadow ? "SHADOW" : r->method,
                               .route = r->path,
-                              .version = c->voice ? voice_id(c->voice) : vitae_engine_id(call_engine(c)),
+                              .version = c->voice ? voice_id(c->voice) : call_version(c),
                               .status = begun ? 100 : c->status,
                               .latency_us = (int64_t)((time_monotonic() - c->began) * 1e6),
                               .tokens_in = c->tokens_in,

@@ -233,6 +233,10 @@ void answer_model_info(struct call *c) {
   if (!foundry_version(c)) return;
   if (!name.n) name = STR("vitae");
   bool may = identity_may_use(&c->who, name), routed = may && fleet_route(c->server->fleet, name, &c->served, &c->mirror, &e) == OK;
+  if (e.code == E_UNAVAILABLE) {
+    call_error(c, &e);
+    return;
+  }
   if (may && !routed) c->voice = voice_find(c->server->voices, name);
   if (!routed && !c->voice) {
     call_fail(c, 404, "DeploymentNotFound", "model", "The API deployment for this resource does not exist.");

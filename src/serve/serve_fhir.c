@@ -69,6 +69,7 @@ void answer_fhir_operation(struct call *c) {
 
 void answer_fhir_device(struct call *c) {
   struct json_out o;
+  if (!call_versioned(c)) return;
   if (strcmp(c->arg, vitae_engine_id(call_engine(c))) != 0) {
     call_fail(c, 404, "notfound", "id", "no version in use has this id");
     return;
@@ -80,6 +81,7 @@ void answer_fhir_device(struct call *c) {
 void answer_fhir_devices(struct call *c) {
   struct json_out o;
   char base[300], url[400];
+  if (!call_versioned(c)) return;
   begin(c, &o);
   begin_bundle(&o, "searchset");
   json_kv_i64(&o, "total", 1);

@@ -116,7 +116,9 @@ static int choose(struct call *c, struct json root, struct error *e) {
   if (c->shadow) return OK; /* its version is chosen already */
   struct error why = {0};
   if (!identity_may_use(&c->who, name)) return foundry_bad(e, E_NOTFOUND, "model", "");
-  if (fleet_route(c->server->fleet, name, &c->served, &c->mirror, &why) < 0) {
+  int rc = fleet_route(c->server->fleet, name, &c->served, &c->mirror, &why);
+  if (rc == E_UNAVAILABLE) return foundry_bad(e, rc, "model", why.message);
+  if (rc < 0) {
     c->voice = d == DIALECT_SCORE ? NULL : voice_find(c->server->voices, name);
     if (!c->voice) return foundry_bad(e, E_NOTFOUND, "model", "");
   }

@@ -104,7 +104,7 @@ static void add_developer_headers(const struct call *c, struct MHD_Response *r) 
   if (c->voice)
     add(r, "vitae-version", voice_id(c->voice));
   else if (c->served)
-    add(r, "vitae-version", vitae_engine_id(served_engine(c->served)));
+    add(r, "vitae-version", served_id(c->served));
   if (c->status >= 400 && c->code[0]) add(r, "x-ms-error-code", c->code);
   if (c->retry_after) add_number(r, "retry-after-ms", 1000 * (int64_t)c->retry_after);
   if (q->limit_requests > 0) {

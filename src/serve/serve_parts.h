@@ -29,6 +29,7 @@ struct ehr;
 struct filter;
 struct cds;
 struct shared;
+struct site;
 
 enum { KEY_SECRET = 32, KEY_LENGTH = 6 + KEY_ID + 1 + KEY_SECRET };
 enum { ROUTES_MAX = 96, MODELS_MOST = 255, NAME_MOST = 63 };
@@ -85,16 +86,19 @@ void quota_settle(struct quotas *q, struct call *c); /* what it really took, ins
 /* ---- versions and deployments (serve_fleet.c) ---- */
 int fleet_open(const struct serve_options *o, struct fleet **out, struct error *e) MUST_CHECK;
 void fleet_close(struct fleet *f);
-struct served *fleet_live(struct fleet *f); /* counted */
-/* The version whose turn it is (counted) and the one that mirrors it (or NULL); E_NOTFOUND. */
+struct served *fleet_live(struct fleet *f); /* counted; NULL: no version is live any more, and none answers until one is */
+#define NO_VERSION "no version is live: promote one, and this answers again"
+/* The version whose turn it is (counted) and the one that mirrors it (or NULL); E_NOTFOUND; E_UNAVAILABLE: no version is live. */
 int fleet_route(struct fleet *f, struct str deployment, struct served **out, struct served **mirror, struct error *e) MUST_CHECK;
 struct served *served_keep(struct served *s);
 void served_release(struct served *s);
-const struct vitae_engine *served_engine(const struct served *s);
-/* Looks at the registry and the deployments again and loads what is new; requests under way keep theirs. One thread calls it. */
+const struct vitae_engine *served_engine(const struct served *s); /* NULL of NULL */
+const char *served_id(const struct served *s);                    /* "" of NULL */
+/* Looks at the registry and the deployments again and loads what is new; requests under way keep theirs, and what cannot be read changes
+ * nothing. One thread calls it. */
 int fleet_refresh(struct fleet *f, bool *changed, struct error *e) MUST_CHECK;
 /* Every deployment by name; `f` is called with the lock held. */
 void fleet_each(struct fleet *f, void (*each)(void *ctx, const char *name, const char *version, int64_t created), void *ctx);
 void fleet_json(struct fleet *f, struct json_out *o);
-const char *fleet_site(const struct fleet *f);
+const struct site *fleet_site(const struct fleet *f);
 #endif

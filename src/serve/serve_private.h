@@ -91,7 +91,10 @@ enum admission admit_at_once(struct call *c);
 bool call_client_left(const struct call *c);
 struct str call_header(const struct call *c, const char *name);
 struct str call_query(const struct call *c, const char *name);
-const struct vitae_engine *call_engine(struct call *c); /* of the version that answers this call: the live one, if none was chosen */
+const struct vitae_engine *call_engine(
+    struct call *c);                      /* of the version that answers this call: the live one, if none was chosen; or NULL */
+const char *call_version(struct call *c); /* its id; "" = none */
+bool call_versioned(struct call *c);      /* that there is one, from now on; else the call has failed */
 enum dialect call_dialect(const struct call *c);
 
 /* Bounded. With one lane: first in, first out. With more, tenants take turns: each has a lane (by hash), and where the queue is half

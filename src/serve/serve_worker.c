@@ -213,6 +213,6 @@ void metrics_text(struct server *s, struct buf *b) {
   buf_printf(b,
              "# HELP vitae_build_info The program and the version of the model.\n# TYPE vitae_build_info "
              "gauge\nvitae_build_info{program=\"%s\",version=\"%s\"} 1\n",
-             vitae_version(), vitae_engine_id(served_engine(live)));
+             vitae_version(), served_id(live));
   served_release(live);
 }

@@ -261,6 +261,85 @@ static void versions_are_swapped_without_a_dropped_request(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
+static bool log_says(const struct running *r, const char *word) {
+  static char text[1 << 16];
+  int fd = open(r->log, O_RDONLY);
+  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  text[n > 0 ? n : 0] = 0;
+  return strstr(text, word) != NULL;
+}
+static void wait_for_ready(const struct running *r, int status) {
+  kill(r->pid, SIGHUP);
+  while (status_of(r, "GET", "/readyz", NULL, NULL) != status) usleep(20000);
+}
+static void promote(const char *version, enum version_state to) {
+  struct site_fixture *fx = &site;
+  struct registry *reg;
+  SITE_MUST(registry_open(site.path, &reg, &fx->e));
+  SITE_MUST(registry_promote(reg, version, to, "test", &fx->e));
+  registry_close(reg);
+}
+
+/* Runs after the test above, whose version is live now. A list of versions that cannot be read changes nothing; one that has no live version
+ * ends the answers until there is one. */
+static void a_retired_version_answers_no_more(void **state) {
+  (void)state;
+  static const char *const asked[][2] = {
+      {"GET", "/v1/model"}, {"GET", "/v1/tasks"}, {"GET", "/fhir/Device"}, {"GET", "/healthz/generate"}, {"POST", "/v1/predict"}};
+  struct running r;
+  struct error e = {0};
+  char list[128], away[136];
+  deploy("early", "live", NULL);
+  start(&r, (struct serve_options){0});
+  snprintf(list, sizeof list, "%s/models/states.json", site.path);
+  snprintf(away, sizeof away, "%s.away", list);
+  assert_int_equal(rename(list, away), 0);
+  kill(r.pid, SIGHUP);
+  while (!log_says(&r, "no version is live")) usleep(20000);
+  struct reply a = chat(&r, key[ROLE_DEVELOPER], CHAT("early", "0"));
+  assert_int_equal(a.status, 200);
+  assert_int_equal(answered_by(&a), 2);
+  reply_free(&a);
+  assert_int_equal(status_of(&r, "GET", "/readyz", NULL, NULL), 200);
+  assert_int_equal(rename(away, list), 0);
+
+  promote(second, STATE_RETIRED);
+  wait_for_ready(&r, 503);
+  assert_int_equal(status_of(&r, "GET", "/livez", NULL, NULL), 200);
+  a = chat(&r, key[ROLE_DEVELOPER], CHAT("early", "0"));
+  assert_int_equal(a.status, 503);
+  assert_non_null(strstr(a.body, "no version is live"));
+  assert_int_equal(answered_by(&a), 0);
+  reply_free(&a);
+  for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+    a = ask(&r, asked[i][0], asked[i][1], key[ROLE_ADMIN], asked[i][0][0] == 'P' ? "{\"events\":[]}" : NULL);
+    if (a.status != 503 || !strstr(a.body, "no version is live")) fail_msg("%s: %d %s", asked[i][1], a.status, a.body);
+    reply_free(&a);
+  }
+  a = ask(&r, "GET", "/v1/audit?limit=1", key[ROLE_ADMIN], NULL);
+  assert_non_null(strstr(a.body, "\"version\":\"\""));
+  reply_free(&a);
+  deploy("early", NULL, NULL);
+  deploy("late", site.version, NULL); /* in shadow now: promoted, but there is no live one beside it */
+  wait_for_model(&r, "late");
+  assert_false(has_model(&r, "early"));
+  a = ask(&r, "GET", "/v1/deployments", key[ROLE_ADMIN], NULL);
+  assert_int_equal(a.status, 200);
+  assert_non_null(strstr(a.body, "\"live\":\"\""));
+  assert_null(strstr(a.body, second));
+  reply_free(&a);
+  assert_int_equal(serve_run(&(struct serve_options){.site = site.path, .listen = "127.0.0.1:0", .version = second}, &e), E_DENIED);
+
+  promote(site.version, STATE_LIVE);
+  wait_for_ready(&r, 200);
+  a = chat(&r, key[ROLE_DEVELOPER], CHAT("late", "0"));
+  assert_int_equal(a.status, 200);
+  assert_int_equal(answered_by(&a), 1);
+  reply_free(&a);
+  assert_int_equal(server_stop(&r), 0);
+}
+
 /* The queue before the model: tenants take turns, and who floods a half full queue is told to come back while others still get in. */
 static void tenants_take_turns(void **state) {
   (void)state;
@@ -612,6 +691,7 @@ int main(void) {
                                      cmocka_unit_test(the_same_request_is_billed_once),
                                      cmocka_unit_test(frames_have_a_row_each),
                                      cmocka_unit_test(the_description_is_the_table),
-                                     cmocka_unit_test(versions_are_swapped_without_a_dropped_request)};
+                                     cmocka_unit_test(versions_are_swapped_without_a_dropped_request),
+                                     cmocka_unit_test(a_retired_version_answers_no_more)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
