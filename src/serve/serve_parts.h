@@ -81,7 +81,7 @@ void quotas_close(struct quotas *q);
 /* Counts one request and `tokens` reserved ones; E_BUSY when a limit is reached (c->retry_after set). Fills c->quota. */
 int quota_take(struct quotas *q, struct call *c, int64_t tokens, struct error *e) MUST_CHECK;
 bool quotas_quick(const struct quotas *q);           /* in memory: asking takes no time */
-void quota_settle(struct quotas *q, struct call *c); /* what it really took, instead of what was reserved */
+void quota_settle(struct quotas *q, struct call *c); /* what it really took, instead of what was reserved, in that minute */
 
 /* ---- versions and deployments (serve_fleet.c) ---- */
 int fleet_open(const struct serve_options *o, struct fleet **out, struct error *e) MUST_CHECK;

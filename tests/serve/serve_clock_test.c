@@ -108,6 +108,31 @@ static void a_quota_ends_with_its_minute_whatever_the_wall_says(void **state) {
   set(&clocks->wall, 0);
 }
 
+/* What was reserved too much is given back to the minute that reserved it, never to the one in which the answer ends. */
+static void an_answer_settles_in_the_minute_that_reserved_it(void **state) {
+  (void)state;
+  struct site_fixture *fx = &site;
+  struct quotas *q;
+  for (int crosses = 0; crosses < 2; crosses++) {
+    struct call first = {.who = {.key = "abcdefgh", .tokens_per_minute = 100}}, next = first;
+    int64_t minute;
+    SITE_MUST(quotas_open(fx->path, NULL, &q, &fx->e));
+    do { /* a minute begins now */
+      set(&clocks->steady, TIME_MINUTE - (int64_t)(time_monotonic() * 1e6) % TIME_MINUTE + clocks->steady);
+      minute = (int64_t)time_monotonic() / 60;
+      SITE_MUST(quota_take(q, &first, 80, &fx->e));
+      assert_int_equal(first.quota.left_tokens, 20);
+    } while ((int64_t)time_monotonic() / 60 != minute); /* too slow a machine */
+    if (crosses) set(&clocks->steady, clocks->steady + TIME_MINUTE);
+    first.tokens_in = 10, first.tokens_out = 20;
+    quota_settle(q, &first);
+    SITE_MUST(quota_take(q, &next, 0, &fx->e));
+    assert_int_equal(next.quota.left_tokens, crosses ? 100 : 70);
+    assert_in_range(first.quota.left_tokens, 0, 100);
+    quotas_close(q);
+  }
+}
+
 static void a_key_expires_by_the_wall(void **state) {
   (void)state;
   struct site_fixture *fx = &site;
@@ -271,6 +296,7 @@ static void a_flood_of_logins_is_bounded(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_day_ahead_and_behind_in_the_middle),
                                      cmocka_unit_test(a_quota_ends_with_its_minute_whatever_the_wall_says),
+                                     cmocka_unit_test(an_answer_settles_in_the_minute_that_reserved_it),
                                      cmocka_unit_test(a_key_expires_by_the_wall),
                                      cmocka_unit_test(a_token_is_taken_once_by_all_and_after_a_restart),
                                      cmocka_unit_test(a_leap_ahead_forgets_no_token),
