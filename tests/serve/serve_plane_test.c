@@ -107,14 +107,41 @@ static void only_promoted_versions_answer(void **state) {
   deploy("good", NULL, NULL);
 }
 
+static long long usage_by(const struct running *r, const char *with, const char *member) {
+  struct reply a = ask_port(r->developer, "GET", "/usage", with, NULL, "");
+  char own[32], name[32];
+  snprintf(own, sizeof own, "\"key\":\"%.8s\"", strchr(with, '_') + 1);
+  snprintf(name, sizeof name, "\"%s\":", member);
+  const char *at = strstr(a.body, own), *value = at ? strstr(at, name) : NULL;
+  long long n = value ? atoll(value + strlen(name)) : 0;
+  reply_free(&a);
+  return n;
+}
+
+/* Every row of a request says the same of its input. */
+static void one_input(const struct running *r, const char *request) {
+  char target[96];
+  snprintf(target, sizeof target, "/v1/audit?request=%.36s", request);
+  struct reply a = ask(r, "GET", target, key[ROLE_ADMIN], NULL);
+  const char *first = strstr(a.body, "\"input\":\"");
+  assert_non_null(first);
+  assert_true(first[9] != '"');
+  for (const char *p = first; (p = strstr(p, "\"input\":\"")); p++) assert_int_equal(strncmp(p, first, 70), 0);
+  reply_free(&a);
+}
+
+/* Neither in its answers nor in what is counted for it does a client meet the mirror. */
 static void a_shadow_answers_unseen(void **state) {
   (void)state;
+  struct site_fixture *fx = &site;
   struct running r;
+  char mine[64];
+  SITE_MUST(key_create(site.path, &(struct key_options){.role = ROLE_DEVELOPER, .tenant = "mirrors"}, mine, &fx->e));
   start(&r, (struct serve_options){0});
   deploy("mirrored", "live", second);
   wait_for_model(&r, "mirrored");
   for (int i = 0; i < 4; i++) {
-    struct reply a = chat(&r, key[ROLE_DEVELOPER], i % 2 ? STREAM_OF("mirrored", "3") : CHAT("mirrored", "0"));
+    struct reply a = chat(&r, mine, i % 2 ? STREAM_OF("mirrored", "3") : CHAT("mirrored", "0"));
     assert_int_equal(a.status, 200);
     assert_int_equal(answered_by(&a), 1);
     assert_null(strstr(a.all.p, second));
@@ -127,11 +154,20 @@ static void a_shadow_answers_unseen(void **state) {
       const char *v = strstr(p, "\"version\":\"");
       assert_non_null(v);
       assert_int_equal(strncmp(v + 11, second, 64), 0);
+      v = strstr(p, "\"request\":\"");
+      assert_non_null(v);
+      one_input(&r, v + 11);
       seen++;
     }
     reply_free(&a);
     usleep(10000);
   }
+  struct reply bad = chat(&r, mine, "{}");
+  assert_int_equal(bad.status, 400);
+  reply_free(&bad);
+  assert_int_equal(usage_by(&r, mine, "requests"), 4);
+  assert_int_equal(usage_by(&r, mine, "failed"), 1);
+  assert_int_equal(usage_by(&r, mine, "repeated"), 0);
   assert_int_equal(server_stop(&r), 0);
 }
 
@@ -516,16 +552,7 @@ static void failures_speak_the_dialect(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
-static long long usage_of(const struct running *r, const char *member) {
-  struct reply a = ask_port(r->developer, "GET", "/usage", key[ROLE_DEVELOPER], NULL, "");
-  char own[32], name[32];
-  snprintf(own, sizeof own, "\"key\":\"%.8s\"", strchr(key[ROLE_DEVELOPER], '_') + 1);
-  snprintf(name, sizeof name, "\"%s\":", member);
-  const char *at = strstr(a.body, own), *value = at ? strstr(at, name) : NULL;
-  long long n = value ? atoll(value + strlen(name)) : 0;
-  reply_free(&a);
-  return n;
-}
+static long long usage_of(const struct running *r, const char *member) { return usage_by(r, key[ROLE_DEVELOPER], member); }
 
 /* The client's own id comes back, and the same body under the same id is billed once; under another id, or with another body, it is new. */
 static void the_same_request_is_billed_once(void **state) {
