@@ -76,7 +76,7 @@ static int identify(struct call *c, struct str credential, struct error *e) {
     if (rc != E_DENIED || !c->server->tokens) return rc;
   }
   if (c->server->tokens && token_shape(credential)) return token_check(c->server->tokens, c->plane, credential, c->address, &c->who, e);
-  return keys_check(c->server->keys, credential, c->address, &c->who, &c->server->n.hash, e);
+  return keys_check(c->server->keys, credential, c->address, &c->who, &c->retry_after, &c->server->n.hash, e);
 }
 
 bool admit_by_key(struct call *c) {

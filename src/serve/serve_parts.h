@@ -69,8 +69,10 @@ void metrics_text(struct server *s, struct buf *out);
 struct keys;
 int keys_open(const char *site, const char *database, int guesses, struct keys **out, struct error *e) MUST_CHECK;
 void keys_close(struct keys *k);
-/* OK with *who; E_DENIED; E_BUSY when too many keys are being checked at once, or the address guesses. Never says which part was wrong. */
-int keys_check(struct keys *k, struct str key, uint64_t address, struct identity *who, struct histogram *h, struct error *e) MUST_CHECK;
+/* OK with *who; E_DENIED; E_BUSY when too many keys are being checked at once, or the address guesses (then *wait_s says how long it has to
+ * wait). Never says which part was wrong. */
+int keys_check(struct keys *k, struct str key, uint64_t address, struct identity *who, int *wait_s, struct histogram *h,
+               struct error *e) MUST_CHECK;
 /* The same without Argon2 or the database: E_MORE = only keys_check knows. Never blocks for long. */
 int keys_recall(struct keys *k, struct str key, struct identity *who) MUST_CHECK;
 int key_rows(struct db *db, struct json_out *o, struct error *e) MUST_CHECK;
