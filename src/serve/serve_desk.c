@@ -40,23 +40,27 @@ static bool permitted(struct call *c) {
   return false;
 }
 
-/* What a request may cost is estimated from its size (an event takes about a kilobyte of FHIR), and settled when it has been answered. */
-static bool within_quota(struct call *c) {
-  struct error e = {0};
-  int64_t length = 0;
-  const struct route *r = &route_at(c->route)->route;
-  if (r->quota == QUOTA_NONE) return true;
-  struct str n = call_header(c, "Content-Length");
-  if (r->quota == QUOTA_MODEL && n.p && str_to_i64(n, &length) < 0) length = 0;
-  if (quota_take(c->server->quotas, c, r->quota == QUOTA_MODEL ? 1 + length / 1024 : 0, &e) == OK) return true;
-  if (e.code == E_BUSY) {
+static bool taken(struct call *c, int rc, const struct error *e) {
+  if (rc == OK) return true;
+  if (e->code == E_BUSY) {
     atomic_fetch_add(&c->server->n.limited, 1);
-    call_fail(c, 429, "429", NULL, e.message);
+    call_fail(c, 429, "429", NULL, e->message);
   } else {
-    call_error(c, &e);
-    log_failure(LOG_ERROR, &e);
+    call_error(c, e);
+    log_failure(LOG_ERROR, e);
   }
   return false;
+}
+
+static bool within_quota(struct call *c) {
+  struct error e = {0};
+  if (route_at(c->route)->route.quota == QUOTA_NONE) return true;
+  return taken(c, quota_take(c->server->quotas, c, &e), &e);
+}
+
+bool call_reserve(struct call *c, int64_t tokens) {
+  struct error e = {0};
+  return taken(c, quota_reserve(c->server->quotas, c, tokens, &e), &e);
 }
 
 /* The path that was called, as a client's token names it. */

@@ -80,8 +80,10 @@ int key_rows(struct db *db, struct json_out *o, struct error *e) MUST_CHECK;
 /* ---- quotas (serve_quota.c): by the minute of a clock that does not jump; by the database's where replicas share one ---- */
 int quotas_open(const char *site, const char *database, struct quotas **out, struct error *e) MUST_CHECK;
 void quotas_close(struct quotas *q);
-/* Counts one request and `tokens` reserved ones; E_BUSY when a limit is reached (c->retry_after set). Fills c->quota. */
-int quota_take(struct quotas *q, struct call *c, int64_t tokens, struct error *e) MUST_CHECK;
+/* Counts one request; E_BUSY when a limit is reached (c->retry_after set). Fills c->quota. */
+int quota_take(struct quotas *q, struct call *c, struct error *e) MUST_CHECK;
+/* Once, when the body is known: reserves what the call may cost. E_BUSY when it does not fit any more; neither it nor the request counts then. */
+int quota_reserve(struct quotas *q, struct call *c, int64_t tokens, struct error *e) MUST_CHECK;
 bool quotas_quick(const struct quotas *q);           /* in memory: asking takes no time */
 void quota_settle(struct quotas *q, struct call *c); /* what it really took, instead of what was reserved, in that minute */
 

@@ -88,6 +88,7 @@ struct str call_credential(const struct call *c);            /* the key or token
 /* Who it is, as far as memory knows: never blocks. ADMIT_NO: the call has failed. */
 enum admission { ADMIT_NO, ADMIT_YES, ADMIT_ASK };
 enum admission admit_at_once(struct call *c);
+bool call_reserve(struct call *c, int64_t tokens); /* that its key's quota has these; else the call has failed */
 bool call_client_left(const struct call *c);
 struct str call_header(const struct call *c, const char *name);
 struct str call_query(const struct call *c, const char *name);

@@ -110,21 +110,17 @@ static int change(struct quotas *q, const char *key, int64_t requests, int64_t t
 
 static int64_t left_of(int64_t limit, int64_t spent) { return limit <= 0 ? -1 : spent < limit ? limit - spent : 0; }
 
-int quota_take(struct quotas *q, struct call *c, int64_t tokens, struct error *e) {
+/* What fits is counted. One request alone may be larger than the limit: it takes the minute. */
+static int take(struct quotas *q, struct call *c, int64_t requests, int64_t tokens, struct error *e) {
   struct spent s = {0};
   struct quota_state *x = &c->quota;
-  const struct identity *who = &c->who;
-  *x = (struct quota_state){.limit_requests = who->requests_per_minute > 0 ? who->requests_per_minute : -1,
-                            .limit_tokens = who->tokens_per_minute > 0 ? who->tokens_per_minute : -1,
-                            .left_requests = -1,
-                            .left_tokens = -1,
-                            .reset_s = MINUTE};
-  if (who->requests_per_minute <= 0 && who->tokens_per_minute <= 0) return OK;
   pthread_mutex_lock(&q->mutex);
-  int rc = add(q, who->key, 1, tokens, &s, e);
-  bool over = rc == OK &&
-              ((x->limit_requests > 0 && s.requests > x->limit_requests) || (x->limit_tokens > 0 && s.tokens - tokens >= x->limit_tokens));
-  if (over) rc = change(q, who->key, -1, -tokens, &s, e); /* what was refused is not counted */
+  int rc = add(q, c->who.key, requests, tokens, &s, e);
+  int64_t before = s.tokens - tokens;
+  bool over = rc == OK && ((requests && x->limit_requests > 0 && s.requests > x->limit_requests) ||
+                           (x->limit_tokens > 0 && before > 0 && (before >= x->limit_tokens || s.tokens > x->limit_tokens)));
+  if (over) rc = change(q, c->who.key, -requests, -tokens, &s, e); /* what was refused is not counted */
+  if (over && !requests && rc == OK) rc = change(q, c->who.key, -1, 0, &(struct spent){.minute = x->minute}, e);
   pthread_mutex_unlock(&q->mutex);
   TRY(rc);
   x->reset_s = MINUTE - (int)s.second;
@@ -136,6 +132,21 @@ int quota_take(struct quotas *q, struct call *c, int64_t tokens, struct error *e
   }
   x->reserved = tokens, x->minute = s.minute;
   return OK;
+}
+
+int quota_take(struct quotas *q, struct call *c, struct error *e) {
+  const struct identity *who = &c->who;
+  c->quota = (struct quota_state){.limit_requests = who->requests_per_minute > 0 ? who->requests_per_minute : -1,
+                                  .limit_tokens = who->tokens_per_minute > 0 ? who->tokens_per_minute : -1,
+                                  .left_requests = -1,
+                                  .left_tokens = -1,
+                                  .reset_s = MINUTE};
+  return who->requests_per_minute <= 0 && who->tokens_per_minute <= 0 ? OK : take(q, c, 1, 0, e);
+}
+
+int quota_reserve(struct quotas *q, struct call *c, int64_t tokens, struct error *e) {
+  if (c->quota.limit_tokens <= 0 || c->quota.reserved) return OK;
+  return take(q, c, 0, tokens, e);
 }
 
 bool quotas_quick(const struct quotas *q) { return !q->db; }
