@@ -36,6 +36,7 @@ struct call {
   enum stage stage;
   int route;            /* index, -1 = none matched */
   enum dialect dialect; /* of the path, as far as it tells one: for what is said where no route was found */
+  size_t authority;     /* bytes of the target before its path: "http://HOST" (RFC 9112 3.2.2) */
   char arg[128];
   struct identity who;
   uint64_t address; /* of the client, hashed */

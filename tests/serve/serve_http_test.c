@@ -539,6 +539,32 @@ static void bad_bodies_are_told_where(void **state) {
       415);
 }
 
+static void a_target_may_be_absolute(void **state) {
+  (void)state;
+  static const struct {
+    const char *target;
+    int status;
+  } cases[] = {{"http://localhost:8080/livez", 200},
+               {"HTTPS://[::1]:8080/livez", 200},
+               {"http://a", 200},
+               {"http://a?x=1", 200},
+               {"http://a/v1/cohort?limit=1", 200},
+               {"http://a/v1/cohort?limit=x", 400},
+               {"http://a/nowhere", 404},
+               {"http:///livez", 404},
+               {"http://u@a/livez", 404},
+               {"http://a%2fb/livez", 404},
+               {"http://a%2flivez", 404},
+               {"ftp://a/livez", 404},
+               {"http://a/livez%00", 400}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    int status = status_of(&server, "GET", cases[i].target, key[ROLE_CLINICIAN], NULL);
+    if (status != cases[i].status) fail_msg("%s: %d", cases[i].target, status);
+  }
+  assert_int_equal(status_of(&server, "GET", "http://a/v1/model", NULL, NULL), 401);
+  assert_int_equal(status_of(&server, "POST", "http://a/v1/predict", key[ROLE_CLINICIAN], EVENTS), 200);
+}
+
 /* What could not be read of a record whose rest can is told by place, field and reason. */
 static void unreadable_records_are_told(void **state) {
   (void)state;
@@ -767,6 +793,7 @@ int main(void) {
                                      cmocka_unit_test(multipart_is_refused),
                                      cmocka_unit_test(bodies_have_limits),
                                      cmocka_unit_test(bad_bodies_are_told_where),
+                                     cmocka_unit_test(a_target_may_be_absolute),
                                      cmocka_unit_test(unreadable_records_are_told),
                                      cmocka_unit_test(deep_nesting_is_refused),
                                      cmocka_unit_test(a_prediction_has_its_parts),
