@@ -496,6 +496,7 @@ static void browsers_are_let_in_only_by_name(void **state) {
 
 #define RECORD "\"{\\\"events\\\":[{\\\"time\\\":\\\"2020-01-01\\\",\\\"code\\\":\\\"LOINC//2160-0\\\"}]}\""
 #define FRAME(columns, row, params) "{\"input_data\":{\"columns\":" columns ",\"index\":[0],\"data\":[[" row "]]},\"params\":" params "}"
+#define TOKENS "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30"
 static void failures_speak_the_dialect(void **state) {
   (void)state;
   static const struct {
@@ -529,6 +530,10 @@ static void failures_speak_the_dialect(void **state) {
        ",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"r\",\"schema\":{\"type\":\"object\",\"secretname\":1}}}}",
        "the schema has a keyword that is not supported", 422},
       {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[1,2]}", "\"param\":\"input\"", 422},
+      {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[[1,2],[3]]}", "\"param\":\"input\"", 422},
+      {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[" TOKENS "," TOKENS "," TOKENS "]}", "\"param\":\"input\"", 422},
+      {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[[]]}", "\"param\":\"input\"", 400},
+      {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[null]}", "\"param\":\"input\"", 400},
       {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":\"{}\",\"encoding_format\":\"int8\"}", "encoding_format", 422},
       {"/models/embeddings?api-version=2024-05-01-preview", "{\"input\":\"{}\",\"input_type\":\"secretname\"}",
        "\"loc\":[\"body\",\"input_type\"]", 422},
