@@ -237,6 +237,7 @@ static int one_parameter(struct json p, struct ask *a, struct json *record, stru
     if (!str_eqc(name, numbers[i].name)) continue;
     if (!json_i64(json_get(p, "valueInteger"), out) || *out < 0 || *out > numbers[i].most)
       return bad(e, numbers[i].name, "expected a whole number in its range as valueInteger");
+    if (out == &a->outcomes) ask_outcomes(a, true);
     return OK;
   }
   return bad(e, "Parameters.parameter.name", "an unknown parameter; known are patient, task, explain, outcomes");

@@ -219,6 +219,8 @@ struct ask {
   int64_t futures, explain, outcomes, seed;
   double horizon_days;
 };
+/* Who says none (0) wants none (-1); 0 stays for who says nothing. */
+void ask_outcomes(struct ask *a, bool said);
 int ask_query(const struct call *c, struct ask *a, struct error *e) MUST_CHECK;
 /* What a JSON text says of a patient: a FHIR resource, or an object with `bundle` or `events` and the parameters of struct ask. *doc is the
  * session's document: the text itself, or rewritten into `b`. */

@@ -615,6 +615,44 @@ static void a_prediction_has_its_parts(void **state) {
   reply_free(&p);
 }
 
+/* As many outcomes as were asked for: ten where nothing was said, none where none was. */
+static void outcomes_are_as_many_as_asked(void **state) {
+  (void)state;
+  static const struct {
+    const char *query, *body;
+    int least, most;
+  } cases[] = {{"", "", 2, 10},
+               {"?outcomes=1", "", 1, 1},
+               {"?outcomes=0", "", 0, 0},
+               {"?outcomes=0&task=death-1y&futures=5&explain=2", "", 0, 0},
+               {"?outcomes=0&futures=5", "", 0, 0},
+               {"", ",\"outcomes\":0", 0, 0},
+               {"", ",\"outcomes\":null", 2, 10},
+               {"?outcomes=1", ",\"outcomes\":0", 1, 1},
+               {"?outcomes=0", ",\"outcomes\":2", 0, 0}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    for (int stored = 0; stored < 2; stored++) {
+      char target[256];
+      struct buf b = {0};
+      int n = 0;
+      if (stored && cases[i].body[0]) continue;
+      snprintf(target, sizeof target, stored ? "/v1/subjects/%s/risk%s" : "/v1/predict%.0s%s", subject, cases[i].query);
+      buf_printf(&b, "%.*s%s}", (int)strlen(EVENTS) - 1, EVENTS, cases[i].body);
+      struct reply r = ask(&server, stored ? "GET" : "POST", target, key[ROLE_CLINICIAN], stored ? NULL : buf_cstr(&b));
+      assert_int_equal(r.status, 200);
+      const char *list = strstr(r.body, "\"outcomes\":[");
+      assert_non_null(list);
+      for (const char *p = list; (p = strstr(p, "\"before\":")); p++) n++;
+      if (n < cases[i].least || n > cases[i].most) fail_msg("case %zu, %s: %d outcomes", i, target, n);
+      buf_release(&b);
+      reply_free(&r);
+    }
+  struct buf b = {0};
+  site_bundle(1, &b);
+  assert_int_equal(status_of(&server, "POST", "/fhir/$predict?outcomes=0", key[ROLE_CLINICIAN], buf_cstr(&b)), 200);
+  buf_release(&b);
+}
+
 static void the_cohort_pages_and_finds(void **state) {
   (void)state;
   struct reply r = ask(&server, "GET", "/v1/cohort?offset=20&limit=10", key[ROLE_CLINICIAN], NULL);
@@ -797,6 +835,7 @@ int main(void) {
                                      cmocka_unit_test(unreadable_records_are_told),
                                      cmocka_unit_test(deep_nesting_is_refused),
                                      cmocka_unit_test(a_prediction_has_its_parts),
+                                     cmocka_unit_test(outcomes_are_as_many_as_asked),
                                      cmocka_unit_test(a_row_names_its_input),
                                      cmocka_unit_test(the_cohort_pages_and_finds),
                                      cmocka_unit_test(clients_at_once),

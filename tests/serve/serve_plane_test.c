@@ -643,6 +643,25 @@ static void frames_have_a_row_each(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
+static void no_outcomes_are_no_outcomes(void **state) {
+  (void)state;
+  static const char *const asked[][2] = {
+      {"/v1/chat/completions",
+       "{\"model\":\"vitae\",\"messages\":[{\"role\":\"user\",\"content\":\"{\\\"outcomes\\\":0,\\\"events\\\":[{"
+       "\\\"time\\\":\\\"2020-01-01\\\",\\\"code\\\":\\\"LOINC//2160-0\\\"}]}\"}]}"},
+      {"/v1/responses", "{\"model\":\"vitae\",\"metadata\":{\"outcomes\":\"0\"},\"input\":" RECORD "}"},
+      {"/score", FRAME("[\"patient\"]", RECORD, "{\"outcomes\":0}")}};
+  struct running r;
+  start(&r, (struct serve_options){0});
+  for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+    struct reply a = ask_port(r.developer, "POST", asked[i][0], key[ROLE_DEVELOPER], asked[i][1], "");
+    const char *list = strstr(a.body, i < 2 ? "outcomes\\\":[" : "outcomes\":[");
+    if (a.status != 200 || !list || !strchr(list, '[') || strchr(list, '[')[1] != ']') fail_msg("%s: %s", asked[i][0], a.body);
+    reply_free(&a);
+  }
+  assert_int_equal(server_stop(&r), 0);
+}
+
 /* The description of the developers' plane, under both of its names, is the routes table: each route, and no other. */
 static void the_description_is_the_table(void **state) {
   (void)state;
@@ -729,6 +748,7 @@ int main(void) {
                                      cmocka_unit_test(deeply_nested_members_are_survived),
                                      cmocka_unit_test(the_same_request_is_billed_once),
                                      cmocka_unit_test(frames_have_a_row_each),
+                                     cmocka_unit_test(no_outcomes_are_no_outcomes),
                                      cmocka_unit_test(the_description_is_the_table),
                                      cmocka_unit_test(versions_are_swapped_without_a_dropped_request),
                                      cmocka_unit_test(a_retired_version_answers_no_more)};
