@@ -33,7 +33,7 @@ typedef struct {
   int futures;         /* sampled futures; 0 = none */
   double horizon_days; /* of the futures; 0 = the task's */
   int explain;         /* contributing events wanted */
-  int outcomes;        /* likely outcomes wanted; 0 = 10 */
+  int outcomes;        /* likely outcomes wanted; 0 = 10, -1 = none */
   uint64_t seed;
 } vitae_query;
 

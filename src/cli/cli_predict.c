@@ -42,6 +42,7 @@ static int answer(struct cli *c, const struct model *m, const struct timeline *t
   o.explain = o.reasons = (int)cli_integer(c, "explain", 5);
   o.change = (int)cli_integer(c, "change", 0);
   o.outcomes = (int)cli_integer(c, "outcomes", 10);
+  if (!o.outcomes) o.outcomes = -1;
   o.seed = (uint64_t)cli_integer(c, "seed", 1);
   o.threads = (int)cli_integer(c, "threads", thread_cores());
   o.horizon_days = (double)horizon / (double)TIME_DAY;

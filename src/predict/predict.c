@@ -276,7 +276,7 @@ static int rank_outcomes(const struct predictor *p, const struct life *life, str
 }
 
 static int list_outcomes(struct predictor *p, const struct ranked *list, int most, struct arena *a, struct prediction *r, struct error *e) {
-  uint32_t n = vocabulary_outcomes(p->v), keep = most > 0 ? (uint32_t)most : 10;
+  uint32_t n = vocabulary_outcomes(p->v), keep = most > 0 ? (uint32_t)most : most < 0 ? 0 : 10;
   double death[HAZARD_BINS];
   if (keep > n) keep = n;
   predict_death_rates(p, death);

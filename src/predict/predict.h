@@ -34,7 +34,7 @@ struct predict_options {
   int reasons;                     /* number of steps in which what raised the answer is taken out; 0 = none */
   bool quick;   /* of these events, ask only about the latest one of each of the eight latest codes: no search, no gradients */
   int change;   /* number of values that would have made another answer; 0 = none */
-  int outcomes; /* number of most likely outcomes listed; 0 = 10 */
+  int outcomes; /* number of most likely outcomes listed; 0 = 10, -1 = none */
   uint64_t seed;
   int threads;                  /* of the futures; 0 = one. The answer has the same bits for any number */
   bool (*cancelled)(void *ctx); /* asked between steps of long work (or NULL): true ends it with E_CANCELLED */

@@ -452,9 +452,9 @@ static int answer(vitae_session *s, const vitae_query *q, struct json_out *o, st
   struct session_query own = {
       .futures = q->futures, .explain = q->explain, .outcomes = q->outcomes, .horizon_days = q->horizon_days, .seed = q->seed};
   struct session_summary sum;
-  if (q->futures < 0 || q->futures > 10000 || q->explain < 0 || q->explain > 200 || q->outcomes < 0 || q->outcomes > 1000 ||
+  if (q->futures < 0 || q->futures > 10000 || q->explain < 0 || q->explain > 200 || q->outcomes < -1 || q->outcomes > 1000 ||
       !(q->horizon_days >= 0) || q->horizon_days > 36525)
-    return error_set(e, E_INPUT, "futures is 0 to 10000, explain 0 to 200, outcomes 0 to 1000, horizon_days 0 to 36525");
+    return error_set(e, E_INPUT, "futures is 0 to 10000, explain 0 to 200, outcomes -1 to 1000, horizon_days 0 to 36525");
   if (q->task) {
     own.task = engine_task(s->engine, q->task);
     if (!own.task) return error_set(e, E_NOTFOUND, "this version offers no task of that name; see its description for those it offers");

@@ -123,7 +123,7 @@ void answer_deployments(struct call *c) {
   c->status = 200;
   json_out_init(&o, &c->out, false);
   json_out_object(&o);
-  json_kv_c(&o, "live", vitae_engine_id(call_engine(c)));
+  json_kv_c(&o, "live", call_version(c));
   json_out_key(&o, "deployments");
   fleet_json(c->server->fleet, &o);
   json_out_end(&o);

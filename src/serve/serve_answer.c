@@ -31,6 +31,9 @@ void answer_live(struct call *c) {
 
 void answer_ready(struct call *c) {
   bool ready = atomic_load(&c->server->ready) && !atomic_load(&c->server->draining) && !atomic_load(&c->server->mute);
+  struct served *live = fleet_live(c->server->fleet);
+  ready = ready && live;
+  served_release(live);
   buf_puts(&c->out, ready ? "ready\n" : "not ready\n");
   c->status = ready ? 200 : 503;
   c->retry_after = ready ? 0 : 1;
@@ -64,7 +67,7 @@ void answer_session(struct call *c) {
   begin(c, &o);
   json_kv_c(&o, "key", c->who.key);
   json_kv_c(&o, "role", role_name[c->who.role]);
-  json_kv_c(&o, "site", engine_site(call_engine(c))->name);
+  json_kv_c(&o, "site", fleet_site(c->server->fleet)->name);
   voices_json(c->server->voices, false, "language_models", &o); /* what POST /v1/ask takes as model and encoder */
   voices_json(c->server->voices, true, "encoders", &o);
   json_out_key(&o, "routes");
@@ -83,6 +86,7 @@ void answer_session(struct call *c) {
 
 void answer_model(struct call *c) {
   struct json_out o;
+  if (!call_versioned(c)) return;
   c->status = 200;
   json_out_init(&o, &c->out, false);
   engine_describe(call_engine(c), &o);
@@ -111,6 +115,7 @@ void tasks_json(struct call *c, struct json_out *o) {
 
 void answer_tasks(struct call *c) {
   struct json_out o;
+  if (!call_versioned(c)) return;
   begin(c, &o);
   tasks_json(c, &o);
   json_out_end(&o);
@@ -291,7 +296,7 @@ static int each_report(struct call *c, const char *leaf,
   struct str *files;
   size_t n;
   struct arena a;
-  TRY(site_path(engine_site(call_engine(c)), dir, "reports", NULL));
+  TRY(site_path(fleet_site(c->server->fleet), dir, "reports", NULL));
   if (!file_is_dir(dir)) return OK;
   arena_init(&a, 4 * REPORT_LIMIT, 0);
   int rc = file_list(&a, dir, &files, &n, e);
@@ -357,7 +362,7 @@ void answer_report(struct call *c) {
     return;
   }
   if (!plain_name(c->arg) ||
-      site_path(engine_site(call_engine(c)), path, "reports", c->arg, html ? "report.html" : "report.json", NULL) < 0 ||
+      site_path(fleet_site(c->server->fleet), path, "reports", c->arg, html ? "report.html" : "report.json", NULL) < 0 ||
       !file_exists(path)) {
     call_fail(c, 404, "notfound", "name", "there is no such report");
     return;

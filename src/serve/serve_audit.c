@@ -272,9 +272,11 @@ int audit_usage(struct db *db, const char *tenant, int64_t since, struct json_ou
   struct db_value v[] = {DB_I(since), DB_T(tenant), DB_T(tenant)};
   json_out_array(o);
   int rc = db_each(db,
-                   "SELECT key, tenant, SUM(billed), SUM(CASE WHEN status >= 400 THEN 1 ELSE 0 END), SUM(1 - billed),"
+                   "SELECT key, tenant, SUM(billed), SUM(CASE WHEN status >= 400 THEN 1 ELSE 0 END),"
+                   " SUM(CASE WHEN billed = 0 AND status >= 200 AND status < 400 AND method IN ('GET', 'POST') THEN 1 ELSE 0 END),"
                    " SUM(billed * tokens_in), SUM(billed * tokens_out) FROM audit"
-                   " WHERE time >= ? AND method <> 'CLI' AND tenant IS NOT NULL AND ('' = ? OR tenant = ?) GROUP BY key, tenant ORDER BY 3 "
+                   " WHERE time >= ? AND method NOT IN ('CLI', 'SHADOW') AND tenant IS NOT NULL AND ('' = ? OR tenant = ?) GROUP BY key, "
+                   "tenant ORDER BY 3 "
                    "DESC LIMIT 1000",
                    v, 3, usage_row, o, e);
   json_out_end(o);

@@ -33,7 +33,7 @@ struct db *audit_db(struct audit *a);
 int audit_write(struct audit *a, struct audit_entry *rows, int n, struct error *e) MUST_CHECK;  /* one transaction, durable on return */
 int audit_append(struct audit *a, struct audit_entry *rows, int n, struct error *e) MUST_CHECK; /* inside the caller's transaction */
 int audit_latest(struct audit *a, const struct audit_search *q, struct json_out *o, struct error *e) MUST_CHECK;
-/* Sums by key since a time; tenant "" = all. */
+/* Sums by key since a time; tenant "" = all. Mirrors are not in them: their clients do not know of them. */
 int audit_usage(struct db *db, const char *tenant, int64_t since, struct json_out *o, struct error *e) MUST_CHECK;
 /* FHIR searchset entries of the rows before `before` (0: all), newest first; or, `alone`, the resource by itself. */
 struct audit_events {

@@ -36,6 +36,17 @@ const struct vitae_engine *call_engine(struct call *c) {
   return served_engine(c->served);
 }
 
+const char *call_version(struct call *c) {
+  (void)call_engine(c);
+  return served_id(c->served);
+}
+
+bool call_versioned(struct call *c) {
+  if (call_engine(c)) return true;
+  call_fail(c, 503, "unavailable", NULL, NO_VERSION);
+  return false;
+}
+
 void call_finish(struct call *c) {
   const struct route_entry *r = c->route >= 0 ? route_at(c->route) : NULL;
   struct server *s = c->server;

@@ -303,7 +303,7 @@ void answer_cds_feedback(struct call *c) {
   if (rc == OK) rc = feedback_file(c, root, &b, &n, &e);
   json_parser_free(jp);
   snprintf(name, sizeof name, "cds-feedback-%s.json", c->request);
-  if (rc == OK) rc = site_path(engine_site(call_engine(c)), path, "inbox", name, NULL);
+  if (rc == OK) rc = site_path(fleet_site(c->server->fleet), path, "inbox", name, NULL);
   if (rc == OK) rc = file_write_atomic(path, b.p, b.n, 0600, &e);
   buf_release(&b);
   if (rc < 0) {

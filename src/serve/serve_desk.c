@@ -40,23 +40,27 @@ static bool permitted(struct call *c) {
   return false;
 }
 
-/* What a request may cost is estimated from its size (an event takes about a kilobyte of FHIR), and settled when it has been answered. */
-static bool within_quota(struct call *c) {
-  struct error e = {0};
-  int64_t length = 0;
-  const struct route *r = &route_at(c->route)->route;
-  if (r->quota == QUOTA_NONE) return true;
-  struct str n = call_header(c, "Content-Length");
-  if (r->quota == QUOTA_MODEL && n.p && str_to_i64(n, &length) < 0) length = 0;
-  if (quota_take(c->server->quotas, c, r->quota == QUOTA_MODEL ? 1 + length / 1024 : 0, &e) == OK) return true;
-  if (e.code == E_BUSY) {
+static bool taken(struct call *c, int rc, const struct error *e) {
+  if (rc == OK) return true;
+  if (e->code == E_BUSY) {
     atomic_fetch_add(&c->server->n.limited, 1);
-    call_fail(c, 429, "429", NULL, e.message);
+    call_fail(c, 429, "429", NULL, e->message);
   } else {
-    call_error(c, &e);
-    log_failure(LOG_ERROR, &e);
+    call_error(c, e);
+    log_failure(LOG_ERROR, e);
   }
   return false;
+}
+
+static bool within_quota(struct call *c) {
+  struct error e = {0};
+  if (route_at(c->route)->route.quota == QUOTA_NONE) return true;
+  return taken(c, quota_take(c->server->quotas, c, &e), &e);
+}
+
+bool call_reserve(struct call *c, int64_t tokens) {
+  struct error e = {0};
+  return taken(c, quota_reserve(c->server->quotas, c, tokens, &e), &e);
 }
 
 /* The path that was called, as a client's token names it. */
@@ -76,7 +80,7 @@ static int identify(struct call *c, struct str credential, struct error *e) {
     if (rc != E_DENIED || !c->server->tokens) return rc;
   }
   if (c->server->tokens && token_shape(credential)) return token_check(c->server->tokens, c->plane, credential, c->address, &c->who, e);
-  return keys_check(c->server->keys, credential, c->address, &c->who, &c->server->n.hash, e);
+  return keys_check(c->server->keys, credential, c->address, &c->who, &c->retry_after, &c->server->n.hash, e);
 }
 
 bool admit_by_key(struct call *c) {
@@ -104,19 +108,22 @@ bool admit_by_key(struct call *c) {
   return false;
 }
 
+/* The hospital's questions are the live version's; a developer's name theirs in the body. */
+static bool can_answer(struct call *c) { return c->plane != PLANE_HOSPITAL || route_at(c->route)->how != BY_MODEL || call_versioned(c); }
+
 static bool admitted(struct call *c) {
   const struct route_entry *r = route_at(c->route);
-  if (r->admit) return r->admit(c);
-  return r->route.scope == SCOPE_OPEN || admit_by_key(c);
+  bool may = r->admit ? r->admit(c) : r->route.scope == SCOPE_OPEN || admit_by_key(c);
+  return may && can_answer(c);
 }
 
 enum admission admit_at_once(struct call *c) {
   const struct route_entry *r = route_at(c->route);
   if (r->admit) return ADMIT_ASK;
-  if (r->route.scope == SCOPE_OPEN) return ADMIT_YES;
+  if (r->route.scope == SCOPE_OPEN) return can_answer(c) ? ADMIT_YES : ADMIT_NO;
   if (keys_recall(c->server->keys, call_credential(c), &c->who) < 0) return ADMIT_ASK; /* also those to be refused: the desk says how */
   if (!quotas_quick(c->server->quotas) && (c->who.requests_per_minute > 0 || c->who.tokens_per_minute > 0)) return ADMIT_ASK;
-  return permitted(c) && within_quota(c) ? ADMIT_YES : ADMIT_NO;
+  return permitted(c) && within_quota(c) && can_answer(c) ? ADMIT_YES : ADMIT_NO;
 }
 
 void call_to_worker(struct call *c) {
@@ -199,7 +206,7 @@ void call_describe(struct call *c, struct audit_entry *row) {
   *row = (struct audit_entry){.time = time_now(),
                               .method = c->shadow ? "SHADOW" : r->method,
                               .route = r->path,
-                              .version = c->voice ? voice_id(c->voice) : vitae_engine_id(call_engine(c)),
+                              .version = c->voice ? voice_id(c->voice) : call_version(c),
                               .status = begun ? 100 : c->status,
                               .latency_us = (int64_t)((time_monotonic() - c->began) * 1e6),
                               .tokens_in = c->tokens_in,

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/time.h"
+#include "govern/site.h"
 #include "predict/predict.h"
 #include "reason/draft.h"
 #include "reason/draft_review.h"
@@ -87,7 +88,7 @@ static int keep(struct call *c, const struct draft_review *r, char name[128], st
   char below[64];
   snprintf(name, 128, "%lld-%.8s-%s.json", (long long)time_now(), r->draft.p, c->request);
   snprintf(below, sizeof below, "inbox/drafts/%lld", (long long)r->subject); /* a folder each: `vitae forget` removes it */
-  TRY(file_join(dir, sizeof dir, fleet_site(c->server->fleet), below, e));
+  TRY(file_join(dir, sizeof dir, fleet_site(c->server->fleet)->path, below, e));
   TRY(file_mkdirs(dir, 0700, e));
   TRY(file_join(path, sizeof path, dir, name, e));
   time_format(time_now(), now);

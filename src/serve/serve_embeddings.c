@@ -86,13 +86,25 @@ static int embed_texts(struct call *c, struct json input, struct embedding *x, s
   return voice_embed(c->voice, texts, n, x->last, x->vectors, &c->tokens_in, e);
 }
 
+/* A token, or a list of them. */
+static bool tokens(struct json v) {
+  struct json first;
+  struct json_iter it = json_items(v);
+  return json_kind(v) == JSON_INT || (json_kind(v) == JSON_ARRAY && json_next(&it, &first) && json_kind(first) == JSON_INT);
+}
+static bool token_lists(struct json input) {
+  struct json first;
+  struct json_iter it = json_items(input);
+  return tokens(input) || (json_kind(input) == JSON_ARRAY && json_next(&it, &first) && tokens(first));
+}
+
 static int one(struct call *c, struct json input, int index, const struct embedding *x, struct arena *a, struct json_out *o,
                struct error *e) {
   uint32_t events = 0;
   float *v = x->vectors ? x->vectors + (size_t)index * (size_t)x->width : arena_array(a, float, (size_t)x->width);
   if (!v) return error_set(e, E_NOMEM, "out of memory");
   if (json_kind(input) != JSON_STRING)
-    return foundry_bad(e, json_kind(input) == JSON_INT ? E_USAGE : E_INPUT, "input",
+    return foundry_bad(e, tokens(input) ? E_USAGE : E_INPUT, "input",
                        "expected a patient as JSON text, or a list of them; token lists are not taken");
   if (!x->vectors) TRY(embedding_row(c, json_str(input), x->mean, v, &events, e));
   json_out_object(o);
@@ -118,6 +130,7 @@ static int embed(struct call *c, struct foundry *f, struct error *e) {
   char id[64];
   int n = 0;
   TRY(take_options(c, f->root, &x, e));
+  if (token_lists(input)) return foundry_bad(e, E_USAGE, "input", "token lists are not taken: the input is text");
   if (c->voice) TRY(embed_texts(c, input, &x, &f->arena, e));
   snprintf(id, sizeof id, "emb-%s", c->request);
   json_out_init(&o, &c->out, false);
@@ -233,6 +246,10 @@ void answer_model_info(struct call *c) {
   if (!foundry_version(c)) return;
   if (!name.n) name = STR("vitae");
   bool may = identity_may_use(&c->who, name), routed = may && fleet_route(c->server->fleet, name, &c->served, &c->mirror, &e) == OK;
+  if (e.code == E_UNAVAILABLE) {
+    call_error(c, &e);
+    return;
+  }
   if (may && !routed) c->voice = voice_find(c->server->voices, name);
   if (!routed && !c->voice) {
     call_fail(c, 404, "DeploymentNotFound", "model", "The API deployment for this resource does not exist.");

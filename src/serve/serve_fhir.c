@@ -69,6 +69,7 @@ void answer_fhir_operation(struct call *c) {
 
 void answer_fhir_device(struct call *c) {
   struct json_out o;
+  if (!call_versioned(c)) return;
   if (strcmp(c->arg, vitae_engine_id(call_engine(c))) != 0) {
     call_fail(c, 404, "notfound", "id", "no version in use has this id");
     return;
@@ -80,6 +81,7 @@ void answer_fhir_device(struct call *c) {
 void answer_fhir_devices(struct call *c) {
   struct json_out o;
   char base[300], url[400];
+  if (!call_versioned(c)) return;
   begin(c, &o);
   begin_bundle(&o, "searchset");
   json_kv_i64(&o, "total", 1);
@@ -235,6 +237,7 @@ static int one_parameter(struct json p, struct ask *a, struct json *record, stru
     if (!str_eqc(name, numbers[i].name)) continue;
     if (!json_i64(json_get(p, "valueInteger"), out) || *out < 0 || *out > numbers[i].most)
       return bad(e, numbers[i].name, "expected a whole number in its range as valueInteger");
+    if (out == &a->outcomes) ask_outcomes(a, true);
     return OK;
   }
   return bad(e, "Parameters.parameter.name", "an unknown parameter; known are patient, task, explain, outcomes");

@@ -112,7 +112,7 @@ static size_t word_at(const struct filter *f, struct str s, size_t i) {
 
 /* What the caller said itself, or the server says in every answer. */
 static bool no_news(const struct call *c, struct str s) {
-  const char *id = c->voice ? voice_id(c->voice) : c->served ? vitae_engine_id(served_engine(c->served)) : "";
+  const char *id = c->voice ? voice_id(c->voice) : served_id(c->served);
   return (c->body_n && memmem(c->body, c->body_n, s.p, s.n)) || memmem(id, strlen(id), s.p, s.n) || str_eqc(s, c->pseudonym);
 }
 

@@ -26,9 +26,10 @@ struct deployment {
   uint64_t turn;
 };
 struct fleet {
-  const char *site, *version, *database;
+  const char *version, *database;
+  struct site site;
   pthread_mutex_t mutex; /* of what follows */
-  struct served *live;
+  struct served *live;   /* NULL: no version is live, and nothing here answers */
   struct deployment d[DEPLOYMENTS_MOST];
   int n;
   struct db *db; /* of fleet_refresh's thread */
@@ -45,7 +46,8 @@ void served_release(struct served *s) {
   vitae_engine_close(s->engine);
   mem_free(s);
 }
-const struct vitae_engine *served_engine(const struct served *s) { return s->engine; }
+const struct vitae_engine *served_engine(const struct served *s) { return s ? s->engine : NULL; }
+const char *served_id(const struct served *s) { return s ? vitae_engine_id(s->engine) : ""; }
 
 static int served_open(const char *site, const char *version, struct served **out, struct error *e) {
   struct vitae_error ve = {0};
@@ -84,23 +86,30 @@ static int parse_arms(struct str text, struct arm_text out[ARMS_MOST], int *n, s
   return OK;
 }
 
-/* The whole id of a version that may answer (live, or in shadow as its candidate); for mirroring `validated` does. */
-static int allowed(const char *site, const char *name, bool unseen, char id[65], struct error *e) {
+/* The whole id of a version and its state. *versions: how many there are, 0 where the list is not there. */
+static int find_version(const char *site, const char *name, char id[65], enum version_state *state, int *versions, struct error *e) {
   struct registry *r;
   struct arena a;
   struct version *v;
   char dir[4096];
-  int n;
-  enum version_state state = STATE_DRAFT;
+  *versions = 0;
+  *state = STATE_DRAFT;
   TRY(registry_open(site, &r, e));
   arena_init(&a, 16 << 20, 0);
-  int rc = registry_resolve(r, name, dir, sizeof dir, id, e);
-  if (rc == OK) rc = registry_list(r, &a, &v, &n, e);
-  for (int i = 0; rc == OK && i < n; i++)
-    if (strcmp(v[i].id, id) == 0) state = v[i].state;
+  int rc = registry_list(r, &a, &v, versions, e);
+  if (rc == OK) rc = registry_resolve(r, name, dir, sizeof dir, id, e);
+  for (int i = 0; rc == OK && i < *versions; i++)
+    if (strcmp(v[i].id, id) == 0) *state = v[i].state;
   arena_free(&a);
   registry_close(r);
-  TRY(rc);
+  return rc;
+}
+
+/* The whole id of a version that may answer (live, or in shadow as its candidate); for mirroring `validated` does. */
+static int allowed(const char *site, const char *name, bool unseen, char id[65], struct error *e) {
+  enum version_state state;
+  int versions;
+  TRY(find_version(site, name, id, &state, &versions, e));
   if (state == STATE_LIVE || state == STATE_SHADOW || (unseen && state == STATE_VALIDATED)) return OK;
   return error_set(e, E_DENIED, "only a promoted version answers: live, or shadow as its candidate (unseen: validated as well)");
 }
@@ -178,17 +187,17 @@ static int obtain(struct fleet *f, const struct deployment *fresh, int n, struct
                   struct served **out, struct error *e) {
   char id[65];
   if (strcmp(name, "live") == 0) return *out = served_keep(live), OK;
-  TRY(allowed(f->site, name, unseen, id, e));
-  if (strcmp(vitae_engine_id(live->engine), id) == 0) return *out = served_keep(live), OK;
+  TRY(allowed(f->site.path, name, unseen, id, e));
+  if (strcmp(served_id(live), id) == 0) return *out = served_keep(live), OK;
   for (int pass = 0; pass < 2; pass++) {
     const struct deployment *d = pass ? f->d : fresh;
     for (int i = 0; i < (pass ? f->n : n); i++)
       for (int k = 0; k <= d[i].arms; k++) {
         struct served *s = k < d[i].arms ? d[i].arm[k] : d[i].shadow;
-        if (s && strcmp(vitae_engine_id(s->engine), id) == 0) return *out = served_keep(s), OK;
+        if (s && strcmp(served_id(s), id) == 0) return *out = served_keep(s), OK;
       }
   }
-  return served_open(f->site, id, out, e);
+  return served_open(f->site.path, id, out, e);
 }
 
 static void release_deployment(struct deployment *d) {
@@ -219,19 +228,20 @@ static bool same(const struct deployment *a, const struct deployment *b) {
   return true;
 }
 
+/* *out NULL: the list of versions says that none is live, or that the one asked for is retired. What cannot be read just now says nothing. */
 static int live_now(struct fleet *f, struct served **out, struct error *e) {
   const char *name = f->version ? f->version : "live";
-  if (f->live && f->version && file_is_dir(f->version)) return *out = served_keep(f->live), OK;
-  if (f->live) {
-    struct registry *r;
-    char dir[4096], id[65];
-    TRY(registry_open(f->site, &r, e));
-    int rc = registry_resolve(r, name, dir, sizeof dir, id, e);
-    registry_close(r);
-    TRY(rc);
-    if (strcmp(vitae_engine_id(f->live->engine), id) == 0) return *out = served_keep(f->live), OK;
-  }
-  return served_open(f->site, f->version, out, e);
+  enum version_state state;
+  char id[65];
+  int versions;
+  *out = NULL;
+  if (f->version && file_is_dir(f->version)) return *out = served_keep(f->live), OK;
+  int rc = find_version(f->site.path, name, id, &state, &versions, e);
+  if (rc == E_NOTFOUND && versions && strcmp(name, "live") == 0) return OK;
+  TRY(rc);
+  if (state == STATE_RETIRED) return OK;
+  if (strcmp(served_id(f->live), id) == 0) return *out = served_keep(f->live), OK;
+  return served_open(f->site.path, id, out, e);
 }
 
 int fleet_refresh(struct fleet *f, bool *changed, struct error *e) {
@@ -286,13 +296,13 @@ int fleet_open(const struct serve_options *o, struct fleet **out, struct error *
   bool changed;
   if (!f) return error_set(e, E_NOMEM, "out of memory");
   memset(f, 0, sizeof *f);
-  f->site = o->site, f->version = o->version, f->database = o->database;
+  f->version = o->version, f->database = o->database;
   pthread_mutex_init(&f->mutex, NULL);
-  struct site site;
-  int rc = site_open(o->site, &site, e);
+  int rc = site_open(o->site, &f->site, e);
   if (rc == OK) rc = db_open(o->site, o->database, &f->db, e);
   if (rc == OK) rc = served_open(o->site, o->version, &f->live, e);
   if (rc == OK) rc = fleet_refresh(f, &changed, e);
+  if (rc == OK && !f->live) rc = error_set(e, E_DENIED, "a retired version is not served");
   if (rc < 0)
     fleet_close(f);
   else
@@ -309,7 +319,7 @@ void fleet_close(struct fleet *f) {
   mem_free(f);
 }
 
-const char *fleet_site(const struct fleet *f) { return f->site; }
+const struct site *fleet_site(const struct fleet *f) { return &f->site; }
 
 struct served *fleet_live(struct fleet *f) {
   pthread_mutex_lock(&f->mutex);
@@ -333,20 +343,23 @@ static struct served *choose(struct deployment *d) {
 }
 
 int fleet_route(struct fleet *f, struct str deployment, struct served **out, struct served **mirror, struct error *e) {
+  struct deployment *d = NULL;
   *out = *mirror = NULL;
   pthread_mutex_lock(&f->mutex);
-  for (int i = 0; i < f->n && !*out; i++)
-    if (str_eqc(deployment, f->d[i].name)) {
-      *out = served_keep(choose(&f->d[i]));
-      *mirror = served_keep(f->d[i].shadow);
-    }
+  for (int i = 0; i < f->n && !d; i++)
+    if (str_eqc(deployment, f->d[i].name)) d = &f->d[i];
+  if (d && f->live) {
+    *out = served_keep(choose(d));
+    *mirror = served_keep(d->shadow);
+  }
   pthread_mutex_unlock(&f->mutex);
-  return *out ? OK : error_set(e, E_NOTFOUND, "the deployment does not exist");
+  if (*out) return OK;
+  return d ? error_set(e, E_UNAVAILABLE, NO_VERSION) : error_set(e, E_NOTFOUND, "the deployment does not exist");
 }
 
 void fleet_each(struct fleet *f, void (*each)(void *ctx, const char *name, const char *version, int64_t created), void *ctx) {
   pthread_mutex_lock(&f->mutex);
-  for (int i = 0; i < f->n; i++) each(ctx, f->d[i].name, f->d[i].arms ? vitae_engine_id(f->d[i].arm[0]->engine) : "", f->d[i].changed);
+  for (int i = 0; i < f->n; i++) each(ctx, f->d[i].name, f->d[i].arms ? served_id(f->d[i].arm[0]) : "", f->d[i].changed);
   pthread_mutex_unlock(&f->mutex);
 }
 
@@ -361,7 +374,7 @@ void fleet_json(struct fleet *f, struct json_out *o) {
     json_out_array(o);
     for (int k = 0; k < d->arms; k++) {
       json_out_object(o);
-      json_kv_c(o, "version", vitae_engine_id(d->arm[k]->engine));
+      json_kv_c(o, "version", served_id(d->arm[k]));
       json_kv_i64(o, "weight", d->weight[k]);
       json_out_end(o);
     }

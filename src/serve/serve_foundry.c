@@ -10,6 +10,7 @@
 #include "vitae.h"
 
 #define REQUEST_MEMORY (64u << 20)
+enum { ANSWER_TOKENS = 512 }; /* of an answer, where the caller does not say how long it may be */
 
 int foundry_bad(struct error *e, int code, const char *field, const char *message) {
   char words[ERROR_MESSAGE]; /* the message may be the error's own */
@@ -116,12 +117,28 @@ static int choose(struct call *c, struct json root, struct error *e) {
   if (c->shadow) return OK; /* its version is chosen already */
   struct error why = {0};
   if (!identity_may_use(&c->who, name)) return foundry_bad(e, E_NOTFOUND, "model", "");
-  if (fleet_route(c->server->fleet, name, &c->served, &c->mirror, &why) < 0) {
+  int rc = fleet_route(c->server->fleet, name, &c->served, &c->mirror, &why);
+  if (rc == E_UNAVAILABLE) return foundry_bad(e, rc, "model", why.message);
+  if (rc < 0) {
     c->voice = d == DIALECT_SCORE ? NULL : voice_find(c->server->voices, name);
     if (!c->voice) return foundry_bad(e, E_NOTFOUND, "model", "");
   }
   if (name_plain(name, NAME_MOST)) snprintf(c->deployment, sizeof c->deployment, "%.*s", STR_ARG(name));
   return OK;
+}
+
+/* What it may cost, by the longest answer that the caller allows; settled when it is known. A text's token has about four characters, an event
+ * takes about a kilobyte of FHIR. */
+static int64_t estimate(const struct call *c, struct json root, const char *const *known) {
+  static const char *const most[] = {"max_completion_tokens", "max_tokens", "max_output_tokens"};
+  int64_t out = 0, said;
+  for (; *known; known++)
+    for (size_t i = 0; i < sizeof most / sizeof *most; i++)
+      if (strcmp(*known, most[i]) == 0) out = ANSWER_TOKENS;
+  for (size_t i = sizeof most / sizeof *most; out && i-- > 0;)
+    if (json_i64(json_get(root, most[i]), &said) && said > 0 && said <= INT32_MAX) out = said;
+  if (call_dialect(c) == DIALECT_SCORE) out = ANSWER_TOKENS * (int64_t)json_count(json_get(json_get(root, "input_data"), "data"));
+  return 1 + (int64_t)c->body_n / (c->voice ? 4 : 1024) + out;
 }
 
 bool foundry_begin(struct call *c, struct foundry *f, const char *const *known) {
@@ -134,6 +151,7 @@ bool foundry_begin(struct call *c, struct foundry *f, const char *const *known) 
   if (rc == OK && json_kind(f->root) != JSON_OBJECT) rc = foundry_bad(&e, E_INPUT, "body", "expected a JSON object");
   if (rc == OK) rc = check_members(c, f->root, known, &e);
   if (rc == OK) rc = choose(c, f->root, &e);
+  if (rc == OK && !c->shadow && !call_reserve(c, estimate(c, f->root, known))) return false;
   c->to_talkers = rc == OK && c->voice && !c->talking;
   if (rc == OK) return !c->to_talkers;
   if (rc == E_NOTFOUND)

@@ -79,10 +79,7 @@ static int open_day(struct mllp *m, int64_t now, struct error *e) {
   if (m->clerk.store >= 0 && day == m->clerk.day) return OK;
   if (m->clerk.store >= 0) close(m->clerk.store);
   m->clerk.store = -1;
-  struct served *live = fleet_live(m->server->fleet);
-  int rc = site_path(engine_site(served_engine(live)), dir, "inbox", "hl7v2", NULL);
-  served_release(live);
-  TRY(rc);
+  TRY(site_path(fleet_site(m->server->fleet), dir, "inbox", "hl7v2", NULL));
   TRY(file_mkdirs(dir, 0700, e));
   time_to_civil(day, &y, &mo, &d);
   snprintf(name, sizeof name, "%04d-%02d-%02d.hl7", y, mo, d);
@@ -208,7 +205,7 @@ static int record_all(struct mllp *m, struct hl7_item **it, int n, struct error 
   for (int i = 0; rc == OK && i < n; i++) {
     reply(m, it[i], id[i]);
     name_route(&it[i]->answer, route[i]);
-    describe(it[i], vitae_engine_id(served_engine(live)), route[i], id[i], &rows[i]);
+    describe(it[i], served_id(live), route[i], id[i], &rows[i]);
   }
   if (rc == OK) rc = audit_append(m->clerk.audit, rows, n, e);
   served_release(live);

@@ -124,7 +124,7 @@ static int take_over(struct mllp *m, const struct orphan *first, int *lost, stru
       continue;
     }
     rc = hl7_unkeep(db_of(m), o->control, e);
-    lost_row(o, vitae_engine_id(served_engine(live)), &rows[n++]);
+    lost_row(o, served_id(live), &rows[n++]);
     ++*lost;
     if (rc == OK && (n == LOST_BATCH)) rc = audit_append(m->keep.audit, rows, n, e), n = 0;
   }

@@ -186,10 +186,10 @@ static int result_of(struct mllp *m, const struct hl7_wish *w, struct hl7_result
   size_t n;
   arena_init(&a, PATIENT_MEMORY, ARENA_WIPE);
   struct telling t = {
-      .m = m, .message = {w->message.p, w->message.n}, .version = vitae_engine_id(en), .control = r->control, .now = time_now()};
+      .m = m, .message = {w->message.p, w->message.n}, .version = served_id(live), .control = r->control, .now = time_now()};
   t.pen = pen_of(&r->message, t.message);
   head(&t), patient(&t), order(&t);
-  int rc = hl7_recall(m, w->person, &a, &message, &n, e);
+  int rc = live ? hl7_recall(m, w->person, &a, &message, &n, e) : error_set(e, E_UNAVAILABLE, NO_VERSION);
   if (rc == OK && vitae_session_open(en, &s, &ve) < 0) rc = error_set(e, ve.code, "a session cannot be opened");
   if (rc == OK) rc = session_hl7v2(s, &m->options, message, n, e);
   if (rc == OK) rc = predict_all(en, s, &t, e);

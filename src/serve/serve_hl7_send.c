@@ -107,7 +107,7 @@ static int note(struct mllp *m, const struct hl7_result *r, const struct buf *an
   struct audit_entry row = {.time = time_now(),
                             .method = "ORU",
                             .route = "ORU^R01",
-                            .version = vitae_engine_id(served_engine(live)),
+                            .version = served_id(live),
                             .status = status,
                             .latency_us = (int64_t)((time_monotonic() - began) * 1e6)};
   snprintf(row.key, sizeof row.key, "mllp");

@@ -104,7 +104,7 @@ static void add_developer_headers(const struct call *c, struct MHD_Response *r) 
   if (c->voice)
     add(r, "vitae-version", voice_id(c->voice));
   else if (c->served)
-    add(r, "vitae-version", vitae_engine_id(served_engine(c->served)));
+    add(r, "vitae-version", served_id(c->served));
   if (c->status >= 400 && c->code[0]) add(r, "x-ms-error-code", c->code);
   if (c->retry_after) add_number(r, "retry-after-ms", 1000 * (int64_t)c->retry_after);
   if (q->limit_requests > 0) {
@@ -389,10 +389,23 @@ static bool certificate_right(const struct call *c) {
   return i && i->tls_session && gnutls_certificate_verify_peers2(i->tls_session, &status) == 0 && status == 0;
 }
 
+/* How much of a target in absolute form stands before its path. Which host it names is not looked at; signs that a host does not have ('%' above
+ * all) may mean another path to whatever stands in front. */
+static size_t before_path(const char *target) {
+  size_t scheme = strncasecmp(target, "http://", 7) == 0 ? 7 : strncasecmp(target, "https://", 8) == 0 ? 8 : 0;
+  const char *host = target + scheme;
+  size_t n = scheme ? strcspn(host, "/?") : 0;
+  for (size_t i = 0; i < n; i++)
+    if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]", host[i])) return 0;
+  return n ? scheme + n : 0;
+}
+
 static mhd_result first_call(struct call *c, const char *path, const char *method, const char *version) {
   struct framing f = {.next = version + strlen(version) + 2};
   const char *code = "input", *message = "";
   bool post = strcmp(method, "POST") == 0;
+  path += c->authority;
+  if (c->authority && !*path) path = "/";
   int found = route_find(c->plane, method, path, c->arg, c->allow);
   c->dialect = found >= 0 ? route_at(found)->route.dialect : route_dialect(c->plane, path);
   (void)MHD_get_connection_values_n(c->connection, MHD_HEADER_KIND, count_header, &f);
@@ -483,6 +496,7 @@ static void *begin_call(void *cls, const char *uri, struct MHD_Connection *conne
   line_clock(connection, true);
   c->route = -1;
   c->nul = strstr(uri, "%00") != NULL;
+  c->authority = before_path(uri);
   c->began = time_monotonic();
   input_begin(c, uri);
   atomic_fetch_add(&s->n.in_flight, 1);

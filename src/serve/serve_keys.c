@@ -226,11 +226,12 @@ static struct guesser *guesser_of(struct keys *k, uint64_t address) {
   return g;
 }
 
-static int guessing(struct keys *k, uint64_t address, struct error *e) {
+static int guessing(struct keys *k, uint64_t address, int *wait_s, struct error *e) {
   struct guesser *g = guesser_of(k, address);
   double now = time_monotonic();
-  if (g->until > now) return error_set(e, E_BUSY, "too many wrong keys came from this address; wait %d s", (int)(g->until - now) + 1);
-  return OK;
+  if (g->until <= now) return OK;
+  *wait_s = (int)(g->until - now) + 1;
+  return error_set(e, E_BUSY, "too many wrong keys came from this address; wait %d s", *wait_s);
 }
 
 static void wrong_guess(struct keys *k, uint64_t address) {
@@ -331,7 +332,7 @@ int keys_recall(struct keys *k, struct str key, struct identity *who) {
   return rc;
 }
 
-int keys_check(struct keys *k, struct str key, uint64_t address, struct identity *who, struct histogram *h, struct error *e) {
+int keys_check(struct keys *k, struct str key, uint64_t address, struct identity *who, int *wait_s, struct histogram *h, struct error *e) {
   uint8_t digest[32];
   char hash[crypto_pwhash_STRBYTES];
   *who = (struct identity){0};
@@ -339,7 +340,7 @@ int keys_check(struct keys *k, struct str key, uint64_t address, struct identity
   digest_of(k, key, digest);
   pthread_mutex_lock(&k->mutex);
   const struct remembered *r = recall_soon(k, digest);
-  int rc = r ? from_memory(r, who, e) : guessing(k, address, e);
+  int rc = r ? from_memory(r, who, e) : guessing(k, address, wait_s, e);
   if (!r && rc == OK) {
     memcpy(who->key, key.p + 6, KEY_ID);
     rc = look_up(k, who, hash, e);

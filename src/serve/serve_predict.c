@@ -33,12 +33,17 @@ static int task_text(struct str s, struct ask *a, struct error *e) {
   return OK;
 }
 
+void ask_outcomes(struct ask *a, bool said) {
+  if (said && a->outcomes == 0) a->outcomes = -1;
+}
+
 int ask_query(const struct call *c, struct ask *a, struct error *e) {
   struct str days = call_query(c, "horizon_days");
   TRY(task_text(call_query(c, "task"), a, e));
   TRY(whole_number(call_query(c, "futures"), "futures", 0, FUTURES_MOST, &a->futures, e));
   TRY(whole_number(call_query(c, "explain"), "explain", 0, EXPLAIN_MOST, &a->explain, e));
   TRY(whole_number(call_query(c, "outcomes"), "outcomes", 0, OUTCOMES_MOST, &a->outcomes, e));
+  ask_outcomes(a, call_query(c, "outcomes").p);
   TRY(whole_number(call_query(c, "seed"), "seed", 0, INT64_MAX, &a->seed, e));
   if (days.p && (str_to_f64(days, &a->horizon_days) < 0 || a->horizon_days < 0 || a->horizon_days > 36525))
     return bad(e, "horizon_days", "expected days from 0 to 36525");
@@ -133,6 +138,7 @@ static int ask_body(struct json root, struct ask *a, struct error *e) {
   TRY(member_number(root, "futures", FUTURES_MOST, &a->futures, e));
   TRY(member_number(root, "explain", EXPLAIN_MOST, &a->explain, e));
   TRY(member_number(root, "outcomes", OUTCOMES_MOST, &a->outcomes, e));
+  ask_outcomes(a, json_kind(json_get(root, "outcomes")) > JSON_NULL);
   TRY(member_number(root, "seed", INT64_MAX, &a->seed, e));
   if (json_kind(days) != JSON_NONE && (!json_f64(days, &a->horizon_days) || a->horizon_days < 0 || a->horizon_days > 36525))
     return bad(e, "horizon_days", "expected days from 0 to 36525");

@@ -25,8 +25,8 @@
 
 /* ---- one call ---- */
 enum stage { CALL_NEW, CALL_DESK, CALL_BODY_FIRST, CALL_BODY, CALL_WORK, CALL_DONE, CALL_STREAM, CALL_STREAM_END };
-struct quota_state { /* of this minute; -1 = no limit */
-  int64_t limit_requests, left_requests, limit_tokens, left_tokens, reserved;
+struct quota_state {                                                                  /* of this minute; -1 = no limit */
+  int64_t limit_requests, left_requests, limit_tokens, left_tokens, reserved, minute; /* minute: that reserved them */
   int reset_s;
 };
 struct call {
@@ -36,6 +36,7 @@ struct call {
   enum stage stage;
   int route;            /* index, -1 = none matched */
   enum dialect dialect; /* of the path, as far as it tells one: for what is said where no route was found */
+  size_t authority;     /* bytes of the target before its path: "http://HOST" (RFC 9112 3.2.2) */
   char arg[128];
   struct identity who;
   uint64_t address; /* of the client, hashed */
@@ -88,10 +89,14 @@ struct str call_credential(const struct call *c);            /* the key or token
 /* Who it is, as far as memory knows: never blocks. ADMIT_NO: the call has failed. */
 enum admission { ADMIT_NO, ADMIT_YES, ADMIT_ASK };
 enum admission admit_at_once(struct call *c);
+bool call_reserve(struct call *c, int64_t tokens); /* that its key's quota has these; else the call has failed */
 bool call_client_left(const struct call *c);
 struct str call_header(const struct call *c, const char *name);
 struct str call_query(const struct call *c, const char *name);
-const struct vitae_engine *call_engine(struct call *c); /* of the version that answers this call: the live one, if none was chosen */
+const struct vitae_engine *call_engine(
+    struct call *c);                      /* of the version that answers this call: the live one, if none was chosen; or NULL */
+const char *call_version(struct call *c); /* its id; "" = none */
+bool call_versioned(struct call *c);      /* that there is one, from now on; else the call has failed */
 enum dialect call_dialect(const struct call *c);
 
 /* Bounded. With one lane: first in, first out. With more, tenants take turns: each has a lane (by hash), and where the queue is half
@@ -214,6 +219,8 @@ struct ask {
   int64_t futures, explain, outcomes, seed;
   double horizon_days;
 };
+/* Who says none (0) wants none (-1); 0 stays for who says nothing. */
+void ask_outcomes(struct ask *a, bool said);
 int ask_query(const struct call *c, struct ask *a, struct error *e) MUST_CHECK;
 /* What a JSON text says of a patient: a FHIR resource, or an object with `bundle` or `events` and the parameters of struct ask. *doc is the
  * session's document: the text itself, or rewritten into `b`. */

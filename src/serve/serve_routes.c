@@ -88,7 +88,7 @@ static const struct route_entry table[] = {
     {{"GET", "/", PLANE_HOSPITAL, SCOPE_OPEN, DIALECT_OWN, QUOTA_NONE, "The workbench", NULL}, A(answer_page, AT_ONCE)},
     {{"GET", "/livez", PLANE_BOTH, SCOPE_OPEN, DIALECT_OWN, QUOTA_NONE, "Whether the process runs", NULL}, A(answer_live, AT_ONCE)},
     {{"GET", "/readyz", PLANE_BOTH, SCOPE_OPEN, DIALECT_OWN, QUOTA_NONE,
-      "Whether requests are taken: 200, or 503 while starting and draining", NULL},
+      "Whether requests are taken: 200, or 503 while starting and draining, and while no version is live", NULL},
      A(answer_ready, AT_ONCE)},
     {{"GET", "/openapi.json", PLANE_BOTH, SCOPE_OPEN, DIALECT_OWN, QUOTA_NONE, "This description", NULL}, A(answer_openapi, AT_ONCE)},
     {{"GET", "/healthz/generate", PLANE_HOSPITAL, SCOPE_OPEN, DIALECT_OWN, QUOTA_NONE,

@@ -41,10 +41,8 @@ static int open_parts(struct server *s, struct error *e) {
     TRY(buf_check(&s->openapi[i], e));
   }
   TRY(fleet_open(&s->o, &s->fleet, e));
-  struct served *live = fleet_live(s->fleet);
-  int rc = site_path(engine_site(served_engine(live)), dir, "timelines", NULL);
-  served_release(live);
-  if (rc == OK) rc = timeline_open(dir, &s->store, e);
+  TRY(site_path(fleet_site(s->fleet), dir, "timelines", NULL));
+  int rc = timeline_open(dir, &s->store, e);
   if (rc == E_NOTFOUND) s->store = NULL; /* answers for patients who come with the request all the same */
   if (rc < 0 && rc != E_NOTFOUND) return rc;
   for (uint32_t i = 0; s->store && i < timeline_subjects(s->store); i++) s->splits[timeline_view(s->store, i).split]++;
@@ -136,12 +134,15 @@ static void look(struct server *s, int *last) {
   struct error e = {0};
   bool changed = false;
   int rc = fleet_refresh(s->fleet, &changed, &e);
-  if (rc < 0 && rc != *last) log_failure(LOG_WARN, &e); /* what serves goes on serving */
+  if (rc < 0 && rc != *last) log_failure(LOG_WARN, &e); /* nothing is known: what serves goes on serving */
   *last = rc;
   if (!changed) return;
   atomic_fetch_add(&s->n.swaps, 1);
   struct served *live = fleet_live(s->fleet);
-  log_line(LOG_INFO, "versions in use have changed; live is %.12s", vitae_engine_id(served_engine(live)));
+  if (live)
+    log_line(LOG_INFO, "versions in use have changed; live is %.12s", served_id(live));
+  else
+    log_line(LOG_WARN, NO_VERSION);
   served_release(live);
 }
 
@@ -150,8 +151,7 @@ static void look(struct server *s, int *last) {
 static void speak_again(struct server *s) {
   struct error e = {0};
   struct served *live = fleet_live(s->fleet);
-  struct audit_entry row = {
-      .time = time_now(), .key = "-", .method = "SERVE", .route = "audit", .version = vitae_engine_id(served_engine(live)), .status = 200};
+  struct audit_entry row = {.time = time_now(), .key = "-", .method = "SERVE", .route = "audit", .version = served_id(live), .status = 200};
   pthread_mutex_lock(&s->mirror_mutex);
   int rc = audit_write(s->mirror_audit, &row, 1, &e);
   pthread_mutex_unlock(&s->mirror_mutex);

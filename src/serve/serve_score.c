@@ -84,6 +84,7 @@ static int take_params(struct json params, struct score *x, struct error *e) {
   if (task.n) snprintf(x->ask.task, sizeof x->ask.task, "%.*s", STR_ARG(task));
   TRY(want_whole(params, "futures", 0, 2000, &x->ask.futures, e));
   TRY(want_whole(params, "outcomes", 0, 500, &x->ask.outcomes, e));
+  ask_outcomes(&x->ask, json_kind(json_get(params, "outcomes")) > JSON_NULL);
   TRY(want_whole(params, "seed", 0, INT64_MAX, &x->ask.seed, e));
   TRY(want_whole(params, "explain", 0, 100, &none, e));
   x->ask.explain = none ? none : x->explanation ? 10 : 0;

@@ -407,11 +407,11 @@ bool admit_launch(struct call *c) {
 void answer_launch(struct call *c) {
   struct session s;
   struct json_out o;
-  if (!has_session(c, &s)) return;
+  if (!call_versioned(c) || !has_session(c, &s)) return;
   c->status = 200;
   json_out_init(&o, &c->out, false);
   json_out_object(&o);
-  json_kv_c(&o, "site", engine_site(call_engine(c))->name);
+  json_kv_c(&o, "site", fleet_site(c->server->fleet)->name);
   if (s.task[0]) json_kv_c(&o, "task", s.task);
   json_kv_i64(&o, "seconds", (s.until - time_now()) / TIME_SECOND);
   tasks_json(c, &o);

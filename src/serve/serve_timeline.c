@@ -62,6 +62,7 @@ static int defaults(const struct chat_request *q, struct ask *a, struct error *e
     if (s.p && (str_to_i64(s, out[i]) < 0 || *out[i] < 0 || *out[i] > most[i]))
       return foundry_bad(e, E_INPUT, "metadata", "expected whole numbers as texts: futures, explain, outcomes");
   }
+  ask_outcomes(a, json_str(json_get(q->metadata, "outcomes")).p);
   a->seed = q->seed > 0 ? q->seed : 0;
   return OK;
 }

@@ -35,7 +35,7 @@ struct predictor *worker_predictor(struct call *c, struct error *e) {
 
 /* The same question to the version that nobody sees yet: its answer goes into the audit as SHADOW (hash, status, time), no further. The
  * client has its own answer by then; and while others wait, a mirror does not. */
-static struct call *mirror_of(const struct call *c) {
+static struct call *mirror_of(struct call *c) {
   if (!c->mirror || c->status != 200) return NULL;
   struct call *m = mem_alloc(sizeof *m);
   uint8_t *body = m ? mem_alloc(c->body_cap + 1) : NULL;
@@ -43,6 +43,7 @@ static struct call *mirror_of(const struct call *c) {
     mem_free(m);
     return NULL;
   }
+  input_end(c);
   stream_copy(c, m); /* a copy of its own: the call may be gone at any moment once it is finished */
   memcpy(body, c->body, c->body_cap);
   m->body = body;
@@ -213,6 +214,6 @@ void metrics_text(struct server *s, struct buf *b) {
   buf_printf(b,
              "# HELP vitae_build_info The program and the version of the model.\n# TYPE vitae_build_info "
              "gauge\nvitae_build_info{program=\"%s\",version=\"%s\"} 1\n",
-             vitae_version(), vitae_engine_id(served_engine(live)));
+             vitae_version(), served_id(live));
   served_release(live);
 }

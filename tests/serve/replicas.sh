@@ -95,6 +95,12 @@ start_replica 1 || bad a_replica_comes_back
 good=0 began=$SECONDS
 for i in $(seq 24); do [ "$(curl -s -o /dev/null -w '%{http_code}' -H "api-key: $tiny" "http://${at[$((i % 2 + 1))]}/v1/models")" = 200 ] && good=$((good + 1)); done
 [ $good -ge 10 ] && [ $good -le $((10 * ((SECONDS - began) / 60 + 2))) ] && ok replicas_share_a_quota || { echo "$good of 24 passed"; bad replicas_share_a_quota; } # more than 10: the minute has turned
+counted=$("$vitae" key "$site" --role developer --tokens-per-minute 1000000) id=${counted#vitae_} id=${id%%_*}
+for i in 1 2 1 2; do # what was reserved is settled to what it took, in the row of its minute
+  curl -s -o /dev/null -H "api-key: $counted" -H "Content-Type: application/json" "http://${at[$i]}/v1/chat/completions" -d '{"model": "vitae", "messages": [{"role": "user", "content": "{\"events\": [{\"time\": \"2020-01-01\", \"code\": \"LOINC//2160-0\", \"value\": 1.2}]}"}]}'
+done
+said="$(sql "SELECT sum(tokens) FROM quotas WHERE key = '$id'") $(sql "SELECT sum(tokens_in + tokens_out) FROM audit WHERE key = '$id'")"
+[ -n "${said% *}" ] && [ "${said% *}" = "${said#* }" ] && [ "${said% *}" -gt 4 ] && ok replicas_settle_a_quota || { echo "$said"; bad replicas_settle_a_quota; }
 late=$("$vitae" key "$site" --role viewer)
 [ "$(curl -s -o /dev/null -w '%{http_code}' -H "api-key: $late" "${hospital[1]}/v1/model")$(curl -s -o /dev/null -w '%{http_code}' -H "api-key: $late" "${hospital[2]}/v1/model")" = 200200 ] &&
   ok replicas_share_keys || bad replicas_share_keys

@@ -108,6 +108,95 @@ static void a_quota_ends_with_its_minute_whatever_the_wall_says(void **state) {
   set(&clocks->wall, 0);
 }
 
+/* What was reserved too much is given back to the minute that reserved it, never to the one in which the answer ends. */
+static void an_answer_settles_in_the_minute_that_reserved_it(void **state) {
+  (void)state;
+  struct site_fixture *fx = &site;
+  struct quotas *q;
+  for (int crosses = 0; crosses < 2; crosses++) {
+    struct call first = {.who = {.key = "abcdefgh", .tokens_per_minute = 100}}, next = first;
+    int64_t minute;
+    SITE_MUST(quotas_open(fx->path, NULL, &q, &fx->e));
+    do { /* a minute begins now */
+      set(&clocks->steady, TIME_MINUTE - (int64_t)(time_monotonic() * 1e6) % TIME_MINUTE + clocks->steady);
+      minute = (int64_t)time_monotonic() / 60;
+      SITE_MUST(quota_take(q, &first, &fx->e));
+      SITE_MUST(quota_reserve(q, &first, 80, &fx->e));
+      assert_int_equal(first.quota.left_tokens, 20);
+    } while ((int64_t)time_monotonic() / 60 != minute); /* too slow a machine */
+    if (crosses) set(&clocks->steady, clocks->steady + TIME_MINUTE);
+    first.tokens_in = 10, first.tokens_out = 20;
+    quota_settle(q, &first);
+    SITE_MUST(quota_take(q, &next, &fx->e));
+    assert_int_equal(next.quota.left_tokens, crosses ? 100 : 70);
+    assert_in_range(first.quota.left_tokens, 0, 100);
+    quotas_close(q);
+  }
+}
+
+/* Sent, not yet answered. `most` 0: the request does not say how long its answer may be. */
+static int begin_chat(const struct running *r, const char *with, int most, bool chunked) {
+  struct buf b = {0}, body = {0};
+  buf_puts(&body, "{\"model\":\"vitae\",");
+  if (most) buf_printf(&body, "\"max_tokens\":%d,", most);
+  buf_puts(&body,
+           "\"messages\":[{\"role\":\"user\",\"content\":\"{\\\"events\\\":[{\\\"time\\\":\\\"2020-01-01T08:00:00\\\","
+           "\\\"code\\\":\\\"LOINC//2160-0\\\",\\\"value\\\":1.2}]}\"}]}");
+  buf_printf(&b,
+             "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer %s\r\nContent-Type: "
+             "application/json\r\n",
+             with);
+  if (chunked)
+    buf_printf(&b, "Transfer-Encoding: chunked\r\n\r\n%zx\r\n%s\r\n0\r\n\r\n", body.n, buf_cstr(&body));
+  else
+    buf_printf(&b, "Content-Length: %zu\r\n\r\n%s", body.n, buf_cstr(&body));
+  int fd = dial_port(r->developer);
+  send_all(fd, b.p, b.n);
+  buf_release(&b), buf_release(&body);
+  return fd;
+}
+static int end_chat(int fd, int limit) {
+  struct reply a = receive(fd);
+  int status = a.status;
+  long long wait = header(&a, "Retry-After");
+  assert_true(status == 200 || status == 429);
+  assert_in_range(header(&a, "x-ratelimit-remaining-tokens"), 0, limit);
+  assert_int_equal(header(&a, "retry-after-ms"), status == 429 ? 1000 * wait : -1);
+  assert_true(status == 200 || (wait >= 1 && wait <= 60));
+  reply_free(&a);
+  return status;
+}
+
+/* What an answer may cost is reserved before it is made: by its most tokens, and as one of usual length where it does not say. */
+static void a_quota_of_tokens_holds(void **state) {
+  (void)state;
+  enum { BURST = 8 };
+  static const struct {
+    int most, status;
+    bool chunked;
+  } turns[] = {{20000, 200, false}, {20000, 429, false}, {20000, 429, true}, {60, 200, false}, {0, 200, true}};
+  struct site_fixture *fx = &site;
+  struct running r;
+  char wide[64], narrow[64];
+  SITE_MUST(key_create(fx->path, &(struct key_options){.role = ROLE_DEVELOPER, .tokens_per_minute = 5000}, wide, &fx->e));
+  SITE_MUST(key_create(fx->path, &(struct key_options){.role = ROLE_DEVELOPER, .tokens_per_minute = 400}, narrow, &fx->e));
+  server_start(&r, fx, (struct serve_options){.developer_listen = "127.0.0.1:0"});
+  for (bool slow = true; slow;) {
+    int got[sizeof turns / sizeof *turns], fd[BURST], good = 0;
+    set(&clocks->steady, TIME_MINUTE - (int64_t)(time_monotonic() * 1e6) % TIME_MINUTE + clocks->steady); /* a minute begins now */
+    double began = time_monotonic();
+    for (size_t i = 0; i < sizeof turns / sizeof *turns; i++)
+      got[i] = end_chat(begin_chat(&r, wide, turns[i].most, turns[i].chunked), 5000);
+    for (int i = 0; i < BURST; i++) fd[i] = begin_chat(&r, narrow, i % 2 ? 0 : 600, i % 3 == 0);
+    for (int i = 0; i < BURST; i++) good += end_chat(fd[i], 400) == 200;
+    slow = time_monotonic() - began > 59;
+    for (size_t i = 0; !slow && i < sizeof turns / sizeof *turns; i++)
+      if (got[i] != turns[i].status) fail_msg("turn %zu: %d", i, got[i]);
+    if (!slow) assert_int_equal(good, 1);
+  }
+  assert_int_equal(server_stop(&r), 0);
+}
+
 static void a_key_expires_by_the_wall(void **state) {
   (void)state;
   struct site_fixture *fx = &site;
@@ -271,6 +360,8 @@ static void a_flood_of_logins_is_bounded(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_day_ahead_and_behind_in_the_middle),
                                      cmocka_unit_test(a_quota_ends_with_its_minute_whatever_the_wall_says),
+                                     cmocka_unit_test(an_answer_settles_in_the_minute_that_reserved_it),
+                                     cmocka_unit_test(a_quota_of_tokens_holds),
                                      cmocka_unit_test(a_key_expires_by_the_wall),
                                      cmocka_unit_test(a_token_is_taken_once_by_all_and_after_a_restart),
                                      cmocka_unit_test(a_leap_ahead_forgets_no_token),

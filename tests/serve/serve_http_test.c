@@ -539,6 +539,32 @@ static void bad_bodies_are_told_where(void **state) {
       415);
 }
 
+static void a_target_may_be_absolute(void **state) {
+  (void)state;
+  static const struct {
+    const char *target;
+    int status;
+  } cases[] = {{"http://localhost:8080/livez", 200},
+               {"HTTPS://[::1]:8080/livez", 200},
+               {"http://a", 200},
+               {"http://a?x=1", 200},
+               {"http://a/v1/cohort?limit=1", 200},
+               {"http://a/v1/cohort?limit=x", 400},
+               {"http://a/nowhere", 404},
+               {"http:///livez", 404},
+               {"http://u@a/livez", 404},
+               {"http://a%2fb/livez", 404},
+               {"http://a%2flivez", 404},
+               {"ftp://a/livez", 404},
+               {"http://a/livez%00", 400}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    int status = status_of(&server, "GET", cases[i].target, key[ROLE_CLINICIAN], NULL);
+    if (status != cases[i].status) fail_msg("%s: %d", cases[i].target, status);
+  }
+  assert_int_equal(status_of(&server, "GET", "http://a/v1/model", NULL, NULL), 401);
+  assert_int_equal(status_of(&server, "POST", "http://a/v1/predict", key[ROLE_CLINICIAN], EVENTS), 200);
+}
+
 /* What could not be read of a record whose rest can is told by place, field and reason. */
 static void unreadable_records_are_told(void **state) {
   (void)state;
@@ -587,6 +613,44 @@ static void a_prediction_has_its_parts(void **state) {
   assert_non_null(strstr(p.body, "\"wall\":"));
   assert_non_null(strstr(p.body, "\"count\":10"));
   reply_free(&p);
+}
+
+/* As many outcomes as were asked for: ten where nothing was said, none where none was. */
+static void outcomes_are_as_many_as_asked(void **state) {
+  (void)state;
+  static const struct {
+    const char *query, *body;
+    int least, most;
+  } cases[] = {{"", "", 2, 10},
+               {"?outcomes=1", "", 1, 1},
+               {"?outcomes=0", "", 0, 0},
+               {"?outcomes=0&task=death-1y&futures=5&explain=2", "", 0, 0},
+               {"?outcomes=0&futures=5", "", 0, 0},
+               {"", ",\"outcomes\":0", 0, 0},
+               {"", ",\"outcomes\":null", 2, 10},
+               {"?outcomes=1", ",\"outcomes\":0", 1, 1},
+               {"?outcomes=0", ",\"outcomes\":2", 0, 0}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    for (int stored = 0; stored < 2; stored++) {
+      char target[256];
+      struct buf b = {0};
+      int n = 0;
+      if (stored && cases[i].body[0]) continue;
+      snprintf(target, sizeof target, stored ? "/v1/subjects/%s/risk%s" : "/v1/predict%.0s%s", subject, cases[i].query);
+      buf_printf(&b, "%.*s%s}", (int)strlen(EVENTS) - 1, EVENTS, cases[i].body);
+      struct reply r = ask(&server, stored ? "GET" : "POST", target, key[ROLE_CLINICIAN], stored ? NULL : buf_cstr(&b));
+      assert_int_equal(r.status, 200);
+      const char *list = strstr(r.body, "\"outcomes\":[");
+      assert_non_null(list);
+      for (const char *p = list; (p = strstr(p, "\"before\":")); p++) n++;
+      if (n < cases[i].least || n > cases[i].most) fail_msg("case %zu, %s: %d outcomes", i, target, n);
+      buf_release(&b);
+      reply_free(&r);
+    }
+  struct buf b = {0};
+  site_bundle(1, &b);
+  assert_int_equal(status_of(&server, "POST", "/fhir/$predict?outcomes=0", key[ROLE_CLINICIAN], buf_cstr(&b)), 200);
+  buf_release(&b);
 }
 
 static void the_cohort_pages_and_finds(void **state) {
@@ -767,9 +831,11 @@ int main(void) {
                                      cmocka_unit_test(multipart_is_refused),
                                      cmocka_unit_test(bodies_have_limits),
                                      cmocka_unit_test(bad_bodies_are_told_where),
+                                     cmocka_unit_test(a_target_may_be_absolute),
                                      cmocka_unit_test(unreadable_records_are_told),
                                      cmocka_unit_test(deep_nesting_is_refused),
                                      cmocka_unit_test(a_prediction_has_its_parts),
+                                     cmocka_unit_test(outcomes_are_as_many_as_asked),
                                      cmocka_unit_test(a_row_names_its_input),
                                      cmocka_unit_test(the_cohort_pages_and_finds),
                                      cmocka_unit_test(clients_at_once),

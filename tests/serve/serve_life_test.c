@@ -401,7 +401,7 @@ static void keys_are_kept_as_hashes(void **state) {
   file_map_close(&m);
   assert_int_equal(keys_open(dir, NULL, 1000, &keys, &e), OK);
   for (int i = 0; i < 3; i++) { /* by Argon2, then from memory */
-    assert_int_equal(keys_check(keys, str_c(k), 1, &who, NULL, &e), OK);
+    assert_int_equal(keys_check(keys, str_c(k), 1, &who, &(int){0}, NULL, &e), OK);
     assert_int_equal(who.role, ROLE_CLINICIAN);
     assert_int_equal(strncmp(who.key, k + 6, KEY_ID), 0);
   }
@@ -410,7 +410,7 @@ static void keys_are_kept_as_hashes(void **state) {
     if (i > 14 && i < KEY_LENGTH - 2) continue; /* each costs an Argon2: the first and last letters of the secret will do */
     strcpy(bad, k);
     bad[i] = bad[i] == 'a' ? 'b' : 'a';
-    assert_int_equal(keys_check(keys, str_c(bad), 1, &who, NULL, &e), E_DENIED);
+    assert_int_equal(keys_check(keys, str_c(bad), 1, &who, &(int){0}, NULL, &e), E_DENIED);
   }
   keys_close(keys);
   char name[KEY_ID + 1] = {0};
@@ -418,7 +418,7 @@ static void keys_are_kept_as_hashes(void **state) {
   assert_int_equal(key_revoke(dir, NULL, name, &e), OK);
   assert_int_equal(key_revoke(dir, NULL, name, &e), E_NOTFOUND);
   assert_int_equal(keys_open(dir, NULL, 1000, &keys, &e), OK);
-  assert_int_equal(keys_check(keys, str_c(k), 1, &who, NULL, &e), E_DENIED);
+  assert_int_equal(keys_check(keys, str_c(k), 1, &who, &(int){0}, NULL, &e), E_DENIED);
   keys_close(keys);
   assert_int_equal(file_remove_tree(dir, NULL), OK);
 }
@@ -435,7 +435,7 @@ static void *come(void *ctx) {
   struct comer *c = ctx;
   struct identity who;
   struct error e = {0};
-  c->rc = keys_check(c->keys, str_c(c->key), 1, &who, c->checks, &e);
+  c->rc = keys_check(c->keys, str_c(c->key), 1, &who, &(int){0}, c->checks, &e);
   return NULL;
 }
 static void one_key_is_checked_once(void **state) {

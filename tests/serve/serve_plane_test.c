@@ -107,14 +107,41 @@ static void only_promoted_versions_answer(void **state) {
   deploy("good", NULL, NULL);
 }
 
+static long long usage_by(const struct running *r, const char *with, const char *member) {
+  struct reply a = ask_port(r->developer, "GET", "/usage", with, NULL, "");
+  char own[32], name[32];
+  snprintf(own, sizeof own, "\"key\":\"%.8s\"", strchr(with, '_') + 1);
+  snprintf(name, sizeof name, "\"%s\":", member);
+  const char *at = strstr(a.body, own), *value = at ? strstr(at, name) : NULL;
+  long long n = value ? atoll(value + strlen(name)) : 0;
+  reply_free(&a);
+  return n;
+}
+
+/* Every row of a request says the same of its input. */
+static void one_input(const struct running *r, const char *request) {
+  char target[96];
+  snprintf(target, sizeof target, "/v1/audit?request=%.36s", request);
+  struct reply a = ask(r, "GET", target, key[ROLE_ADMIN], NULL);
+  const char *first = strstr(a.body, "\"input\":\"");
+  assert_non_null(first);
+  assert_true(first[9] != '"');
+  for (const char *p = first; (p = strstr(p, "\"input\":\"")); p++) assert_int_equal(strncmp(p, first, 70), 0);
+  reply_free(&a);
+}
+
+/* Neither in its answers nor in what is counted for it does a client meet the mirror. */
 static void a_shadow_answers_unseen(void **state) {
   (void)state;
+  struct site_fixture *fx = &site;
   struct running r;
+  char mine[64];
+  SITE_MUST(key_create(site.path, &(struct key_options){.role = ROLE_DEVELOPER, .tenant = "mirrors"}, mine, &fx->e));
   start(&r, (struct serve_options){0});
   deploy("mirrored", "live", second);
   wait_for_model(&r, "mirrored");
   for (int i = 0; i < 4; i++) {
-    struct reply a = chat(&r, key[ROLE_DEVELOPER], i % 2 ? STREAM_OF("mirrored", "3") : CHAT("mirrored", "0"));
+    struct reply a = chat(&r, mine, i % 2 ? STREAM_OF("mirrored", "3") : CHAT("mirrored", "0"));
     assert_int_equal(a.status, 200);
     assert_int_equal(answered_by(&a), 1);
     assert_null(strstr(a.all.p, second));
@@ -127,11 +154,20 @@ static void a_shadow_answers_unseen(void **state) {
       const char *v = strstr(p, "\"version\":\"");
       assert_non_null(v);
       assert_int_equal(strncmp(v + 11, second, 64), 0);
+      v = strstr(p, "\"request\":\"");
+      assert_non_null(v);
+      one_input(&r, v + 11);
       seen++;
     }
     reply_free(&a);
     usleep(10000);
   }
+  struct reply bad = chat(&r, mine, "{}");
+  assert_int_equal(bad.status, 400);
+  reply_free(&bad);
+  assert_int_equal(usage_by(&r, mine, "requests"), 4);
+  assert_int_equal(usage_by(&r, mine, "failed"), 1);
+  assert_int_equal(usage_by(&r, mine, "repeated"), 0);
   assert_int_equal(server_stop(&r), 0);
 }
 
@@ -261,6 +297,85 @@ static void versions_are_swapped_without_a_dropped_request(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
+static bool log_says(const struct running *r, const char *word) {
+  static char text[1 << 16];
+  int fd = open(r->log, O_RDONLY);
+  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  text[n > 0 ? n : 0] = 0;
+  return strstr(text, word) != NULL;
+}
+static void wait_for_ready(const struct running *r, int status) {
+  kill(r->pid, SIGHUP);
+  while (status_of(r, "GET", "/readyz", NULL, NULL) != status) usleep(20000);
+}
+static void promote(const char *version, enum version_state to) {
+  struct site_fixture *fx = &site;
+  struct registry *reg;
+  SITE_MUST(registry_open(site.path, &reg, &fx->e));
+  SITE_MUST(registry_promote(reg, version, to, "test", &fx->e));
+  registry_close(reg);
+}
+
+/* Runs after the test above, whose version is live now. A list of versions that cannot be read changes nothing; one that has no live version
+ * ends the answers until there is one. */
+static void a_retired_version_answers_no_more(void **state) {
+  (void)state;
+  static const char *const asked[][2] = {
+      {"GET", "/v1/model"}, {"GET", "/v1/tasks"}, {"GET", "/fhir/Device"}, {"GET", "/healthz/generate"}, {"POST", "/v1/predict"}};
+  struct running r;
+  struct error e = {0};
+  char list[128], away[136];
+  deploy("early", "live", NULL);
+  start(&r, (struct serve_options){0});
+  snprintf(list, sizeof list, "%s/models/states.json", site.path);
+  snprintf(away, sizeof away, "%s.away", list);
+  assert_int_equal(rename(list, away), 0);
+  kill(r.pid, SIGHUP);
+  while (!log_says(&r, "no version is live")) usleep(20000);
+  struct reply a = chat(&r, key[ROLE_DEVELOPER], CHAT("early", "0"));
+  assert_int_equal(a.status, 200);
+  assert_int_equal(answered_by(&a), 2);
+  reply_free(&a);
+  assert_int_equal(status_of(&r, "GET", "/readyz", NULL, NULL), 200);
+  assert_int_equal(rename(away, list), 0);
+
+  promote(second, STATE_RETIRED);
+  wait_for_ready(&r, 503);
+  assert_int_equal(status_of(&r, "GET", "/livez", NULL, NULL), 200);
+  a = chat(&r, key[ROLE_DEVELOPER], CHAT("early", "0"));
+  assert_int_equal(a.status, 503);
+  assert_non_null(strstr(a.body, "no version is live"));
+  assert_int_equal(answered_by(&a), 0);
+  reply_free(&a);
+  for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+    a = ask(&r, asked[i][0], asked[i][1], key[ROLE_ADMIN], asked[i][0][0] == 'P' ? "{\"events\":[]}" : NULL);
+    if (a.status != 503 || !strstr(a.body, "no version is live")) fail_msg("%s: %d %s", asked[i][1], a.status, a.body);
+    reply_free(&a);
+  }
+  a = ask(&r, "GET", "/v1/audit?limit=1", key[ROLE_ADMIN], NULL);
+  assert_non_null(strstr(a.body, "\"version\":\"\""));
+  reply_free(&a);
+  deploy("early", NULL, NULL);
+  deploy("late", site.version, NULL); /* in shadow now: promoted, but there is no live one beside it */
+  wait_for_model(&r, "late");
+  assert_false(has_model(&r, "early"));
+  a = ask(&r, "GET", "/v1/deployments", key[ROLE_ADMIN], NULL);
+  assert_int_equal(a.status, 200);
+  assert_non_null(strstr(a.body, "\"live\":\"\""));
+  assert_null(strstr(a.body, second));
+  reply_free(&a);
+  assert_int_equal(serve_run(&(struct serve_options){.site = site.path, .listen = "127.0.0.1:0", .version = second}, &e), E_DENIED);
+
+  promote(site.version, STATE_LIVE);
+  wait_for_ready(&r, 200);
+  a = chat(&r, key[ROLE_DEVELOPER], CHAT("late", "0"));
+  assert_int_equal(a.status, 200);
+  assert_int_equal(answered_by(&a), 1);
+  reply_free(&a);
+  assert_int_equal(server_stop(&r), 0);
+}
+
 /* The queue before the model: tenants take turns, and who floods a half full queue is told to come back while others still get in. */
 static void tenants_take_turns(void **state) {
   (void)state;
@@ -317,7 +432,8 @@ static void quotas_are_exact(void **state) {
 static void who_guesses_waits(void **state) {
   (void)state;
   struct running r;
-  char wrong[64];
+  char wrong[64], seconds[32], thousandths[32];
+  int waits = 0;
   double known = time_monotonic();
   bool sure = false;
   start(&r, (struct serve_options){.guesses = 4});
@@ -330,11 +446,17 @@ static void who_guesses_waits(void **state) {
     assert_int_equal(a.status, 401);
     reply_free(&a);
   }
-  for (int i = 0, busy = 0; !sure; i++) { /* each wait is longer than the one before: on any machine we ask again before one is over */
+  /* each wait is longer than the one before: on any machine we ask again before one is over */
+  for (int i = 0, busy = 0; !sure || waits < 2; i++) {
     wrong[39] = (char)('A' + i / 26 % 26), wrong[40] = (char)('A' + i % 26);
     struct reply a = ask_port(r.developer, "GET", "/v1/models", wrong, NULL, "");
     assert_true(a.status == 401 || a.status == 429);
     busy += a.status == 429;
+    const char *words = strstr(a.body, "address; wait "); /* the headers say the same as the words */
+    snprintf(seconds, sizeof seconds, "Retry-After: %d\r\n", words ? atoi(words + 14) : 0);
+    snprintf(thousandths, sizeof thousandths, "retry-after-ms: %d000\r\n", words ? atoi(words + 14) : 0);
+    if (words && (!strstr(a.all.p, seconds) || !strstr(a.all.p, thousandths))) fail_msg("%s", a.all.p);
+    waits += words && atoi(words + 14) > 1;
     reply_free(&a);
     if (busy < 2) continue;
     double now = time_monotonic();
@@ -374,6 +496,7 @@ static void browsers_are_let_in_only_by_name(void **state) {
 
 #define RECORD "\"{\\\"events\\\":[{\\\"time\\\":\\\"2020-01-01\\\",\\\"code\\\":\\\"LOINC//2160-0\\\"}]}\""
 #define FRAME(columns, row, params) "{\"input_data\":{\"columns\":" columns ",\"index\":[0],\"data\":[[" row "]]},\"params\":" params "}"
+#define TOKENS "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30"
 static void failures_speak_the_dialect(void **state) {
   (void)state;
   static const struct {
@@ -407,6 +530,10 @@ static void failures_speak_the_dialect(void **state) {
        ",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"r\",\"schema\":{\"type\":\"object\",\"secretname\":1}}}}",
        "the schema has a keyword that is not supported", 422},
       {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[1,2]}", "\"param\":\"input\"", 422},
+      {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[[1,2],[3]]}", "\"param\":\"input\"", 422},
+      {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[" TOKENS "," TOKENS "," TOKENS "]}", "\"param\":\"input\"", 422},
+      {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[[]]}", "\"param\":\"input\"", 400},
+      {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":[null]}", "\"param\":\"input\"", 400},
       {"/openai/v1/embeddings", "{\"model\":\"vitae\",\"input\":\"{}\",\"encoding_format\":\"int8\"}", "encoding_format", 422},
       {"/models/embeddings?api-version=2024-05-01-preview", "{\"input\":\"{}\",\"input_type\":\"secretname\"}",
        "\"loc\":[\"body\",\"input_type\"]", 422},
@@ -437,16 +564,7 @@ static void failures_speak_the_dialect(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
-static long long usage_of(const struct running *r, const char *member) {
-  struct reply a = ask_port(r->developer, "GET", "/usage", key[ROLE_DEVELOPER], NULL, "");
-  char own[32], name[32];
-  snprintf(own, sizeof own, "\"key\":\"%.8s\"", strchr(key[ROLE_DEVELOPER], '_') + 1);
-  snprintf(name, sizeof name, "\"%s\":", member);
-  const char *at = strstr(a.body, own), *value = at ? strstr(at, name) : NULL;
-  long long n = value ? atoll(value + strlen(name)) : 0;
-  reply_free(&a);
-  return n;
-}
+static long long usage_of(const struct running *r, const char *member) { return usage_by(r, key[ROLE_DEVELOPER], member); }
 
 /* The client's own id comes back, and the same body under the same id is billed once; under another id, or with another body, it is new. */
 static void the_same_request_is_billed_once(void **state) {
@@ -522,6 +640,25 @@ static void frames_have_a_row_each(void **state) {
     buf_release(&b);
   }
   json_parser_free(jp);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+static void no_outcomes_are_no_outcomes(void **state) {
+  (void)state;
+  static const char *const asked[][2] = {
+      {"/v1/chat/completions",
+       "{\"model\":\"vitae\",\"messages\":[{\"role\":\"user\",\"content\":\"{\\\"outcomes\\\":0,\\\"events\\\":[{"
+       "\\\"time\\\":\\\"2020-01-01\\\",\\\"code\\\":\\\"LOINC//2160-0\\\"}]}\"}]}"},
+      {"/v1/responses", "{\"model\":\"vitae\",\"metadata\":{\"outcomes\":\"0\"},\"input\":" RECORD "}"},
+      {"/score", FRAME("[\"patient\"]", RECORD, "{\"outcomes\":0}")}};
+  struct running r;
+  start(&r, (struct serve_options){0});
+  for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+    struct reply a = ask_port(r.developer, "POST", asked[i][0], key[ROLE_DEVELOPER], asked[i][1], "");
+    const char *list = strstr(a.body, i < 2 ? "outcomes\\\":[" : "outcomes\":[");
+    if (a.status != 200 || !list || !strchr(list, '[') || strchr(list, '[')[1] != ']') fail_msg("%s: %s", asked[i][0], a.body);
+    reply_free(&a);
+  }
   assert_int_equal(server_stop(&r), 0);
 }
 
@@ -611,7 +748,9 @@ int main(void) {
                                      cmocka_unit_test(deeply_nested_members_are_survived),
                                      cmocka_unit_test(the_same_request_is_billed_once),
                                      cmocka_unit_test(frames_have_a_row_each),
+                                     cmocka_unit_test(no_outcomes_are_no_outcomes),
                                      cmocka_unit_test(the_description_is_the_table),
-                                     cmocka_unit_test(versions_are_swapped_without_a_dropped_request)};
+                                     cmocka_unit_test(versions_are_swapped_without_a_dropped_request),
+                                     cmocka_unit_test(a_retired_version_answers_no_more)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
