@@ -1,10 +1,12 @@
 /* What leaves for developers passes the output filter: a language model of another machine (a thread of this test that speaks as OpenAI's dialect
  * does) says things in odd pieces; the server in between replaces or refuses them, counts, writes the verdict, and says nothing of it in its log. */
+#define LONG_CODE "428191000124101" /* SNOMED CT: as many digits as an identifier has */
+#define SITE_CONDITION LONG_CODE
 #include "serve_helper.h"
 
 #include "serve/serve_audit.h"
 
-enum { PIECES = 12, SCRIPTS = 9 };
+enum { PIECES = 12, SCRIPTS = 10 };
 static const struct script {
   const char *piece[PIECES], *tool; /* tool: arguments of a call of "send" */
 } scripts[SCRIPTS] = {
@@ -17,6 +19,7 @@ static const struct script {
     {{"1", "2", "3", "4", "5", "6", "7", "8", "9", "0", "1", "2"}, NULL},
     {{"Nothing before. Then 219-09-9999 and more words after it."}, NULL},
     {{NULL}, "{\"to\":\"ward 5\"}"},
+    {{"{\"code\":\"SNOMED//", LONG_CODE, "\",\"time\":\"2020-01-01T08:00:00\"}"}, NULL},
 };
 /* Pieces of what was said that no answer may hold. */
 static const char *const secrets[] = {"555-01", "ann.sm", "ith@", "roject her", "1234567890", "34567890", "219-09", "9999"};
@@ -287,6 +290,50 @@ static void documents_pass_or_stay(void **state) {
   }
 }
 
+/* Codes of the version's vocabulary and the times of a document are the server's own words; a language model that says the same is looked at. */
+static void codes_and_times_pass(void **state) {
+  (void)state;
+  static const char patient[] =
+      "{\\\"task\\\":\\\"death-1y\\\",\\\"outcomes\\\":20,\\\"explain\\\":3%s,\\\"events\\\":[{\\\"time\\\":\\\"202001010800\\\","
+      "\\\"code\\\":"
+      "\\\"LOINC//2160-0\\\",\\\"value\\\":1.2}]}";
+  static const char *const filters[] = {NULL, "{\"dates\":true}", "{\"words\":[\"no such word\"],\"dates\":true,\"then\":\"refuse\"}"};
+  char one[512], body[1024];
+  for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
+    struct running r;
+    start(&r, filters[i]);
+    for (int stream = 0; stream < 3; stream++) { /* in one piece; in frames that do not wait for each other, and in some that do */
+      struct buf said = {0};
+      snprintf(one, sizeof one, patient, stream == 2 ? ",\\\"futures\\\":5" : "");
+      snprintf(body, sizeof body, "{\"model\":\"vitae\",\"stream\":%s,\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}",
+               stream ? "true" : "false", one);
+      struct reply a = ask_port(r.developer, "POST", chat, key[ROLE_DEVELOPER], body, "");
+      assert_int_equal(a.status, 200);
+      assert_non_null(strstr(a.body, "\"finish_reason\":\"stop\""));
+      if (stream)
+        heard(&a, &said);
+      else
+        buf_puts(&said, a.body);
+      assert_non_null(strstr(buf_cstr(&said), "SNOMED//" LONG_CODE));
+      assert_non_null(strstr(buf_cstr(&said), "T08:00:00"));
+      buf_release(&said);
+      reply_free(&a);
+    }
+    snprintf(one, sizeof one, patient, "");
+    snprintf(body, sizeof body,
+             "{\"input_data\":{\"columns\":[\"patient\"],\"index\":[0],\"data\":[[\"%s\"]]},\"params\":{\"outcomes\":20}}", one);
+    struct reply a = ask_port(r.developer, "POST", "/score", key[ROLE_DEVELOPER], body, "");
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.body, "SNOMED//" LONG_CODE));
+    reply_free(&a);
+    a = ask_far(&r, chat, 9, "\"response_format\":{\"type\":\"json_object\"}");
+    assert_non_null(strstr(a.body, "\"finish_reason\":\"content_filter\""));
+    assert_null(strstr(a.body, LONG_CODE));
+    reply_free(&a);
+    assert_int_equal(server_stop(&r), 0);
+  }
+}
+
 static int count(const char *text, const char *word) {
   int n = 0;
   for (; (text = strstr(text, word)); text++) n++;
@@ -348,7 +395,7 @@ static void a_wrong_file_is_named(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(shapes_and_words_are_replaced), cmocka_unit_test(what_cannot_be_replaced_is_refused),
-                                     cmocka_unit_test(documents_pass_or_stay), cmocka_unit_test(verdicts_are_kept_and_counted),
-                                     cmocka_unit_test(a_wrong_file_is_named)};
+                                     cmocka_unit_test(documents_pass_or_stay),        cmocka_unit_test(codes_and_times_pass),
+                                     cmocka_unit_test(verdicts_are_kept_and_counted), cmocka_unit_test(a_wrong_file_is_named)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
