@@ -48,6 +48,7 @@ struct call {
   char input[INPUT_MOST + 1];      /* the hash, once it is ended */
   struct voice *voice;             /* the language model that answers, NULL: the version in `served` does */
   struct stream *stream;           /* NULL: its answer leaves whole (serve_stream.h) */
+  int events;                      /* of a stream of the Responses API: numbered so far */
   uint8_t *body;
   size_t body_n, body_cap;
   struct served *served, *mirror; /* the version that answers, and the one that answers unseen; counted */

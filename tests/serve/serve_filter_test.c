@@ -6,7 +6,7 @@
 
 #include "serve/serve_audit.h"
 
-enum { PIECES = 12, SCRIPTS = 10 };
+enum { PIECES = 12, SCRIPTS = 11, BREAKS = 10 }; /* BREAKS: the connection ends before the answer does */
 static const struct script {
   const char *piece[PIECES], *tool; /* tool: arguments of a call of "send" */
 } scripts[SCRIPTS] = {
@@ -20,6 +20,7 @@ static const struct script {
     {{"Nothing before. Then 219-09-9999 and more words after it."}, NULL},
     {{NULL}, "{\"to\":\"ward 5\"}"},
     {{"{\"code\":\"SNOMED//", LONG_CODE, "\",\"time\":\"2020-01-01T08:00:00\"}"}, NULL},
+    {{"It begins well and goes on", " and then"}, NULL},
 };
 /* Pieces of what was said that no answer may hold. */
 static const char *const secrets[] = {"555-01", "ann.sm", "ith@", "roject her", "1234567890", "34567890", "219-09", "9999"};
@@ -71,7 +72,10 @@ static void speak(int fd, const struct script *s) {
     say(fd, buf_cstr(&b));
     buf_release(&b);
   }
-  send_all(fd, tail, sizeof tail - 1);
+  if (s == &scripts[BREAKS])
+    send_all(fd, "0\r\n\r\n", 5);
+  else
+    send_all(fd, tail, sizeof tail - 1);
 }
 
 static pid_t upstream_pid; /* a process: servers are forked, and a process that has threads had better not fork */
@@ -86,7 +90,7 @@ static void upstream(int listening) {
       buf_put(&b, piece, (size_t)k);
       at = strstr(buf_cstr(&b), "script-");
     }
-    if (at) speak(fd, &scripts[(at[7] - '0') % SCRIPTS]);
+    if (at) speak(fd, &scripts[atoi(at + 7) % SCRIPTS]);
     shutdown(fd, SHUT_WR);
     while (recv(fd, piece, sizeof piece, 0) > 0) {}
     close(fd);
@@ -290,6 +294,39 @@ static void documents_pass_or_stay(void **state) {
   }
 }
 
+/* After its first frames an answer fails in a frame of its own: an event of the Responses API with the next number, else chat's envelope. */
+static void a_stream_fails_in_its_dialect(void **state) {
+  (void)state;
+  struct running r;
+  char want[96];
+  int events = 0;
+  start(&r, NULL);
+  struct reply a = ask_far(&r, "/openai/v1/responses", BREAKS, "\"stream\":true");
+  assert_int_equal(a.status, 200);
+  assert_non_null(strstr(a.body, "goes"));
+  for (const char *p = a.body; (p = strstr(p, "\"sequence_number\":")); p++) {
+    char number[40];
+    snprintf(number, sizeof number, "\"sequence_number\":%d", events++);
+    assert_int_equal(strncmp(p, number, strlen(number)), 0);
+  }
+  snprintf(want, sizeof want, "event: error\ndata: {\"type\":\"error\",\"sequence_number\":%d,\"code\":", events - 1);
+  const char *last = strstr(a.body, want);
+  assert_non_null(last);
+  assert_non_null(strstr(last, "\"message\":\""));
+  assert_non_null(strstr(last, "\"param\":"));
+  assert_null(strstr(a.body, "{\"error\""));
+  reply_free(&a);
+  a = ask_far(&r, chat, BREAKS, "\"stream\":true");
+  assert_int_equal(a.status, 200);
+  assert_non_null(strstr(a.body, "event: error\ndata: {\"error\":{\"code\":"));
+  reply_free(&a);
+  a = ask_far(&r, "/openai/v1/responses", BREAKS, ""); /* whole: a failure like any other */
+  assert_int_equal(a.status, 503);
+  assert_non_null(strstr(a.body, "{\"error\":{\"code\":"));
+  reply_free(&a);
+  assert_int_equal(server_stop(&r), 0);
+}
+
 /* Codes of the version's vocabulary and the times of a document are the server's own words; a language model that says the same is looked at. */
 static void codes_and_times_pass(void **state) {
   (void)state;
@@ -396,6 +433,7 @@ static void a_wrong_file_is_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(shapes_and_words_are_replaced), cmocka_unit_test(what_cannot_be_replaced_is_refused),
                                      cmocka_unit_test(documents_pass_or_stay),        cmocka_unit_test(codes_and_times_pass),
-                                     cmocka_unit_test(verdicts_are_kept_and_counted), cmocka_unit_test(a_wrong_file_is_named)};
+                                     cmocka_unit_test(a_stream_fails_in_its_dialect), cmocka_unit_test(verdicts_are_kept_and_counted),
+                                     cmocka_unit_test(a_wrong_file_is_named)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
