@@ -144,7 +144,7 @@ static void add_cors(const struct call *c, struct MHD_Response *r) {
   add(r, "Access-Control-Allow-Headers",
       "authorization, api-key, content-type, accept, extra-parameters, azureml-model-deployment, x-ms-client-request-id, x-ms-useragent, "
       "x-stainless-retry-count, x-stainless-timeout, x-stainless-lang, x-stainless-package-version, x-stainless-os, x-stainless-arch, "
-      "x-stainless-runtime, x-stainless-runtime-version");
+      "x-stainless-runtime, x-stainless-runtime-version, x-stainless-helper-method, openai-organization, openai-project");
   add(r, "Access-Control-Max-Age", "600");
 }
 

@@ -486,6 +486,13 @@ static void browsers_are_let_in_only_by_name(void **state) {
   assert_int_equal(a.status, 204);
   assert_non_null(strstr(a.all.p, "Access-Control-Allow-Origin: https://app.example\r\n"));
   assert_non_null(strstr(a.all.p, "Access-Control-Allow-Headers: authorization"));
+  const char *allowed = strstr(a.all.p, "Access-Control-Allow-Headers: ");
+  static const char *const sent[] = {"x-stainless-helper-method", "x-stainless-retry-count", "openai-organization", "openai-project",
+                                     "api-key"};
+  for (size_t i = 0; i < sizeof sent / sizeof *sent; i++) { /* what the JavaScript SDK may send */
+    const char *at = strstr(allowed, sent[i]);
+    assert_true(at && at < strstr(allowed, "\r\n"));
+  }
   reply_free(&a);
   a = ask_port(r.developer, "OPTIONS", "/openai/v1/chat/completions", NULL, NULL, bad);
   assert_int_equal(a.status, 405);
