@@ -46,7 +46,7 @@ struct response {
   int items;
   struct buf text;
   struct buf fresh, tokens; /* logprobs, items with commas: of the text not yet written, and of all */
-  char tool[64];            /* a called tool's name; "" = none */
+  char tool[128];           /* a called tool's name; "" = none */
   struct buf arguments;
   struct json root;
 };

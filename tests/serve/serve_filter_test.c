@@ -6,9 +6,10 @@
 
 #include "serve/serve_audit.h"
 
-enum { PIECES = 12, SCRIPTS = 11, BREAKS = 10 }; /* BREAKS: the connection ends before the answer does */
+enum { PIECES = 12, SCRIPTS = 12, BREAKS = 10, LONG_NAME = 11 }; /* BREAKS: the connection ends before the answer does */
+#define NAME "function_whose_name_is_as_long_as_a_name_may_be_sixty_four_signs"
 static const struct script {
-  const char *piece[PIECES], *tool; /* tool: arguments of a call of "send" */
+  const char *piece[PIECES], *tool; /* tool: arguments of a call of "send", or of NAME */
 } scripts[SCRIPTS] = {
     {{"Call us at 617-", "555-01", "99 or mail ann.sm", "ith@lake", "side.example.org today", "."}, NULL},
     {{"The rate is 0.1234567890123, BP 120/", "80 on 5/5; see ICD10CM//I50.9 \xe2", "\x82\xac.", " Three doses in 2021."}, NULL},
@@ -21,6 +22,7 @@ static const struct script {
     {{NULL}, "{\"to\":\"ward 5\"}"},
     {{"{\"code\":\"SNOMED//", LONG_CODE, "\",\"time\":\"2020-01-01T08:00:00\"}"}, NULL},
     {{"It begins well and goes on", " and then"}, NULL},
+    {{NULL}, "{\"to\":\"ward 6\"}"},
 };
 /* Pieces of what was said that no answer may hold. */
 static const char *const secrets[] = {"555-01", "ann.sm", "ith@", "roject her", "1234567890", "34567890", "219-09", "9999"};
@@ -65,7 +67,8 @@ static void speak(int fd, const struct script *s) {
   if (s->tool) {
     struct buf b = {0};
     struct json_out o;
-    buf_puts(&b, "{\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"type\":\"function\",\"function\":{\"name\":\"send\",\"arguments\":");
+    buf_puts(&b, "{\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"type\":\"function\",\"function\":{");
+    buf_printf(&b, "\"name\":\"%s\",\"arguments\":", s == &scripts[LONG_NAME] ? NAME : "send");
     json_out_init(&o, &b, false);
     json_out_c(&o, s->tool);
     buf_puts(&b, "}}]}");
@@ -294,6 +297,24 @@ static void documents_pass_or_stay(void **state) {
   }
 }
 
+static void a_name_of_64_characters_stays_whole(void **state) {
+  (void)state;
+  static const char tools[] = "\"tools\":[{\"type\":\"function\",\"name\":\"" NAME "\",\"parameters\":{}}]%s";
+  struct running r;
+  char more[256];
+  assert_int_equal(strlen(NAME), 64);
+  start(&r, NULL);
+  for (int stream = 0; stream < 2; stream++) {
+    snprintf(more, sizeof more, tools, stream ? ",\"stream\":true" : "");
+    struct reply a = ask_far(&r, "/openai/v1/responses", LONG_NAME, more);
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.body, "\"type\":\"function_call\""));
+    assert_non_null(strstr(a.body, "\"name\":\"" NAME "\",\"arguments\":\"{"));
+    reply_free(&a);
+  }
+  assert_int_equal(server_stop(&r), 0);
+}
+
 /* After its first frames an answer fails in a frame of its own: an event of the Responses API with the next number, else chat's envelope. */
 static void a_stream_fails_in_its_dialect(void **state) {
   (void)state;
@@ -433,7 +454,7 @@ static void a_wrong_file_is_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(shapes_and_words_are_replaced), cmocka_unit_test(what_cannot_be_replaced_is_refused),
                                      cmocka_unit_test(documents_pass_or_stay),        cmocka_unit_test(codes_and_times_pass),
-                                     cmocka_unit_test(a_stream_fails_in_its_dialect), cmocka_unit_test(verdicts_are_kept_and_counted),
-                                     cmocka_unit_test(a_wrong_file_is_named)};
+                                     cmocka_unit_test(a_stream_fails_in_its_dialect), cmocka_unit_test(a_name_of_64_characters_stays_whole),
+                                     cmocka_unit_test(verdicts_are_kept_and_counted), cmocka_unit_test(a_wrong_file_is_named)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
