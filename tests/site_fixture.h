@@ -40,6 +40,9 @@
 #define SITE_CANARY_NAME "Quetzalcoatlusson"
 #define SITE_CANARY_MRN "MRN-77120934"
 
+#ifndef SITE_CONDITION
+#define SITE_CONDITION "44054006"
+#endif
 #ifndef SITE_UNDER
 #define SITE_UNDER "/tmp"
 #endif
@@ -72,11 +75,11 @@ static inline void site_bundle(int i, struct buf *b) {
                "dL\",\"system\":\"http://unitsofmeasure.org\"}}}",
                1 + k, i % 10, 1 + (i * 7 + k * 3) % 9, k);
   }
-  buf_printf(
-      b,
-      ",{\"resource\":{\"resourceType\":\"Condition\",\"id\":\"c%d\",\"subject\":{\"reference\":\"Patient/"
-      "p%d\"},\"code\":{\"coding\":[{\"system\":\"http://snomed.info/sct\",\"code\":\"44054006\"}]},\"onsetDateTime\":\"2018-05-05\"}}]}",
-      i, i);
+  buf_printf(b,
+             ",{\"resource\":{\"resourceType\":\"Condition\",\"id\":\"c%d\",\"subject\":{\"reference\":\"Patient/"
+             "p%d\"},\"code\":{\"coding\":[{\"system\":\"http://snomed.info/sct\",\"code\":\"" SITE_CONDITION
+             "\"}]},\"onsetDateTime\":\"2018-05-05\"}}]}",
+             i, i);
 }
 
 static inline void site_no_reject(void *ctx, const struct record_reject *r) { (void)ctx, (void)r; }

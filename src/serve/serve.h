@@ -31,7 +31,7 @@ struct serve_options {
   const char *mllp_settings;      /* its JSON file; NULL: SITE/mllp.json, if there is one */
   int *mllp_port;                 /* out, before `ready`: the port taken; or NULL */
   bool insecure;                  /* allow plain HTTP on other addresses than loopback */
-  int queue;                      /* most requests waiting; default 64; beyond: 429 with Retry-After */
+  int queue;                      /* most requests waiting, of each plane; default 64; beyond: 429 with Retry-After */
   int workers;                    /* model workers; default: cores, at most 8 */
   int guesses;                    /* wrong keys of one address a minute before it has to wait; default 20 */
   int streams, language_threads;  /* answers at a time of one language model (8); threads of its passes (cores) */

@@ -131,27 +131,67 @@ void answer_deployments(struct call *c) {
 
 /* A made-up life through the whole path: wall, tokens, forward pass. The last result stands for five seconds, so that nobody can make the
  * model busy with it. */
+static struct {
+  pthread_mutex_t mutex;
+  double when;
+  bool good, under_way;
+  struct call *others; /* who came meanwhile: a chain by `next` */
+} probe = {.mutex = PTHREAD_MUTEX_INITIALIZER, .when = -1e9};
+
+static void say_probed(struct call *c, bool good) {
+  buf_puts(&c->out, good ? "generates\n" : "does not generate\n");
+  c->status = good ? 200 : 503;
+  c->type = "text/plain; charset=utf-8";
+}
+
+bool probe_begin(struct call *c) {
+  pthread_mutex_lock(&probe.mutex);
+  bool known = time_monotonic() - probe.when <= PROBE_SECONDS, good = probe.good;
+  c->probes = !known && !probe.under_way;
+  if (c->probes)
+    probe.under_way = true;
+  else if (!known)
+    c->next = probe.others, probe.others = c;
+  bool first = c->probes; /* another thread may have finished the call once the lock is gone */
+  pthread_mutex_unlock(&probe.mutex);
+  if (known) say_probed(c, good), call_finish(c);
+  return first;
+}
+
+/* Whatever the one was told goes for all who wait with it, unless its client left: then the next one asks. */
+void probe_end(struct call *c) {
+  pthread_mutex_lock(&probe.mutex);
+  struct call *x = probe.others, *next;
+  probe.others = NULL;
+  probe.under_way = c->probes = false;
+  if (c->status == 499 && x) probe.others = x->next;
+  pthread_mutex_unlock(&probe.mutex);
+  if (c->status == 499 && x) {
+    call_to_worker(x);
+    return;
+  }
+  for (; x; x = next) {
+    next = x->next;
+    x->status = c->status, x->retry_after = c->retry_after, x->type = c->type;
+    snprintf(x->code, sizeof x->code, "%s", c->code);
+    buf_put(&x->out, c->out.p, c->out.n);
+    call_finish(x);
+  }
+}
+
 void answer_generate(struct call *c) {
-  static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-  static double when = -1e9;
-  static bool good;
   static const char life[] =
       "{\"subject\":\"probe\",\"birth\":\"1950-01-01\",\"events\":[{\"time\":\"2020-01-01T08:00:00\",\"code\":\"LOINC//2160-0\","
       "\"value\":1.2,\"unit\":\"mg/dL\"}]}";
-  pthread_mutex_lock(&mutex);
-  if (time_monotonic() - when > PROBE_SECONDS) {
-    struct vitae_error ve = {0};
-    vitae_session *s = NULL;
-    char *json = NULL;
-    good = vitae_session_open(call_engine(c), &s, &ve) == 0 && vitae_session_add_events(s, life, sizeof life - 1, &ve) == 0 &&
-           vitae_session_predict(s, &(vitae_query){.outcomes = 1}, &json, &ve) == 0;
-    vitae_free(json);
-    vitae_session_close(s);
-    when = time_monotonic();
-  }
-  bool ok = good;
-  pthread_mutex_unlock(&mutex);
-  buf_puts(&c->out, ok ? "generates\n" : "does not generate\n");
-  c->status = ok ? 200 : 503;
-  c->type = "text/plain; charset=utf-8";
+  struct vitae_error ve = {0};
+  vitae_session *s = NULL;
+  char *json = NULL;
+  bool good = vitae_session_open(call_engine(c), &s, &ve) == 0 && vitae_session_add_events(s, life, sizeof life - 1, &ve) == 0 &&
+              vitae_session_predict(s, &(vitae_query){.outcomes = 1}, &json, &ve) == 0;
+  vitae_free(json);
+  vitae_session_close(s);
+  pthread_mutex_lock(&probe.mutex);
+  probe.good = good, probe.when = time_monotonic();
+  pthread_mutex_unlock(&probe.mutex);
+  say_probed(c, good);
 }

@@ -56,6 +56,7 @@ void call_finish(struct call *c) {
   }
   if (c->status == 499 && atomic_load(&s->giving_up))
     call_fail(c, 503, "unavailable", NULL, "the server has stopped before the answer was made");
+  if (c->probes) probe_end(c);
   if (c->quota.reserved || c->tokens_in) quota_settle(s->quotas, c);
   if (c->stream) {
     stream_end(c);
@@ -100,15 +101,26 @@ void queue_destroy(struct call_queue *q) {
   pthread_cond_destroy(&q->wake);
 }
 
+void queue_limit(struct call_queue *q, int takers) { q->takers = takers; }
+
+/* Odd lanes are the developers'. */
+static bool is_outside(const struct call_queue *q, const struct lane *l) { return (l - q->lane) % 2 != 0; }
 static struct lane *lane_of(struct call_queue *q, const struct call *c) {
-  return &q->lane[q->lanes > 1 ? hash64(c->who.tenant, strlen(c->who.tenant), 3) % (unsigned)q->lanes : 0];
+  if (q->lanes == 1) return &q->lane[0];
+  return &q->lane[hash64(c->who.tenant, strlen(c->who.tenant), 3) % ((unsigned)q->lanes / 2) * 2 + (c->plane == PLANE_DEVELOPER)];
+}
+static void count(struct call_queue *q, struct lane *l, int by) {
+  l->n += by, q->n += by;
+  if (is_outside(q, l)) q->outside += by;
 }
 
 bool queue_put(struct call_queue *q, struct call *c) {
   pthread_mutex_lock(&q->mutex);
   struct lane *l = lane_of(q, c);
-  bool greedy = q->lanes > 1 && q->n > l->n && 2 * q->n >= q->most && 2 * l->n >= q->most; /* others wait as well */
-  bool ok = !q->closed && q->n < q->most && !greedy;
+  bool outside = is_outside(q, l);
+  int n = outside ? q->outside : q->n - q->outside;
+  bool greedy = q->lanes > 1 && 2 * l->n >= q->most && (outside || n > l->n);
+  bool ok = !q->closed && n < q->most && !greedy;
   if (ok) {
     c->next = NULL;
     if (l->tail)
@@ -116,35 +128,50 @@ bool queue_put(struct call_queue *q, struct call *c) {
     else
       l->head = c;
     l->tail = c;
-    l->n++;
-    q->n++;
+    count(q, l, 1);
     pthread_cond_signal(&q->wake);
   }
   pthread_mutex_unlock(&q->mutex);
   return ok;
 }
 
+static bool reserved(const struct call_queue *q) { return q->takers > 1 && q->occupied >= q->takers - 1 && !q->closed; }
 static void wait_for_one(struct call_queue *q) {
-  while (!q->n && !q->closed) pthread_cond_wait(&q->wake, &q->mutex);
+  while (!(reserved(q) ? q->n - q->outside : q->n) && !q->closed) pthread_cond_wait(&q->wake, &q->mutex);
+}
+
+static struct lane *next_lane(struct call_queue *q) {
+  for (int i = 0; i < q->lanes; i++) {
+    struct lane *l = &q->lane[(q->turn + i) % q->lanes];
+    if (l->head && !(is_outside(q, l) && reserved(q))) return l;
+  }
+  return NULL;
 }
 
 struct call *queue_take(struct call_queue *q) {
   struct call *c = NULL;
   pthread_mutex_lock(&q->mutex);
   wait_for_one(q);
-  for (int i = 0; i < q->lanes && !c; i++) {
-    struct lane *l = &q->lane[(q->turn + i) % q->lanes];
-    if (!l->head) continue;
+  struct lane *l = next_lane(q);
+  if (l) {
     c = l->head;
     l->head = c->next;
     if (!l->head) l->tail = NULL;
-    l->n--;
-    q->n--;
+    count(q, l, -1);
+    if (is_outside(q, l) && q->takers) q->occupied++;
     c->next = NULL;
-    q->turn = (q->turn + i + 1) % q->lanes;
+    q->turn = (int)(l - q->lane + 1) % q->lanes;
   }
   pthread_mutex_unlock(&q->mutex);
   return c;
+}
+
+void queue_done(struct call_queue *q, enum plane plane) {
+  if (plane != PLANE_DEVELOPER) return;
+  pthread_mutex_lock(&q->mutex);
+  q->occupied--;
+  pthread_cond_signal(&q->wake);
+  pthread_mutex_unlock(&q->mutex);
 }
 
 struct call *queue_take_all(struct call_queue *q) {
@@ -173,7 +200,7 @@ struct call *queue_take_if(struct call_queue *q, bool (*over)(const struct call 
       next = c->next;
       c->next = chain, chain = c;
       *at = next;
-      l->n--, q->n--;
+      count(q, l, -1);
     }
     l->tail = kept;
   }

@@ -58,7 +58,7 @@ struct chat_result {
 struct chat_backend {
   const char *name;
   bool streams; /* its text leaves as it comes */
-  bool json;    /* its text is a JSON document, asked for or not */
+  bool json;    /* its text is a JSON document that the server writes, asked for or not */
   bool (*takes)(const struct chat_request *q);
   int (*generate)(const struct chat_request *q, struct chat_sink *to, struct chat_result *r, struct error *e);
 };

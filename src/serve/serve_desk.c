@@ -128,6 +128,7 @@ enum admission admit_at_once(struct call *c) {
 
 void call_to_worker(struct call *c) {
   c->stage = CALL_WORK;
+  if (route_at(c->route)->answer == answer_generate && !probe_begin(c)) return;
   atomic_fetch_add(&c->server->n.waiting, 1);
   if (queue_put(&c->server->work, c)) return;
   atomic_fetch_sub(&c->server->n.waiting, 1);

@@ -1,7 +1,7 @@
 /* One failure, in the words of each dialect. A message names a field, never a value. */
 #include <string.h>
 
-#include "serve/serve_private.h"
+#include "serve/serve_stream.h"
 
 const char *const dialect_name[DIALECTS] = {"own", "openai", "azure", "inference", "score", "fhir", "cds"};
 
@@ -78,6 +78,21 @@ static void azure_envelope(bool inference, int status, const char *code, const c
   json_out_end(o);
 }
 
+/* In a stream of the Responses API: an event like its others. */
+static void event_envelope(const struct call *c, const char *code, const char *field, const char *message, struct json_out *o) {
+  json_out_object(o);
+  json_kv_c(o, "type", "error");
+  json_kv_i64(o, "sequence_number", c->events);
+  json_kv_c(o, "code", code);
+  json_kv_c(o, "message", message);
+  json_out_key(o, "param");
+  if (field)
+    json_out_c(o, field);
+  else
+    json_out_null(o);
+  json_out_end(o);
+}
+
 static void outcome_envelope(int status, const char *field, const char *message, struct json_out *o) {
   json_out_object(o);
   json_kv_c(o, "resourceType", "OperationOutcome");
@@ -113,7 +128,10 @@ void error_envelope(struct call *c, enum dialect d, int status, const char *code
     case DIALECT_INFERENCE:
     case DIALECT_SCORE:
       code = azure_code(status, code);
-      azure_envelope(d == DIALECT_INFERENCE, status, code, field, message, o);
+      if (c->events && stream_runs(c))
+        event_envelope(c, code, field, message, o);
+      else
+        azure_envelope(d == DIALECT_INFERENCE, status, code, field, message, o);
       break;
     case DIALECT_CDS:
     case DIALECT_FHIR: outcome_envelope(status, field, message, o); break;

@@ -3,11 +3,14 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/time.h"
 #include "deid/shape.h"
 #include "deid/text.h"
 #include "model/lm.h"
+#include "model/model.h"
 #include "serve/engine.h"
 #include "serve/serve_voice.h"
+#include "token/token.h"
 #include "vitae.h"
 
 enum { WORDS = 256, WORD_MOST = 128, HITS = 64, DATE_REACH = 24, TAIL_MOST = 4096, TAIL_KEPT = 512, TOKEN_TEXT = 256 };
@@ -116,8 +119,28 @@ static bool no_news(const struct call *c, struct str s) {
   return (c->body_n && memmem(c->body, c->body_n, s.p, s.n)) || memmem(id, strlen(id), s.p, s.n) || str_eqc(s, c->pseudonym);
 }
 
+static bool is_time(struct str s) {
+  struct time_parts parts;
+  int64_t at;
+  char text[32];
+  if (time_parse(s, &parts, &at, NULL) < 0) return false;
+  time_format(at, text);
+  return str_eqc(s, text);
+}
+
+/* A whole string of the timeline model's document that is a code of its vocabulary, or a time as the server writes it: of a day that the wall
+ * has shifted. */
+static bool is_ours(const struct call *c, struct str s, size_t start, size_t end) {
+  uint32_t id;
+  while (start && s.p[start - 1] != '"') start--;
+  while (end < s.n && s.p[end] != '"') end++;
+  struct str whole = {s.p + start, end - start};
+  if (end == s.n || !c->served) return false;
+  return is_time(whole) || vocabulary_find(model_vocabulary(engine_model(served_engine(c->served))), whole, &id);
+}
+
 /* At most HITS, sorted; overlapping ones become one. What a full list leaves out, the next look finds: *end is how far this one went. */
-static int find(const struct filter *f, const struct call *c, struct str s, struct hit *out, size_t *end) {
+static int find(const struct filter *f, const struct call *c, bool document, struct str s, struct hit *out, size_t *end) {
   struct text_shape shape[HITS];
   int shapes = (int)text_shapes(s, f->dates, shape, HITS), n = 0, k = 0;
   *end = shapes == HITS ? shape[HITS - 1].end : s.n;
@@ -126,7 +149,8 @@ static int find(const struct filter *f, const struct call *c, struct str s, stru
     while (k < shapes && shape[k].end <= i) k++;
     if (f->words && (i == 0 || !in_word(s.p[i - 1]) || !in_word(s.p[i]))) h.end = word_at(f, s, i);
     if (k < shapes && shape[k].start <= i && shape[k].end > h.end &&
-        !no_news(c, (struct str){s.p + shape[k].start, shape[k].end - shape[k].start}))
+        !no_news(c, (struct str){s.p + shape[k].start, shape[k].end - shape[k].start}) &&
+        !(document && is_ours(c, s, shape[k].start, shape[k].end)))
       h = (struct hit){i, shape[k].end, shape[k].label};
     if (!h.end) continue;
     if (n == HITS) return *end = h.start, n;
@@ -146,7 +170,7 @@ int filter_check(struct call *c, struct str text, struct error *e) {
   size_t from = 0, end = 0;
   if (c->plane != PLANE_DEVELOPER) return OK;
   for (; from < text.n; from += end) {
-    if (!find(c->server->filter, c, (struct str){text.p + from, text.n - from}, h, &end)) continue;
+    if (!find(c->server->filter, c, true, (struct str){text.p + from, text.n - from}, h, &end)) continue;
     say_verdict(c, true);
     return error_set(e, E_DENIED, "the answer is kept back");
   }
@@ -201,7 +225,7 @@ static int let_go(struct filtering *x, size_t safe, struct error *e) {
   struct hit h[HITS];
   size_t at = 0, end;
   if (!safe) return OK;
-  int n = find(x->filter, x->call, (struct str){x->held.p, x->held.n}, h, &end);
+  int n = find(x->filter, x->call, x->document, (struct str){x->held.p, x->held.n}, h, &end);
   if (end < safe) safe = end;
   for (int i = 0; i < n && h[i].start < safe; i++) {
     TRY(hand_on(x, at, h[i].start, e));
@@ -217,11 +241,11 @@ static int let_go(struct filtering *x, size_t safe, struct error *e) {
   return OK;
 }
 
-/* Up to the last space that nothing can reach over; of a text without spaces all but its end. */
+/* Up to the last space that nothing can reach over (a document's strings stay whole); of a text without spaces all but its end. */
 static size_t safe_part(const struct filtering *x) {
   size_t n = x->held.n, reach = x->filter->reach;
   size_t i = n > reach ? n - reach : 0;
-  while (i && !parts_text(x->held.p[i - 1])) i--;
+  while (i && (x->document ? x->held.p[i - 1] != '"' : !parts_text(x->held.p[i - 1]))) i--;
   if (!i && n > TAIL_MOST + reach) {
     i = n - TAIL_KEPT - reach;
     while (i && ((uint8_t)x->held.p[i] & 0xC0) == 0x80) i--;
@@ -254,7 +278,7 @@ static int hear_tool(void *ctx, const char *name, struct str arguments, struct e
   struct filtering *x = ctx;
   struct hit h[HITS];
   size_t end;
-  if (find(x->filter, x->call, str_c(name), h, &end) || find(x->filter, x->call, arguments, h, &end)) return refuse(x, e);
+  if (find(x->filter, x->call, false, str_c(name), h, &end) || find(x->filter, x->call, false, arguments, h, &end)) return refuse(x, e);
   return x->to->tool(x->to->ctx, name, arguments, e);
 }
 
@@ -263,8 +287,8 @@ static int hear_begin(void *ctx, struct error *e) {
   return x->to->begin(x->to->ctx, e);
 }
 
-void filtering_begin(struct filtering *x, struct call *c, struct chat_sink *to, bool refuse_it) {
-  *x = (struct filtering){.sink = *to, .call = c, .to = to};
+void filtering_begin(struct filtering *x, struct call *c, struct chat_sink *to, bool refuse_it, bool document) {
+  *x = (struct filtering){.sink = *to, .call = c, .to = to, .document = document};
   if (c->plane != PLANE_DEVELOPER) return;
   x->filter = c->server->filter;
   x->refuse = refuse_it || x->filter->refuse;

@@ -252,7 +252,7 @@ int foundry_generate(const struct chat_request *q, struct chat_sink *to, struct 
   if (!b) return foundry_bad(e, E_USAGE, "model", "this deployment does not answer chats");
   *r = (struct chat_result){.finish = "stop"};
   struct filtering x;
-  filtering_begin(&x, q->call, to, q->format != CHAT_TEXT || b->json);
+  filtering_begin(&x, q->call, to, q->format != CHAT_TEXT || b->json, b->json);
   int rc = filtering_end(&x, b->generate(q, &x.sink, r, e), r, e);
   q->call->tokens_in = r->prompt_tokens; /* also of what was cut off: the audit says what it took */
   q->call->tokens_out = r->completion_tokens;

@@ -18,8 +18,10 @@
 
 enum { HTTP_THREADS = 2, PER_ADDRESS = 512 };
 #define HEADERS_MOST (16u << 10)
-/* Cleared for every request; half of it is what one read of a body takes. Developers' bodies are short, hospitals send whole records. */
-#define MEMORY_OF(plane) ((plane) == PLANE_HOSPITAL ? 64u << 10 : HEADERS_MOST)
+enum { VALUES_MOST = 128 }; /* lines of a head, arguments and cookies together: libmicrohttpd keeps some 80 bytes for each */
+/* Of a connection: a head with its values, its cookies once more, and the head of an answer (some 2 KiB). Cleared for every request; half of it
+ * is what one read of a body takes. */
+#define MEMORY (64u << 10)
 
 #if MHD_VERSION >= 0x00097002
 typedef enum MHD_Result mhd_result;
@@ -142,7 +144,7 @@ static void add_cors(const struct call *c, struct MHD_Response *r) {
   add(r, "Access-Control-Allow-Headers",
       "authorization, api-key, content-type, accept, extra-parameters, azureml-model-deployment, x-ms-client-request-id, x-ms-useragent, "
       "x-stainless-retry-count, x-stainless-timeout, x-stainless-lang, x-stainless-package-version, x-stainless-os, x-stainless-arch, "
-      "x-stainless-runtime, x-stainless-runtime-version");
+      "x-stainless-runtime, x-stainless-runtime-version, x-stainless-helper-method, openai-organization, openai-project");
   add(r, "Access-Control-Max-Age", "600");
 }
 
@@ -410,7 +412,8 @@ static mhd_result first_call(struct call *c, const char *path, const char *metho
   c->dialect = found >= 0 ? route_at(found)->route.dialect : route_dialect(c->plane, path);
   (void)MHD_get_connection_values_n(c->connection, MHD_HEADER_KIND, count_header, &f);
   const union MHD_ConnectionInfo *head = MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-  if (head && head->header_size > HEADERS_MOST) return refuse(c, 431, "limit", "the head is too large");
+  int values = MHD_get_connection_values(c->connection, MHD_HEADER_KIND | MHD_GET_ARGUMENT_KIND | MHD_COOKIE_KIND, NULL, NULL);
+  if ((head && head->header_size > HEADERS_MOST) || values > VALUES_MOST) return refuse(c, 431, "limit", "the head is too large");
   f.odd = f.odd || !head || method + head->header_size != f.next + 2;
   if (c->nul) return refuse(c, 400, "input", "the request's target holds a NUL"); /* where path and query would end early for us alone */
   int status = door(c, &f, post && found >= 0, &code, &message);
@@ -657,7 +660,7 @@ int listener_start(struct listener *l, struct error *e) {
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_PER_IP_CONNECTION_LIMIT, PER_ADDRESS, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_TIMEOUT, s->o.timeout_s, NULL};
-  items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY_OF(l->face.plane), NULL};
+  items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL};
   items[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
   l->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, &l->face, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_URI_LOG_CALLBACK,

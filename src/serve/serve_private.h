@@ -45,9 +45,11 @@ struct call {
   struct sha256 input_hash;                                         /* over the request target and the body */
   bool input_open, input_tree, counted, close, repeat, shadow, nul; /* nul: the target holds "%00" */
   bool talking, to_talkers, again; /* by a talker; a worker hands it to them; the client said that it asks again */
+  bool probes;                     /* the one deep probe under way */
   char input[INPUT_MOST + 1];      /* the hash, once it is ended */
   struct voice *voice;             /* the language model that answers, NULL: the version in `served` does */
   struct stream *stream;           /* NULL: its answer leaves whole (serve_stream.h) */
+  int events;                      /* of a stream of the Responses API: numbered so far */
   uint8_t *body;
   size_t body_n, body_cap;
   struct served *served, *mirror; /* the version that answers, and the one that answers unseen; counted */
@@ -82,6 +84,10 @@ void call_vitae_error(struct call *c, const struct vitae_error *e);
 void call_finish(struct call *c); /* counts; by way of the audit where the route has a role; then the connection goes on */
 void call_resume(struct call *c);
 void call_to_worker(struct call *c);
+/* /healthz/generate: one at a time asks the model. probe_begin: is it this one? If not, the call is answered, or will be with that one, whose
+ * call_finish calls probe_end. */
+bool probe_begin(struct call *c);
+void probe_end(struct call *c);
 void call_free(struct call *c);                              /* by whoever is last to need it */
 void call_describe(struct call *c, struct audit_entry *row); /* its audit row; ends the input's hash */
 bool call_says_again(const struct call *c);                  /* the client's SDK counts this as a further try */
@@ -99,8 +105,9 @@ const char *call_version(struct call *c); /* its id; "" = none */
 bool call_versioned(struct call *c);      /* that there is one, from now on; else the call has failed */
 enum dialect call_dialect(const struct call *c);
 
-/* Bounded. With one lane: first in, first out. With more, tenants take turns: each has a lane (by hash), and where the queue is half
- * full nobody may hold more than half of it. */
+/* Bounded. With one lane: first in, first out. With more, tenants take turns: each has a lane (by hash and plane). Each plane has `most`
+ * places of its own; a developers' tenant never holds more than half of them, a hospital's not where they are half full and others wait too.
+ * Of more than one taker one is always free of developers' calls. */
 enum { LANES = 32 };
 struct call_queue {
   pthread_mutex_t mutex;
@@ -110,9 +117,13 @@ struct call_queue {
     int n;
   } lane[LANES];
   int lanes, turn, n, most;
+  int outside;          /* of n: developers' */
+  int takers, occupied; /* 0: unlimited; those at work for developers */
   bool closed;
 };
 void queue_init(struct call_queue *q, int most, bool fair);
+void queue_limit(struct call_queue *q, int takers); /* each calls queue_done between taking one and the next */
+void queue_done(struct call_queue *q, enum plane plane);
 void queue_destroy(struct call_queue *q);
 bool queue_put(struct call_queue *q, struct call *c);                                 /* false: full or closed */
 struct call *queue_take(struct call_queue *q);                                        /* NULL: closed and empty */

@@ -43,10 +43,10 @@ struct response {
   bool stream, live;
   char id[48], item[48];
   int64_t created;
-  int sequence, items;
+  int items;
   struct buf text;
   struct buf fresh, tokens; /* logprobs, items with commas: of the text not yet written, and of all */
-  char tool[64];            /* a called tool's name; "" = none */
+  char tool[128];           /* a called tool's name; "" = none */
   struct buf arguments;
   struct json root;
 };
@@ -252,7 +252,7 @@ static void event_begin(struct response *x, const char *type, struct json_out *o
   json_out_init(o, &x->c->out, false);
   json_out_object(o);
   json_kv_c(o, "type", type);
-  json_kv_i64(o, "sequence_number", x->sequence++);
+  json_kv_i64(o, "sequence_number", x->c->events++);
 }
 static void event_end(struct response *x, struct json_out *o) {
   json_out_end(o);
@@ -366,6 +366,7 @@ static int respond(struct call *c, struct foundry *f, struct response *x, struct
   struct chat_result r;
   struct json_out o;
   x->c = x->q.call = c;
+  c->events = 0;
   x->root = f->root;
   x->created = time_now() / 1000000;
   snprintf(x->id, sizeof x->id, "resp_%s", c->request);

@@ -251,6 +251,7 @@ int serve_run(const struct serve_options *o, struct error *e) {
   queue_init(&s->desk, DESK_QUEUE, false);
   queue_init(&s->errand, ERRAND_QUEUE, false);
   queue_init(&s->work, s->o.queue, true);
+  queue_limit(&s->work, s->o.workers);
   queue_init(&s->talk, s->o.queue, true);
   queue_init(&s->audited, 4 * CONNECTIONS, false);
   if (rc == OK) rc = run(s, face, &w, e);

@@ -10,13 +10,14 @@
 #include "serve/serve_chat.h"
 #include "serve/serve_filter.h"
 
-enum { ROWS_MOST = 256 };
+enum { ROWS_MOST = 256, FUTURES_MOST = 20000 };
 static const char *const known[] = {"input_data", "params", "model", NULL};
 
 struct score {
   int patient, task; /* columns; -1 = none */
   bool risk, embeddings, explanation, mean;
   struct ask ask;
+  int64_t futures; /* of all rows so far */
 };
 
 static int take_columns(struct json frame, struct score *x, struct error *e) {
@@ -118,7 +119,11 @@ static int features(struct call *c, struct str text, const struct score *x, stru
   return OK;
 }
 
-static int row(struct call *c, struct json cells, const struct score *x, struct arena *a, struct json_out *o, struct error *e) {
+static int too_many(struct error *e) {
+  return foundry_bad(e, E_INPUT, "futures", "a request draws at most 20,000 futures, of all its rows");
+}
+
+static int row(struct call *c, struct json cells, struct score *x, struct arena *a, struct json_out *o, struct error *e) {
   struct buf b = {0};
   struct str text = STR_NONE, task = STR_NONE;
   struct ask ask = x->ask;
@@ -131,6 +136,7 @@ static int row(struct call *c, struct json cells, const struct score *x, struct 
   json_out_object(o);
   if (rc == OK && (x->risk || x->explanation)) {
     rc = patient_open(c, text, &ask, &p, e);
+    if (rc == OK && (x->futures += p.ask.futures) > FUTURES_MOST) patient_close(&p), rc = too_many(e);
     if (rc == OK) {
       json_out_key(o, "risk");
       rc = patient_answer(c, &p, o, &events, e);
@@ -153,6 +159,7 @@ static int score(struct call *c, struct foundry *f, struct error *e) {
   if (json_kind(frame) != JSON_OBJECT) return foundry_bad(e, E_INPUT, "input_data", "expected an object with columns, index and data");
   TRY(take_columns(frame, &x, e));
   TRY(take_params(json_get(f->root, "params"), &x, e));
+  if ((int64_t)json_count(json_get(frame, "data")) * x.ask.futures > FUTURES_MOST) return too_many(e);
   json_out_init(&o, &c->out, false);
   json_out_array(&o);
   for (struct json_iter it = json_items(json_get(frame, "data")); json_next(&it, &one);) TRY(row(c, one, &x, &f->arena, &o, e));

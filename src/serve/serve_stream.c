@@ -73,6 +73,14 @@ int stream_flush(struct call *c, struct error *e) {
   return unread ? error_set(e, E_LIMIT, "the client does not read its answer") : OK;
 }
 
+bool stream_runs(const struct call *c) {
+  if (!c->stream) return false;
+  pthread_mutex_lock(&c->stream->mutex);
+  bool runs = c->stream->state == RUNS;
+  pthread_mutex_unlock(&c->stream->mutex);
+  return runs;
+}
+
 bool stream_left(const struct call *c) {
   struct stream *s = c->stream;
   bool left;

@@ -13,6 +13,7 @@
 #include "serve/serve_private.h"
 
 int stream_flush(struct call *c, struct error *e) MUST_CHECK;
+bool stream_runs(const struct call *c);                 /* its status has left */
 bool stream_left(const struct call *c);                 /* of a call that streams: has the client gone? */
 bool stream_gone(struct call *c);                       /* the HTTP thread: the connection ends; true: the call is somebody's still */
 void stream_end(struct call *c);                        /* by call_finish: on to the audit */

@@ -117,6 +117,7 @@ void *worker_main(void *server) {
   thread_fast_float();
   while ((c = queue_take(&s->work))) {
     struct call *shadow = NULL;
+    enum plane plane = c->plane; /* the call may be gone once it is finished */
     atomic_fetch_sub(&s->n.waiting, 1);
     if (call_client_left(c)) { /* nobody would read it: the model has better things to do */
       atomic_fetch_add(&s->n.dropped, 1);
@@ -128,6 +129,7 @@ void *worker_main(void *server) {
       histogram_add(&s->n.worker, time_monotonic() - began);
       if (c->to_talkers) {
         to_talkers(c);
+        queue_done(&s->work, plane);
         continue;
       }
       if (c->status == 499) atomic_fetch_add(&s->n.dropped, 1), c->close = true;
@@ -135,6 +137,7 @@ void *worker_main(void *server) {
     }
     call_finish(c);
     if (shadow) run_mirror(s, shadow);
+    queue_done(&s->work, plane);
   }
   forget_own();
   return NULL;

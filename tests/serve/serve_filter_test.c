@@ -1,12 +1,15 @@
 /* What leaves for developers passes the output filter: a language model of another machine (a thread of this test that speaks as OpenAI's dialect
  * does) says things in odd pieces; the server in between replaces or refuses them, counts, writes the verdict, and says nothing of it in its log. */
+#define LONG_CODE "428191000124101" /* SNOMED CT: as many digits as an identifier has */
+#define SITE_CONDITION LONG_CODE
 #include "serve_helper.h"
 
 #include "serve/serve_audit.h"
 
-enum { PIECES = 12, SCRIPTS = 9 };
+enum { PIECES = 12, SCRIPTS = 12, BREAKS = 10, LONG_NAME = 11 }; /* BREAKS: the connection ends before the answer does */
+#define NAME "function_whose_name_is_as_long_as_a_name_may_be_sixty_four_signs"
 static const struct script {
-  const char *piece[PIECES], *tool; /* tool: arguments of a call of "send" */
+  const char *piece[PIECES], *tool; /* tool: arguments of a call of "send", or of NAME */
 } scripts[SCRIPTS] = {
     {{"Call us at 617-", "555-01", "99 or mail ann.sm", "ith@lake", "side.example.org today", "."}, NULL},
     {{"The rate is 0.1234567890123, BP 120/", "80 on 5/5; see ICD10CM//I50.9 \xe2", "\x82\xac.", " Three doses in 2021."}, NULL},
@@ -17,6 +20,9 @@ static const struct script {
     {{"1", "2", "3", "4", "5", "6", "7", "8", "9", "0", "1", "2"}, NULL},
     {{"Nothing before. Then 219-09-9999 and more words after it."}, NULL},
     {{NULL}, "{\"to\":\"ward 5\"}"},
+    {{"{\"code\":\"SNOMED//", LONG_CODE, "\",\"time\":\"2020-01-01T08:00:00\"}"}, NULL},
+    {{"It begins well and goes on", " and then"}, NULL},
+    {{NULL}, "{\"to\":\"ward 6\"}"},
 };
 /* Pieces of what was said that no answer may hold. */
 static const char *const secrets[] = {"555-01", "ann.sm", "ith@", "roject her", "1234567890", "34567890", "219-09", "9999"};
@@ -61,14 +67,18 @@ static void speak(int fd, const struct script *s) {
   if (s->tool) {
     struct buf b = {0};
     struct json_out o;
-    buf_puts(&b, "{\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"type\":\"function\",\"function\":{\"name\":\"send\",\"arguments\":");
+    buf_puts(&b, "{\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"type\":\"function\",\"function\":{");
+    buf_printf(&b, "\"name\":\"%s\",\"arguments\":", s == &scripts[LONG_NAME] ? NAME : "send");
     json_out_init(&o, &b, false);
     json_out_c(&o, s->tool);
     buf_puts(&b, "}}]}");
     say(fd, buf_cstr(&b));
     buf_release(&b);
   }
-  send_all(fd, tail, sizeof tail - 1);
+  if (s == &scripts[BREAKS])
+    send_all(fd, "0\r\n\r\n", 5);
+  else
+    send_all(fd, tail, sizeof tail - 1);
 }
 
 static pid_t upstream_pid; /* a process: servers are forked, and a process that has threads had better not fork */
@@ -83,7 +93,7 @@ static void upstream(int listening) {
       buf_put(&b, piece, (size_t)k);
       at = strstr(buf_cstr(&b), "script-");
     }
-    if (at) speak(fd, &scripts[(at[7] - '0') % SCRIPTS]);
+    if (at) speak(fd, &scripts[atoi(at + 7) % SCRIPTS]);
     shutdown(fd, SHUT_WR);
     while (recv(fd, piece, sizeof piece, 0) > 0) {}
     close(fd);
@@ -287,6 +297,101 @@ static void documents_pass_or_stay(void **state) {
   }
 }
 
+static void a_name_of_64_characters_stays_whole(void **state) {
+  (void)state;
+  static const char tools[] = "\"tools\":[{\"type\":\"function\",\"name\":\"" NAME "\",\"parameters\":{}}]%s";
+  struct running r;
+  char more[256];
+  assert_int_equal(strlen(NAME), 64);
+  start(&r, NULL);
+  for (int stream = 0; stream < 2; stream++) {
+    snprintf(more, sizeof more, tools, stream ? ",\"stream\":true" : "");
+    struct reply a = ask_far(&r, "/openai/v1/responses", LONG_NAME, more);
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.body, "\"type\":\"function_call\""));
+    assert_non_null(strstr(a.body, "\"name\":\"" NAME "\",\"arguments\":\"{"));
+    reply_free(&a);
+  }
+  assert_int_equal(server_stop(&r), 0);
+}
+
+/* After its first frames an answer fails in a frame of its own: an event of the Responses API with the next number, else chat's envelope. */
+static void a_stream_fails_in_its_dialect(void **state) {
+  (void)state;
+  struct running r;
+  char want[96];
+  int events = 0;
+  start(&r, NULL);
+  struct reply a = ask_far(&r, "/openai/v1/responses", BREAKS, "\"stream\":true");
+  assert_int_equal(a.status, 200);
+  assert_non_null(strstr(a.body, "goes"));
+  for (const char *p = a.body; (p = strstr(p, "\"sequence_number\":")); p++) {
+    char number[40];
+    snprintf(number, sizeof number, "\"sequence_number\":%d", events++);
+    assert_int_equal(strncmp(p, number, strlen(number)), 0);
+  }
+  snprintf(want, sizeof want, "event: error\ndata: {\"type\":\"error\",\"sequence_number\":%d,\"code\":", events - 1);
+  const char *last = strstr(a.body, want);
+  assert_non_null(last);
+  assert_non_null(strstr(last, "\"message\":\""));
+  assert_non_null(strstr(last, "\"param\":"));
+  assert_null(strstr(a.body, "{\"error\""));
+  reply_free(&a);
+  a = ask_far(&r, chat, BREAKS, "\"stream\":true");
+  assert_int_equal(a.status, 200);
+  assert_non_null(strstr(a.body, "event: error\ndata: {\"error\":{\"code\":"));
+  reply_free(&a);
+  a = ask_far(&r, "/openai/v1/responses", BREAKS, ""); /* whole: a failure like any other */
+  assert_int_equal(a.status, 503);
+  assert_non_null(strstr(a.body, "{\"error\":{\"code\":"));
+  reply_free(&a);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+/* Codes of the version's vocabulary and the times of a document are the server's own words; a language model that says the same is looked at. */
+static void codes_and_times_pass(void **state) {
+  (void)state;
+  static const char patient[] =
+      "{\\\"task\\\":\\\"death-1y\\\",\\\"outcomes\\\":20,\\\"explain\\\":3%s,\\\"events\\\":[{\\\"time\\\":\\\"202001010800\\\","
+      "\\\"code\\\":"
+      "\\\"LOINC//2160-0\\\",\\\"value\\\":1.2}]}";
+  static const char *const filters[] = {NULL, "{\"dates\":true}", "{\"words\":[\"no such word\"],\"dates\":true,\"then\":\"refuse\"}"};
+  char one[512], body[1024];
+  for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
+    struct running r;
+    start(&r, filters[i]);
+    for (int stream = 0; stream < 3; stream++) { /* in one piece; in frames that do not wait for each other, and in some that do */
+      struct buf said = {0};
+      snprintf(one, sizeof one, patient, stream == 2 ? ",\\\"futures\\\":5" : "");
+      snprintf(body, sizeof body, "{\"model\":\"vitae\",\"stream\":%s,\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}",
+               stream ? "true" : "false", one);
+      struct reply a = ask_port(r.developer, "POST", chat, key[ROLE_DEVELOPER], body, "");
+      assert_int_equal(a.status, 200);
+      assert_non_null(strstr(a.body, "\"finish_reason\":\"stop\""));
+      if (stream)
+        heard(&a, &said);
+      else
+        buf_puts(&said, a.body);
+      assert_non_null(strstr(buf_cstr(&said), "SNOMED//" LONG_CODE));
+      assert_non_null(strstr(buf_cstr(&said), "T08:00:00"));
+      buf_release(&said);
+      reply_free(&a);
+    }
+    snprintf(one, sizeof one, patient, "");
+    snprintf(body, sizeof body,
+             "{\"input_data\":{\"columns\":[\"patient\"],\"index\":[0],\"data\":[[\"%s\"]]},\"params\":{\"outcomes\":20}}", one);
+    struct reply a = ask_port(r.developer, "POST", "/score", key[ROLE_DEVELOPER], body, "");
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.body, "SNOMED//" LONG_CODE));
+    reply_free(&a);
+    a = ask_far(&r, chat, 9, "\"response_format\":{\"type\":\"json_object\"}");
+    assert_non_null(strstr(a.body, "\"finish_reason\":\"content_filter\""));
+    assert_null(strstr(a.body, LONG_CODE));
+    reply_free(&a);
+    assert_int_equal(server_stop(&r), 0);
+  }
+}
+
 static int count(const char *text, const char *word) {
   int n = 0;
   for (; (text = strstr(text, word)); text++) n++;
@@ -348,7 +453,8 @@ static void a_wrong_file_is_named(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(shapes_and_words_are_replaced), cmocka_unit_test(what_cannot_be_replaced_is_refused),
-                                     cmocka_unit_test(documents_pass_or_stay), cmocka_unit_test(verdicts_are_kept_and_counted),
-                                     cmocka_unit_test(a_wrong_file_is_named)};
+                                     cmocka_unit_test(documents_pass_or_stay),        cmocka_unit_test(codes_and_times_pass),
+                                     cmocka_unit_test(a_stream_fails_in_its_dialect), cmocka_unit_test(a_name_of_64_characters_stays_whole),
+                                     cmocka_unit_test(verdicts_are_kept_and_counted), cmocka_unit_test(a_wrong_file_is_named)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

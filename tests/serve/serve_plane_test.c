@@ -376,30 +376,160 @@ static void a_retired_version_answers_no_more(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
-/* The queue before the model: tenants take turns, and who floods a half full queue is told to come back while others still get in. */
+/* The queue before the model: tenants take turns; no developers' tenant holds more than half of the places, and none at all of the hospital's. */
 static void tenants_take_turns(void **state) {
   (void)state;
-  static struct call flood[40], quiet[4];
+  static struct call flood[40], quiet[4], ward[40];
   struct call_queue q;
   int good = 0, at = 0;
   queue_init(&q, 32, true);
-  for (int i = 0; i < 40; i++) strcpy(flood[i].who.tenant, "flood");
+  for (int i = 0; i < 40; i++) strcpy(flood[i].who.tenant, "flood"), strcpy(ward[i].who.tenant, "hospital");
   for (int i = 0; i < 4; i++) strcpy(quiet[i].who.tenant, "quiet-one");
-  for (int i = 0; i < 12; i++) assert_true(queue_put(&q, &flood[i]));
-  for (int i = 0; i < 2; i++) assert_true(queue_put(&q, &quiet[i])); /* came last */
-  for (int i = 12; i < 40; i++) good += queue_put(&q, &flood[i]);
-  assert_int_equal(good, 4); /* of 32 places the flood has 16, while somebody else waits */
-  for (int i = 2; i < 4; i++) assert_true(queue_put(&q, &quiet[i]));
+  for (int i = 0; i < 40; i++) flood[i].plane = PLANE_DEVELOPER, ward[i].plane = PLANE_HOSPITAL;
+  for (int i = 0; i < 4; i++) quiet[i].plane = PLANE_DEVELOPER;
+  for (int i = 0; i < 40; i++) good += queue_put(&q, &flood[i]);
+  assert_int_equal(good, 16); /* of 32 places, also alone */
+  for (int i = 0; i < 4; i++) assert_true(queue_put(&q, &quiet[i]));
+  good = 0;
+  for (int i = 0; i < 40; i++) good += queue_put(&q, &ward[i]);
+  assert_int_equal(good, 32);
   for (int taken = 0; taken < 4; at++) {
     struct call *c = queue_take(&q);
     if (c == &quiet[taken]) taken++; /* each tenant's own in their order */
-    assert_true(at < 8);
+    assert_true(at < 12);
   }
-  for (int left = 16 + 4 - at; left > 0; left--) assert_non_null(queue_take(&q));
+  for (int left = 16 + 4 + 32 - at; left > 0; left--) assert_non_null(queue_take(&q));
   queue_close(&q);
   assert_null(queue_take(&q));
   assert_false(queue_put(&q, &flood[0]));
   queue_destroy(&q);
+}
+
+/* Of three takers two at most are at work for developers; what one has finished lets the next begin, and at the end all are taken. */
+static void one_taker_is_kept_free(void **state) {
+  (void)state;
+  static struct call outside[4], ward;
+  struct call_queue q;
+  queue_init(&q, 8, true);
+  queue_limit(&q, 3);
+  strcpy(ward.who.tenant, "hospital"), ward.plane = PLANE_HOSPITAL;
+  for (int i = 0; i < 4; i++) {
+    strcpy(outside[i].who.tenant, "flood"), outside[i].plane = PLANE_DEVELOPER;
+    assert_true(queue_put(&q, &outside[i]));
+  }
+  assert_ptr_equal(queue_take(&q), &outside[0]);
+  assert_ptr_equal(queue_take(&q), &outside[1]);
+  assert_true(queue_put(&q, &ward));
+  assert_ptr_equal(queue_take(&q), &ward);
+  queue_done(&q, PLANE_HOSPITAL);
+  queue_done(&q, PLANE_DEVELOPER);
+  assert_ptr_equal(queue_take(&q), &outside[2]);
+  queue_close(&q);
+  assert_ptr_equal(queue_take(&q), &outside[3]);
+  assert_null(queue_take(&q));
+  queue_destroy(&q);
+}
+
+static int send_only(int port, const char *method, const char *target, const char *with, const char *body) {
+  struct buf b = {0};
+  int fd = dial_port(port);
+  buf_printf(&b, "%s %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n", method, target);
+  if (with) buf_printf(&b, "api-key: %s\r\n", with);
+  if (body) buf_printf(&b, "Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body));
+  buf_printf(&b, "\r\n%s", body ? body : "");
+  send_all(fd, b.p, b.n);
+  buf_release(&b);
+  return fd;
+}
+static void receive_all(const int *fd, int n, int by[6]) {
+  for (int i = 0; i < n; i++) {
+    struct reply a = receive(fd[i]);
+    by[a.status / 100 % 6]++;
+    reply_free(&a);
+  }
+}
+static long long metric(const struct running *r, const char *name) {
+  struct reply m = ask(r, "GET", "/metrics", key[ROLE_VIEWER], NULL);
+  char line[96];
+  snprintf(line, sizeof line, "\n%s ", name);
+  const char *at = strstr(m.body, line);
+  long long v = at ? atoll(at + strlen(line)) : -1;
+  reply_free(&m);
+  return v;
+}
+
+#define FUTURE                                                                                                                   \
+  "\"{\\\"futures\\\":2000,\\\"horizon_days\\\":36500,\\\"events\\\":[{\\\"time\\\":\\\"2020-01-01\\\",\\\"code\\\":\\\"LOINC//" \
+  "2160-0\\\"}]}\""
+#define SLOW \
+  "{\"input_data\":{\"columns\":[\"patient\"],\"data\":[[" FUTURE "],[" FUTURE "],[" FUTURE "],[" FUTURE "],[" FUTURE "],[" FUTURE "]]}}"
+static const char short_ask[] = "{\"events\":[{\"time\":\"2020-01-01\",\"code\":\"LOINC//2160-0\"}]}";
+
+/* A developer's key that floods the server: a clinician has an answer before the first of the flood's. */
+static void a_flood_leaves_the_hospital_its_own(void **state) {
+  (void)state;
+  struct running r;
+  int fd[40], before = 0;
+  start(&r, (struct serve_options){.workers = 2, .queue = 8});
+  assert_true(has_model(&r, "vitae")); /* both keys are known from now on */
+  assert_int_equal(status_of(&r, "POST", "/v1/predict", key[ROLE_CLINICIAN], short_ask), 200);
+  for (int try = 0; !before && try < 4; try++) { /* a stalled machine may have answered both late */
+    int by[6] = {0};
+    long long rejected = metric(&r, "vitae_model_rejected_total"), made = metric(&r, "vitae_model_seconds_count");
+    for (int i = 0; i < 40; i++) fd[i] = send_only(r.developer, "POST", "/score", key[ROLE_DEVELOPER], SLOW);
+    long long here = 0;
+    while (here < 38) { /* of 40 two may be at work */
+      here = metric(&r, "vitae_model_rejected_total") - rejected + metric(&r, "vitae_model_seconds_count") - made;
+      here += metric(&r, "vitae_model_waiting");
+    }
+    made = metric(&r, "vitae_model_seconds_count");
+    assert_int_equal(status_of(&r, "POST", "/v1/predict", key[ROLE_CLINICIAN], short_ask), 200);
+    before = metric(&r, "vitae_model_seconds_count") - made == 1;
+    receive_all(fd, 40, by);
+    assert_int_equal(by[2] + by[4], 40);
+    assert_true(by[2] >= 4);
+  }
+  assert_true(before);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+/* GET /healthz/generate is open to everybody: who asks while one check is under way waits for its result, and for no place. */
+static void probes_share_one_place(void **state) {
+  (void)state;
+  struct running r;
+  int fd[41], by[6] = {0};
+  start(&r, (struct serve_options){.workers = 1, .queue = 2});
+  assert_true(has_model(&r, "vitae"));
+  fd[0] = send_only(r.developer, "POST", "/score", key[ROLE_DEVELOPER], SLOW);
+  for (int i = 1; i < 41; i++) fd[i] = send_only(r.port, "GET", "/healthz/generate", NULL, NULL);
+  close(fd[1]); /* whoever asked first may leave: the next one asks */
+  assert_int_equal(status_of(&r, "POST", "/v1/predict", key[ROLE_CLINICIAN], short_ask), 200);
+  fd[1] = send_only(r.port, "GET", "/healthz/generate", NULL, NULL);
+  receive_all(fd, 41, by);
+  assert_int_equal(by[2], 41);
+  assert_int_equal(metric(&r, "vitae_model_rejected_total"), 0);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+static void one_request_has_its_measure(void **state) {
+  (void)state;
+  static const char by_rows[] = "{\"input_data\":{\"columns\":[\"patient\"],\"data\":[[" FUTURE "],[" FUTURE "],[" FUTURE "],[" FUTURE
+                                "],[" FUTURE "],[" FUTURE "],[" FUTURE "],[" FUTURE "],[" FUTURE "],[" FUTURE "],[" FUTURE "]]}}";
+  struct running r;
+  struct buf b = {0};
+  start(&r, (struct serve_options){0});
+  buf_puts(&b, "{\"params\":{\"futures\":79},\"input_data\":{\"columns\":[\"patient\"],\"data\":[");
+  for (int i = 0; i < 256; i++) buf_printf(&b, "%s[\"{}\"]", i ? "," : "");
+  buf_puts(&b, "]}}");
+  for (int i = 0; i < 2; i++) {
+    struct reply a = ask_port(r.developer, "POST", "/score", key[ROLE_DEVELOPER], i ? buf_cstr(&b) : by_rows, "");
+    assert_int_equal(a.status, 400);
+    assert_non_null(strstr(a.body, "at most 20,000 futures"));
+    assert_non_null(strstr(a.body, "\"param\":\"futures\""));
+    reply_free(&a);
+  }
+  buf_release(&b);
+  assert_int_equal(server_stop(&r), 0);
 }
 
 static void quotas_are_exact(void **state) {
@@ -478,6 +608,13 @@ static void browsers_are_let_in_only_by_name(void **state) {
   assert_int_equal(a.status, 204);
   assert_non_null(strstr(a.all.p, "Access-Control-Allow-Origin: https://app.example\r\n"));
   assert_non_null(strstr(a.all.p, "Access-Control-Allow-Headers: authorization"));
+  const char *allowed = strstr(a.all.p, "Access-Control-Allow-Headers: ");
+  static const char *const sent[] = {"x-stainless-helper-method", "x-stainless-retry-count", "openai-organization", "openai-project",
+                                     "api-key"};
+  for (size_t i = 0; i < sizeof sent / sizeof *sent; i++) { /* what the JavaScript SDK may send */
+    const char *at = strstr(allowed, sent[i]);
+    assert_true(at && at < strstr(allowed, "\r\n"));
+  }
   reply_free(&a);
   a = ask_port(r.developer, "OPTIONS", "/openai/v1/chat/completions", NULL, NULL, bad);
   assert_int_equal(a.status, 405);
@@ -741,6 +878,10 @@ int main(void) {
                                      cmocka_unit_test(a_shadow_answers_unseen),
                                      cmocka_unit_test(a_documents_head_leaves_first),
                                      cmocka_unit_test(tenants_take_turns),
+                                     cmocka_unit_test(one_taker_is_kept_free),
+                                     cmocka_unit_test(a_flood_leaves_the_hospital_its_own),
+                                     cmocka_unit_test(probes_share_one_place),
+                                     cmocka_unit_test(one_request_has_its_measure),
                                      cmocka_unit_test(quotas_are_exact),
                                      cmocka_unit_test(who_guesses_waits),
                                      cmocka_unit_test(browsers_are_let_in_only_by_name),
