@@ -32,7 +32,7 @@ struct serve_options {
   int *mllp_port;                 /* out, before `ready`: the port taken; or NULL */
   bool insecure;                  /* allow plain HTTP on other addresses than loopback */
   int queue;                      /* most requests waiting, of each plane; default 64; beyond: 429 with Retry-After */
-  int workers;                    /* model workers; default: cores, at most 8 */
+  int workers;                    /* model workers; default: cores, at most 8; with developers, one more */
   int guesses;                    /* wrong keys of one address a minute before it has to wait; default 20 */
   int streams, language_threads;  /* answers at a time of one language model (8); threads of its passes (cores) */
   size_t body_limit;              /* bytes; default 8 MiB */

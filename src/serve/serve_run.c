@@ -78,7 +78,7 @@ static void close_parts(struct server *s) {
 }
 
 struct crew {
-  pthread_t thread[1 + WORKERS_MOST + TALKERS_MOST + ERRAND_THREADS + DESK_THREADS];
+  pthread_t thread[1 + WORKERS_MOST + 1 + TALKERS_MOST + ERRAND_THREADS + DESK_THREADS];
   int n, workers, talkers, errands;
 };
 
@@ -88,9 +88,12 @@ static int hire(struct crew *w, void *(*f)(void *), struct server *s, struct err
   return OK;
 }
 
+/* One more where developers are served: of all takers one is always free of their calls. */
+static int takers(const struct server *s) { return s->o.workers + (s->o.developer_listen != NULL); }
+
 static int hire_all(struct crew *w, struct server *s, struct error *e) {
   TRY(hire(w, audit_main, s, e));
-  for (; w->workers < s->o.workers; w->workers++) TRY(hire(w, worker_main, s, e));
+  for (; w->workers < takers(s); w->workers++) TRY(hire(w, worker_main, s, e));
   for (; voices_count(s->voices) && w->talkers < s->o.streams; w->talkers++) TRY(hire(w, talker_main, s, e));
   for (; w->errands < ERRAND_THREADS; w->errands++) TRY(hire(w, errand_main, s, e));
   for (int i = 0; i < DESK_THREADS; i++) TRY(hire(w, desk_main, s, e));
@@ -251,7 +254,7 @@ int serve_run(const struct serve_options *o, struct error *e) {
   queue_init(&s->desk, DESK_QUEUE, false);
   queue_init(&s->errand, ERRAND_QUEUE, false);
   queue_init(&s->work, s->o.queue, true);
-  queue_limit(&s->work, s->o.workers);
+  queue_limit(&s->work, takers(s));
   queue_init(&s->talk, s->o.queue, true);
   queue_init(&s->audited, 4 * CONNECTIONS, false);
   if (rc == OK) rc = run(s, face, &w, e);

@@ -463,6 +463,7 @@ static long long metric(const struct running *r, const char *name) {
   "2160-0\\\"}]}\""
 #define SLOW \
   "{\"input_data\":{\"columns\":[\"patient\"],\"data\":[[" FUTURE "],[" FUTURE "],[" FUTURE "],[" FUTURE "],[" FUTURE "],[" FUTURE "]]}}"
+#define LONG "{\"futures\":2000,\"horizon_days\":36500,\"events\":[{\"time\":\"2020-01-01\",\"code\":\"LOINC//2160-0\"}]}"
 static const char short_ask[] = "{\"events\":[{\"time\":\"2020-01-01\",\"code\":\"LOINC//2160-0\"}]}";
 
 /* A developer's key that floods the server: a clinician has an answer before the first of the flood's. */
@@ -497,16 +498,17 @@ static void a_flood_leaves_the_hospital_its_own(void **state) {
 static void probes_share_one_place(void **state) {
   (void)state;
   struct running r;
-  int fd[41], by[6] = {0};
+  int fd[42], by[6] = {0};
   start(&r, (struct serve_options){.workers = 1, .queue = 2});
   assert_true(has_model(&r, "vitae"));
   fd[0] = send_only(r.developer, "POST", "/score", key[ROLE_DEVELOPER], SLOW);
+  fd[41] = send_only(r.port, "POST", "/v1/predict", key[ROLE_CLINICIAN], LONG); /* now both takers are at work */
   for (int i = 1; i < 41; i++) fd[i] = send_only(r.port, "GET", "/healthz/generate", NULL, NULL);
   close(fd[1]); /* whoever asked first may leave: the next one asks */
   assert_int_equal(status_of(&r, "POST", "/v1/predict", key[ROLE_CLINICIAN], short_ask), 200);
   fd[1] = send_only(r.port, "GET", "/healthz/generate", NULL, NULL);
-  receive_all(fd, 41, by);
-  assert_int_equal(by[2], 41);
+  receive_all(fd, 42, by);
+  assert_int_equal(by[2], 42);
   assert_int_equal(metric(&r, "vitae_model_rejected_total"), 0);
   assert_int_equal(server_stop(&r), 0);
 }
