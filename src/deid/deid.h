@@ -26,6 +26,7 @@ enum deid_text { DEID_TEXT_DROP, DEID_TEXT_TAG, DEID_TEXT_SURROGATE };
 struct deid_policy { /* read from policy/NAME.json; `hash` (SHA-256 over the file and the tables it names) is stamped on every output */
   char name[32];     /* "safe-harbor", "expert", "limited" */
   char hash[65];
+  char settings[65];   /* SHA-256 over what a site's timelines must all have come under (docs/deid.md, "Policies") */
   char statement[256]; /* what may be said of the output, e.g. "limited data set under a data use agreement" */
   enum deid_dates dates;
   int shift_days_max; /* shift is uniform over whole microsecond-exact days in [-max, -1] u [1, max] (never 0) */

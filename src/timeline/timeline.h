@@ -79,7 +79,7 @@ struct timeline_options {
   size_t memory_limit;   /* bytes; default 192 MiB */
   enum split_rule split; /* for subjects first seen in this run: AUTO = hash 70/15/15; TRAIN_TUNING = hash 85/15/0 */
   uint64_t split_seed;   /* kept in the manifest of the first generation; later ones inherit it */
-  struct str policy_name, policy_hash;
+  struct str policy_name, policy_hash, policy_settings;
   struct str source; /* what this run's records come from: "fhir", a mapping's name; no path, no file name */
 };
 int timeline_writer_open(const char *dir, const struct timeline_options *o, struct timeline_writer **out, struct error *e) MUST_CHECK;

@@ -124,13 +124,15 @@ static int take_options(struct timeline_writer *w, const struct timeline_options
   if (o) w->options = *o;
   if (w->options.memory_limit == 0) w->options.memory_limit = MEMORY_DEFAULT;
   if (w->options.memory_limit < MEMORY_LEAST) w->options.memory_limit = MEMORY_LEAST;
-  struct str name = w->options.policy_name, hash = w->options.policy_hash;
-  if (name.n >= sizeof w->policy_name || hash.n >= sizeof w->policy_hash)
+  struct str name = w->options.policy_name, hash = w->options.policy_hash, settings = w->options.policy_settings;
+  if (name.n >= sizeof w->policy_name || hash.n >= sizeof w->policy_hash || settings.n >= sizeof w->policy_settings)
     return error_set(e, E_USAGE, "name or hash of the policy too long");
   if (name.n) memcpy(w->policy_name, name.p, name.n);
   if (hash.n) memcpy(w->policy_hash, hash.p, hash.n);
+  if (settings.n) memcpy(w->policy_settings, settings.p, settings.n);
   w->options.policy_name = str_c(w->policy_name);
   w->options.policy_hash = str_c(w->policy_hash);
+  w->options.policy_settings = str_c(w->policy_settings);
   return OK;
 }
 

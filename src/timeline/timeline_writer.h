@@ -28,7 +28,7 @@ struct timeline_writer {
   char dir[3900], work[3950];
   int lock, broken; /* broken: code of the first I/O failure; nothing can be finished after it */
   struct timeline_options options;
-  char policy_name[64], policy_hash[130];
+  char policy_name[64], policy_hash[130], policy_settings[130];
   struct timeline *previous; /* NULL for the first generation */
   struct manifest manifest;  /* of the previous generation */
   struct arena arena;        /* holds it */
