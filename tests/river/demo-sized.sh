@@ -82,13 +82,17 @@ a_model_is_trained_proved_and_promoted() {
 
 a_patient_is_predicted_three_ways() {
   whole_river_is_ready || return
-  local icu; run "$vitae" show "$site" --limit 1000000
+  local icu at; run "$vitae" show "$site" --limit 1000000
   for icu in $(awk '$NF == "held_out" && $2+0 > 100 {print $1}' "$work/out"); do # the first who lives
     run "$vitae" predict "$site" --subject "$icu" --explain 0 --json; [ "$(json "j['dead']")" = True ] || break
   done
   run "$vitae" show "$site" --limit 1000000
   run "$vitae" predict "$site" --subject "$icu" --task in-hospital-death --at "$(awk -v s="$icu" '$1 == s {print $3}' "$work/out")" --json; no_crash
-  for extra in "" "--task in-hospital-death --futures 20 --explain 4"; do
+  run "$vitae" show "$site" "$icu" --limit 1000000 --json # at hour 48; at the record's end the patient has left the hospital alive
+  at=$(json "__import__('datetime').datetime.utcfromtimestamp(next(e['t'] for e in j['events'] if e['code'] == 'PHYSIONET2012//ADMISSION') / 1e6 + 172800).isoformat()")
+  run "$vitae" predict "$site" --subject "$icu" --task in-hospital-death --explain 0 --json; status_is 0
+  json_is "(j['task']['applies'], j['task'].get('reason'), 'probability' in j['task'])" "(False, 'excluded: a competing event has come', False)"
+  for extra in "--at $at" "--at $at --task in-hospital-death --futures 20 --explain 4"; do
     run "$vitae" predict "$site" --subject "$icu" --seed 2 $extra --json; status_is 0; is_json; json_is "j['subject']" "$icu"
     json_is "len(j['outcomes']) > 0 and all(0 <= p <= 1 for o in j['outcomes'] for p in o['within'].values())" True
   done
@@ -96,7 +100,7 @@ a_patient_is_predicted_three_ways() {
   json_is "0 <= j['task']['sampled'] <= 1 and j['task']['sampled_standard_error'] >= 0" True
   cp "$work/out" "$work/first"
   run "$vitae" predict "$site" --subject "$icu" --seed 2 $extra --json; cmp -s "$work/out" "$work/first" || fail "the same seed gives another prediction"
-  run "$vitae" predict "$site" --subject "$icu" --task in-hospital-death --model live; status_is 0; out_has "not instead of it"
+  run "$vitae" predict "$site" --subject "$icu" --task in-hospital-death --at "$at" --model live; status_is 0; out_has "not instead of it"
   run "$vitae" predict "$site" --subject 12; status_is 66
   local late # somebody whose record holds the death: no number, no outcomes, and the reason
   run "$vitae" show "$site" --limit 1000000; cp "$work/out" "$work/all"
