@@ -449,6 +449,14 @@ static int take_zip(struct deid *w, const struct record *r, struct error *e) {
   return emit(w, &ev, e);
 }
 
+/* May find that this is a person whom another source knows, or who was forgotten: then there is no current one. */
+static int learn_identifier(struct deid *w, const struct record *r, struct error *e) {
+  TRY(vault_learn_identifier(w->vault, &w->person, r, e));
+  w->current = w->person == VAULT_NOBODY ? NULL : vault_identity(w->vault, w->person);
+  w->changes = w->vault->changes;
+  return OK;
+}
+
 static int take_identifier(struct deid *w, const struct record *r, struct error *e) {
   if (r->identifier == IDENTIFIER_FREE_TEXT) return drop(w, r, DROP_TEXT, e);
   bool known = (unsigned)r->identifier < IDENTIFIER_KINDS;
@@ -457,9 +465,8 @@ static int take_identifier(struct deid *w, const struct record *r, struct error 
   bool usable;
   TRY(person_of(w, r, &usable, e));
   if (!usable) return OK;
-  TRY(vault_learn_identifier(w->vault, &w->person, r, e)); /* may find that this is a person whom another source knows */
-  w->current = vault_identity(w->vault, w->person);
-  w->changes = w->vault->changes;
+  TRY(learn_identifier(w, r, e));
+  if (!w->current) return OK;
   return r->identifier == IDENTIFIER_GEOGRAPHY ? take_zip(w, r, e) : OK;
 }
 
@@ -509,10 +516,7 @@ int deid_learn(void *wall, const struct record *r, struct error *e) {
     vault_learn_birth(w->current, day, (uint8_t)r->time.precision);
     return OK;
   }
-  TRY(vault_learn_identifier(w->vault, &w->person, r, e));
-  w->current = vault_identity(w->vault, w->person);
-  w->changes = w->vault->changes;
-  return OK;
+  return learn_identifier(w, r, e);
 }
 
 /* ---- births ---- */

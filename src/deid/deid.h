@@ -120,8 +120,8 @@ int vault_secret(const struct vault *v, int64_t pseudonym, const char *purpose, 
 /* The person's date shift, drawn within `max` days if there is none yet (*drawn: commit the vault before anything shows it). E_NOTFOUND. */
 int vault_person_shift(struct vault *v, int64_t pseudonym, int max, int32_t *days, bool *drawn, struct error *e) MUST_CHECK;
 
-/* Erases the person of a pseudonym as vault_erase does, under all keys; unless it `may_return`, keyed hashes of the keys stay, so that
- * no later ingest brings the person back. E_NOTFOUND. */
+/* Erases the person of a pseudonym as vault_erase does, under all keys; unless it `may_return`, keyed hashes of the keys and of
+ * the trusted identifiers stay, so that no later ingest brings the person back, from whichever source. E_NOTFOUND. */
 int vault_forget(struct vault *v, int64_t pseudonym, bool may_return, struct error *e) MUST_CHECK;
 /* A new key file, or a passphrase from now on (NULL = key file). Stores the vault; a crash leaves the old key and map or the new ones. */
 int vault_rotate(struct vault *v, const char *passphrase, struct error *e) MUST_CHECK;
