@@ -92,7 +92,7 @@ static int allowed(const char *site, const char *name, bool unseen, char id[65],
   char dir[4096];
   int n;
   enum version_state state = STATE_DRAFT;
-  TRY(registry_open(site, &r, e));
+  TRY(registry_read(site, &r, e));
   arena_init(&a, 16 << 20, 0);
   int rc = registry_resolve(r, name, dir, sizeof dir, id, e);
   if (rc == OK) rc = registry_list(r, &a, &v, &n, e);
@@ -225,7 +225,7 @@ static int live_now(struct fleet *f, struct served **out, struct error *e) {
   if (f->live) {
     struct registry *r;
     char dir[4096], id[65];
-    TRY(registry_open(f->site, &r, e));
+    TRY(registry_read(f->site, &r, e));
     int rc = registry_resolve(r, name, dir, sizeof dir, id, e);
     registry_close(r);
     TRY(rc);

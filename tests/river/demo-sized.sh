@@ -111,6 +111,22 @@ a_patient_is_predicted_three_ways() {
   run "$vitae" predict "$site" --subject "$late" --task in-hospital-death; status_is 0; out_has "does not apply: dead"
 }
 
+# Nothing of the copy may be written, and the lock of whoever trained may not even be opened.
+a_read_only_copy_is_read() {
+  whole_river_is_ready || return
+  local ro=$work/copy q as=()
+  [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
+  "${as[@]}" true || { skip "no setpriv"; return; }
+  cp -r "$site" "$ro"; chmod -R a-w "$ro"; chmod 000 "$ro/models/registry.lock"
+  run "${as[@]}" touch "$ro/models/probe"; [ $status -ne 0 ] || fail "the copy can be written"
+  run "$vitae" show "$site" --limit 3; q=$(grep -oE '^ *[0-9]{10,} ' "$work/out" | head -1 | tr -d ' ')
+  run "${as[@]}" "$vitae" versions "$ro"; status_is 0; out_has live
+  run "${as[@]}" "$vitae" verify "$ro"; status_is 0
+  run "${as[@]}" "$vitae" predict "$ro" --subject "$q" --explain 0; status_is 0
+  run "${as[@]}" "$vitae" export "$ro" --format safetensors --to "$work/model-out"; status_is 0
+  chmod -R u+w "$ro"; rm -rf "$ro"
+}
+
 the_same_seed_gives_the_same_bits() {
   whole_river_is_ready || return
   local hash threads
@@ -185,4 +201,4 @@ promote_survives_kills() {
   done
 }
 run_cases records_come_in the_store_is_whole_and_shown the_same_files_twice_change_nothing a_model_is_trained_proved_and_promoted \
-  a_patient_is_predicted_three_ways the_same_seed_gives_the_same_bits models_and_timelines_go_out the_live_version_is_served promote_survives_kills
+  a_patient_is_predicted_three_ways a_read_only_copy_is_read the_same_seed_gives_the_same_bits models_and_timelines_go_out the_live_version_is_served promote_survives_kills
