@@ -35,6 +35,7 @@ struct str event_blob(const struct event *ev) {
 }
 uint32_t event_origin_file(const struct event *ev) { return ev->origin_file; }
 uint64_t event_origin_row(const struct event *ev) { return ev->origin_row; }
+bool event_earlier(const struct event *ev) { return ev->earlier; }
 
 /* ---- opening and closing ---- */
 
@@ -413,6 +414,7 @@ static int take_back(struct deid *w, const struct record *r, struct error *e) {
   struct event ev = event_of(w, r, r->code);
   TRY(take_time(w, r, &ev, &passes, e));
   if (!passes) return OK;
+  ev.earlier = r->kind == RECORD_IN_ERROR;
   w->counts.taken_back++;
   return w->out.take_back(w->out.ctx, &ev, e);
 }
@@ -499,7 +501,7 @@ int deid_take(void *wall, const struct record *r, struct error *e) {
   /* a birth that comes as an ordinary event must not go round the age rule */
   if (r->kind == RECORD_BIRTH || str_eqc(r->code, "MEDS_BIRTH")) return take_birth(w, r, e);
   if (r->kind == RECORD_DEATH) return take_death(w, r, e);
-  if (r->kind == RECORD_TAKEN_BACK) return take_back(w, r, e);
+  if (r->kind == RECORD_TAKEN_BACK || r->kind == RECORD_IN_ERROR) return take_back(w, r, e);
   return take_event(w, r, e);
 }
 

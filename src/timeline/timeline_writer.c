@@ -290,6 +290,7 @@ static int append(struct timeline_writer *w, const struct event *ev, bool back, 
   if (blob.n && hash_unhex(blob, digest, BLOB_BYTES, NULL) < 0) return error_set(e, E_INPUT, "name of a blob is no SHA-256");
   s.row = row < UINT32_MAX ? (uint32_t)row : UINT32_MAX;
   s.back = back;
+  s.earlier = back && event_earlier(ev);
   TRY(intern_put(&w->codes, code, &s.code, e));
   if (display.n) TRY(put_display(w, s.code, display, e));
   if (unit.n) {

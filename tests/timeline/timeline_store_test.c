@@ -311,6 +311,33 @@ static void births_latest_wins(void **state) {
   temp_remove(dir);
 }
 
+/* What was entered in error is taken back from earlier runs alone, wherever in this one it is said. */
+static void earlier_runs_are_taken_back(void **state) {
+  (void)state;
+  for (int order = 0; order < 2; order++) {
+    char dir[64];
+    struct event old[] = {event_of(1, 5 * TIME_DAY, "X", 1), event_of(1, 6 * TIME_DAY, "X", 2), event_of(1, 5 * TIME_DAY, "Y", 3)};
+    struct event wrong = event_of(1, 5 * TIME_DAY, "X", NAN), right = event_of(1, 5 * TIME_DAY, "X", 9);
+    struct timeline_writer *w;
+    struct timeline *t;
+    wrong.earlier = true;
+    temp_dir(dir);
+    OKAY(write_events(dir, NULL, old, 3, e));
+    OKAY(timeline_writer_open(dir, NULL, &w, e));
+    if (order) OKAY(timeline_append(w, &right, e));
+    OKAY(timeline_take_back(w, &wrong, e));
+    if (!order) OKAY(timeline_append(w, &right, e));
+    OKAY(timeline_writer_finish(w, STR_NONE, NULL, NULL, e));
+    OKAY(timeline_open(dir, &t, e));
+    struct timeline_view v = timeline_view(t, 0);
+    assert_int_equal(v.n, 3);
+    assert_true(v.value[0] == 9 && v.value[1] == 3 && v.value[2] == 2);
+    timeline_close(t);
+    OKAY(timeline_verify(dir, print_finding, NULL, e));
+    temp_remove(dir);
+  }
+}
+
 static void expect_statics(const char *dir, const char *const *names, uint32_t n) {
   struct timeline *t;
   OKAY(timeline_open(dir, &t, e));
@@ -571,6 +598,7 @@ int main(void) {
       cmocka_unit_test(second_ingest_of_the_same_changes_nothing),
       cmocka_unit_test(births_latest_wins),
       cmocka_unit_test(sexes_latest_wins),
+      cmocka_unit_test(earlier_runs_are_taken_back),
       cmocka_unit_test(splits_follow_the_rule),
       cmocka_unit_test(seed_is_inherited),
       cmocka_unit_test(dictionary_reads_back),
