@@ -382,10 +382,8 @@ int file_rename(const char *from, const char *to, struct error *e) {
   return file_sync_dir(slash ? dir : ".", e);
 }
 
-int file_lock(const char *path, int *fd, struct error *e) {
-  *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (*fd < 0) return io_error(e, path, "cannot open lock");
-  while (flock(*fd, LOCK_EX | LOCK_NB) < 0) {
+static int hold(const char *path, int how, int *fd, struct error *e) {
+  while (flock(*fd, how | LOCK_NB) < 0) {
     if (errno == EINTR) continue;
     int busy = errno == EWOULDBLOCK;
     int rc = busy ? error_set(e, E_BUSY, "another process holds the lock") : io_error(e, path, "cannot lock");
@@ -395,6 +393,26 @@ int file_lock(const char *path, int *fd, struct error *e) {
     return rc;
   }
   return OK;
+}
+
+int file_lock(const char *path, int *fd, struct error *e) {
+  char dir[4096];
+  struct stat st;
+  const char *slash = strrchr(path, '/');
+  mode_t mode = 0600;
+  int n = slash ? (int)(slash - path) + 1 : 0;
+  *fd = -1;
+  if (n >= (int)sizeof dir) return error_set(e, E_LIMIT, "path too long");
+  snprintf(dir, sizeof dir, "%.*s.", n, path);
+  if (stat(dir, &st) == 0) mode |= st.st_mode & 0444;
+  *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, mode);
+  return *fd < 0 ? io_error(e, path, "cannot open lock") : hold(path, LOCK_EX, fd, e);
+}
+
+int file_lock_shared(const char *path, int *fd, struct error *e) {
+  *fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (*fd >= 0) return hold(path, LOCK_SH, fd, e);
+  return errno == ENOENT || errno == EACCES ? OK : io_error(e, path, "cannot open lock");
 }
 
 void file_unlock(int fd) {

@@ -79,8 +79,11 @@ int file_join(char *out, size_t size, const char *dir, const char *name, struct 
 /* rename(from, to) + fsync of the directory: moves a pointer or a finished directory into place */
 int file_rename(const char *from, const char *to, struct error *e) MUST_CHECK;
 int file_sync_dir(const char *dir, struct error *e) MUST_CHECK;
-/* An exclusive advisory lock (flock) on path, made if absent; E_BUSY if another process holds it. Freed at exit too. */
+/* An exclusive advisory lock (flock) on path, made if absent, to be read by whoever may read its directory; E_BUSY if another process holds
+ * it. Freed at exit too. */
 int file_lock(const char *path, int *fd, struct error *e) MUST_CHECK;
+/* A shared one, for those who only read: nothing is made or written. A lock that is not there, or may not be opened, holds nobody up (*fd -1). */
+int file_lock_shared(const char *path, int *fd, struct error *e) MUST_CHECK;
 void file_unlock(int fd);
 bool file_program_dir(char *out, size_t n); /* where the running program lies, without the last slash; false: not known */
 /* Directory of the running program's data (mapping/, tasks/, policy/): beside the binary's build tree or PREFIX/share/vitae. */

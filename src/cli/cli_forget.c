@@ -110,7 +110,7 @@ static int versions(struct forgetting *f, int64_t subject, struct table *t, stru
   struct version *v;
   int count;
   *n = 0;
-  TRY(registry_open(f->site.path, &r, e));
+  TRY(registry_read(f->site.path, &r, e));
   int rc = registry_list(r, &f->a, &v, &count, e);
   registry_close(r);
   TRY(rc);

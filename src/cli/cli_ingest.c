@@ -176,6 +176,29 @@ static void writing(void *ctx, uint64_t done, uint64_t total) {
   progress_update(bar, done, NULL);
 }
 
+/* One life under two policies tells what each of them hides: real dates beside shifted ones are the person's shift. */
+static int same_settings(const char *dir, const struct deid_policy *policy, struct error *e) {
+  struct arena a;
+  struct str text;
+  struct json_parser *jp = NULL;
+  struct json root;
+  arena_init(&a, 0, 0);
+  int rc;
+  TRY_OUT(timeline_manifest(dir, &a, &text, e));
+  TRY_OUT(json_parser_new(&jp, e));
+  TRY_OUT(json_parse(jp, text.p, text.n, text.n, &root, e));
+  struct json made = json_get(root, "policy");
+  struct str settings = json_str(json_get(made, "settings"));
+  if (settings.n ? !str_eqc(settings, policy->settings) : !str_eqc(json_str(json_get(made, "hash")), policy->hash))
+    rc = error_set(e, E_MISMATCH,
+                   "this site's timelines were made with policy %.*s; another one, with other settings, needs a site of its own",
+                   STR_ARG(json_str(json_get(made, "name"))));
+out:
+  json_parser_free(jp);
+  arena_free(&a);
+  return rc;
+}
+
 /* Where events are laid down: a policy that holds things back keeps all of them in a base store, of which the timelines are what is
  * released. The two ways do not mix in one site: the one would undo the other. */
 static int store_dir(const struct site *s, const struct deid_policy *policy, char dir[4096], struct error *e) {
@@ -191,9 +214,9 @@ static int store_dir(const struct site *s, const struct deid_policy *policy, cha
                      "this site's timelines were made without suppression; a policy that suppresses needs a site of its own");
   if (!policy->suppress && has_base)
     return error_set(e, E_MISMATCH, "this site's timelines are released with suppression; a policy without it needs a site of its own");
-  if (!policy->suppress) return OK;
-  TRY(site_path(s, dir, "base", NULL));
-  return file_mkdirs(dir, 0700, e);
+  if (policy->suppress) TRY(site_path(s, dir, "base", NULL));
+  if (policy->suppress ? has_base : has_store) TRY(same_settings(dir, policy, e));
+  return policy->suppress ? file_mkdirs(dir, 0700, e) : OK;
 }
 
 /* Everything after the vault is open. */
@@ -201,7 +224,10 @@ static int run_through(struct cli *c, const struct site *s, const struct source 
                        struct vault *vault, struct wall_summary *sum, struct error *e) {
   char dir[4096], list[4096];
   struct ingest in = {.policy = policy, .file_error = e, .sum = sum};
-  struct timeline_options to = {.policy_name = str_c(policy->name), .policy_hash = str_c(policy->hash), .split_seed = 20120101};
+  struct timeline_options to = {.policy_name = str_c(policy->name),
+                                .policy_hash = str_c(policy->hash),
+                                .policy_settings = str_c(policy->settings),
+                                .split_seed = 20120101};
   TRY(split_rule(cli_text(c, "split", "auto"), &to.split, e));
   const char *source = cli_text(c, "source", from->table ? table_mapping_name(from->table) : from->kind);
   to.source = str_c(source);

@@ -77,7 +77,7 @@ int cli_model(const struct site *s, const char *name, struct model **out, char d
     snprintf(dir, 4096, "%s", name);
   } else {
     struct registry *r;
-    TRY(registry_open(s->path, &r, e));
+    TRY(registry_read(s->path, &r, e));
     int rc = OK;
     if (name) {
       rc = registry_resolve(r, name, dir, 4096, id, e);

@@ -36,7 +36,6 @@ struct job {
   const struct model *model;
   const char *id, *dir;
   struct memorisation *memorisation;
-  struct registry *registry;
   struct table *table;
   struct json_out *json;
   const struct model *against;
@@ -121,6 +120,14 @@ static void score_line(const char *task, const struct validation_score *s) {
   printf("\n");
 }
 
+static int attach(const struct job *j, const char *report_dir, struct error *e) {
+  struct registry *r;
+  TRY(registry_open(j->site->path, &r, e));
+  int rc = registry_attach_report(r, j->id, report_dir, e);
+  registry_close(r);
+  return rc;
+}
+
 static int one(struct cli *c, struct job *j, const char *name, struct error *e) {
   struct task *task;
   struct arena a;
@@ -147,7 +154,7 @@ static int one(struct cli *c, struct job *j, const char *name, struct error *e) 
   snprintf(leaf, sizeof leaf, "%s-%.12s", task_name(task), j->id[0] ? j->id : "checkpoint");
   TRY_OUT(site_path(j->site, dir, "reports", leaf, NULL));
   TRY_OUT(validate_report_write(&v, dir, e));
-  if (j->id[0] && !j->external) TRY_OUT(registry_attach_report(j->registry, j->id, dir, e));
+  if (j->id[0] && !j->external) TRY_OUT(attach(j, dir, e));
   rows(j->table, &a, &v);
   object(j->json, &v, dir);
   if (!c->json) {
@@ -258,7 +265,6 @@ static int run(struct cli *c, struct error *e) {
   json_out_init(&o, &b, false);
   json_out_array(&o);
   TRY_OUT(cli_model(&s, cli_text(c, "model", NULL), &model, dir, id, e));
-  TRY_OUT(registry_open(s.path, &j.registry, e));
   j.store = store, j.model = model, j.id = id, j.dir = dir, j.table = &table, j.json = &o, j.memorisation = &memorisation;
   TRY_OUT(elsewhere(c, &s, dir, &j, e));
   TRY_OUT(statements(&s, &a, &j.tripod, e));
@@ -277,7 +283,6 @@ out:
   arena_free(&a);
   table_release(&table);
   buf_release(&b);
-  if (j.registry) registry_close(j.registry);
   if (model) model_free(model);
   if (other) model_free(other);
   timeline_close(store);

@@ -108,7 +108,7 @@ static int verify_versions(const struct site *s, struct findings *f, struct erro
   uint64_t before = f->n;
   TRY(part(f, registry_verify(s->path, finding, f, e), before, e));
   arena_init(&a, 64 << 20, 0);
-  if (registry_open(s->path, &r, NULL) == OK) {
+  if (registry_read(s->path, &r, NULL) == OK) {
     if (registry_list(r, &a, &versions, &n, NULL) < 0) n = 0;
     registry_close(r);
   }

@@ -55,7 +55,7 @@ static int run_versions(struct cli *c, struct error *e) {
   struct registry *r;
   struct arena a;
   TRY(site_open(c->arg[0], &s, e));
-  TRY(registry_open(s.path, &r, e));
+  TRY(registry_read(s.path, &r, e));
   arena_init(&a, 16 << 20, 0);
   int rc = list(c, r, &a, e);
   arena_free(&a);

@@ -35,6 +35,7 @@ struct str event_blob(const struct event *ev) {
 }
 uint32_t event_origin_file(const struct event *ev) { return ev->origin_file; }
 uint64_t event_origin_row(const struct event *ev) { return ev->origin_row; }
+bool event_earlier(const struct event *ev) { return ev->earlier; }
 
 /* ---- opening and closing ---- */
 
@@ -413,6 +414,7 @@ static int take_back(struct deid *w, const struct record *r, struct error *e) {
   struct event ev = event_of(w, r, r->code);
   TRY(take_time(w, r, &ev, &passes, e));
   if (!passes) return OK;
+  ev.earlier = r->kind == RECORD_IN_ERROR;
   w->counts.taken_back++;
   return w->out.take_back(w->out.ctx, &ev, e);
 }
@@ -449,6 +451,14 @@ static int take_zip(struct deid *w, const struct record *r, struct error *e) {
   return emit(w, &ev, e);
 }
 
+/* May find that this is a person whom another source knows, or who was forgotten: then there is no current one. */
+static int learn_identifier(struct deid *w, const struct record *r, struct error *e) {
+  TRY(vault_learn_identifier(w->vault, &w->person, r, e));
+  w->current = w->person == VAULT_NOBODY ? NULL : vault_identity(w->vault, w->person);
+  w->changes = w->vault->changes;
+  return OK;
+}
+
 static int take_identifier(struct deid *w, const struct record *r, struct error *e) {
   if (r->identifier == IDENTIFIER_FREE_TEXT) return drop(w, r, DROP_TEXT, e);
   bool known = (unsigned)r->identifier < IDENTIFIER_KINDS;
@@ -457,9 +467,8 @@ static int take_identifier(struct deid *w, const struct record *r, struct error 
   bool usable;
   TRY(person_of(w, r, &usable, e));
   if (!usable) return OK;
-  TRY(vault_learn_identifier(w->vault, &w->person, r, e)); /* may find that this is a person whom another source knows */
-  w->current = vault_identity(w->vault, w->person);
-  w->changes = w->vault->changes;
+  TRY(learn_identifier(w, r, e));
+  if (!w->current) return OK;
   return r->identifier == IDENTIFIER_GEOGRAPHY ? take_zip(w, r, e) : OK;
 }
 
@@ -492,7 +501,7 @@ int deid_take(void *wall, const struct record *r, struct error *e) {
   /* a birth that comes as an ordinary event must not go round the age rule */
   if (r->kind == RECORD_BIRTH || str_eqc(r->code, "MEDS_BIRTH")) return take_birth(w, r, e);
   if (r->kind == RECORD_DEATH) return take_death(w, r, e);
-  if (r->kind == RECORD_TAKEN_BACK) return take_back(w, r, e);
+  if (r->kind == RECORD_TAKEN_BACK || r->kind == RECORD_IN_ERROR) return take_back(w, r, e);
   return take_event(w, r, e);
 }
 
@@ -509,10 +518,7 @@ int deid_learn(void *wall, const struct record *r, struct error *e) {
     vault_learn_birth(w->current, day, (uint8_t)r->time.precision);
     return OK;
   }
-  TRY(vault_learn_identifier(w->vault, &w->person, r, e));
-  w->current = vault_identity(w->vault, w->person);
-  w->changes = w->vault->changes;
-  return OK;
+  return learn_identifier(w, r, e);
 }
 
 /* ---- births ---- */

@@ -26,6 +26,7 @@ enum deid_text { DEID_TEXT_DROP, DEID_TEXT_TAG, DEID_TEXT_SURROGATE };
 struct deid_policy { /* read from policy/NAME.json; `hash` (SHA-256 over the file and the tables it names) is stamped on every output */
   char name[32];     /* "safe-harbor", "expert", "limited" */
   char hash[65];
+  char settings[65];   /* SHA-256 over what a site's timelines must all have come under (docs/deid.md, "Policies") */
   char statement[256]; /* what may be said of the output, e.g. "limited data set under a data use agreement" */
   enum deid_dates dates;
   int shift_days_max; /* shift is uniform over whole microsecond-exact days in [-max, -1] u [1, max] (never 0) */
@@ -119,8 +120,8 @@ int vault_secret(const struct vault *v, int64_t pseudonym, const char *purpose, 
 /* The person's date shift, drawn within `max` days if there is none yet (*drawn: commit the vault before anything shows it). E_NOTFOUND. */
 int vault_person_shift(struct vault *v, int64_t pseudonym, int max, int32_t *days, bool *drawn, struct error *e) MUST_CHECK;
 
-/* Erases the person of a pseudonym as vault_erase does, under all keys; unless it `may_return`, keyed hashes of the keys stay, so that
- * no later ingest brings the person back. E_NOTFOUND. */
+/* Erases the person of a pseudonym as vault_erase does, under all keys; unless it `may_return`, keyed hashes of the keys and of
+ * the trusted identifiers stay, so that no later ingest brings the person back, from whichever source. E_NOTFOUND. */
 int vault_forget(struct vault *v, int64_t pseudonym, bool may_return, struct error *e) MUST_CHECK;
 /* A new key file, or a passphrase from now on (NULL = key file). Stores the vault; a crash leaves the old key and map or the new ones. */
 int vault_rotate(struct vault *v, const char *passphrase, struct error *e) MUST_CHECK;

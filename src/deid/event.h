@@ -19,6 +19,7 @@ struct str event_text(const struct event *ev);      /* de-identified text; STR_N
 struct str event_blob(const struct event *ev);      /* 64 hexadecimal digits (SHA-256) of a de-identified blob; STR_NONE = none */
 uint32_t event_origin_file(const struct event *ev); /* lineage: source file number of the run, row in it; no PHI */
 uint64_t event_origin_row(const struct event *ev);
+bool event_earlier(const struct event *ev); /* of a taking back: it concerns what came in an earlier run alone */
 
 struct event_sink {
   void *ctx;
@@ -26,7 +27,8 @@ struct event_sink {
   /* Takes over a finished, de-identified temporary file and says its SHA-256 in hexadecimal (hex[64] = 0). NULL: this sink has no place for
    * blobs, so images and genomes are dropped and counted. Called before the event that names the blob. */
   int (*blob)(void *ctx, const char *temporary, char hex[65], struct error *e);
-  /* Takes back the events of this subject, code and time that came before, in this run or an earlier one. NULL: this sink cannot; counted. */
+  /* Takes back the events of this subject, code and time that came before, in this run or an earlier one
+   * (event_earlier: in an earlier one). NULL: this sink cannot; counted. */
   int (*take_back)(void *ctx, const struct event *ev, struct error *e);
   const char *blob_dir; /* where such temporary files are to be made: the same file system as the blobs */
 };

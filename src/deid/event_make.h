@@ -9,5 +9,6 @@ struct event {
   float value;
   uint32_t origin_file;
   uint64_t origin_row;
+  bool earlier;
 };
 #endif

@@ -48,7 +48,9 @@ static int learn(void *ctx, const struct record *r, struct error *e) {
   struct fhir_deid *f = ((struct learner *)ctx)->f;
   uint32_t row;
   int32_t day;
-  if (r->kind == RECORD_DROPPED || !r->person.n || r->person.n > VAULT_KEY_LIMIT || vault_gone(f->vault, f->source, r->person)) return OK;
+  if (r->kind == RECORD_DROPPED || r->kind == RECORD_IN_ERROR || !r->person.n || r->person.n > VAULT_KEY_LIMIT ||
+      vault_gone(f->vault, f->source, r->person))
+    return OK;
   TRY(vault_person(f->vault, f->source, r->person, &row, e));
   if (f->policy.dates == DEID_DATES_SHIFT && f->ours)
     TRY(vault_shift(f->vault, vault_identity(f->vault, row), f->policy.shift_days_max, e));

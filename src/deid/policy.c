@@ -182,6 +182,34 @@ static int fields(struct json root, const char *path, struct deid_policy *p, cha
   return sentinels(root, p, e);
 }
 
+/* What events of one person must have in common: the same life under two sets of dates gives its shift away. Tables may grow. */
+static int settings(struct json root, struct deid_policy *p, struct error *e) {
+  static const char *const apart[] = {"name", "statement", "risk", "shift_days_max"};
+  struct buf b = {0};
+  struct json_out o;
+  struct json v;
+  struct str key;
+  uint8_t digest[32];
+  int rc = OK;
+  json_out_init(&o, &b, false);
+  json_out_object(&o);
+  for (struct json_iter it = json_members(root); json_next_member(&it, &key, &v);) {
+    bool counts = true;
+    for (size_t i = 0; i < sizeof apart / sizeof *apart; i++) counts &= !str_eqc(key, apart[i]);
+    if (!counts) continue;
+    json_out_key_str(&o, key);
+    TRY_OUT(json_out_copy(&o, v, e));
+  }
+  json_out_end(&o);
+  buf_put(&b, p->zip3, (size_t)p->zip3_n * sizeof *p->zip3);
+  TRY_OUT(buf_check(&b, e));
+  sha256_of(b.p, b.n, digest);
+  hash_hex(digest, 32, p->settings);
+out:
+  buf_release(&b);
+  return rc;
+}
+
 /* One hash for the policy and what it names: a changed table is a changed policy. */
 static int stamp(const char *path, const char *zip3_path, struct deid_policy *p, struct error *e) {
   uint8_t digest[3][32], all[32];
@@ -229,6 +257,7 @@ int deid_policy_load(const char *path, struct deid_policy *out, struct error *e)
   TRY_OUT(json_load(&a, path, &root, e));
   TRY_OUT(fields(root, path, out, zip3_path, e));
   TRY_OUT(zip3_table(zip3_path, out, e));
+  TRY_OUT(settings(root, out, e));
   TRY_OUT(stamp(path, zip3_path, out, e));
 out:
   arena_free(&a);

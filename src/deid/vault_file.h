@@ -11,7 +11,7 @@
  *            P i64 pseudonym, i32 shift days, i32 birth, i32 first, i32 last (days since 1970, INT32_MIN unknown), u8 flags
  *              (1 birth moved, 8 events have passed), u8 birth precision; the K and I that follow are this person's
  *            K u16 source, u16 length, key              I u8 kind, u16 name space (0 none), u16 length, value
- *            X hash[16] of a key that must not come back
+ *            X hash[16] of a key, or of a trusted identifier, that must not come back
  *   version 1 (read, never written)
  *   1st      u64 rows, u32 sources, each u16 length + name
  *   then     rows, whole ones only: the fields of P up to `last`, u16 source, u16 key length, u8 flags, u8 birth precision, key

@@ -51,6 +51,8 @@ int vault_learn_identifier(struct vault *v, uint32_t *row, const struct record *
   if (vault_identifier_known(v, *row, r->identifier, space, value)) return OK;
   struct vault_text t = {.space = space, .kind = r->identifier, .value = value};
   uint16_t link = vault_link_space(v, false, &t);
+  if (link) TRY(vault_return(v, row, link, value, e));
+  if (*row == VAULT_NOBODY) return OK;
   if (link) TRY(vault_join(v, row, link, value, e));
   if (vault_identifier_known(v, *row, r->identifier, space, value)) return OK; /* whom it was joined with had it */
   return vault_entry_add(v, false, *row, space, r->identifier, value, e);

@@ -262,25 +262,31 @@ void vault_row_erase(struct vault *v, uint32_t row) {
 }
 
 /* A keyed hash says nothing without the vault's secret, and with it only to whoever has the key already. */
-static void gone_hash(const struct vault *v, uint16_t source, struct str key, uint8_t out[16]) {
-  static const char what[] = "vitae forgotten";
+static void gone_hash(const struct vault *v, bool key, struct str space, struct str value, uint8_t out[16]) {
+  static const char of_key[] = "vitae forgotten", of_identifier[] = "vitae forgotten identifier";
   crypto_generichash_state st;
-  uint64_t n = v->source[source].n;
+  uint64_t n = space.n;
   crypto_generichash_init(&st, v->secret, 32, 16);
-  crypto_generichash_update(&st, (const uint8_t *)what, sizeof what);
+  crypto_generichash_update(&st, (const uint8_t *)(key ? of_key : of_identifier), key ? sizeof of_key : sizeof of_identifier);
   crypto_generichash_update(&st, (const uint8_t *)&n, sizeof n);
-  crypto_generichash_update(&st, (const uint8_t *)v->source[source].p, n);
-  crypto_generichash_update(&st, (const uint8_t *)key.p, key.n);
+  crypto_generichash_update(&st, (const uint8_t *)space.p, n);
+  crypto_generichash_update(&st, (const uint8_t *)value.p, value.n);
   crypto_generichash_final(&st, out, 16);
   mem_wipe(&st, sizeof st);
 }
 
-bool vault_gone(const struct vault *v, uint16_t source, struct str key) {
+static bool is_gone(const struct vault *v, bool key, struct str space, struct str value) {
   uint8_t hash[16];
-  uint64_t value;
+  uint64_t at;
   if (!v->gone.count) return false;
-  gone_hash(v, source, key, hash);
-  return map_get(&v->gone, (struct str){(char *)hash, sizeof hash}, &value);
+  gone_hash(v, key, space, value, hash);
+  return map_get(&v->gone, (struct str){(char *)hash, sizeof hash}, &at);
+}
+
+bool vault_gone(const struct vault *v, uint16_t source, struct str key) {
+  struct vault_text t = {.space = source, .value = key};
+  uint16_t space = v->gone.count ? vault_link_space(v, true, &t) : 0;
+  return is_gone(v, true, v->source[source], key) || (space && is_gone(v, false, v->space[space], key));
 }
 
 int vault_gone_add(struct vault *v, const uint8_t hash[16], struct error *e) {
@@ -288,15 +294,43 @@ int vault_gone_add(struct vault *v, const uint8_t hash[16], struct error *e) {
   return map_put(&v->gone, (struct str){(const char *)hash, 16}, &is_new) ? OK : error_set(e, E_NOMEM, "no memory for the identity map");
 }
 
+/* What links an entry to records of other sources; not a value that somebody else carries too, who may stay. */
+static int gone_link(struct vault *v, bool key, uint32_t row, const struct vault_text *t, struct error *e) {
+  uint16_t space = vault_link_space(v, key, t);
+  uint32_t other;
+  uint8_t hash[16];
+  if (!space || carriers(v, space, t->value, row, &other)) return OK;
+  gone_hash(v, false, v->space[space], t->value, hash);
+  return vault_gone_add(v, hash, e);
+}
+
+static int stay_gone(struct vault *v, uint32_t row, struct error *e) {
+  uint8_t hash[16];
+  for (uint32_t i = vault_identity(v, row)->keys; i; i = vault_entry(&v->keys, i - 1)->next) {
+    struct vault_text t = vault_text(v, vault_entry(&v->keys, i - 1));
+    gone_hash(v, true, v->source[t.space], t.value, hash);
+    TRY(vault_gone_add(v, hash, e));
+    TRY(gone_link(v, true, row, &t, e));
+  }
+  for (uint32_t i = vault_identity(v, row)->identifiers; i; i = vault_entry(&v->identifiers, i - 1)->next) {
+    struct vault_text t = vault_text(v, vault_entry(&v->identifiers, i - 1));
+    TRY(gone_link(v, false, row, &t, e));
+  }
+  vault_row_erase(v, row);
+  return OK;
+}
+
+int vault_return(struct vault *v, uint32_t *row, uint16_t space, struct str value, struct error *e) {
+  if (vault_identity(v, *row)->flags & IDENTITY_EMITTED || !is_gone(v, false, v->space[space], value)) return OK;
+  TRY(stay_gone(v, *row, e));
+  *row = VAULT_NOBODY;
+  return OK;
+}
+
 int vault_forget(struct vault *v, int64_t pseudonym, bool may_return, struct error *e) {
   uint32_t row;
-  uint8_t hash[16];
   if (!vault_row_of(v, pseudonym, &row)) return error_set(e, E_NOTFOUND, "the vault knows no such person");
-  for (uint32_t i = may_return ? 0 : vault_identity(v, row)->keys; i; i = vault_entry(&v->keys, i - 1)->next) {
-    struct vault_text t = vault_text(v, vault_entry(&v->keys, i - 1));
-    gone_hash(v, t.space, t.value, hash);
-    TRY(vault_gone_add(v, hash, e));
-  }
+  if (!may_return) return stay_gone(v, row, e);
   vault_row_erase(v, row);
   return OK;
 }

@@ -140,7 +140,7 @@ uint64_t vault_value_hash(const struct vault *v, uint32_t row, struct str value)
 uint64_t vault_link_hash(const struct vault *v, uint16_t space, struct str value); /* BY_LINK; entries of keys have the top bit */
 #define VAULT_LINK_KEY UINT32_C(0x80000000)
 
-/* vault_identifiers.c. Learning may link: *row is then the row that stayed. */
+/* vault_identifiers.c. Learning may link: *row is then the row that stayed; VAULT_NOBODY: it is somebody who was forgotten. */
 int vault_learn_identifier(struct vault *v, uint32_t *row, const struct record *r, struct error *e) MUST_CHECK;
 void vault_learn_birth(struct identity *id, int32_t day, uint8_t precision);
 bool vault_identifier_known(const struct vault *v, uint32_t row, int kind, uint16_t space, struct str value);
@@ -154,7 +154,9 @@ int vault_join(struct vault *v, uint32_t *row, uint16_t space, struct str value,
 /* The one person who carries the value and has no key of `source`; false if there is none or more than one. */
 bool vault_link_find(const struct vault *v, uint16_t space, struct str value, uint16_t source, uint32_t *row);
 void vault_row_erase(struct vault *v, uint32_t row); /* overwrites row, keys and identifiers */
-/* Has this key been forgotten, never to come back? */
+/* Has this key been forgotten, or the trusted value that it is, never to come back? */
 bool vault_gone(const struct vault *v, uint16_t source, struct str key);
+/* The person of *row, unless events have passed, is forgotten (VAULT_NOBODY) if this trusted value was a forgotten person's. */
+int vault_return(struct vault *v, uint32_t *row, uint16_t space, struct str value, struct error *e) MUST_CHECK;
 int vault_gone_add(struct vault *v, const uint8_t hash[16], struct error *e) MUST_CHECK;
 #endif

@@ -35,7 +35,10 @@ struct version {
   int tasks;            /* reports attached, one a task */
   int passing;          /* of these, how many pass their gate; promotion wants at least one, and serving offers only these tasks */
 };
-int registry_open(const char *site, struct registry **out, struct error *e) MUST_CHECK;
+int registry_open(const char *site, struct registry **out, struct error *e) MUST_CHECK; /* nobody else reads or writes meanwhile */
+/* For resolving, listing, verifying: writes nothing, so a read-only copy of a site will do, and others read at the same time. Whoever may not
+ * see the site's own key checks signatures by models/signing.pub. */
+int registry_read(const char *site, struct registry **out, struct error *e) MUST_CHECK;
 void registry_close(struct registry *r);
 int registry_add(struct registry *r, const char *checkpoint_dir, const struct version_info *info, char id[65],
                  struct error *e) MUST_CHECK; /* same content: same id, no second copy */

@@ -11,6 +11,7 @@
 struct registry {
   struct site site;
   int lock;
+  bool reading;
   uint8_t public_key[crypto_sign_PUBLICKEYBYTES], secret_key[crypto_sign_SECRETKEYBYTES];
 };
 struct state_row {

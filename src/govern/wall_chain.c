@@ -89,7 +89,7 @@ static int head(struct registry *r, struct wall_link *out, struct error *e) {
 
 int wall_chain_head(const char *site, struct wall_link *out, struct error *e) {
   struct registry *r;
-  TRY(registry_open(site, &r, e));
+  TRY(registry_read(site, &r, e));
   int rc = head(r, out, e);
   registry_close(r);
   return rc;
@@ -244,7 +244,7 @@ int wall_chain_verify(const char *site, void (*finding)(void *, const char *), v
   struct statement *at = NULL;
   size_t n = 0;
   *counts = (struct wall_chain_counts){0};
-  TRY(registry_open(site, &v.r, e));
+  TRY(registry_read(site, &v.r, e));
   arena_init(&a, 256 << 20, 0);
   int rc = list(&v.r->site, &a, &at, &n, e);
   for (size_t i = 0; rc == OK && i < n; i++) rc = check_one(&v, &at[i], e);

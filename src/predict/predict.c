@@ -411,7 +411,8 @@ static int check_applies(const struct predictor *p, const struct life *life, con
                                     [TASK_DEAD] = "dead",
                                     [TASK_NO_TRIGGER] = "trigger not met",
                                     [TASK_PRIOR] = "excluded: prior occurrence",
-                                    [TASK_WINDOW] = "excluded: a window of the task does not hold"};
+                                    [TASK_WINDOW] = "excluded: a window of the task does not hold",
+                                    [TASK_ENDED] = "excluded: a competing event has come"};
   struct task_binding *b;
   int64_t now = life->now != INT64_MIN ? life->now : life->events > life->view->statics ? life->view->time[life->events - 1] : INT64_MIN;
   r->dead = is_dead(p, life);

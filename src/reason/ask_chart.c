@@ -12,16 +12,12 @@
 #define YEAR_DAYS 365.25
 
 struct ask_person ask_person_of(const struct timeline *t, uint32_t index) {
-  static const char *const sexes[] = {"GENDER//", "SEX//", "Gender//", "MEDS_GENDER//"};
   struct timeline_view v = timeline_view(t, index);
   struct ask_person p = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, STR_NONE};
   for (uint32_t k = 0; k < v.n; k++) {
     struct str code = timeline_code_name(t, v.code[k]);
-    for (size_t i = 0; i < sizeof sexes / sizeof *sexes && p.sex == UINT32_MAX; i++)
-      if (str_starts(code, str_c(sexes[i]))) {
-        p.sex = k;
-        p.sex_text = (struct str){code.p + strlen(sexes[i]), code.n - strlen(sexes[i])};
-      }
+    struct str sex = p.sex == UINT32_MAX ? timeline_sex_of(code) : STR_NONE;
+    if (sex.p) p.sex = k, p.sex_text = sex;
     if (k < v.statics) continue;
     if (str_eqc(code, "MEDS_BIRTH")) {
       p.birth = k;

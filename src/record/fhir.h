@@ -124,6 +124,7 @@ struct fhir {
   struct str person;
   struct json contained;
   bool has_contained, in_bundle, identities;
+  bool in_error; /* the resource says that it should not have been: its events come as RECORD_IN_ERROR, and nothing else of it */
   struct arena scratch, document, run, bundle;             /* item, file, job, bundle lifetimes; all wiped */
   struct map run_medications, bundle_medications, aliases; /* id -> struct medication *; fullUrl id -> struct str * */
   uint64_t bytes_done, bytes_total, progress_at;

@@ -124,7 +124,7 @@ static int take_observed(struct fhir *f, const struct taken *t, struct coded *co
   int rc = take_value(f, t, code, &r);
   if (rc == FHIR_WRONG) return OK;
   TRY(rc);
-  if (rc == 0 && has(t, SLOT_ABSENT)) return fhir_drop(f, t->el[SLOT_ABSENT]->path);
+  if (rc == 0 && has(t, SLOT_ABSENT) && !f->in_error) return fhir_drop(f, t->el[SLOT_ABSENT]->path);
   if (rc == 0 && !emit_bare) return OK;
   r.code = coded_str(code);
   r.display = code->display;

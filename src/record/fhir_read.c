@@ -15,14 +15,14 @@ static bool listed(const char *const *list, struct str s) {
   return false;
 }
 
-/* The status is a code, or a CodeableConcept one of whose codings is. 1 = skip it, 0 = go on, FHIR_WRONG = no status at all */
-static int not_an_event(const struct shape *shape, struct json status) {
+/* The status is a code, or a CodeableConcept one of whose codings is. 1 = one of the list, 0 = none, FHIR_WRONG = no status at all */
+static int says(const char *const *list, struct json status) {
   struct json v;
-  if (json_kind(status) == JSON_STRING) return listed(shape->skip, json_str(status));
+  if (json_kind(status) == JSON_STRING) return listed(list, json_str(status));
   if (json_kind(status) != JSON_OBJECT) return FHIR_WRONG;
   struct json_iter it = json_items(json_get(status, "coding"));
   while (json_next(&it, &v))
-    if (listed(shape->skip, json_str(json_get(v, "code")))) return 1;
+    if (listed(list, json_str(json_get(v, "code")))) return 1;
   return 0;
 }
 
@@ -31,6 +31,15 @@ static int patient_key(struct fhir *f, const struct taken *t, struct str full_ur
   if (!id.n && !fhir_reference_id(full_url, &type, &id)) return fhir_reject(f, "Patient.id", "no id");
   f->person = id;
   return 1;
+}
+
+/* What an earlier export said of it is taken back, by code and time, as far as it still tells them. */
+static int take_in_error(struct fhir *f, const struct taken *t) {
+  f->in_error = true;
+  int rc = fhir_subject(f, t);
+  if (rc == 1) rc = f->shape->handler(f, t);
+  f->in_error = false;
+  return rc < 0 ? rc : OK;
 }
 
 static int take_shaped(struct fhir *f, struct json resource, const struct shape *shape, struct str full_url) {
@@ -42,9 +51,11 @@ static int take_shaped(struct fhir *f, struct json resource, const struct shape 
   if (has(&t, SLOT_MODIFIER)) return fhir_drop(f, t.el[SLOT_MODIFIER]->path);
   if (has(&t, SLOT_RULES)) return fhir_drop(f, t.el[SLOT_RULES]->path);
   if (has(&t, SLOT_STATUS) && shape->skip) {
-    rc = not_an_event(shape, t.v[SLOT_STATUS]);
+    static const char *const in_error[] = {"entered-in-error", NULL};
+    rc = says(shape->skip, t.v[SLOT_STATUS]);
     if (rc == FHIR_WRONG) return fhir_reject(f, t.el[SLOT_STATUS]->path, "not a status");
-    if (rc) return fhir_drop(f, t.el[SLOT_STATUS]->path);
+    if (rc) TRY(fhir_drop(f, t.el[SLOT_STATUS]->path));
+    if (rc) return says(in_error, t.v[SLOT_STATUS]) == 1 ? take_in_error(f, &t) : OK;
   }
   bool patient = shape->handler == fhir_take_patient;
   if (shape->handler == fhir_take_device && !has(&t, SLOT_SUBJECT)) return fhir_drop(f, shape->name);

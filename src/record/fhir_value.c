@@ -4,6 +4,10 @@
 #include "record/fhir.h"
 
 int fhir_emit(struct fhir *f, struct record *r) {
+  if (f->in_error) {
+    if (r->kind != RECORD_EVENT || r->time.us == TIME_STATIC) return OK;
+    *r = (struct record){.kind = RECORD_IN_ERROR, .code = r->code, .time = r->time, .value = NAN, .path = r->path};
+  }
   r->person = f->person;
   r->file = f->file;
   r->row = f->row;
@@ -12,12 +16,14 @@ int fhir_emit(struct fhir *f, struct record *r) {
 }
 
 int fhir_drop(struct fhir *f, const char *path) {
+  if (f->in_error) return OK;
   struct record r = {.kind = RECORD_DROPPED, .value = NAN, .path = path, .file = f->file, .row = f->row, .person = f->person};
   f->stats->dropped++;
   return f->sink->record(f->sink->ctx, &r, f->e);
 }
 
 int fhir_reject(struct fhir *f, const char *field, const char *reason) {
+  if (f->in_error) return OK;
   f->stats->rejected++;
   if (f->sink->reject) f->sink->reject(f->sink->ctx, &(struct record_reject){f->name, f->row, field, reason});
   return OK;

@@ -24,6 +24,7 @@ enum record_kind {
   RECORD_IDENTIFIER, /* identifier + text: name, phone, MRN …: for the vault and the count, never for a timeline */
   RECORD_DROPPED,    /* an element that the reader saw and did not take; `path` says which */
   RECORD_TAKEN_BACK, /* the source takes back what it said of this person before this: events of exactly this code and time */
+  RECORD_IN_ERROR,   /* likewise of what it said in an export before this one: within one, the order says nothing */
   RECORD_SAME        /* the source itself says that `text`, another of its own person keys, is this person (HL7 v2 merge) */
 };
 

@@ -172,7 +172,7 @@ static int engine_open(const char *site, const char *version, vitae_engine *en, 
     snprintf(en->dir, sizeof en->dir, "%s", version);
   } else {
     struct registry *r;
-    TRY(registry_open(site, &r, e));
+    TRY(registry_read(site, &r, e));
     int rc = registry_resolve(r, version ? version : "live", en->dir, sizeof en->dir, en->id, e);
     registry_close(r);
     if (rc == E_NOTFOUND && (!version || strcmp(version, "live") == 0))

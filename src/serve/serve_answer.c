@@ -141,15 +141,13 @@ static void kv_when(struct json_out *o, const char *key, int64_t t) {
 }
 
 static void subject_row(const struct timeline *t, const struct timeline_view *v, struct json_out *o) {
-  static const char *const sexes[] = {"GENDER//", "SEX//", "Gender//", "MEDS_GENDER//"};
   struct str sex = STR_NONE;
   int64_t birth = TIME_STATIC, first = TIME_STATIC, last = TIME_STATIC;
   bool died = false;
   char id[32];
   for (uint32_t k = 0; k < v->n; k++) {
     struct str code = timeline_code_name(t, v->code[k]);
-    for (size_t i = 0; !sex.p && i < sizeof sexes / sizeof *sexes; i++)
-      if (str_starts(code, str_c(sexes[i]))) sex = (struct str){code.p + strlen(sexes[i]), code.n - strlen(sexes[i])};
+    if (!sex.p) sex = timeline_sex_of(code);
     if (v->time[k] == TIME_STATIC) continue;
     if (str_eqc(code, "MEDS_BIRTH")) {
       birth = v->time[k];

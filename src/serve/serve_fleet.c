@@ -94,7 +94,7 @@ static int find_version(const char *site, const char *name, char id[65], enum ve
   char dir[4096];
   *versions = 0;
   *state = STATE_DRAFT;
-  TRY(registry_open(site, &r, e));
+  TRY(registry_read(site, &r, e));
   arena_init(&a, 16 << 20, 0);
   int rc = registry_list(r, &a, &v, versions, e);
   if (rc == OK) rc = registry_resolve(r, name, dir, sizeof dir, id, e);

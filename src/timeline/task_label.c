@@ -2,7 +2,7 @@
  * is the order there. */
 #include "timeline/task_store.h"
 
-enum { MARK_TRIGGER, MARK_DEATH, MARK_BIRTH, MARK_PART, MARK_WINDOW = MARK_PART + TASK_PARTS_MAX };
+enum { MARK_TRIGGER, MARK_DEATH, MARK_BIRTH, MARK_COMPETING, MARK_PART, MARK_WINDOW = MARK_PART + TASK_PARTS_MAX };
 _Static_assert(MARK_WINDOW + TASK_WINDOWS_MAX <= 64, "marks fit a word");
 #define BIT(n) (UINT64_C(1) << (n))
 
@@ -30,6 +30,7 @@ static uint64_t marks_of(const struct task *t, struct str name) {
   if (matches_any(&t->trigger_codes, name)) mark |= BIT(MARK_TRIGGER);
   if (matches_any(&t->death, name)) mark |= BIT(MARK_DEATH);
   if (str_eqc(name, "MEDS_BIRTH")) mark |= BIT(MARK_BIRTH);
+  if (!task_names_target(t, name) && matches_any(&t->competing, name)) mark |= BIT(MARK_COMPETING);
   for (uint32_t i = 0; i < t->target.n; i++)
     if (matches(t->target.at[i], name)) mark |= BIT(MARK_PART + (t->all ? i : 0));
   for (uint32_t i = 0; i < t->windows; i++)
@@ -102,6 +103,10 @@ static uint64_t marks(const struct life *l, uint32_t k) {
 static uint64_t parts(const struct life *l, uint32_t k) {
   uint64_t m = marks(l, k) & PARTS_MASK;
   return m && value_passes(&l->t->target_value, l->v->value[k]) ? m : 0;
+}
+
+static bool is_trigger(const struct life *l, uint32_t k) {
+  return (marks(l, k) & BIT(MARK_TRIGGER)) && value_passes(&l->t->trigger_value, l->v->value[k]);
 }
 
 /* When, from event `k` and label `j` on and not after `until`, the target is complete; TASK_EVER if it is not. */
@@ -218,7 +223,7 @@ static int collect(struct collector *c, const struct life *l, int64_t moment, in
 static int by_code(const struct life *l, struct collector *c, int64_t gap, struct error *e) {
   int64_t last = INT64_MIN;
   for (uint32_t k = l->v->statics; k < l->v->n; k++) {
-    if (!(marks(l, k) & BIT(MARK_TRIGGER)) || !value_passes(&l->t->trigger_value, l->v->value[k])) continue;
+    if (!is_trigger(l, k)) continue;
     if (l->v->time[k] == last) continue; /* two triggers at one instant are one moment */
     last = l->v->time[k];
     if (l->t->which == WHICH_LAST) continue;
@@ -266,7 +271,18 @@ static bool triggered(const struct life *l, int64_t moment) {
   if (t->trigger == TRIGGER_EVERY)
     return l->birth != INT64_MIN && l->begin != TASK_EVER && moment >= later(l->birth, t->from) && moment <= later(l->birth, t->to);
   for (uint32_t k = l->v->statics; k < l->v->n; k++)
-    if ((marks(l, k) & BIT(MARK_TRIGGER)) && value_passes(&t->trigger_value, l->v->value[k])) return true;
+    if (is_trigger(l, k)) return true;
+  return false;
+}
+
+/* Has something come after which the target can no longer come? A code trigger after it, or at its instant, opens the question again. */
+static bool ended(const struct life *l) {
+  for (uint32_t k = l->v->n; k-- > l->v->statics;) {
+    if (!(marks(l, k) & BIT(MARK_COMPETING))) continue;
+    for (uint32_t i = l->v->n; l->t->trigger == TRIGGER_CODE && i-- > l->v->statics && l->v->time[i] >= l->v->time[k];)
+      if (is_trigger(l, i)) return false;
+    return true;
+  }
   return false;
 }
 
@@ -278,6 +294,7 @@ enum task_applies task_applies(const struct task_binding *b, const struct timeli
   if (l.death != TASK_EVER) return TASK_DEAD;
   if (l.t->new_onset && l.first_target != TASK_EVER) return TASK_PRIOR;
   if (!triggered(&l, moment)) return TASK_NO_TRIGGER;
+  if (ended(&l)) return TASK_ENDED;
   for (uint32_t i = 0; i < l.t->windows; i++)
     if (!window_holds(&l, i, moment, events)) return TASK_WINDOW;
   return TASK_APPLIES;

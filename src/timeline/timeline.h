@@ -71,15 +71,15 @@ bool timeline_damaged(const struct timeline *t);
 
 /* Writing. Memory stays under `memory_limit` for any number of events: events spill to partitions by subject hash, sorted one at a time.
  * One writer at a time (E_BUSY otherwise). Two equal events (time, code, value, unit, text, blob) are one, whatever their origins: the
- * lowest origin stays, so ingesting an export twice changes nothing. Of MEDS_BIRTH the one appended last stays. A run over a
- * memory_limit below 2 MiB takes 2 MiB. E_LIMIT: one subject alone, or the dictionary, does not fit its share of it. */
+ * lowest origin stays, so ingesting an export twice changes nothing. Of MEDS_BIRTH the one appended last stays, and of the sexes without a time
+ * likewise (timeline_sex_of; "U" gives way to a known one). A run over a memory_limit below 2 MiB takes 2 MiB. E_LIMIT: one subject alone, or the dictionary, does not fit its share of it. */
 struct timeline_writer;
 enum split_rule { SPLIT_AUTO, SPLIT_ALL_TRAIN, SPLIT_ALL_TUNING, SPLIT_ALL_HELD_OUT, SPLIT_TRAIN_TUNING };
 struct timeline_options {
   size_t memory_limit;   /* bytes; default 192 MiB */
   enum split_rule split; /* for subjects first seen in this run: AUTO = hash 70/15/15; TRAIN_TUNING = hash 85/15/0 */
   uint64_t split_seed;   /* kept in the manifest of the first generation; later ones inherit it */
-  struct str policy_name, policy_hash;
+  struct str policy_name, policy_hash, policy_settings;
   struct str source; /* what this run's records come from: "fhir", a mapping's name; no path, no file name */
 };
 int timeline_writer_open(const char *dir, const struct timeline_options *o, struct timeline_writer **out, struct error *e) MUST_CHECK;
@@ -144,6 +144,8 @@ int timeline_manifest(const char *dir, struct arena *a, struct str *json, struct
 /* What sort of thing a code says, by its system's name. */
 enum timeline_kind { KIND_ENCOUNTER, KIND_CONDITION, KIND_MEDICINE, KIND_PROCEDURE, KIND_MEASUREMENT, KIND_OTHER };
 enum timeline_kind timeline_kind_of(struct str code, struct str display);
+/* The sex that a code tells: what stands behind GENDER//, SEX//, Gender// or MEDS_GENDER//; STR_NONE for any other code. */
+struct str timeline_sex_of(struct str code);
 /* A person's life for people: a legible list by day, and a picture for the terminal (left out under 40 columns). `limit`: the
  * latest so many timed events (0 = all); facts without a time always. JSON: {"subject": "123" (a string: 64 bits do not fit a
  * JavaScript number), "birth": us or null, "sex", "split", "n", "earlier": events left out, "events": [{"t": us or null,

@@ -49,6 +49,7 @@ static void write_policy(const struct timeline_writer *w, struct json_out *o) {
   json_out_object(o);
   json_kv_c(o, "name", w->policy_name);
   json_kv_c(o, "hash", w->policy_hash);
+  if (w->policy_settings[0]) json_kv_c(o, "settings", w->policy_settings);
   json_out_end(o);
 }
 

@@ -139,9 +139,11 @@ int writer_keep_policy(struct timeline_writer *w, struct error *e) {
   if (rc == OK) {
     struct json policy = json_get(root, "policy");
     struct str name = json_str(json_get(policy, "name")), hash = json_str(json_get(policy, "hash"));
-    if (name.n < sizeof w->policy_name && hash.n < sizeof w->policy_hash) {
+    struct str settings = json_str(json_get(policy, "settings"));
+    if (name.n < sizeof w->policy_name && hash.n < sizeof w->policy_hash && settings.n < sizeof w->policy_settings) {
       snprintf(w->policy_name, sizeof w->policy_name, "%.*s", STR_ARG(name));
       snprintf(w->policy_hash, sizeof w->policy_hash, "%.*s", STR_ARG(hash));
+      snprintf(w->policy_settings, sizeof w->policy_settings, "%.*s", STR_ARG(settings));
     }
   }
   json_parser_free(jp);

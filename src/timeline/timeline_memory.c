@@ -151,6 +151,7 @@ int timeline_memory_take_back(void *timeline, const struct event *ev, struct err
   uint32_t code, kept = 0;
   BUG_IF(!m);
   (void)e;
+  if (event_earlier(ev)) return OK;                              /* a request is one run */
   if (!intern_find(&m->codes, event_code(ev), &code)) return OK; /* never came */
   for (uint32_t i = 0; i < m->n; i++) {
     const struct arrival *a = &m->arrival[i];

@@ -466,7 +466,7 @@ static int merge_subject(struct merger *g, const struct spilled *events, const u
                                        .blob = s->blob,
                                        .back = s->back,
                                        .text = s->text_n || s->blob ? (const char *)g->text.p + s->text_at : NULL,
-                                       .seq = have + i};
+                                       .seq = s->earlier ? have : have + i};
   }
   uint32_t kept = items_order(g->items, have + n, g->items + g->item_cap, &g->special);
   if (!kept) return OK; /* all of it was taken back */

@@ -37,17 +37,10 @@ struct life {
 
 static bool is_birth(const struct life *l, uint32_t k) { return str_eqc(timeline_code_name(l->t, l->v.code[k]), TIMELINE_BIRTH); }
 
-static struct str sex_of(struct str code) {
-  static const char *const prefixes[] = {"GENDER//", "SEX//", "Gender//", "MEDS_GENDER//"};
-  for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
-    if (str_starts(code, str_c(prefixes[i]))) return (struct str){code.p + strlen(prefixes[i]), code.n - strlen(prefixes[i])};
-  return STR_NONE;
-}
-
 static struct life life_of(const struct timeline *t, uint32_t index) {
   struct life l = {.t = t, .v = timeline_view(t, index), .birth = INT64_MIN, .first = INT64_MAX, .last = INT64_MIN};
   for (uint32_t k = 0; k < l.v.n; k++) {
-    struct str sex = l.sex.p ? STR_NONE : sex_of(timeline_code_name(t, l.v.code[k]));
+    struct str sex = l.sex.p ? STR_NONE : timeline_sex_of(timeline_code_name(t, l.v.code[k]));
     if (sex.n) l.sex = sex;
     if (k < l.v.statics) continue;
     if (is_birth(&l, k)) {

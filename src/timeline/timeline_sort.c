@@ -112,11 +112,46 @@ static uint32_t take_back(struct item *items, uint32_t n, struct item *backs) {
   return kept;
 }
 
+static const char *const sex_prefixes[SEX_PREFIXES] = {"GENDER//", "SEX//", "Gender//", "MEDS_GENDER//"};
+
+struct str timeline_sex_of(struct str code) {
+  for (int i = 0; i < SEX_PREFIXES; i++)
+    if (str_starts(code, str_c(sex_prefixes[i]))) return (struct str){code.p + strlen(sex_prefixes[i]), code.n - strlen(sex_prefixes[i])};
+  return STR_NONE;
+}
+
 void special_code(struct special *s, uint32_t rank, struct str name) {
   if (str_eqc(name, TIMELINE_BIRTH)) s->birth = rank;
+  for (int i = 0; i < SEX_PREFIXES; i++) {
+    if (!str_starts(name, str_c(sex_prefixes[i]))) continue;
+    if (s->sex[i].from == s->sex[i].to) s->sex[i].from = rank;
+    s->sex[i].to = rank + 1;
+    if (str_eqc(timeline_sex_of(name), "U")) s->sex[i].unknown = rank + 1;
+  }
   if (!str_starts(name, STR(TIMELINE_LABEL))) return;
   if (s->label == s->label_end) s->label = rank;
   s->label_end = rank + 1;
+}
+
+/* 0: no sex, or one with a time; 1: unknown; 2: known */
+static int sex_rank(const struct special *s, const struct item *x) {
+  for (int i = 0; x->time == TIME_STATIC && i < SEX_PREFIXES; i++)
+    if (x->code >= s->sex[i].from && x->code < s->sex[i].to) return x->code + 1 == s->sex[i].unknown ? 1 : 2;
+  return 0;
+}
+
+static uint32_t one_sex(struct item *items, uint32_t n, const struct special *special) {
+  uint32_t last = 0, kept = 0;
+  int best = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    int rank = sex_rank(special, &items[i]);
+    if (rank > best || (rank && rank == best && items[i].seq > items[last].seq)) last = i, best = rank;
+  }
+  if (!best) return n;
+  uint32_t sex = items[last].code;
+  for (uint32_t i = 0; i < n; i++)
+    if (items[i].code == sex || !sex_rank(special, &items[i])) items[kept++] = items[i];
+  return kept;
 }
 
 uint32_t items_order(struct item *items, uint32_t n, struct item *scratch, const struct special *special) {
@@ -131,6 +166,7 @@ uint32_t items_order(struct item *items, uint32_t n, struct item *scratch, const
       if (items[i].code != birth || item_same(&items[i], &born)) items[kept++] = items[i];
     n = kept;
   }
+  n = one_sex(items, n, special);
   sort(items, n, scratch);
   kept = 0;
   for (uint32_t i = 0; i < n; i++)

@@ -175,13 +175,18 @@ uint32_t value_key(float v);
 float value_of(uint32_t key);
 /* Subjects stand in the store in the order of this number: a bijection, so there are no ties; its top 8 bits are the partition. */
 static inline uint64_t subject_hash(int64_t subject) { return hash64_u64((uint64_t)subject); }
-struct special { /* codes by rank: MEDS_BIRTH (or UINT32_MAX), and the labels, which stand together */
+enum { SEX_PREFIXES = 4 };
+struct special { /* codes by rank: MEDS_BIRTH (or UINT32_MAX), the labels, which stand together, and by prefix the sexes, which do too */
   uint32_t birth, label, label_end;
+  struct {
+    uint32_t from, to, unknown; /* unknown: 1 + the rank of "U", or 0 */
+  } sex[SEX_PREFIXES];
 };
 /* Called for every code, from an all-zero s but for birth = UINT32_MAX. */
 void special_code(struct special *s, uint32_t rank, struct str name);
 static inline bool is_label(const struct special *s, uint32_t rank) { return rank >= s->label && rank < s->label_end; }
-/* Takes back what is taken back, sorts, drops exact duplicates (lowest origin stays) and all births but the one emitted last. Returns how many remain.
+/* Takes back what is taken back, sorts, drops exact duplicates (lowest origin stays) and all births but the one emitted last,
+ * and all sexes without a time likewise (an unknown one gives way to a known one). Returns how many remain.
  * scratch has room for n items. */
 uint32_t items_order(struct item *items, uint32_t n, struct item *scratch, const struct special *special);
 int item_compare(const struct item *a, const struct item *b); /* without seq */

@@ -124,13 +124,15 @@ static int take_options(struct timeline_writer *w, const struct timeline_options
   if (o) w->options = *o;
   if (w->options.memory_limit == 0) w->options.memory_limit = MEMORY_DEFAULT;
   if (w->options.memory_limit < MEMORY_LEAST) w->options.memory_limit = MEMORY_LEAST;
-  struct str name = w->options.policy_name, hash = w->options.policy_hash;
-  if (name.n >= sizeof w->policy_name || hash.n >= sizeof w->policy_hash)
+  struct str name = w->options.policy_name, hash = w->options.policy_hash, settings = w->options.policy_settings;
+  if (name.n >= sizeof w->policy_name || hash.n >= sizeof w->policy_hash || settings.n >= sizeof w->policy_settings)
     return error_set(e, E_USAGE, "name or hash of the policy too long");
   if (name.n) memcpy(w->policy_name, name.p, name.n);
   if (hash.n) memcpy(w->policy_hash, hash.p, hash.n);
+  if (settings.n) memcpy(w->policy_settings, settings.p, settings.n);
   w->options.policy_name = str_c(w->policy_name);
   w->options.policy_hash = str_c(w->policy_hash);
+  w->options.policy_settings = str_c(w->policy_settings);
   return OK;
 }
 
@@ -288,6 +290,7 @@ static int append(struct timeline_writer *w, const struct event *ev, bool back, 
   if (blob.n && hash_unhex(blob, digest, BLOB_BYTES, NULL) < 0) return error_set(e, E_INPUT, "name of a blob is no SHA-256");
   s.row = row < UINT32_MAX ? (uint32_t)row : UINT32_MAX;
   s.back = back;
+  s.earlier = back && event_earlier(ev);
   TRY(intern_put(&w->codes, code, &s.code, e));
   if (display.n) TRY(put_display(w, s.code, display, e));
   if (unit.n) {

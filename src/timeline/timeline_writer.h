@@ -13,7 +13,8 @@ struct spilled { /* one event on its way to a partition; process-private, never 
   uint64_t text_at;                                /* in the text spill */
   uint32_t code, file, row, text_n : 31, blob : 1; /* blob: the digest lies behind the text */
   float value;
-  uint32_t unit : 31, back : 1; /* unit: 0 = none, else interned id + 1; back: it takes back what came before it */
+  uint32_t unit : 30, back : 1,
+      earlier : 1; /* unit: 0 = none, else interned id + 1; back: it takes back what came before it, or (earlier) before this run */
 };
 struct partition {
   struct spilled *buffer;
@@ -28,7 +29,7 @@ struct timeline_writer {
   char dir[3900], work[3950];
   int lock, broken; /* broken: code of the first I/O failure; nothing can be finished after it */
   struct timeline_options options;
-  char policy_name[64], policy_hash[130];
+  char policy_name[64], policy_hash[130], policy_settings[130];
   struct timeline *previous; /* NULL for the first generation */
   struct manifest manifest;  /* of the previous generation */
   struct arena arena;        /* holds it */

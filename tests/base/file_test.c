@@ -290,6 +290,41 @@ TEST(locks_exclude) {
   assert_true(file_lock(temp("no/dir"), &fd, NULL) < 0);
 }
 
+static void try_shared(void) {
+  int fd;
+  int rc = file_lock_shared(lock_path, &fd, NULL);
+  _exit(rc < 0 ? -rc : fd >= 0 ? 100 : 101);
+}
+static void a_stranger_tries(void) {
+  if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0) _exit(1);
+  try_shared();
+}
+TEST(readers_share_a_lock) {
+  int fd;
+  struct stat st;
+  chmod(temp_dir, 0755);
+  strcpy(lock_path, temp("absent"));
+  assert_int_equal(file_lock_shared(lock_path, &fd, NULL), OK);
+  assert_true(fd == -1 && !file_exists(lock_path)); /* nothing is made */
+  strcpy(lock_path, temp("shared"));
+  assert_int_equal(file_lock(lock_path, &fd, NULL), OK);
+  assert_true(stat(lock_path, &st) == 0 && (st.st_mode & 0444) == 0444);
+  assert_int_equal(WEXITSTATUS(child(try_shared)), -E_BUSY);
+  file_unlock(fd);
+  assert_int_equal(chmod(lock_path, 0444), 0);
+  assert_int_equal(file_lock_shared(lock_path, &fd, NULL), OK);
+  assert_int_equal(WEXITSTATUS(child(a_stranger_tries)), 100);
+  assert_int_equal(WEXITSTATUS(child(try_lock)), geteuid() == 0 ? -E_BUSY : -E_IO);
+  file_unlock(fd);
+  assert_int_equal(chmod(lock_path, geteuid() == 0 ? 0600 : 0), 0);
+  assert_int_equal(WEXITSTATUS(child(a_stranger_tries)), 101); /* may not be opened: nobody waits */
+  assert_int_equal(chmod(temp_dir, 0700), 0);
+  strcpy(lock_path, temp("private"));
+  assert_int_equal(file_lock(lock_path, &fd, NULL), OK);
+  assert_true(stat(lock_path, &st) == 0 && (st.st_mode & 0777) == 0600);
+  file_unlock(fd);
+}
+
 static void data_from_environment(void) {
   setenv("VITAE_DATA", temp_dir, 1);
   _exit(strcmp(file_data_dir(), temp_dir) == 0 ? 7 : 8);
@@ -317,6 +352,7 @@ int main(void) {
       cmocka_unit_test(listing_survives_failing_allocations),
       cmocka_unit_test(rename_and_sync),
       cmocka_unit_test(locks_exclude),
+      cmocka_unit_test(readers_share_a_lock),
       cmocka_unit_test(data_directory),
   };
   return cmocka_run_group_tests(tests, temp_make, temp_remove);

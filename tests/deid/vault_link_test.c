@@ -348,6 +348,36 @@ static void forgetting_takes_every_key(void **state UNUSED) {
   vault_close(v);
 }
 
+/* The trusted number, not the key alone, keeps a forgotten person away; what somebody else carries too does not count. */
+static void a_forgotten_number_brings_nobody_back(void **state UNUSED) {
+  struct vault *v;
+  assert_int_equal(vault_create(dir_of("gone"), NULL, NULL), OK);
+  assert_int_equal(vault_open(dir_of("gone"), NULL, &v, NULL), OK);
+  trust(v);
+  learn(v, "fhir", identifier("p1", mrn, "70001"));
+  learn(v, "fhir", identifier("p1", mrn, "70009"));
+  learn(v, "fhir", identifier("p2", mrn, "70009")); /* of one source: two persons */
+  emitted(v, "csv", "unlinked");
+  assert_int_equal(vault_forget(v, who(v, "fhir", "p1"), false, NULL), OK);
+  assert_int_equal(vault_commit(v, NULL), OK);
+  vault_close(v);
+  assert_int_equal(vault_open(dir_of("gone"), NULL, &v, NULL), OK);
+  trust(v);
+  assert_int_equal(vault_link_alias(v, STR("meds"), str_c(mrn), NULL), OK);
+  learn(v, "omop", record_identifier("1", IDENTIFIER_NAME, "Quetzalcoatl"));
+  learn(v, "omop", identifier("1", mrn, "70001"));
+  learn(v, "omop", record_identifier("1", IDENTIFIER_NAME, "Quetzalcoatl"));
+  learn(v, "omop", identifier("2", other_ns, "70001"));
+  learn(v, "omop", identifier("3", mrn, "70009"));
+  learn(v, "meds", record_identifier("70001", IDENTIFIER_NAME, "Quetzalcoatl"));
+  learn(v, "csv", identifier("unlinked", mrn, "70001"));
+  assert_true(who(v, "omop", "1") == E_NOTFOUND && who(v, "meds", "70001") == E_NOTFOUND);
+  assert_true(who(v, "omop", "2") > 0 && who(v, "csv", "unlinked") > 0);
+  assert_true(who(v, "omop", "3") > 0 && who(v, "omop", "3") == who(v, "fhir", "p2"));
+  for (size_t i = 0; i < v->text_chunks; i++) assert_null(memmem(v->text[i], VAULT_TEXT_CHUNK, "Quetzal", 7));
+  vault_close(v);
+}
+
 /* A vault that the program of format 1 wrote. */
 static void version_1_is_read(void **state UNUSED) {
   static const struct {
@@ -658,6 +688,7 @@ int main(void) {
       cmocka_unit_test(a_store_of_everything_comes_back),
       cmocka_unit_test(secrets_are_one_a_person_and_purpose),
       cmocka_unit_test(forgetting_takes_every_key),
+      cmocka_unit_test(a_forgotten_number_brings_nobody_back),
       cmocka_unit_test(version_1_is_read),
       cmocka_unit_test(rotation_changes_the_key_and_nothing_else),
       cmocka_unit_test(a_rotation_cut_off_anywhere_opens),

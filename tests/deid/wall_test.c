@@ -449,6 +449,12 @@ static void policies_are_stamped_and_refused_when_broken(void **state UNUSED) {
   struct error e = {0};
   assert_int_equal(strlen(a.hash), 64);
   assert_string_not_equal(a.hash, b.hash);
+  static const char *const names[] = {"expert", "expert-k11", "safe-harbor", "limited"};
+  for (int i = 0; i < 4; i++)
+    for (int k = 0; k < 4; k++) {
+      struct deid_policy one = policy_of(names[i]), other = policy_of(names[k]);
+      assert_int_equal(strcmp(one.settings, other.settings) == 0, i == k || i + k == 1); /* expert-k11 differs in what is released */
+    }
   assert_int_equal(a.age_cap, 89);
   assert_int_equal(a.sentinel_n, 3);
   assert_int_equal(deid_policy_load("no/such/policy.json", &a, &e), E_NOTFOUND);

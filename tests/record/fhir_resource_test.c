@@ -123,6 +123,43 @@ TEST(status_says_that_it_did_not_happen) {
   }
 }
 
+/* What it said before is taken back by code and time; what it no longer tells is not. */
+TEST(entered_in_error_takes_back) {
+  static const struct {
+    const char *text, *code[3];
+  } cases[] = {
+      {"{\"resourceType\":\"Observation\",\"status\":\"entered-in-error\"," SUBJECT
+       ",\"code\":" LOINC("2160-0", "x") ",\"effectiveDateTime\":"
+                                         "\"2020-01-02\",\"dataAbsentReason\":{\"text\":\"error\"},\"identifier\":[{\"value\":\"A1\"}]}",
+       {"LOINC//2160-0"}},
+      {"{\"resourceType\":\"Observation\",\"status\":\"entered-in-error\"," SUBJECT
+       ",\"code\":" LOINC("85354-9", "x") ",\"effectiveDateTime\":\"2020-01-02\",\"component\":[{\"code\":" LOINC(
+           "8480-6", "x") ",\"valueQuantity\":{\"value\":120}},{\"code\":" LOINC("8462-4", "x") "},{\"code\":{}}]}",
+       {"LOINC//8480-6", "LOINC//8462-4"}},
+      {"{\"resourceType\":\"AllergyIntolerance\",\"verificationStatus\":{\"coding\":[{\"code\":\"entered-in-error\"}]},\"patient\":{"
+       "\"reference\":\"Patient/p1\"},\"code\":" SNOMED("91936005") ",\"recordedDate\":\"2020-01-02\"}",
+       {"SNOMED//91936005//ALLERGY"}},
+      {"{\"resourceType\":\"Observation\",\"status\":\"cancelled\"," SUBJECT
+       ",\"code\":" LOINC("2160-0", "x") ",\"effectiveDateTime\":\"2020-01-02\"}",
+       {NULL}},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct catcher c;
+    size_t n = 0;
+    accept_json(&c, cases[i].text, 0);
+    assert_int_equal(c.stats.dropped, 1);
+    for (size_t k = 0; k < c.n; k++) {
+      const struct record *r = &c.records[k].r;
+      if (r->kind == RECORD_DROPPED) continue;
+      assert_int_equal(r->kind, RECORD_IN_ERROR);
+      assert_non_null(cases[i].code[n]);
+      assert_true(str_eqc(r->code, cases[i].code[n++]) && isnan(r->value) && !r->text.n && !r->unit.n);
+    }
+    assert_null(cases[i].code[n]);
+    catcher_close(&c);
+  }
+}
+
 TEST(condition_course) {
   struct catcher c;
   accept_json(&c,
@@ -561,6 +598,7 @@ int main(void) {
       cmocka_unit_test(observation_components),
       cmocka_unit_test(observation_times),
       cmocka_unit_test(status_says_that_it_did_not_happen),
+      cmocka_unit_test(entered_in_error_takes_back),
       cmocka_unit_test(condition_course),
       cmocka_unit_test(coding_preference),
       cmocka_unit_test(codes_carry_no_words),

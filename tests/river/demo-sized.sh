@@ -82,13 +82,17 @@ a_model_is_trained_proved_and_promoted() {
 
 a_patient_is_predicted_three_ways() {
   whole_river_is_ready || return
-  local icu; run "$vitae" show "$site" --limit 1000000
+  local icu at; run "$vitae" show "$site" --limit 1000000
   for icu in $(awk '$NF == "held_out" && $2+0 > 100 {print $1}' "$work/out"); do # the first who lives
     run "$vitae" predict "$site" --subject "$icu" --explain 0 --json; [ "$(json "j['dead']")" = True ] || break
   done
   run "$vitae" show "$site" --limit 1000000
   run "$vitae" predict "$site" --subject "$icu" --task in-hospital-death --at "$(awk -v s="$icu" '$1 == s {print $3}' "$work/out")" --json; no_crash
-  for extra in "" "--task in-hospital-death --futures 20 --explain 4"; do
+  run "$vitae" show "$site" "$icu" --limit 1000000 --json # at hour 48; at the record's end the patient has left the hospital alive
+  at=$(json "__import__('datetime').datetime.utcfromtimestamp(next(e['t'] for e in j['events'] if e['code'] == 'PHYSIONET2012//ADMISSION') / 1e6 + 172800).isoformat()")
+  run "$vitae" predict "$site" --subject "$icu" --task in-hospital-death --explain 0 --json; status_is 0
+  json_is "(j['task']['applies'], j['task'].get('reason'), 'probability' in j['task'])" "(False, 'excluded: a competing event has come', False)"
+  for extra in "--at $at" "--at $at --task in-hospital-death --futures 20 --explain 4"; do
     run "$vitae" predict "$site" --subject "$icu" --seed 2 $extra --json; status_is 0; is_json; json_is "j['subject']" "$icu"
     json_is "len(j['outcomes']) > 0 and all(0 <= p <= 1 for o in j['outcomes'] for p in o['within'].values())" True
   done
@@ -96,7 +100,7 @@ a_patient_is_predicted_three_ways() {
   json_is "0 <= j['task']['sampled'] <= 1 and j['task']['sampled_standard_error'] >= 0" True
   cp "$work/out" "$work/first"
   run "$vitae" predict "$site" --subject "$icu" --seed 2 $extra --json; cmp -s "$work/out" "$work/first" || fail "the same seed gives another prediction"
-  run "$vitae" predict "$site" --subject "$icu" --task in-hospital-death --model live; status_is 0; out_has "not instead of it"
+  run "$vitae" predict "$site" --subject "$icu" --task in-hospital-death --at "$at" --model live; status_is 0; out_has "not instead of it"
   run "$vitae" predict "$site" --subject 12; status_is 66
   local late # somebody whose record holds the death: no number, no outcomes, and the reason
   run "$vitae" show "$site" --limit 1000000; cp "$work/out" "$work/all"
@@ -105,6 +109,22 @@ a_patient_is_predicted_three_ways() {
   done
   json_is "(j['task']['applies'], j['task'].get('reason'), 'probability' in j['task'], j['outcomes'])" "(False, 'dead', False, [])"
   run "$vitae" predict "$site" --subject "$late" --task in-hospital-death; status_is 0; out_has "does not apply: dead"
+}
+
+# Nothing of the copy may be written, and the lock of whoever trained may not even be opened.
+a_read_only_copy_is_read() {
+  whole_river_is_ready || return
+  local ro=$work/copy q as=()
+  [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
+  "${as[@]}" true || { skip "no setpriv"; return; }
+  cp -r "$site" "$ro"; chmod -R a-w "$ro"; chmod 000 "$ro/models/registry.lock"
+  run "${as[@]}" touch "$ro/models/probe"; [ $status -ne 0 ] || fail "the copy can be written"
+  run "$vitae" show "$site" --limit 3; q=$(grep -oE '^ *[0-9]{10,} ' "$work/out" | head -1 | tr -d ' ')
+  run "${as[@]}" "$vitae" versions "$ro"; status_is 0; out_has live
+  run "${as[@]}" "$vitae" verify "$ro"; status_is 0
+  run "${as[@]}" "$vitae" predict "$ro" --subject "$q" --explain 0; status_is 0
+  run "${as[@]}" "$vitae" export "$ro" --format safetensors --to "$work/model-out"; status_is 0
+  chmod -R u+w "$ro"; rm -rf "$ro"
 }
 
 the_same_seed_gives_the_same_bits() {
@@ -181,4 +201,4 @@ promote_survives_kills() {
   done
 }
 run_cases records_come_in the_store_is_whole_and_shown the_same_files_twice_change_nothing a_model_is_trained_proved_and_promoted \
-  a_patient_is_predicted_three_ways the_same_seed_gives_the_same_bits models_and_timelines_go_out the_live_version_is_served promote_survives_kills
+  a_patient_is_predicted_three_ways a_read_only_copy_is_read the_same_seed_gives_the_same_bits models_and_timelines_go_out the_live_version_is_served promote_survives_kills

@@ -178,6 +178,22 @@ P
   cp "$work/kept.json" "$s/forgotten.json"
 }
 
+a_forgotten_person_stays_away_under_another_key() {
+  local s=$work/away k
+  [ -d "$work/src" ] || make_sources "$work/src"
+  mkdir -p "$work/src/again"; sed 's/"p1"/"q1"/; s/Patient\/p1"/Patient\/q1"/' "$work/src/fhir/Observation.ndjson" | grep q1 > "$work/src/again/Observation.ndjson"
+  grep '"p1"' "$work/src/fhir/Patient.ndjson" | sed 's/"p1"/"q1"/' > "$work/src/again/Patient.ndjson"
+  site_of_three "$s" fhir
+  run "$vitae" forget "$s" --source fhir --person p1; status_is 0
+  for k in omop meds; do
+    run "$vitae" ingest "$s" "$work/src/$k" --from $k --json; status_is 0; json_is "j['wall']['dropped']['forgotten-person'] > 0" True
+    run "$vitae" show "$s" --json; json_is "j['subjects']" 3
+  done
+  run "$vitae" ingest "$s" "$work/src/again" --from fhir; [ $status -ne 0 ] || fail "events of somebody who was forgotten were stored"
+  run "$vitae" show "$s" --json; json_is "j['subjects']" 3
+  run "$vitae" verify "$s"; status_is 0
+}
+
 models_that_saw_the_person_are_named() {
   local s=$work/seen q v
   mkdir -p "$work/seen-src"; python3 - "$work/seen-src/p.ndjson" <<'P'
@@ -241,5 +257,5 @@ C
   same $finished 1 "the erasure ended"; less 5 "$n" "steps"
 }
 run_cases three_sources_become_one_life untrusted_numbers_link_nobody the_same_again_gives_the_same_bytes an_increment_joins_the_same_persons \
-  the_vault_can_be_asked_and_leaves_a_row an_identity_table_links a_person_is_forgotten_everywhere models_that_saw_the_person_are_named \
+  the_vault_can_be_asked_and_leaves_a_row an_identity_table_links a_person_is_forgotten_everywhere a_forgotten_person_stays_away_under_another_key models_that_saw_the_person_are_named \
   cut_off_at_any_step_it_is_before_or_can_be_finished

@@ -163,4 +163,23 @@ P
   for k in b1 b2; do run "$vitae" ingest "$s" "$work/$k" --from hl7v2 --policy safe-harbor --json; status_is 0; done
   json_is "j['wall']['dropped']['correction-without-effect']" 3
 }
-run_cases one_life_from_seven_sources a_text_by_itself_moves_with_the_person untrusted_authorities_link_nobody a_merge_makes_one_life_of_two_numbers a_later_ingest_takes_back
+# Entered in error: gone with the next ingest, also where the corrected result stands before it; the same day's other results stay.
+an_error_in_fhir_is_taken_back() {
+  local s=$work/wrong
+  mkdir -p "$work/e1" "$work/e2"
+  $py - "$work" <<'P'
+import json, sys
+def obs(i, code, hour, v, status="final"): return {"resourceType": "Observation", "id": i, "status": status, "subject": {"reference": "Patient/p1"}, "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+    "effectiveDateTime": f"2015-03-02T{hour:02d}:00:00Z", "valueQuantity": {"value": v, "unit": "mg/dL"}}
+write = lambda d, l: open(f"{sys.argv[1]}/{d}/x.ndjson", "w").write("".join(json.dumps(r) + "\n" for r in l))
+write("e1", [{"resourceType": "Patient", "id": "p1", "birthDate": "1950-01-01"}, obs("a", "2160-0", 8, 1.5), obs("b", "2160-0", 9, 1.6), obs("c", "718-7", 8, 13)])
+write("e2", [obs("d", "2160-0", 8, 2.5), obs("a", "2160-0", 8, 1.5, "entered-in-error"), obs("c", "718-7", 8, 13, "entered-in-error")])
+P
+  run "$vitae" init "$s"
+  for k in e1 e2 e2; do run "$vitae" ingest "$s" "$work/$k" --from fhir --json; status_is 0; done
+  json_is "j['wall']['taken_back']" 2
+  run "$vitae" show "$s" "$(subject_of "$s" fhir p1)" --json; status_is 0
+  json_is "sorted((e['code'], round(e['value'], 3)) for e in j['events'] if '//' in e['code'])" "[('LOINC//2160-0', 1.6), ('LOINC//2160-0', 2.5)]"
+  run "$vitae" verify "$s"; status_is 0
+}
+run_cases one_life_from_seven_sources a_text_by_itself_moves_with_the_person untrusted_authorities_link_nobody a_merge_makes_one_life_of_two_numbers a_later_ingest_takes_back an_error_in_fhir_is_taken_back

@@ -89,6 +89,25 @@ the_two_ways_do_not_mix() {
   err_has "a site of its own"
 }
 
+# Real dates beside shifted ones are the shift: what other settings let pass is refused, other names and larger tables are not.
+one_site_one_policy() {
+  local s=$work/one p
+  make_source "$work/few.ndjson" 0 3; mkdir -p "$work/same"; cp policy/*.json "$work/same/"; cp -r policy/lists policy/text-en* "$work/same/" 2> /dev/null
+  sed -i 's/"name": "expert"/"name": "ours"/; s/"shift_days_max": 365/"shift_days_max": 300/' "$work/same/expert.json"
+  run "$vitae" init "$s"; run "$vitae" ingest "$s" "$work/few.ndjson" --from fhir --policy expert; status_is 0
+  run "$vitae" ingest "$s" "$work/few.ndjson" --from fhir --policy "$work/same/expert.json"; status_is 0
+  sed -i 's/"age_cap": 89/"age_cap": 0/' "$work/same/expert.json"
+  for p in limited safe-harbor "$work/same/expert.json"; do
+    run "$vitae" ingest "$s" "$work/few.ndjson" --from fhir --policy "$p"; [ $status -ne 0 ] || fail "taken under $p"
+    err_has "a site of its own"
+  done
+  run "$vitae" forget "$s" --source fhir --person p0; status_is 0
+  run "$vitae" ingest "$s" "$work/few.ndjson" --from fhir --policy limited; [ $status -ne 0 ] || fail "taken after somebody was forgotten"
+  run "$vitae" ingest "$s" "$work/few.ndjson" --from fhir --policy expert; status_is 0
+  run "$vitae" verify "$s"; status_is 0
+  run "$vitae" ingest "$work/s" "$work/a.ndjson" --from fhir --policy expert-k11-pairs; status_is 0
+}
+
 classes_within_the_store() {
   mkdir -p "$work/pol"; cp policy/*.json "$work/pol/"; cp -r policy/lists policy/text-en* "$work/pol/" 2> /dev/null
   sed -i 's/"classes": false/"classes": true/' "$work/pol/expert-k11.json"
@@ -118,4 +137,4 @@ P
   grep -q "left out of single lives" "$s"/reports/wall-gen-000001.html || fail "the page does not say it"
   run "$vitae" verify "$s"; status_is 0
 }
-run_cases two_codes_together nothing_stands_for_fewer_than_k an_increment_is_weighed_with_what_was_held_back whoever_is_forgotten_goes_from_both the_two_ways_do_not_mix classes_within_the_store
+run_cases two_codes_together nothing_stands_for_fewer_than_k an_increment_is_weighed_with_what_was_held_back whoever_is_forgotten_goes_from_both the_two_ways_do_not_mix one_site_one_policy classes_within_the_store

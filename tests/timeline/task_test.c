@@ -394,13 +394,55 @@ static void labels_are_for_tasks_alone(void **state) {
   done(&l);
 }
 
+static enum task_applies ask(const char *json, double day, const struct event *v, size_t n) {
+  struct labelled l = label(json, v, n, 0);
+  struct timeline_view view = timeline_view(l.t, 0);
+  uint32_t known = 0;
+  while (known < view.n && view.time[known] <= (int64_t)(day * (double)D)) known++;
+  enum task_applies got = task_applies(l.b, &view, known, (int64_t)(day * (double)D));
+  done(&l);
+  return got;
+}
+
+/* What competes ends the question until a trigger comes again; labels do not change. */
+static void competing_ends_the_question(void **state) {
+  (void)state;
+  const char *stay = YEAR_TASK(",\"competing\":[\"OUT//*\",\"T\"]"), *plain = YEAR_TASK("");
+  const char *now =
+      "{\"name\":\"t\",\"trigger\":{\"end\":true},\"target\":{\"any\":[\"T\"]},\"horizon\":\"10d\",\"competing\":[\"OUT//*\"]}";
+  const struct event v[] = {AT(5, "IN"), AT(7, "OUT//ALIVE"), AT(8, "Z"),           AT(20, "IN"),
+                            AT(23, "T"), AT(24, "Z"),         AT(25, "OUT//ALIVE"), AT(25, "IN")};
+  assert_int_equal(ask(stay, 6, v, 8), TASK_APPLIES);
+  assert_int_equal(ask(stay, 7, v, 8), TASK_ENDED);
+  assert_int_equal(ask(stay, 19, v, 8), TASK_ENDED);
+  assert_int_equal(ask(plain, 19, v, 8), TASK_APPLIES);
+  assert_int_equal(ask(stay, 20, v, 8), TASK_APPLIES); /* a new stay */
+  assert_int_equal(ask(stay, 24, v, 8), TASK_APPLIES); /* the target itself ends nothing */
+  assert_int_equal(ask(stay, 25, v, 8), TASK_APPLIES); /* moved to another ward */
+  assert_int_equal(ask(stay, 25, v, 7), TASK_ENDED);
+  assert_int_equal(ask(now, 6, v, 8), TASK_APPLIES);
+  assert_int_equal(ask(now, 24, v, 8), TASK_ENDED); /* without a code there is no new beginning */
+  EXPECT(stay, "5:N@15", AT(5, "IN"), AT(7, "OUT//ALIVE"), AT(20, "IN"), AT(23, "T"), AT(24, "Z"), AT(25, "IN"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(boundaries),  cmocka_unit_test(known_events),      cmocka_unit_test(gaps),
-      cmocka_unit_test(new_onset),   cmocka_unit_test(competing_death),   cmocka_unit_test(values_and_patterns),
-      cmocka_unit_test(all_targets), cmocka_unit_test(windows),           cmocka_unit_test(which_trigger),
-      cmocka_unit_test(by_age),      cmocka_unit_test(files_are_checked), cmocka_unit_test(shipped_tasks_load),
-      cmocka_unit_test(whole_store), cmocka_unit_test(auxiliary_targets), cmocka_unit_test(labels_are_for_tasks_alone),
+      cmocka_unit_test(competing_ends_the_question),
+      cmocka_unit_test(boundaries),
+      cmocka_unit_test(known_events),
+      cmocka_unit_test(gaps),
+      cmocka_unit_test(new_onset),
+      cmocka_unit_test(competing_death),
+      cmocka_unit_test(values_and_patterns),
+      cmocka_unit_test(all_targets),
+      cmocka_unit_test(windows),
+      cmocka_unit_test(which_trigger),
+      cmocka_unit_test(by_age),
+      cmocka_unit_test(files_are_checked),
+      cmocka_unit_test(shipped_tasks_load),
+      cmocka_unit_test(whole_store),
+      cmocka_unit_test(auxiliary_targets),
+      cmocka_unit_test(labels_are_for_tasks_alone),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -311,6 +311,64 @@ static void births_latest_wins(void **state) {
   temp_remove(dir);
 }
 
+/* What was entered in error is taken back from earlier runs alone, wherever in this one it is said. */
+static void earlier_runs_are_taken_back(void **state) {
+  (void)state;
+  for (int order = 0; order < 2; order++) {
+    char dir[64];
+    struct event old[] = {event_of(1, 5 * TIME_DAY, "X", 1), event_of(1, 6 * TIME_DAY, "X", 2), event_of(1, 5 * TIME_DAY, "Y", 3)};
+    struct event wrong = event_of(1, 5 * TIME_DAY, "X", NAN), right = event_of(1, 5 * TIME_DAY, "X", 9);
+    struct timeline_writer *w;
+    struct timeline *t;
+    wrong.earlier = true;
+    temp_dir(dir);
+    OKAY(write_events(dir, NULL, old, 3, e));
+    OKAY(timeline_writer_open(dir, NULL, &w, e));
+    if (order) OKAY(timeline_append(w, &right, e));
+    OKAY(timeline_take_back(w, &wrong, e));
+    if (!order) OKAY(timeline_append(w, &right, e));
+    OKAY(timeline_writer_finish(w, STR_NONE, NULL, NULL, e));
+    OKAY(timeline_open(dir, &t, e));
+    struct timeline_view v = timeline_view(t, 0);
+    assert_int_equal(v.n, 3);
+    assert_true(v.value[0] == 9 && v.value[1] == 3 && v.value[2] == 2);
+    timeline_close(t);
+    OKAY(timeline_verify(dir, print_finding, NULL, e));
+    temp_remove(dir);
+  }
+}
+
+static void expect_statics(const char *dir, const char *const *names, uint32_t n) {
+  struct timeline *t;
+  OKAY(timeline_open(dir, &t, e));
+  struct timeline_view v = timeline_view(t, 0);
+  assert_int_equal(v.statics, n);
+  for (uint32_t i = 0; i < n; i++) assert_true(str_eqc(timeline_code_name(t, v.code[i]), names[i]));
+  timeline_close(t);
+}
+
+static void sexes_latest_wins(void **state) {
+  (void)state;
+  char dir[64];
+  struct event v[] = {event_of(1, TIME_STATIC, "GENDER//M", NAN), event_of(1, TIME_STATIC, "RACE//2106-3", NAN),
+                      event_of(1, TIME_STATIC, "GENDER//F", NAN), event_of(1, 90 * TIME_DAY, "SEX//M", NAN)};
+  struct event male = event_of(1, TIME_STATIC, "GENDER//M", NAN), unknown = event_of(1, TIME_STATIC, "GENDER//U", NAN),
+               other = event_of(1, TIME_STATIC, "SEX//F", NAN);
+  temp_dir(dir);
+  OKAY(write_events(dir, NULL, &unknown, 1, e));
+  expect_statics(dir, (const char *[]){"GENDER//U"}, 1);
+  OKAY(write_events(dir, NULL, v, 4, e)); /* within one run, too, and what has a time stays */
+  expect_statics(dir, (const char *[]){"GENDER//F", "RACE//2106-3"}, 2);
+  OKAY(write_events(dir, NULL, &male, 1, e));
+  expect_statics(dir, (const char *[]){"GENDER//M", "RACE//2106-3"}, 2);
+  OKAY(write_events(dir, NULL, &unknown, 1, e));
+  expect_statics(dir, (const char *[]){"GENDER//M", "RACE//2106-3"}, 2);
+  OKAY(write_events(dir, NULL, &other, 1, e));
+  expect_statics(dir, (const char *[]){"RACE//2106-3", "SEX//F"}, 2);
+  OKAY(timeline_verify(dir, print_finding, NULL, e));
+  temp_remove(dir);
+}
+
 static void count_splits(const char *dir, uint32_t count[SPLITS]) {
   struct timeline *t;
   memset(count, 0, SPLITS * sizeof *count);
@@ -530,14 +588,24 @@ static void long_texts(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(memory_is_bounded),        cmocka_unit_test(round_trips),
-      cmocka_unit_test(generations_merge),        cmocka_unit_test(least_memory_divides_partitions),
-      cmocka_unit_test(crowded_partition),        cmocka_unit_test(one_subject_over_the_limit),
-      cmocka_unit_test(same_events_same_bytes),   cmocka_unit_test(second_ingest_of_the_same_changes_nothing),
-      cmocka_unit_test(births_latest_wins),       cmocka_unit_test(splits_follow_the_rule),
-      cmocka_unit_test(seed_is_inherited),        cmocka_unit_test(dictionary_reads_back),
-      cmocka_unit_test(manifest_tells),           cmocka_unit_test(old_generations_go),
-      cmocka_unit_test(empty_run_and_bad_events), cmocka_unit_test(long_texts),
+      cmocka_unit_test(memory_is_bounded),
+      cmocka_unit_test(round_trips),
+      cmocka_unit_test(generations_merge),
+      cmocka_unit_test(least_memory_divides_partitions),
+      cmocka_unit_test(crowded_partition),
+      cmocka_unit_test(one_subject_over_the_limit),
+      cmocka_unit_test(same_events_same_bytes),
+      cmocka_unit_test(second_ingest_of_the_same_changes_nothing),
+      cmocka_unit_test(births_latest_wins),
+      cmocka_unit_test(sexes_latest_wins),
+      cmocka_unit_test(earlier_runs_are_taken_back),
+      cmocka_unit_test(splits_follow_the_rule),
+      cmocka_unit_test(seed_is_inherited),
+      cmocka_unit_test(dictionary_reads_back),
+      cmocka_unit_test(manifest_tells),
+      cmocka_unit_test(old_generations_go),
+      cmocka_unit_test(empty_run_and_bad_events),
+      cmocka_unit_test(long_texts),
       cmocka_unit_test(corrections_take_back),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@ const reasons: Record<string, string> = {
   dead: 'the record holds the death',
   'trigger not met': 'what the question starts from has not happened',
   'excluded: prior occurrence': 'it has happened before, and the question is about a first time',
+  'excluded: a competing event has come': 'something has come after which it can no longer happen',
   'excluded: a window of the task does not hold': 'the question is not about patients with such a record',
 };
 
