@@ -130,12 +130,12 @@ static int choose(struct call *c, struct json root, struct error *e) {
 /* What it may cost, by the longest answer that the caller allows; settled when it is known. A text's token has about four characters, an event
  * takes about a kilobyte of FHIR. */
 static int64_t estimate(const struct call *c, struct json root, const char *const *known) {
-  static const char *const most[] = {"max_completion_tokens", "max_tokens", "max_output_tokens"};
+  static const char *const most[] = {"max_output_tokens", "max_tokens", "max_completion_tokens"}; /* the last one said */
   int64_t out = 0, said;
   for (; *known; known++)
     for (size_t i = 0; i < sizeof most / sizeof *most; i++)
       if (strcmp(*known, most[i]) == 0) out = ANSWER_TOKENS;
-  for (size_t i = sizeof most / sizeof *most; out && i-- > 0;)
+  for (size_t i = 0; out && i < sizeof most / sizeof *most; i++)
     if (json_i64(json_get(root, most[i]), &said) && said > 0 && said <= INT32_MAX) out = said;
   if (call_dialect(c) == DIALECT_SCORE) out = ANSWER_TOKENS * (int64_t)json_count(json_get(json_get(root, "input_data"), "data"));
   return 1 + (int64_t)c->body_n / (c->voice ? 4 : 1024) + out;
