@@ -84,8 +84,7 @@ void call_vitae_error(struct call *c, const struct vitae_error *e);
 void call_finish(struct call *c); /* counts; by way of the audit where the route has a role; then the connection goes on */
 void call_resume(struct call *c);
 void call_to_worker(struct call *c);
-/* /healthz/generate: one at a time asks the model. probe_begin: is it this one? If not, the call is answered, or will be with that one, whose
- * call_finish calls probe_end. */
+/* /healthz/generate: one at a time asks the model: this one? If not, it is answered, or will be by that one's call_finish (probe_end). */
 bool probe_begin(struct call *c);
 void probe_end(struct call *c);
 void call_free(struct call *c);                              /* by whoever is last to need it */
@@ -99,15 +98,13 @@ bool call_reserve(struct call *c, int64_t tokens); /* that its key's quota has t
 bool call_client_left(const struct call *c);
 struct str call_header(const struct call *c, const char *name);
 struct str call_query(const struct call *c, const char *name);
-const struct vitae_engine *call_engine(
-    struct call *c);                      /* of the version that answers this call: the live one, if none was chosen; or NULL */
-const char *call_version(struct call *c); /* its id; "" = none */
-bool call_versioned(struct call *c);      /* that there is one, from now on; else the call has failed */
+const struct vitae_engine *call_engine(struct call *c); /* of the version that answers: the live one, if none was chosen; or NULL */
+const char *call_version(struct call *c);               /* its id; "" = none */
+bool call_versioned(struct call *c);                    /* that there is one, from now on; else the call has failed */
 enum dialect call_dialect(const struct call *c);
 
-/* Bounded. With one lane: first in, first out. With more, tenants take turns: each has a lane (by hash and plane). Each plane has `most`
- * places of its own; a developers' tenant never holds more than half of them, a hospital's not where they are half full and others wait too.
- * Of more than one taker one is always free of developers' calls. */
+/* Bounded. With one lane: first in, first out. With more, tenants take turns, a lane each (by hash and plane), and each plane has `most` places:
+ * a developers' tenant holds at most half, a hospital's where they are half full and others wait. One of several takers serves no developers. */
 enum { LANES = 32 };
 struct call_queue {
   pthread_mutex_t mutex;
