@@ -79,7 +79,16 @@ static inline int server_wait(struct running *r) {
 }
 static inline int server_stop(struct running *r) {
   kill(r->pid, SIGTERM);
-  return server_wait(r);
+  int status = server_wait(r);
+  if (status >= 128) { /* it did not end by itself: what it said last */
+    char said[2048];
+    int fd = open(r->log, O_RDONLY | O_CLOEXEC);
+    off_t end = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+    ssize_t n = fd < 0 ? 0 : pread(fd, said, sizeof said, end > (off_t)sizeof said ? end - (off_t)sizeof said : 0);
+    if (n > 0) fprintf(stderr, "%.*s\n", (int)n, said);
+    if (fd >= 0) close(fd);
+  }
+  return status;
 }
 
 static inline int dial_port(int port) {

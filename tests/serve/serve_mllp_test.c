@@ -90,7 +90,7 @@ static void answered(struct talk *t, const char *code, const char *id) {
   snprintf(want, sizeof want, "\rMSA|%s|%s\r", code, id);
   if (!strstr(got, want)) fail_msg("no %s for %s in: %s", code, id, got);
   assert_null(strstr(got, SITE_CANARY_NAME));
-  assert_null(strstr(got, "70001"));
+  assert_null(strstr(got, "70001^")); /* the number alone may be part of a control id */
 }
 static void exchange(const char *message, const char *code, const char *id) {
   struct talk t;
