@@ -189,7 +189,7 @@ static int same_settings(const char *dir, const struct deid_policy *policy, stru
   TRY_OUT(json_parse(jp, text.p, text.n, text.n, &root, e));
   struct json made = json_get(root, "policy");
   struct str settings = json_str(json_get(made, "settings"));
-  if (settings.n ? !str_eqc(settings, policy->settings) : !str_eqc(json_str(json_get(made, "hash")), policy->hash))
+  if (settings.n ? !str_eqc(settings, policy->settings) : !str_eqc(json_str(json_get(made, "name")), policy->name))
     rc = error_set(e, E_MISMATCH,
                    "this site's timelines were made with policy %.*s; another one, with other settings, needs a site of its own",
                    STR_ARG(json_str(json_get(made, "name"))));
