@@ -43,11 +43,40 @@ static int load_calculators(struct asker *k, struct error *e) {
   return rc;
 }
 
+static bool says_allergy(struct str name) {
+  static const char word[] = "allerg";
+  for (size_t i = 0; i + sizeof word - 1 <= name.n; i++)
+    if (str_eq_nocase((struct str){name.p + i, sizeof word - 1}, STR(word))) return true;
+  return false;
+}
+static int name_codes(struct asker *k, struct error *e) {
+  uint32_t codes = timeline_codes(k->t);
+  k->name = arena_array(&k->a, struct str, codes + 1);
+  if (!k->name) return error_set(e, E_NOMEM, "no memory for names");
+  for (uint32_t c = 0; c < codes; c++) {
+    struct str d = timeline_code_display(k->t, c);
+    const char *state = !d.n                                       ? NULL
+                        : ask_is_resolution(k, c)                  ? ", resolved"
+                        : ask_is_allergy(k, c) && !says_allergy(d) ? " (allergy)"
+                                                                   : NULL;
+    k->name[c] = d.n ? d : timeline_code_name(k->t, c);
+    if (!state) continue;
+    char *with = arena_alloc(&k->a, d.n + strlen(state), 1);
+    if (!with) return error_set(e, E_NOMEM, "no memory for names");
+    memcpy(with, d.p, d.n);
+    memcpy(with + d.n, state, strlen(state));
+    k->name[c] = (struct str){with, d.n + strlen(state)};
+  }
+  return OK;
+}
+
 int asker_new(const struct timeline *t, struct asker **out, struct error *e) {
   struct asker *k = mem_alloc(sizeof *k);
   if (!k) return error_set(e, E_NOMEM, "no memory for questions");
   *k = (struct asker){.t = t};
+  arena_init(&k->a, (size_t)1 << 30, 0);
   int rc = word_index_new(t, &k->ix, e);
+  if (rc == OK) rc = name_codes(k, e);
   if (rc == OK) rc = load_calculators(k, e);
   if (rc < 0) {
     asker_free(k);
@@ -62,6 +91,7 @@ void asker_free(struct asker *k) {
   mem_free(k->calculator);
   mem_free(k->calculator_words);
   word_index_free(k->ix);
+  arena_free(&k->a);
   mem_free(k);
 }
 
@@ -77,9 +107,16 @@ const char *ask_value(const struct timeline *t, float value, uint16_t unit, char
   snprintf(out, 64, " %.7g%s%.*s", (double)value, u.n ? " " : "", STR_ARG(u));
   return out;
 }
-struct str ask_name(const struct timeline *t, uint32_t code) {
+struct str ask_plain_name(const struct timeline *t, uint32_t code) {
   struct str d = timeline_code_display(t, code);
   return d.n ? d : timeline_code_name(t, code);
+}
+bool ask_is_allergy(const struct asker *k, uint32_t code) { return str_ends(timeline_code_name(k->t, code), STR(TIMELINE_ALLERGY)); }
+bool ask_is_resolution(const struct asker *k, uint32_t code) {
+  static const char *const ends[] = {"//RESOLVED", "//INACTIVE", "//REMISSION"};
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+    if (str_ends(timeline_code_name(k->t, code), str_c(ends[i]))) return true;
+  return false;
 }
 bool ask_in_limits(const struct ask_question *q, int64_t time, float value) {
   if (time < q->from || time >= q->to) return false;
@@ -131,7 +168,7 @@ static int abstain(struct chart *c, const char *why) {
 /* Which codes the question means: those of this life that match best, equal names together. Without any, the store's best match, to be
  * able to say that the record holds none. */
 struct meant {
-  uint32_t code[MATCHES_MOST];
+  uint32_t code[MATCHES_MOST]; /* first one that is no resolution, if there is one */
   int n;
   bool here;  /* this life has them */
   bool whole; /* their names say just what was asked */
@@ -146,10 +183,15 @@ static int meant_among(const struct chart *c, const uint8_t *among, struct meant
     if (c->q->exact.n && found[i].score < 2) break; /* quoted: whole names only */
     if (i && found[i].score < found[0].score - 1e-9) break;
     /* of equal matches only those with as many words as the best: "Glucose" is not "Glucose in urine" */
-    if (i && ask_name(c->k->t, found[i].code).n != ask_name(c->k->t, found[0].code).n &&
-        !str_eq_nocase(ask_name(c->k->t, found[i].code), ask_name(c->k->t, found[0].code)))
+    if (i && ask_plain_name(c->k->t, found[i].code).n != ask_plain_name(c->k->t, found[0].code).n &&
+        !str_eq_nocase(ask_plain_name(c->k->t, found[i].code), ask_plain_name(c->k->t, found[0].code)))
       break;
+    if (ask_is_allergy(c->k, found[i].code) != ask_is_allergy(c->k, found[0].code)) continue;
     m->code[m->n++] = found[i].code;
+    if (ask_is_resolution(c->k, m->code[0]) && !ask_is_resolution(c->k, found[i].code)) {
+      m->code[m->n - 1] = m->code[0];
+      m->code[0] = found[i].code;
+    }
   }
   m->whole = m->n && found[0].whole;
   return m->n;
@@ -164,9 +206,9 @@ static int say_nearest(struct chart *c, const struct meant *m) {
   for (int i = 0; i < n; i++) {
     bool taken = found[i].score < MATCH_LEAST;
     for (int j = 0; j < m->n; j++) taken |= found[i].code == m->code[j];
-    if (!taken) buf_printf(&b, "%s%.*s", others++ ? "; " : "", STR_ARG(ask_name(c->k->t, found[i].code)));
+    if (!taken) buf_printf(&b, "%s%.*s", others++ ? "; " : "", STR_ARG(ask_name(c->k, found[i].code)));
   }
-  int rc = ask_say(c, NULL, 0, "\"%.*s\" is the nearest name here%s%s.", STR_ARG(ask_name(c->k->t, m->code[0])),
+  int rc = ask_say(c, NULL, 0, "\"%.*s\" is the nearest name here%s%s.", STR_ARG(ask_name(c->k, m->code[0])),
                    others ? "; others that match: " : "", others ? buf_cstr(&b) : "");
   buf_release(&b);
   return rc;
@@ -195,6 +237,11 @@ static int meant(const struct chart *c, struct meant *m) {
   return OK;
 }
 
+/* A record that what is meant is over is none of it, unless nothing else is meant */
+static bool only_ends(const struct asker *k, const struct meant *m, uint32_t code) {
+  return ask_is_resolution(k, code) && !ask_is_resolution(k, m->code[0]);
+}
+
 struct events {
   uint32_t *at;
   uint32_t n;
@@ -205,7 +252,7 @@ static int events_of(struct chart *c, const struct meant *m, bool valued, struct
   out->n = 0;
   if (!out->at) return error_set(c->e, E_NOMEM, "no memory for an answer");
   for (uint32_t k = 0; m->here && k < v.n; k++) {
-    if (!ask_in_limits(c->q, v.time[k], v.value[k]) || (valued && isnan(v.value[k]))) continue;
+    if (!ask_in_limits(c->q, v.time[k], v.value[k]) || (valued && isnan(v.value[k])) || only_ends(c->k, m, v.code[k])) continue;
     for (int i = 0; i < m->n; i++)
       if (v.code[k] == m->code[i]) {
         out->at[out->n++] = k;
@@ -218,7 +265,7 @@ static int events_of(struct chart *c, const struct meant *m, bool valued, struct
 static int say_event(struct chart *c, const char *which, uint32_t k) {
   struct timeline_view v = timeline_view(c->k->t, c->index);
   char value[64], day[16];
-  struct str name = ask_name(c->k->t, v.code[k]);
+  struct str name = ask_name(c->k, v.code[k]);
   c->r->value = (double)v.value[k];
   if (v.unit[k] != UNIT_NONE) c->r->unit = timeline_unit_name(c->k->t, v.unit[k]);
   ask_value(c->k->t, v.value[k], v.unit[k], value);
@@ -231,7 +278,7 @@ static const char *limits_text(const struct ask_question *q) {
   return time && value ? " in that time and range" : time ? " in that time" : value ? " in that range" : "";
 }
 static int say_none(struct chart *c, const struct meant *m) {
-  struct str name = ask_name(c->k->t, m->code[0]);
+  struct str name = ask_name(c->k, m->code[0]);
   return ask_say(c, NULL, 0, "The record holds no %.*s%s.", STR_ARG(name), limits_text(c->q));
 }
 
@@ -265,10 +312,34 @@ static int say_trend(struct chart *c, const struct events *v) {
   char value[64], day[16];
   for (uint32_t i = v->n > 20 ? v->n - 20 : 0; i < v->n; i++) {
     uint32_t k = v->at[i];
-    struct str name = ask_name(c->k->t, view.code[k]);
+    struct str name = ask_name(c->k, view.code[k]);
     TRY(ask_say(c, &k, 1, "%s: %.*s%s.", ask_day(view.time[k], day), STR_ARG(name),
                 ask_value(c->k->t, view.value[k], view.unit[k], value)));
   }
+  return OK;
+}
+
+/* To be allergic to something is not to have it: "yes" only where an allergy was asked about */
+static bool is_yes(const struct chart *c, const struct meant *m) {
+  bool yes = !ask_is_allergy(c->k, m->code[0]) || says_allergy(timeline_code_display(c->k->t, m->code[0]));
+  for (int i = 0; i < c->q->words.n && !yes; i++) yes = strcmp(c->q->words.word[i], "allergy") == 0;
+  return yes;
+}
+static int say_whether(struct chart *c, const struct meant *m, const struct events *v) {
+  struct timeline_view view = timeline_view(c->k->t, c->index);
+  uint32_t first = v->at[0], end = v->at[v->n - 1];
+  const char *yes = is_yes(c, m) ? "Yes: " : "";
+  struct str name = ask_name(c->k, m->code[0]);
+  char day[16], last[16];
+  if (v->n == 1)
+    TRY(ask_say(c, v->at, 1, "%s%.*s is recorded on %s.", yes, STR_ARG(name), ask_day(view.time[first], day)));
+  else
+    TRY(ask_say(c, v->at, v->n, "%s%.*s is recorded %u times, first on %s, last on %s.", yes, STR_ARG(name), v->n,
+                ask_day(view.time[first], day), ask_day(view.time[end], last)));
+  for (uint32_t k = view.n; k-- > end + 1;)
+    for (int i = 0; i < m->n; i++)
+      if (view.code[k] == m->code[i] && only_ends(c->k, m, view.code[k]))
+        return ask_say(c, &k, 1, "%.*s on %s.", STR_ARG(ask_name(c->k, view.code[k])), ask_day(view.time[k], day));
   return OK;
 }
 
@@ -286,9 +357,9 @@ static int about_meant(struct chart *c, const struct meant *m) {
   bool valued = want == ASK_HIGHEST || want == ASK_LOWEST || want == ASK_MEAN || want == ASK_TREND;
   struct timeline_view view = timeline_view(c->k->t, c->index);
   struct events v;
-  char day[16], last[16];
+  char day[16];
   TRY(events_of(c, m, valued, &v));
-  struct str name = ask_name(c->k->t, m->code[0]);
+  struct str name = ask_name(c->k, m->code[0]);
   if (want == ASK_COUNT) {
     c->r->value = v.n;
     if (v.n == 0) return say_none(c, m);
@@ -305,10 +376,7 @@ static int about_meant(struct chart *c, const struct meant *m) {
     case ASK_TREND: return say_trend(c, &v);
     case ASK_WHEN_FIRST: return ask_say(c, &first, 1, "%.*s was first recorded on %s.", STR_ARG(name), ask_day(view.time[first], day));
     case ASK_WHEN_LAST: return ask_say(c, &end, 1, "%.*s was last recorded on %s.", STR_ARG(name), ask_day(view.time[end], day));
-    default:
-      if (v.n == 1) return ask_say(c, v.at, 1, "Yes: %.*s is recorded on %s.", STR_ARG(name), ask_day(view.time[first], day));
-      return ask_say(c, v.at, v.n, "Yes: %.*s is recorded %u times, first on %s, last on %s.", STR_ARG(name), v.n,
-                     ask_day(view.time[first], day), ask_day(view.time[end], last));
+    default: return say_whether(c, m, &v);
   }
 }
 
@@ -386,12 +454,13 @@ int ask_cohort(const struct asker *k, struct str question, struct arena *a, stru
     for (int p = 0; p < parts; p++)
       for (uint32_t j = 0, hit = 0; j < v.n && !hit; j++)
         for (int x = 0; x < m[p].n && !hit; x++)
-          hit = v.code[j] == m[p].code[x] && ask_in_limits(&part[p], v.time[j], v.value[j]), have += (int)hit;
+          hit = v.code[j] == m[p].code[x] && !only_ends(k, &m[p], v.code[j]) && ask_in_limits(&part[p], v.time[j], v.value[j]),
+          have += (int)hit;
     found += have == parts;
   }
   struct buf names = {0};
   for (int p = 0; p < parts; p++)
-    buf_printf(&names, "%s%.*s%s", p ? " and " : "", STR_ARG(ask_name(k->t, m[p].code[0])), limits_text(&part[p]));
+    buf_printf(&names, "%s%.*s%s", p ? " and " : "", STR_ARG(ask_name(k, m[p].code[0])), limits_text(&part[p]));
   out->value = found;
   int rc = parts ? ask_say(&c, NULL, 0, "%u of %u patients have %s.", found, n, buf_cstr(&names))
                  : ask_say(&c, NULL, 0, "The store holds %u patients.", n);

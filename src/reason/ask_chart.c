@@ -101,13 +101,17 @@ int ask_list(struct chart *c, int kind) {
   struct ask_entry *list = NULL;
   uint32_t n = 0;
   char first[16], last[16], value[64];
-  static const char *const names[] = {"encounters", "conditions", "medicines", "procedures", "measurements", "events"};
+  static const char *const names[] = {"encounters", "conditions", "medicines", "procedures", "measurements", "allergies", "events"};
   TRY(ask_entries(c, kind, &list, &n));
-  if (c->r->sentences == 0) c->r->value = n;
+  if (c->r->sentences == 0) {
+    uint32_t ends = 0;
+    for (uint32_t i = 0; i < n; i++) ends += ask_is_resolution(c->k, list[i].code);
+    c->r->value = n - ends;
+  }
   if (n == 0) return ask_say(c, NULL, 0, "The record holds no %s.", names[kind]);
   for (uint32_t i = 0; i < n && i < LISTED; i++) {
     const struct ask_entry *x = &list[i];
-    struct str name = ask_name(c->k->t, x->code);
+    struct str name = ask_name(c->k, x->code);
     if (kind == KIND_MEASUREMENT)
       TRY(ask_say(c, &x->last, 1, "%.*s%s on %s.", STR_ARG(name), ask_value(c->k->t, v.value[x->last], v.unit[x->last], value),
                   ask_day(v.time[x->last], last)));
@@ -128,7 +132,7 @@ int ask_summary(struct chart *c) {
   TRY(say_death(c, &p));
   c->r->value = NAN;
   c->r->unit = STR_NONE;
-  static const int kinds[] = {KIND_CONDITION, KIND_MEDICINE, KIND_PROCEDURE, KIND_MEASUREMENT, KIND_ENCOUNTER};
+  static const int kinds[] = {KIND_CONDITION, KIND_ALLERGY, KIND_MEDICINE, KIND_PROCEDURE, KIND_MEASUREMENT, KIND_ENCOUNTER};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) TRY(ask_list(c, kinds[i]));
   c->r->value = NAN;
   return OK;

@@ -42,6 +42,8 @@ struct asker {
   struct calculator **calculator;
   struct words *calculator_words; /* of name and title */
   int calculators;
+  struct arena a;
+  struct str *name; /* by code: display, else code; with its state where only the code has it: "…, resolved", "… (allergy)" */
 };
 /* Pure. `text` is borrowed by the result. */
 void ask_parse(struct str text, struct ask_question *out);
@@ -83,6 +85,9 @@ int ask_demography(struct chart *c);
 const char *ask_day(int64_t us, char out[16]);
 /* " 1.2 mg/dL" or "" */
 const char *ask_value(const struct timeline *t, float value, uint16_t unit, char out[64]);
-struct str ask_name(const struct timeline *t, uint32_t code); /* display, else code */
+static inline struct str ask_name(const struct asker *k, uint32_t code) { return k->name[code]; }
+struct str ask_plain_name(const struct timeline *t, uint32_t code); /* without the state */
+bool ask_is_allergy(const struct asker *k, uint32_t code);
+bool ask_is_resolution(const struct asker *k, uint32_t code); /* it ends what another code says, and is no further record of it */
 bool ask_in_limits(const struct ask_question *q, int64_t time, float value);
 #endif

@@ -34,6 +34,8 @@ static const struct rule {
     {"trend|trends", ASK_TREND, 0},
     {"over time", ASK_TREND, 0},
     {"history values of", ASK_TREND, 0},
+    {"what|which|list|any|known|does|has|have allergies|intolerances", ASK_LIST, KIND_ALLERGY},
+    {"what|which|list allergic", ASK_LIST, KIND_ALLERGY},
     {"what|which|list conditions|diagnoses|problems|diseases", ASK_LIST, KIND_CONDITION},
     {"what|which|list medications|medicines|drugs|prescriptions|vaccines", ASK_LIST, KIND_MEDICINE},
     {"what|which|list procedures|operations", ASK_LIST, KIND_PROCEDURE},

@@ -24,6 +24,8 @@ static const struct {
             {"bun", "urea nitrogen"},
             {"alt", "alanine aminotransferase"},
             {"ast", "aspartate aminotransferase"},
+            {"allergic", "allergy"},
+            {"allergie", "allergy"},
             {"height", "body height"},
             {"weight", "body weight"}};
 static const char stops[] =
@@ -123,6 +125,7 @@ static int index_name(struct word_index *ix, uint32_t code, struct error *e) {
   struct name *n = &ix->name[ix->names];
   struct words w;
   words_cut(text_of(ix->t, code), &w);
+  if (str_ends(timeline_code_name(ix->t, code), STR(TIMELINE_ALLERGY))) add(&w, "allergy");
   *n = (struct name){.code = code, .first = (uint32_t)ix->n_word};
   for (int i = 0; i < w.n; i++) {
     uint32_t id;

@@ -27,9 +27,21 @@ static int make(void **state) {
                             named(AT(30), "LOINC//2339-0", "Glucose", 90, "mg/dL"),
                             named(AT(31), "LOINC//2339-0", "Glucose", 5, "mmol/L"),
                             named(AT(32), "SNOMED//1", "Asthma screening", NAN, ""),
-                            named(AT(500), "RXNORM//314231", "Simvastatin 10 MG Oral Tablet", NAN, "")};
+                            named(AT(500), "RXNORM//314231", "Simvastatin 10 MG Oral Tablet", NAN, "")},
+                     states[] = {
+                         named(AT(1), "RXNORM//7980//ALLERGY", "Penicillin G", NAN, ""),
+                         named(AT(2), "SNOMED//91934008//ALLERGY", "Allergy to nut (finding)", NAN, ""),
+                         named(AT(3), "RXNORM//161", "Acetaminophen", NAN, ""),
+                         named(AT(10), "SNOMED//195967001", "Bronchitis (disorder)", NAN, ""),
+                         named(AT(40), "SNOMED//195967001//RESOLVED", "Bronchitis (disorder)", NAN, ""),
+                     };
   OKAY(timeline_memory_new(&store, e));
   for (size_t i = 0; i < sizeof v / sizeof *v; i++) OKAY(timeline_memory_append(store, &v[i], e));
+  for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+    struct event ev = states[i];
+    ev.subject = 8;
+    OKAY(timeline_memory_append(store, &ev, e));
+  }
   OKAY(timeline_memory_seal(store, e));
   OKAY(asker_new(store, &asker, e));
   arena_init(&arena, 64 << 20, 0);
@@ -42,16 +54,21 @@ static int unmake(void **state) {
   arena_free(&arena);
   return 0;
 }
-static struct ask_answer answer(const char *question) {
+static struct ask_answer answer_of(int64_t subject, const char *question) {
   struct ask_answer r;
-  OKAY(ask(asker, 0, str_c(question), &arena, &r, e));
+  uint32_t i = 0;
+  OKAY(timeline_find(store, subject, &i, e));
+  OKAY(ask(asker, i, str_c(question), &arena, &r, e));
   return r;
 }
-static void says(const char *question, const char *want) {
-  struct ask_answer r = answer(question);
+static struct ask_answer answer(const char *question) { return answer_of(7, question); }
+static void says_of(int64_t subject, const char *question, const char *want) {
+  struct ask_answer r = answer_of(subject, question);
   if (r.abstained || r.sentences < 1) fail_msg("%s: no answer: %s", question, r.why ? r.why : "");
   if (!str_eqc(r.sentence[0].text, want)) fail_msg("%s\n  got  %.*s\n  want %s", question, STR_ARG(r.sentence[0].text), want);
 }
+
+static void says(const char *question, const char *want) { says_of(7, question, want); }
 
 static void questions(void **state) {
   (void)state;
@@ -74,6 +91,31 @@ static void questions(void **state) {
        "Estimated glomerular filtration rate, CKD-EPI 2021 (creatinine, without race): 48 mL/min/{1.73_m2} (G3a), from values of "
        "1971-02-05 [e0, e9, e1].");
   assert_true(fabs(answer("How many creatinine values are above 1.2?").value - 2) < 1e-9);
+}
+
+static void an_allergy_is_no_medicine(void **state) {
+  (void)state;
+  says_of(8, "Does the patient have penicillin?", "Penicillin G (allergy) is recorded on 1970-01-02 [e0].");
+  says_of(8, "Does he take \"Penicillin G\"?", "Penicillin G (allergy) is recorded on 1970-01-02 [e0].");
+  says_of(8, "Is the patient allergic to penicillin?", "Yes: Penicillin G (allergy) is recorded on 1970-01-02 [e0].");
+  says_of(8, "Has he a nut allergy?", "Yes: Allergy to nut (finding) is recorded on 1970-01-03 [e1].");
+  says_of(8, "Which medications?", "Acetaminophen on 1970-01-04 [e2].");
+  says_of(8, "What allergies does the patient have?", "Allergy to nut (finding) on 1970-01-03 [e1].");
+  assert_int_equal(answer_of(8, "Which medications?").sentences, 1);
+  assert_int_equal(answer_of(8, "Does he have any allergies?").sentences, 2);
+  says("Which allergies?", "The record holds no allergies.");
+}
+
+static void resolved_is_no_further_record(void **state) {
+  (void)state;
+  says_of(8, "How many times was bronchitis recorded?", "Bronchitis (disorder) is recorded 1 time [e3].");
+  says_of(8, "When was bronchitis last recorded?", "Bronchitis (disorder) was last recorded on 1970-01-11 [e3].");
+  says_of(8, "Does he have bronchitis?", "Yes: Bronchitis (disorder) is recorded on 1970-01-11 [e3].");
+  struct ask_answer r = answer_of(8, "Does he have bronchitis?");
+  assert_int_equal(r.sentences, 2);
+  assert_true(str_eqc(r.sentence[1].text, "Bronchitis (disorder), resolved on 1970-02-10 [e4]."));
+  says_of(8, "Which conditions?", "Bronchitis (disorder), resolved on 1970-02-10 [e4].");
+  assert_true(answer_of(8, "Which conditions?").value == 1);
 }
 
 static void no_answers(void **state) {
@@ -169,7 +211,12 @@ static void foreign_text(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(questions), cmocka_unit_test(no_answers), cmocka_unit_test(cohort),
-                                     cmocka_unit_test(every_citation_of_ours_stands), cmocka_unit_test(foreign_text)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(questions),
+                                     cmocka_unit_test(an_allergy_is_no_medicine),
+                                     cmocka_unit_test(resolved_is_no_further_record),
+                                     cmocka_unit_test(no_answers),
+                                     cmocka_unit_test(cohort),
+                                     cmocka_unit_test(every_citation_of_ours_stands),
+                                     cmocka_unit_test(foreign_text)};
   return cmocka_run_group_tests_name("ask", tests, make, unmake);
 }
