@@ -15,6 +15,7 @@
 #define CITED_MOST 12    /* events named in one sentence */
 #define MATCH_LEAST 0.75 /* share of the question's weighed words that a name must have */
 #define MATCHES_MOST 24  /* names that one question may mean */
+#define OTHERS_MOST 5    /* names said beside the one that is meant */
 
 static int load_calculators(struct asker *k, struct error *e) {
   struct arena a;
@@ -165,28 +166,38 @@ static int abstain(struct chart *c, const char *why) {
   return OK;
 }
 
-/* Which codes the question means: those of this life that match best, equal names together. Without any, the store's best match, to be
- * able to say that the record holds none. */
+/* Which codes the question means: those of this life that match best and have one name. Without any, the store's best match, to be able to
+ * say that the record holds none. Of several names that match as well, with as many words, the first of the store; the others are `tied`. */
 struct meant {
   uint32_t code[MATCHES_MOST]; /* first one that is no resolution, if there is one */
   int n;
+  uint32_t tied[OTHERS_MOST]; /* one code of each other name */
+  int ties;
   bool here;  /* this life has them */
   bool whole; /* their names say just what was asked */
 };
 
+static bool same_name(const struct timeline *t, uint32_t a, uint32_t b) {
+  return str_eq_nocase(words_untagged(ask_plain_name(t, a)), words_untagged(ask_plain_name(t, b)));
+}
+static void add_tied(const struct timeline *t, uint32_t code, struct meant *m) {
+  for (int i = 0; i < m->ties; i++)
+    if (same_name(t, code, m->tied[i])) return;
+  if (m->ties < OTHERS_MOST) m->tied[m->ties++] = code;
+}
 static int meant_among(const struct chart *c, const uint8_t *among, struct meant *m) {
   struct word_match found[MATCHES_MOST];
   int n = word_index_find(c->k->ix, &c->q->words, c->q->exact, among, found, MATCHES_MOST);
-  m->n = 0;
+  m->n = m->ties = 0;
   for (int i = 0; i < n; i++) {
     if (found[i].score < MATCH_LEAST) break;
     if (c->q->exact.n && found[i].score < 2) break; /* quoted: whole names only */
     if (i && found[i].score < found[0].score - 1e-9) break;
-    /* of equal matches only those with as many words as the best: "Glucose" is not "Glucose in urine" */
-    if (i && ask_plain_name(c->k->t, found[i].code).n != ask_plain_name(c->k->t, found[0].code).n &&
-        !str_eq_nocase(ask_plain_name(c->k->t, found[i].code), ask_plain_name(c->k->t, found[0].code)))
-      break;
     if (ask_is_allergy(c->k, found[i].code) != ask_is_allergy(c->k, found[0].code)) continue;
+    if (!same_name(c->k->t, found[i].code, found[0].code)) {
+      if (found[i].words == found[0].words) add_tied(c->k->t, found[i].code, m);
+      continue;
+    }
     m->code[m->n++] = found[i].code;
     if (ask_is_resolution(c->k, m->code[0]) && !ask_is_resolution(c->k, found[i].code)) {
       m->code[m->n - 1] = m->code[0];
@@ -199,13 +210,15 @@ static int meant_among(const struct chart *c, const uint8_t *among, struct meant
 
 /* Names that say more than was asked may mean something else: the reader is told which name was taken, and which others there are. */
 static int say_nearest(struct chart *c, const struct meant *m) {
-  struct word_match found[6];
+  struct word_match found[OTHERS_MOST + 1];
   struct buf b = {0};
-  if (m->whole) return OK;
-  int n = word_index_find(c->k->ix, &c->q->words, c->q->exact, NULL, found, 6), others = 0;
-  for (int i = 0; i < n; i++) {
-    bool taken = found[i].score < MATCH_LEAST;
+  if (m->whole && !m->ties) return OK;
+  int n = word_index_find(c->k->ix, &c->q->words, c->q->exact, NULL, found, OTHERS_MOST + 1), others = 0;
+  for (int i = 0; i < m->ties; i++) buf_printf(&b, "%s%.*s", others++ ? "; " : "", STR_ARG(ask_name(c->k, m->tied[i])));
+  for (int i = 0; i < n && others < OTHERS_MOST; i++) {
+    bool taken = found[i].score < MATCH_LEAST || ask_is_resolution(c->k, found[i].code);
     for (int j = 0; j < m->n; j++) taken |= found[i].code == m->code[j];
+    for (int j = 0; j < m->ties; j++) taken |= same_name(c->k->t, found[i].code, m->tied[j]);
     if (!taken) buf_printf(&b, "%s%.*s", others++ ? "; " : "", STR_ARG(ask_name(c->k, found[i].code)));
   }
   int rc = ask_say(c, NULL, 0, "\"%.*s\" is the nearest name here%s%s.", STR_ARG(ask_name(c->k, m->code[0])),
@@ -424,6 +437,16 @@ int ask(const struct asker *k, uint32_t index, struct str question, struct arena
 
 /* ---- cohort ---- */
 
+/* Who has one and who has the other cannot be told from the number */
+static int which_is_meant(struct chart *c, const struct meant *m) {
+  struct buf b = {0};
+  for (int i = 0; i < m->ties; i++) buf_printf(&b, "; %.*s", STR_ARG(ask_name(c->k, m->tied[i])));
+  int rc = ask_say(c, NULL, 0, "Names that match: %.*s%s.", STR_ARG(ask_name(c->k, m->code[0])), buf_cstr(&b));
+  buf_release(&b);
+  TRY(rc);
+  return abstain(c, "several names match equally; put the one that is meant between double quotes");
+}
+
 /* Splits at " and ": each part must be matched by a code of the person. */
 int ask_cohort(const struct asker *k, struct str question, struct arena *a, struct ask_answer *out, struct error *e) {
   enum { PARTS = 4 };
@@ -445,6 +468,7 @@ int ask_cohort(const struct asker *k, struct str question, struct arena *a, stru
     if (part[parts].words.n == 0) continue;
     struct chart pc = {k, 0, &part[parts], a, out, e};
     if (meant_among(&pc, NULL, &m[parts]) == 0) return abstain(&c, "no name in this store matches what is asked about");
+    if (m[parts].ties) return which_is_meant(&c, &m[parts]);
     parts++;
   }
   uint32_t n = timeline_subjects(k->t), found = 0;

@@ -26,7 +26,8 @@ struct words { /* lower case, plural s off, without stop words */
 struct word_match {
   uint32_t code;
   double score;
-  bool whole; /* the name has no other words than the question */
+  bool whole;     /* the name has no other words than the question */
+  uint32_t words; /* of the name */
 };
 /* A name without what SNOMED CT ends it with: "Asthma (disorder)" -> "Asthma" */
 size_t words_legible(struct str code,

@@ -15,6 +15,10 @@ static struct event named(int64_t time, const char *code, const char *display, f
   ev.unit = str_c(unit);
   return ev;
 }
+static struct event of(int64_t subject, struct event ev) {
+  ev.subject = subject;
+  return ev;
+}
 static int make(void **state) {
   (void)state;
   const struct event v[] = {named(INT64_MIN, "GENDER//F", "", NAN, ""),
@@ -28,20 +32,21 @@ static int make(void **state) {
                             named(AT(31), "LOINC//2339-0", "Glucose", 5, "mmol/L"),
                             named(AT(32), "SNOMED//1", "Asthma screening", NAN, ""),
                             named(AT(500), "RXNORM//314231", "Simvastatin 10 MG Oral Tablet", NAN, "")},
-                     states[] = {
-                         named(AT(1), "RXNORM//7980//ALLERGY", "Penicillin G", NAN, ""),
-                         named(AT(2), "SNOMED//91934008//ALLERGY", "Allergy to nut (finding)", NAN, ""),
-                         named(AT(3), "RXNORM//161", "Acetaminophen", NAN, ""),
-                         named(AT(10), "SNOMED//195967001", "Bronchitis (disorder)", NAN, ""),
-                         named(AT(40), "SNOMED//195967001//RESOLVED", "Bronchitis (disorder)", NAN, ""),
+                     more[] = {
+                         of(8, named(AT(1), "RXNORM//7980//ALLERGY", "Penicillin G", NAN, "")),
+                         of(8, named(AT(2), "SNOMED//91934008//ALLERGY", "Allergy to nut (finding)", NAN, "")),
+                         of(8, named(AT(3), "RXNORM//161", "Acetaminophen", NAN, "")),
+                         of(8, named(AT(10), "SNOMED//195967001", "Bronchitis (disorder)", NAN, "")),
+                         of(8, named(AT(40), "SNOMED//195967001//RESOLVED", "Bronchitis (disorder)", NAN, "")),
+                         of(9, named(AT(41), "LOINC//2885-2", "Protein in Serum", 7, "g/dL")),
+                         of(9, named(AT(42), "LOINC//2889-4", "Protein in Urine", 90, "g/dL")),
+                         of(9, named(AT(43), "LOINC//2885-2", "Protein in Serum", 8, "g/dL")),
+                         of(9, named(AT(44), "ICD10CM//E10", "Type 1 diabetes mellitus", NAN, "")),
+                         of(9, named(AT(45), "ICD10CM//E11", "Type 2 diabetes mellitus", NAN, "")),
                      };
   OKAY(timeline_memory_new(&store, e));
   for (size_t i = 0; i < sizeof v / sizeof *v; i++) OKAY(timeline_memory_append(store, &v[i], e));
-  for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
-    struct event ev = states[i];
-    ev.subject = 8;
-    OKAY(timeline_memory_append(store, &ev, e));
-  }
+  for (size_t i = 0; i < sizeof more / sizeof *more; i++) OKAY(timeline_memory_append(store, &more[i], e));
   OKAY(timeline_memory_seal(store, e));
   OKAY(asker_new(store, &asker, e));
   arena_init(&arena, 64 << 20, 0);
@@ -116,6 +121,19 @@ static void resolved_is_no_further_record(void **state) {
   assert_true(str_eqc(r.sentence[1].text, "Bronchitis (disorder), resolved on 1970-02-10 [e4]."));
   says_of(8, "Which conditions?", "Bronchitis (disorder), resolved on 1970-02-10 [e4].");
   assert_true(answer_of(8, "Which conditions?").value == 1);
+}
+
+static void names_that_match_equally_stay_apart(void **state) {
+  (void)state;
+  says_of(9, "average protein", "The mean of 2 values of Protein in Serum is 7.5 g/dL [e0, e2].");
+  struct ask_answer r = answer_of(9, "average protein");
+  assert_true(str_eqc(r.sentence[1].text, "\"Protein in Serum\" is the nearest name here; others that match: Protein in Urine."));
+  says_of(9, "highest \"Protein in Urine\"", "The highest Protein in Urine was 90 g/dL on 1970-02-12 [e1].");
+  OKAY(ask_cohort(asker, STR("How many patients have diabetes?"), &arena, &r, e));
+  assert_true(r.abstained && isnan(r.value));
+  assert_true(str_eqc(r.sentence[0].text, "Names that match: Type 1 diabetes mellitus; Type 2 diabetes mellitus."));
+  OKAY(ask_cohort(asker, STR("How many patients have type 2 diabetes?"), &arena, &r, e));
+  assert_true(!r.abstained && str_eqc(r.sentence[0].text, "1 of 3 patients have Type 2 diabetes mellitus."));
 }
 
 static void no_answers(void **state) {
@@ -214,6 +232,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(questions),
                                      cmocka_unit_test(an_allergy_is_no_medicine),
                                      cmocka_unit_test(resolved_is_no_further_record),
+                                     cmocka_unit_test(names_that_match_equally_stay_apart),
                                      cmocka_unit_test(no_answers),
                                      cmocka_unit_test(cohort),
                                      cmocka_unit_test(every_citation_of_ours_stands),
