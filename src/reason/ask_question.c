@@ -57,18 +57,31 @@ static const char used[] =
 
 static bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-/* The next run of letters, digits, '.' and '-' in lower case */
+static bool digit(char c) { return c >= '0' && c <= '9'; }
+static bool number_at(struct str s, size_t at) {
+  return at < s.n && (digit(s.p[at]) || (s.p[at] == '.' && at + 1 < s.n && digit(s.p[at + 1])));
+}
+/* Bytes of a minus sign before a number, '-' or U+2212 */
+static size_t minus(struct str s) {
+  size_t n = str_starts(s, STR("-")) ? 1 : str_starts(s, STR("\xE2\x88\x92")) ? 3 : 0;
+  return n && number_at(s, n) ? n : 0;
+}
+
+/* The next run of letters, digits, '.' and '-' in lower case; a number with its sign */
 static bool token(struct str *rest, char out[WORD_BYTES], struct str *where) {
-  while (rest->n && !letter(rest->p[0]) && !(rest->p[0] >= '0' && rest->p[0] <= '9')) rest->p++, rest->n--;
-  size_t n = 0;
-  while (n < rest->n && (letter(rest->p[n]) || (rest->p[n] >= '0' && rest->p[n] <= '9') ||
-                         ((rest->p[n] == '.' || rest->p[n] == '-') && n + 1 < rest->n && rest->p[n + 1] >= '0' && rest->p[n + 1] <= '9')))
+  size_t n = 0, w = 0;
+  while (rest->n && !letter(rest->p[0]) && !number_at(*rest, 0) && !minus(*rest)) rest->p++, rest->n--;
+  size_t sign = minus(*rest);
+  rest->p += sign, rest->n -= sign;
+  while (n < rest->n && (letter(rest->p[n]) || digit(rest->p[n]) ||
+                         ((rest->p[n] == '.' || rest->p[n] == '-') && n + 1 < rest->n && digit(rest->p[n + 1]))))
     n++;
   if (n == 0) return false;
   *where = (struct str){rest->p, n};
-  for (size_t i = 0; i < n && i < WORD_BYTES - 1; i++)
-    out[i] = rest->p[i] >= 'A' && rest->p[i] <= 'Z' ? (char)(rest->p[i] + 32) : rest->p[i];
-  out[n < WORD_BYTES - 1 ? n : WORD_BYTES - 1] = 0;
+  if (sign) out[w++] = '-';
+  for (size_t i = 0; i < n && w < WORD_BYTES - 1; i++)
+    out[w++] = rest->p[i] >= 'A' && rest->p[i] <= 'Z' ? (char)(rest->p[i] + 32) : rest->p[i];
+  out[w] = 0;
   rest->p += n;
   rest->n -= n;
   return true;

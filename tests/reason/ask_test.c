@@ -41,6 +41,9 @@ static int make(void **state) {
                          of(9, named(AT(41), "LOINC//2885-2", "Protein in Serum", 7, "g/dL")),
                          of(9, named(AT(42), "LOINC//2889-4", "Protein in Urine", 90, "g/dL")),
                          of(9, named(AT(43), "LOINC//2885-2", "Protein in Serum", 8, "g/dL")),
+                         of(9, named(AT(50), "LOINC//1925-7", "Base excess", -8, "mmol/L")),
+                         of(9, named(AT(51), "LOINC//1925-7", "Base excess", -3, "mmol/L")),
+                         of(9, named(AT(52), "LOINC//1925-7", "Base excess", 0.25F, "mmol/L")),
                          of(9, named(AT(44), "ICD10CM//E10", "Type 1 diabetes mellitus", NAN, "")),
                          of(9, named(AT(45), "ICD10CM//E11", "Type 2 diabetes mellitus", NAN, "")),
                      };
@@ -134,6 +137,19 @@ static void names_that_match_equally_stay_apart(void **state) {
   assert_true(str_eqc(r.sentence[0].text, "Names that match: Type 1 diabetes mellitus; Type 2 diabetes mellitus."));
   OKAY(ask_cohort(asker, STR("How many patients have type 2 diabetes?"), &arena, &r, e));
   assert_true(!r.abstained && str_eqc(r.sentence[0].text, "1 of 3 patients have Type 2 diabetes mellitus."));
+}
+
+static void a_limit_keeps_its_sign(void **state) {
+  (void)state;
+  says_of(9, "How many base excess values are below -5?", "Base excess is recorded 1 time in that range [e5].");
+  says_of(9, "How many base excess values are above -5?", "Base excess is recorded 2 times in that range [e6, e7].");
+  says_of(9,
+          "How many base excess values are below \xE2\x88\x92"
+          "5?",
+          "Base excess is recorded 1 time in that range [e5].");
+  says_of(9, "How many base excess values are above -.5?", "Base excess is recorded 1 time in that range [e7].");
+  says_of(9, "How many base excess values are above .5?", "The record holds no Base excess in that range.");
+  says_of(9, "highest base-excess", "The highest Base excess was 0.25 mmol/L on 1970-02-22 [e7].");
 }
 
 static void no_answers(void **state) {
@@ -233,6 +249,7 @@ int main(void) {
                                      cmocka_unit_test(an_allergy_is_no_medicine),
                                      cmocka_unit_test(resolved_is_no_further_record),
                                      cmocka_unit_test(names_that_match_equally_stay_apart),
+                                     cmocka_unit_test(a_limit_keeps_its_sign),
                                      cmocka_unit_test(no_answers),
                                      cmocka_unit_test(cohort),
                                      cmocka_unit_test(every_citation_of_ours_stands),
