@@ -119,8 +119,9 @@ bool ask_is_resolution(const struct asker *k, uint32_t code) {
     if (str_ends(timeline_code_name(k->t, code), str_c(ends[i]))) return true;
   return false;
 }
+static bool in_time(const struct ask_question *q, int64_t time) { return time >= q->from && time < q->to; }
 bool ask_in_limits(const struct ask_question *q, int64_t time, float value) {
-  if (time < q->from || time >= q->to) return false;
+  if (!in_time(q, time)) return false;
   if (q->above > -INFINITY && !((double)value > q->above)) return false;
   return !(q->below < INFINITY) || (double)value < q->below;
 }
@@ -250,27 +251,36 @@ static int meant(const struct chart *c, struct meant *m) {
   return OK;
 }
 
-/* A record that what is meant is over is none of it, unless nothing else is meant */
-static bool only_ends(const struct asker *k, const struct meant *m, uint32_t code) {
-  return ask_is_resolution(k, code) && !ask_is_resolution(k, m->code[0]);
+static bool is_meant(const struct meant *m, uint32_t code) {
+  for (int i = 0; i < m->n; i++)
+    if (m->code[i] == code) return true;
+  return false;
 }
+/* That what is meant is over is no record of it, unless nothing else is meant */
+static bool only_ends(const struct asker *k, const struct meant *m, uint32_t code) {
+  return is_meant(m, code) && ask_is_resolution(k, code) && !ask_is_resolution(k, m->code[0]);
+}
+static bool is_record(const struct asker *k, const struct meant *m, uint32_t code) { return is_meant(m, code) && !only_ends(k, m, code); }
 
 struct events {
   uint32_t *at;
   uint32_t n;
+  bool units_differ; /* of the values that a limit was to be held against */
 };
 static int events_of(struct chart *c, const struct meant *m, bool valued, struct events *out) {
   struct timeline_view v = timeline_view(c->k->t, c->index);
   out->at = arena_array(c->a, uint32_t, v.n + 1);
+  uint32_t compared = UINT32_MAX;
   out->n = 0;
+  out->units_differ = false;
   if (!out->at) return error_set(c->e, E_NOMEM, "no memory for an answer");
   for (uint32_t k = 0; m->here && k < v.n; k++) {
-    if (!ask_in_limits(c->q, v.time[k], v.value[k]) || (valued && isnan(v.value[k])) || only_ends(c->k, m, v.code[k])) continue;
-    for (int i = 0; i < m->n; i++)
-      if (v.code[k] == m->code[i]) {
-        out->at[out->n++] = k;
-        break;
-      }
+    if (!is_record(c->k, m, v.code[k])) continue;
+    if (ask_limits_value(c->q) && in_time(c->q, v.time[k]) && !isnan(v.value[k])) {
+      if (compared == UINT32_MAX) compared = k;
+      out->units_differ |= v.unit[k] != v.unit[compared];
+    }
+    if (ask_in_limits(c->q, v.time[k], v.value[k]) && !(valued && isnan(v.value[k]))) out->at[out->n++] = k;
   }
   return OK;
 }
@@ -287,7 +297,7 @@ static int say_event(struct chart *c, const char *which, uint32_t k) {
 
 /* "… within the limits asked about", for counts and denials */
 static const char *limits_text(const struct ask_question *q) {
-  bool time = q->from != INT64_MIN || q->to != INT64_MAX, value = q->above > -INFINITY || q->below < INFINITY;
+  bool time = q->from != INT64_MIN || q->to != INT64_MAX, value = ask_limits_value(q);
   return time && value ? " in that time and range" : time ? " in that time" : value ? " in that range" : "";
 }
 static int say_none(struct chart *c, const struct meant *m) {
@@ -350,9 +360,8 @@ static int say_whether(struct chart *c, const struct meant *m, const struct even
     TRY(ask_say(c, v->at, v->n, "%s%.*s is recorded %u times, first on %s, last on %s.", yes, STR_ARG(name), v->n,
                 ask_day(view.time[first], day), ask_day(view.time[end], last)));
   for (uint32_t k = view.n; k-- > end + 1;)
-    for (int i = 0; i < m->n; i++)
-      if (view.code[k] == m->code[i] && only_ends(c->k, m, view.code[k]))
-        return ask_say(c, &k, 1, "%.*s on %s.", STR_ARG(ask_name(c->k, view.code[k])), ask_day(view.time[k], day));
+    if (only_ends(c->k, m, view.code[k]))
+      return ask_say(c, &k, 1, "%.*s on %s.", STR_ARG(ask_name(c->k, view.code[k])), ask_day(view.time[k], day));
   return OK;
 }
 
@@ -372,6 +381,7 @@ static int about_meant(struct chart *c, const struct meant *m) {
   struct events v;
   char day[16];
   TRY(events_of(c, m, valued, &v));
+  if (v.units_differ) return abstain(c, "its values have different units");
   struct str name = ask_name(c->k, m->code[0]);
   if (want == ASK_COUNT) {
     c->r->value = v.n;
@@ -447,11 +457,69 @@ static int which_is_meant(struct chart *c, const struct meant *m) {
   return abstain(c, "several names match equally; put the one that is meant between double quotes");
 }
 
+enum { PARTS = 4 };
+struct part { /* of a question about many: each must be true of a person */
+  struct ask_question q;
+  struct meant m;
+  uint16_t unit;     /* that a limit is held against: of most values */
+  uint32_t left_out; /* persons whose values have another */
+};
+
+static int take_unit(struct chart *c, struct part *p) {
+  uint32_t *values = arena_array(c->a, uint32_t, UINT16_MAX + 1);
+  if (!values) return error_set(c->e, E_NOMEM, "no memory for an answer");
+  for (uint32_t i = 0; ask_limits_value(&p->q) && i < timeline_subjects(c->k->t); i++) {
+    struct timeline_view v = timeline_view(c->k->t, i);
+    for (uint32_t j = 0; j < v.n; j++)
+      if (!isnan(v.value[j]) && in_time(&p->q, v.time[j]) && is_record(c->k, &p->m, v.code[j]) && ++values[v.unit[j]] > values[p->unit])
+        p->unit = v.unit[j];
+  }
+  return OK;
+}
+static bool has_part(const struct chart *c, const struct timeline_view *v, const struct part *p, bool *other_unit) {
+  for (uint32_t j = 0; j < v->n; j++) {
+    if (!is_record(c->k, &p->m, v->code[j])) continue;
+    if (ask_limits_value(&p->q) && v->unit[j] != p->unit)
+      *other_unit |= !isnan(v->value[j]) && in_time(&p->q, v->time[j]);
+    else if (ask_in_limits(&p->q, v->time[j], v->value[j]))
+      return true;
+  }
+  return false;
+}
+static uint32_t count_persons(const struct chart *c, struct part *part, int parts) {
+  uint32_t found = 0;
+  for (uint32_t i = 0; i < timeline_subjects(c->k->t); i++) {
+    struct timeline_view v = timeline_view(c->k->t, i);
+    bool all = true;
+    for (int p = 0; p < parts; p++) {
+      bool other_unit = false, has = has_part(c, &v, &part[p], &other_unit);
+      all &= has;
+      part[p].left_out += !has && other_unit;
+    }
+    found += all;
+  }
+  return found;
+}
+static int say_cohort(struct chart *c, const struct part *part, int parts, uint32_t found) {
+  struct buf names = {0};
+  for (int p = 0; p < parts; p++)
+    buf_printf(&names, "%s%.*s%s", p ? " and " : "", STR_ARG(ask_name(c->k, part[p].m.code[0])), limits_text(&part[p].q));
+  c->r->value = found;
+  int rc = ask_say(c, NULL, 0, "%u of %u patients have %s.", found, timeline_subjects(c->k->t), buf_cstr(&names));
+  buf_release(&names);
+  for (int p = 0; rc == OK && p < parts; p++) {
+    struct str unit = part[p].unit == UNIT_NONE ? STR("none") : timeline_unit_name(c->k->t, part[p].unit);
+    if (part[p].left_out)
+      rc = ask_say(c, NULL, 0, "Not compared, since in other units than %.*s: %.*s of %u patient%s.", STR_ARG(unit),
+                   STR_ARG(ask_name(c->k, part[p].m.code[0])), part[p].left_out, part[p].left_out == 1 ? "" : "s");
+  }
+  return rc;
+}
+
 /* Splits at " and ": each part must be matched by a code of the person. */
 int ask_cohort(const struct asker *k, struct str question, struct arena *a, struct ask_answer *out, struct error *e) {
-  enum { PARTS = 4 };
-  struct ask_question q, part[PARTS];
-  struct meant m[PARTS];
+  struct ask_question q;
+  struct part part[PARTS] = {0};
   int parts = 0;
   *out = (struct ask_answer){.value = NAN};
   if (question.n > 2000 || !str_utf8_valid(question)) return error_set(e, E_INPUT, "a question is UTF-8 text of at most 2,000 bytes");
@@ -464,33 +532,18 @@ int ask_cohort(const struct asker *k, struct str question, struct arena *a, stru
     const char *and_ = memmem(rest.p, rest.n, " and ", 5);
     struct str one = {rest.p, and_ ? (size_t)(and_ - rest.p) : rest.n};
     rest = and_ ? (struct str){and_ + 5, rest.n - one.n - 5} : STR_NONE;
-    ask_parse(one, &part[parts]);
-    if (part[parts].words.n == 0) continue;
-    struct chart pc = {k, 0, &part[parts], a, out, e};
-    if (meant_among(&pc, NULL, &m[parts]) == 0) return abstain(&c, "no name in this store matches what is asked about");
-    if (m[parts].ties) return which_is_meant(&c, &m[parts]);
+    struct part *p = &part[parts];
+    ask_parse(one, &p->q);
+    if (p->q.words.n == 0) continue;
+    struct chart pc = {k, 0, &p->q, a, out, e};
+    if (meant_among(&pc, NULL, &p->m) == 0) return abstain(&c, "no name in this store matches what is asked about");
+    if (p->m.ties) return which_is_meant(&c, &p->m);
+    TRY(take_unit(&c, p));
     parts++;
   }
-  uint32_t n = timeline_subjects(k->t), found = 0;
-  for (uint32_t i = 0; i < n; i++) {
-    struct timeline_view v = timeline_view(k->t, i);
-    int have = 0;
-    for (int p = 0; p < parts; p++)
-      for (uint32_t j = 0, hit = 0; j < v.n && !hit; j++)
-        for (int x = 0; x < m[p].n && !hit; x++)
-          hit = v.code[j] == m[p].code[x] && !only_ends(k, &m[p], v.code[j]) && ask_in_limits(&part[p], v.time[j], v.value[j]),
-          have += (int)hit;
-    found += have == parts;
-  }
-  struct buf names = {0};
-  for (int p = 0; p < parts; p++)
-    buf_printf(&names, "%s%.*s%s", p ? " and " : "", STR_ARG(ask_name(k, m[p].code[0])), limits_text(&part[p]));
-  out->value = found;
-  int rc = parts ? ask_say(&c, NULL, 0, "%u of %u patients have %s.", found, n, buf_cstr(&names))
-                 : ask_say(&c, NULL, 0, "The store holds %u patients.", n);
-  if (!parts) out->value = n;
-  buf_release(&names);
-  return rc;
+  if (parts) return say_cohort(&c, part, parts, count_persons(&c, part, parts));
+  out->value = timeline_subjects(k->t);
+  return ask_say(&c, NULL, 0, "The store holds %u patients.", timeline_subjects(k->t));
 }
 
 /* ---- output ---- */

@@ -1,6 +1,8 @@
 /* Shared by ask_*.c, citation.c and draft*.c only. */
 #ifndef REASON_ASK_PRIVATE_H
 #define REASON_ASK_PRIVATE_H
+#include <math.h>
+
 #include "reason/ask.h"
 #include "reason/words.h"
 
@@ -90,4 +92,5 @@ struct str ask_plain_name(const struct timeline *t, uint32_t code); /* without t
 bool ask_is_allergy(const struct asker *k, uint32_t code);
 bool ask_is_resolution(const struct asker *k, uint32_t code); /* it ends what another code says, and is no further record of it */
 bool ask_in_limits(const struct ask_question *q, int64_t time, float value);
+static inline bool ask_limits_value(const struct ask_question *q) { return q->above > -INFINITY || q->below < INFINITY; }
 #endif

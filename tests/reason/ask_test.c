@@ -38,6 +38,9 @@ static int make(void **state) {
                          of(8, named(AT(3), "RXNORM//161", "Acetaminophen", NAN, "")),
                          of(8, named(AT(10), "SNOMED//195967001", "Bronchitis (disorder)", NAN, "")),
                          of(8, named(AT(40), "SNOMED//195967001//RESOLVED", "Bronchitis (disorder)", NAN, "")),
+                         of(8, named(AT(60), "LOINC//2823-3", "Potassium", 4, "mmol/L")),
+                         of(8, named(AT(61), "LOINC//2823-3", "Potassium", 4.1F, "mmol/L")),
+                         of(9, named(AT(61), "LOINC//2823-3", "Potassium", 16, "mg/dL")),
                          of(9, named(AT(41), "LOINC//2885-2", "Protein in Serum", 7, "g/dL")),
                          of(9, named(AT(42), "LOINC//2889-4", "Protein in Urine", 90, "g/dL")),
                          of(9, named(AT(43), "LOINC//2885-2", "Protein in Serum", 8, "g/dL")),
@@ -152,6 +155,19 @@ static void a_limit_keeps_its_sign(void **state) {
   says_of(9, "highest base-excess", "The highest Base excess was 0.25 mmol/L on 1970-02-22 [e7].");
 }
 
+static void a_limit_is_of_one_unit(void **state) {
+  (void)state;
+  struct ask_answer r = answer("How many glucose values are above 50?");
+  assert_true(r.abstained && r.sentences == 0);
+  assert_string_equal(r.why, "its values have different units");
+  assert_true(answer("Was glucose ever below 50?").abstained);
+  says("How many glucose values are above 50 before 1970-02-01?", "Glucose is recorded 1 time in that time and range [e6].");
+  says("How many glucose values?", "Glucose is recorded 2 times [e6, e7].");
+  OKAY(ask_cohort(asker, STR("How many patients have potassium below 10?"), &arena, &r, e));
+  assert_true(r.value == 1 && r.sentences == 2);
+  assert_true(str_eqc(r.sentence[1].text, "Not compared, since in other units than mmol/L: Potassium of 1 patient."));
+}
+
 static void no_answers(void **state) {
   (void)state;
   static const char *const none[] = {"",
@@ -250,6 +266,7 @@ int main(void) {
                                      cmocka_unit_test(resolved_is_no_further_record),
                                      cmocka_unit_test(names_that_match_equally_stay_apart),
                                      cmocka_unit_test(a_limit_keeps_its_sign),
+                                     cmocka_unit_test(a_limit_is_of_one_unit),
                                      cmocka_unit_test(no_answers),
                                      cmocka_unit_test(cohort),
                                      cmocka_unit_test(every_citation_of_ours_stands),
