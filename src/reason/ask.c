@@ -174,8 +174,9 @@ struct meant {
   int n;
   uint32_t tied[OTHERS_MOST]; /* one code of each other name */
   int ties;
-  bool here;  /* this life has them */
-  bool whole; /* their names say just what was asked */
+  bool here;      /* this life has them */
+  bool whole;     /* their names say just what was asked */
+  bool all_words; /* they say all that was asked */
 };
 
 static bool same_name(const struct timeline *t, uint32_t a, uint32_t b) {
@@ -206,6 +207,7 @@ static int meant_among(const struct chart *c, const uint8_t *among, struct meant
     }
   }
   m->whole = m->n && found[0].whole;
+  m->all_words = m->n && found[0].score > 0.999;
   return m->n;
 }
 
@@ -516,34 +518,37 @@ static int say_cohort(struct chart *c, const struct part *part, int parts, uint3
   return rc;
 }
 
-/* Splits at " and ": each part must be matched by a code of the person. */
+static bool is_limited(const struct ask_question *q) { return limits_text(q)[0] != 0; }
+
+/* Each part of the question must be matched by a code of the person. All words must be in its name: what is left out would change the number. */
 int ask_cohort(const struct asker *k, struct str question, struct arena *a, struct ask_answer *out, struct error *e) {
   struct ask_question q;
   struct part part[PARTS] = {0};
-  int parts = 0;
+  struct str text[PARTS];
+  const char *why;
   *out = (struct ask_answer){.value = NAN};
   if (question.n > 2000 || !str_utf8_valid(question)) return error_set(e, E_INPUT, "a question is UTF-8 text of at most 2,000 bytes");
   ask_parse(question, &q);
   struct chart c = {k, 0, &q, a, out, e};
   out->intent = ask_intent_name[q.intent];
   if (q.intent != ASK_COHORT) return abstain(&c, "of many patients only how many have something can be asked");
-  struct str rest = question;
-  while (rest.n && parts < PARTS) {
-    const char *and_ = memmem(rest.p, rest.n, " and ", 5);
-    struct str one = {rest.p, and_ ? (size_t)(and_ - rest.p) : rest.n};
-    rest = and_ ? (struct str){and_ + 5, rest.n - one.n - 5} : STR_NONE;
-    struct part *p = &part[parts];
-    ask_parse(one, &p->q);
-    if (p->q.words.n == 0) continue;
+  int parts = ask_parts(question, text, PARTS, &why);
+  if (why) return abstain(&c, why);
+  if (parts == 1 && q.words.n == 0 && !is_limited(&q)) {
+    out->value = timeline_subjects(k->t);
+    return ask_say(&c, NULL, 0, "The store holds %u patients.", timeline_subjects(k->t));
+  }
+  for (int i = 0; i < parts; i++) {
+    struct part *p = &part[i];
     struct chart pc = {k, 0, &p->q, a, out, e};
+    ask_parse(text[i], &p->q);
+    if (p->q.words.n == 0) return abstain(&c, "a part of the question names nothing to look for");
     if (meant_among(&pc, NULL, &p->m) == 0) return abstain(&c, "no name in this store matches what is asked about");
+    if (!p->m.all_words) return abstain(&c, "no name in this store has all the words that are asked about");
     if (p->m.ties) return which_is_meant(&c, &p->m);
     TRY(take_unit(&c, p));
-    parts++;
   }
-  if (parts) return say_cohort(&c, part, parts, count_persons(&c, part, parts));
-  out->value = timeline_subjects(k->t);
-  return ask_say(&c, NULL, 0, "The store holds %u patients.", timeline_subjects(k->t));
+  return say_cohort(&c, part, parts, count_persons(&c, part, parts));
 }
 
 /* ---- output ---- */

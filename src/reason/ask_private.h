@@ -49,6 +49,8 @@ struct asker {
 };
 /* Pure. `text` is borrowed by the result. */
 void ask_parse(struct str text, struct ask_question *out);
+/* Cuts a question about many at its "and"s, but for "between 2015 and 2018"; in *why what of it is not understood, else NULL. */
+int ask_parts(struct str text, struct str *part, int most, const char **why);
 /* The calculator that the question names, NULL if none */
 const struct calculator *ask_calculator(const struct asker *k, struct str text);
 

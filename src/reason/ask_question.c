@@ -53,7 +53,7 @@ static const char used[] =
     " how many number count patients patient people persons subjects when last latest recent most old often times time of over trend "
     "trends highest maximum max peak greatest lowest minimum min nadir smallest average mean first earliest initial current "
     "since before after between above below over under than more less greater values history "
-    "vaccine vaccination vaccinated immunisation immunization shot dose doses taking ";
+    "vaccine vaccination vaccinated immunisation immunization shot dose doses taking both also ";
 
 static bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
@@ -212,4 +212,33 @@ void ask_parse(struct str text, struct ask_question *out) {
   }
   words_cut((struct str){left, n}, &out->words);
   out->term = before;
+}
+
+static bool in_quotes(struct str text, const char *at) {
+  size_t n = 0, from = (size_t)(at - text.p);
+  for (size_t i = 0; i < from; i++) n += text.p[i] == '"';
+  return n % 2 && memchr(at, '"', text.n - from);
+}
+int ask_parts(struct str text, struct str *part, int most, const char **why) {
+  struct str rest = text, at;
+  const char *from = text.p;
+  char word[WORD_BYTES], last[WORD_BYTES] = "", before[WORD_BYTES] = "";
+  int n = 0;
+  int64_t a, b;
+  *why = NULL;
+  while (token(&rest, word, &at)) {
+    if (in_quotes(text, at.p)) continue;
+    if (one_of(word, STR("or|not|no|without|never|neither|nor|except|don|doesn|didn|haven|hasn")))
+      *why = "\"or\" and \"not\" are not understood of many patients";
+    if (strcmp(word, "and") == 0 && !(one_of(before, STR("between|from")) && period(last, &a, &b))) {
+      if (n + 1 == most) *why = "these are more conditions than are understood at once";
+      if (*why) return 0;
+      part[n++] = (struct str){from, (size_t)(at.p - from)};
+      from = at.p + at.n;
+    }
+    strcpy(before, last);
+    strcpy(last, word);
+  }
+  part[n++] = (struct str){from, (size_t)(text.p + text.n - from)};
+  return *why ? 0 : n;
 }

@@ -201,6 +201,37 @@ static void cohort(void **state) {
   assert_true(r.value == 0);
 }
 
+static void counts(const char *question, double want) {
+  struct ask_answer r;
+  OKAY(ask_cohort(asker, str_c(question), &arena, &r, e));
+  if (r.abstained) fail_msg("%s: no answer: %s", question, r.why);
+  if (fabs(r.value - want) > 0) fail_msg("%s: %g", question, r.value);
+}
+static void a_cohort_question_is_understood_whole_or_not_at_all(void **state) {
+  (void)state;
+  counts("How many patients are there?", 3);
+  counts("How many patients have acetaminophen AND bronchitis?", 1);
+  counts("How many patients have acetaminophen AND hypertension?", 0);
+  counts("How many patients have both acetaminophen and bronchitis and potassium And \"Penicillin G\"?", 1);
+  counts("How many patients have hypertension between 1969 and 1971 and creatinine above 2?", 1);
+  counts("How many patients have \"Acetaminophen\" and \"Bronchitis (disorder)\"?", 1);
+  static const char *const none[] = {"How many patients have hypertension or bronchitis?",
+                                     "How many patients do not have hypertension?",
+                                     "How many patients don't have hypertension?",
+                                     "How many patients have hypertension without simvastatin?",
+                                     "How many patients have potassium and bronchitis and acetaminophen and penicillin and hypertension?",
+                                     "How many patients have hypertension and above 5?",
+                                     "How many patients have creatinine and older than 65?",
+                                     "How many patients have type 2 diabetes mellitus smoking?",
+                                     "How many patients since 2010?",
+                                     "How many patients have hypertension and?"};
+  for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+    struct ask_answer r;
+    OKAY(ask_cohort(asker, str_c(none[i]), &arena, &r, e));
+    if (!r.abstained || !isnan(r.value)) fail_msg("answered: %s: %g", none[i], r.value);
+  }
+}
+
 static void every_citation_of_ours_stands(void **state) {
   (void)state;
   static const char *const ask_[] = {
@@ -269,6 +300,7 @@ int main(void) {
                                      cmocka_unit_test(a_limit_is_of_one_unit),
                                      cmocka_unit_test(no_answers),
                                      cmocka_unit_test(cohort),
+                                     cmocka_unit_test(a_cohort_question_is_understood_whole_or_not_at_all),
                                      cmocka_unit_test(every_citation_of_ours_stands),
                                      cmocka_unit_test(foreign_text)};
   return cmocka_run_group_tests_name("ask", tests, make, unmake);
