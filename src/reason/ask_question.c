@@ -10,7 +10,7 @@ const char *const ask_intent_name[ASK_INTENTS] = {"unknown", "latest",     "firs
                                                   "count",   "when first", "when last", "whether", "trend",     "list",
                                                   "age",     "sex",        "death",     "summary", "calculate", "cohort"};
 
-/* Words in the order given, other words may stand between; longest rules first. ' ' separates, '|' gives choices. */
+/* Words in the order given, other words may stand between, none before a word with '+'; longest rules first. ' ' separates, '|' gives choices. */
 static const struct rule {
   const char *pattern;
   enum ask_intent intent;
@@ -18,13 +18,16 @@ static const struct rule {
 } rules[] = {
     {"how many|number patients|people|persons|subjects", ASK_COHORT, 0},
     {"count patients|people|persons|subjects", ASK_COHORT, 0},
+    {"when highest|maximum|max|peak|greatest", ASK_HIGHEST, 0},
+    {"when lowest|minimum|min|nadir|smallest", ASK_LOWEST, 0},
     {"when last|latest|recent", ASK_WHEN_LAST, 0},
     {"when", ASK_WHEN_FIRST, 0},
     {"how old", ASK_AGE, 0},
     {"how many|often", ASK_COUNT, 0},
     {"number times", ASK_COUNT, 0},
     {"number of", ASK_COUNT, 0},
-    {"count", ASK_COUNT, 0},
+    {"+count", ASK_COUNT, 0},
+    {"the +count +of values|records|times|measurements|readings", ASK_COUNT, 0},
     {"summary|summarise|summarize|overview", ASK_SUMMARY, 0},
     {"latest|last|recent|current", ASK_LATEST, 0},
     {"highest|maximum|max|peak|greatest", ASK_HIGHEST, 0},
@@ -50,7 +53,8 @@ static const struct rule {
 };
 /* Words that the rules and limits are made of: no part of what is asked about. */
 static const char used[] =
-    " how many number count patients patient people persons subjects when last latest recent most old often times time of over trend "
+    " how many number count counts patients patient people persons subjects when last latest recent most old often times time of over "
+    "trend "
     "trends highest maximum max peak greatest lowest minimum min nadir smallest average mean first earliest initial current "
     "since before after between above below over under than more less greater values history "
     "vaccine vaccination vaccinated immunisation immunization shot dose doses taking both also ";
@@ -107,7 +111,10 @@ static bool fits(const struct tokens *k, const char *pattern) {
   int at = 0;
   while (rest.p) {
     struct str choices = str_cut(&rest, ' ');
-    while (at < k->n && !one_of(k->word[at], choices)) at++;
+    bool next = str_starts(choices, STR("+"));
+    if (next) choices = (struct str){choices.p + 1, choices.n - 1};
+    while (!next && at < k->n && !one_of(k->word[at], choices)) at++;
+    if (next && at < k->n && !one_of(k->word[at], choices)) return false;
     if (at++ >= k->n) return false;
   }
   return true;

@@ -40,6 +40,8 @@ static int make(void **state) {
                          of(8, named(AT(40), "SNOMED//195967001//RESOLVED", "Bronchitis (disorder)", NAN, "")),
                          of(8, named(AT(60), "LOINC//2823-3", "Potassium", 4, "mmol/L")),
                          of(8, named(AT(61), "LOINC//2823-3", "Potassium", 4.1F, "mmol/L")),
+                         of(8, named(AT(70), "LOINC//777-3", "Platelets", 220, "10*3/uL")),
+                         of(8, named(AT(71), "LOINC//777-3", "Platelets", 180, "10*3/uL")),
                          of(9, named(AT(61), "LOINC//2823-3", "Potassium", 16, "mg/dL")),
                          of(9, named(AT(41), "LOINC//2885-2", "Protein in Serum", 7, "g/dL")),
                          of(9, named(AT(42), "LOINC//2889-4", "Protein in Urine", 90, "g/dL")),
@@ -166,6 +168,18 @@ static void a_limit_is_of_one_unit(void **state) {
   OKAY(ask_cohort(asker, STR("How many patients have potassium below 10?"), &arena, &r, e));
   assert_true(r.value == 1 && r.sentences == 2);
   assert_true(str_eqc(r.sentence[1].text, "Not compared, since in other units than mmol/L: Potassium of 1 patient."));
+}
+
+static void a_count_may_be_a_value(void **state) {
+  (void)state;
+  says_of(8, "What is the platelet count?", "The latest Platelets was 180 10*3/uL on 1970-03-13 [e8].");
+  says_of(8, "latest platelet count", "The latest Platelets was 180 10*3/uL on 1970-03-13 [e8].");
+  says_of(8, "What was the highest platelet count of the patient?", "The highest Platelets was 220 10*3/uL on 1970-03-12 [e7].");
+  says_of(8, "How many platelet counts are there?", "Platelets is recorded 2 times [e7, e8].");
+  says_of(8, "Count the platelets", "Platelets is recorded 2 times [e7, e8].");
+  says_of(8, "What is the count of platelet values?", "Platelets is recorded 2 times [e7, e8].");
+  says("When was the highest creatinine?", "The highest Creatinine was 2.5 mg/dL on 1970-01-21 [e5].");
+  says("When was creatinine lowest?", "The lowest Creatinine was 1 mg/dL on 1970-01-11 [e2].");
 }
 
 static void no_answers(void **state) {
@@ -298,6 +312,7 @@ int main(void) {
                                      cmocka_unit_test(names_that_match_equally_stay_apart),
                                      cmocka_unit_test(a_limit_keeps_its_sign),
                                      cmocka_unit_test(a_limit_is_of_one_unit),
+                                     cmocka_unit_test(a_count_may_be_a_value),
                                      cmocka_unit_test(no_answers),
                                      cmocka_unit_test(cohort),
                                      cmocka_unit_test(a_cohort_question_is_understood_whole_or_not_at_all),
