@@ -5,7 +5,6 @@ An answer is exact if its number (or yes/no, or day) is the one computed here. A
 has the code, day and value that the answer's JSON claims, and is one of those that the computed answer rests on.
 """
 import json
-import math
 import random
 import subprocess
 import sys
@@ -133,8 +132,11 @@ while asked < n:
         rest = [i for i in timed if events[i]["code"] != "MEDS_BIRTH"]
         if not birth or not rest:
             continue
-        want = math.floor((events[max(rest)]["t"] - events[birth[0]]["t"]) / 86400e6 / 365.25)
-        rests, question = birth + [i for i in rest if events[i]["t"] == events[max(rest)]["t"]], "How old is the patient?"
+        deaths = [i for i in rest if events[i]["code"].startswith("MEDS_DEATH")]
+        until = (deaths or rest)[-1]
+        born, then = day(events[birth[0]]["t"]), day(events[until]["t"])
+        want = int(then[:4]) - int(born[:4]) - (then[5:] < born[5:])
+        rests, question = birth + [i for i in deaths or rest if events[i]["t"] == events[until]["t"]], "How old is the patient?"
     elif kind == "sex":
         sexes = [i for i, e in enumerate(events) if e["code"].upper().startswith(("GENDER//", "SEX//"))]
         if not sexes:

@@ -9,7 +9,6 @@
 #include "timeline/timeline.h"
 
 #define LISTED 40 /* codes of one list */
-#define YEAR_DAYS 365.25
 
 struct ask_person ask_person_of(const struct timeline *t, uint32_t index) {
   struct timeline_view v = timeline_view(t, index);
@@ -37,7 +36,12 @@ const char *ask_sex_word(const struct ask_person *p, char out[64]) {
   snprintf(out, 64, "%.*s", STR_ARG(s));
   return out;
 }
-int ask_whole_years(int64_t from, int64_t to) { return (int)floor((double)(to - from) / (double)TIME_DAY / YEAR_DAYS); }
+int ask_whole_years(int64_t from, int64_t to) {
+  int y, m, d, year, month, day;
+  time_to_civil(time_day(from), &y, &m, &d);
+  time_to_civil(time_day(to), &year, &month, &day);
+  return year - y - (month < m || (month == m && day < d));
+}
 
 static int say_age(struct chart *c, const struct ask_person *p) {
   struct timeline_view v = timeline_view(c->k->t, c->index);

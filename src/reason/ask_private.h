@@ -70,7 +70,7 @@ struct ask_person {
 };
 struct ask_person ask_person_of(const struct timeline *t, uint32_t index);
 const char *ask_sex_word(const struct ask_person *p, char out[64]); /* "female", "male", or as recorded */
-int ask_whole_years(int64_t from, int64_t to);
+int ask_whole_years(int64_t from, int64_t to);                      /* by the calendar: a year more on each birthday */
 /* One code of a kind within the question's limits; the latest first */
 struct ask_entry {
   uint32_t code, first, last, n;

@@ -53,9 +53,8 @@ static const struct rule {
 };
 /* Words that the rules and limits are made of: no part of what is asked about. */
 static const char used[] =
-    " how many number count counts patients patient people persons subjects when last latest recent most old often times time of over "
-    "trend "
-    "trends highest maximum max peak greatest lowest minimum min nadir smallest average mean first earliest initial current "
+    " how many number count counts patients patient people persons subjects when last latest recent most old often times time of "
+    "over trend trends highest maximum max peak greatest lowest minimum min nadir smallest average mean first earliest initial current "
     "since before after between above below over under than more less greater values history "
     "vaccine vaccination vaccinated immunisation immunization shot dose doses taking both also ";
 
