@@ -67,7 +67,8 @@ static int read_choices(struct calculator *c, struct calculator_input *in, struc
   struct json v;
   if (!name || !value) return error_set(e, E_NOMEM, "no memory for a calculator");
   for (int i = 0; json_next_member(&it, &key, &v); i++) {
-    if (!json_f64(v, &value[i])) return wrong(e, in->name, "choices: expected numbers");
+    value[i] = NAN;
+    if (json_kind(v) != JSON_NULL && !json_f64(v, &value[i])) return wrong(e, in->name, "choices: expected numbers");
     name[i] = arena_strndup(&c->arena, key.p, key.n);
     if (!name[i]) return error_set(e, E_NOMEM, "no memory for a calculator");
   }
@@ -300,8 +301,12 @@ int calculator_set(const struct calculator *c, struct calculator_value *in, stru
     in[i].x = floor((double)t / (double)TIME_DAY);
     return OK;
   }
-  for (int k = 0; k < of->choices; k++)
-    if (str_eq_nocase(text, str_c(of->choice[k]))) return in[i].x = of->choice_value[k], OK;
+  for (int k = 0; k < of->choices; k++) {
+    if (!str_eq_nocase(text, str_c(of->choice[k]))) continue;
+    if (isnan(of->choice_value[k])) return wrong(e, of->name, "with this choice there is no value of the whole");
+    in[i].x = of->choice_value[k];
+    return OK;
+  }
   return wrong(e, of->name, "not one of the choices");
 }
 

@@ -28,8 +28,8 @@ struct calculator_input { /* borrowed from the calculator */
   bool optional;         /* numbers and choices that may be missing */
   int choices;           /* CALCULATOR_CHOICE */
   const char *const *choice;
-  const double *choice_value;
-  const struct str *code; /* codes of the timeline that give this value, best first */
+  const double *choice_value; /* NaN: with it there is no value of the whole */
+  const struct str *code;     /* codes of the timeline that give this value, best first */
   int codes;
 };
 struct calculator_value {

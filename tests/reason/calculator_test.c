@@ -203,6 +203,17 @@ TEST(inputs_are_checked) {
   assert_int_equal(calculator_set_measured(c, in, 2, 1.0, STR_NONE, &e), E_INPUT);
   assert_int_equal(calculator_set_measured(c, in, 2, 1.0, STR("mg/dL"), &e), OK);
   calculator_free(c);
+  c = load("gcs"); /* what cannot be tested has no score */
+  calculator_none(c, in);
+  static const char *const parts[] = {"eye", "verbal", "motor"};
+  for (int i = 0; i < 3; i++) {
+    e = (struct error){0};
+    assert_int_equal(calculator_set(c, in, str_c(parts[i]), STR("not testable"), &e), E_INPUT);
+    assert_string_equal(e.field, parts[i]);
+    assert_non_null(strstr(e.message, "no value of the whole"));
+    assert_true(isnan(in[i].x));
+  }
+  calculator_free(c);
   c = load("ldl-friedewald"); /* not defined from 400 mg/dL on */
   calculator_none(c, in);
   assert_int_equal(calculator_set(c, in, STR("triglycerides"), STR("400"), &e), E_INPUT);
