@@ -194,8 +194,18 @@ static int fill(struct chart *c, const struct calculator *calc, int i, const str
   return of->optional ? OK : 1;
 }
 
-int ask_calculate(struct chart *c, const struct calculator *calc) {
+/* The age at the newest measurement; false: missing, or out of range */
+static bool fill_age(struct chart *c, const struct calculator *calc, int i, const struct ask_person *p, struct calculator_value *in,
+                     struct sources *s) {
   struct timeline_view v = timeline_view(c->k->t, c->index);
+  int64_t at = s->newest != INT64_MIN ? s->newest : p->last != UINT32_MAX ? v.time[p->last] : INT64_MIN;
+  if (p->birth == UINT32_MAX || at == INT64_MIN || s->n >= CALCULATOR_INPUTS - 1) return calculator_input(calc, i)->optional;
+  if (calculator_set_measured(calc, in, i, (double)ask_whole_years(v.time[p->birth], at), STR("a"), c->e) < 0) return false;
+  use(c, s, p->birth, false);
+  return true;
+}
+
+int ask_calculate(struct chart *c, const struct calculator *calc) {
   struct ask_person p = ask_person_of(c->k->t, c->index);
   struct calculator_value in[CALCULATOR_INPUTS];
   struct calculator_answer r;
@@ -218,16 +228,11 @@ int ask_calculate(struct chart *c, const struct calculator *calc) {
     }
     TRY(rc);
   }
-  if (age >= 0) { /* at the newest measurement */
-    int64_t at = s.newest != INT64_MIN ? s.newest : p.last != UINT32_MAX ? v.time[p.last] : INT64_MIN;
-    if (p.birth == UINT32_MAX || at == INT64_MIN || s.n >= CALCULATOR_INPUTS - 1 ||
-        calculator_set_measured(calc, in, age, (double)ask_whole_years(v.time[p.birth], at), STR("a"), c->e) < 0) {
-      *c->e = (struct error){0};
-      c->r->abstained = true;
-      c->r->why = "the age is not known or not in the range of the formula";
-      return OK;
-    }
-    use(c, &s, p.birth, false);
+  if (age >= 0 && !fill_age(c, calc, age, &p, in, &s)) {
+    *c->e = (struct error){0};
+    c->r->abstained = true;
+    c->r->why = "the age is not known or not in the range of the formula";
+    return OK;
   }
   if (calculator_run(calc, in, &r, c->e) < 0) {
     *c->e = (struct error){0};

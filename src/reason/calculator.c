@@ -25,6 +25,7 @@ struct calculator {
   int digits;
   struct band band[CALCULATOR_BANDS];
   int bands;
+  struct formula banded; /* whether the bands hold for these inputs; no step: they do */
 };
 
 static int wrong(struct error *e, const char *field, const char *what) {
@@ -129,6 +130,7 @@ static int read_input(struct calculator *c, struct str name, struct json j, stru
   return OK;
 }
 
+/* "value" and "bands_if", over the inputs and the steps of "let" */
 static int read_value(struct calculator *c, struct json root, struct error *e) {
   const char *names[CALCULATOR_INPUTS + CALCULATOR_STEPS];
   int n = 0;
@@ -149,6 +151,10 @@ static int read_value(struct calculator *c, struct json root, struct error *e) {
   }
   if (!json_str(json_get(root, "value")).p) return wrong(e, "value", "expected a formula");
   if (formula_parse(json_str(json_get(root, "value")), names, n, &c->arena, &c->value, e) < 0) return error_where(e, NULL, 0, "value");
+  if (json_kind(json_get(root, "bands_if")) == JSON_NONE) return OK;
+  if (!json_str(json_get(root, "bands_if")).p) return wrong(e, "bands_if", "expected a formula");
+  if (formula_parse(json_str(json_get(root, "bands_if")), names, n, &c->arena, &c->banded, e) < 0)
+    return error_where(e, NULL, 0, "bands_if");
   return OK;
 }
 
@@ -173,7 +179,7 @@ static int read_bands(struct calculator *c, struct json bands, struct error *e) 
 }
 
 static int read_all(struct calculator *c, struct str name, struct json root, struct error *e) {
-  static const char *const names[] = {"title", "source", "note", "inputs", "let", "value", "unit", "digits", "bands", NULL};
+  static const char *const names[] = {"title", "source", "note", "inputs", "let", "value", "unit", "digits", "bands", "bands_if", NULL};
   int64_t digits = 2;
   TRY(only(root, "calculator", names, e));
   c->name = arena_strndup(&c->arena, name.p, name.n);
@@ -332,6 +338,8 @@ int calculator_run(const struct calculator *c, const struct calculator_value *in
     return error_set(e, E_INPUT, "the formula gives no number for these inputs");
   }
   out->value = round(v * scale) / scale;
+  double banded = c->banded.n ? formula_run(&c->banded, x) : 1;
+  if (isnan(banded) || banded == 0) return OK;
   for (int i = 0; i < c->bands && !out->band; i++)
     if (out->value < c->band[i].below) out->band = c->band[i].name;
   return OK;

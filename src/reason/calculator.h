@@ -38,7 +38,7 @@ struct calculator_value {
 struct calculator_answer {
   double value; /* rounded to the calculator's digits; days since 1970 when the unit is "date" */
   const char *unit;
-  const char *band;                                          /* what the value is called, NULL if the file says nothing */
+  const char *band;                                          /* what the value is called, NULL if the file says nothing of it */
   const struct calculator_input *assumed[CALCULATOR_INPUTS]; /* facts that nobody stated: taken as absent */
   int n_assumed;
 };

@@ -46,6 +46,10 @@ static int make(void **state) {
                          of(10, named(AT(17590), "SNOMED//1", "Asthma screening", NAN, "")),
                          of(11, named(AT(11323), "MEDS_BIRTH", "", NAN, "")),
                          of(11, named(AT(17897), "SNOMED//1", "Asthma screening", NAN, "")),
+                         of(11, named(AT(13878), "LOINC//29463-7", "Body weight", 23.04F, "kg")),
+                         of(11, named(AT(13878), "LOINC//8302-2", "Body height", 120, "cm")),
+                         of(9, named(AT(81), "LOINC//29463-7", "Body weight", 81, "kg")),
+                         of(9, named(AT(81), "LOINC//8302-2", "Body height", 180, "cm")),
                          of(12, named(AT(-7140), "MEDS_BIRTH", "", NAN, "")),
                          of(12, named(AT(11122), "MEDS_DEATH", "", NAN, "")),
                          of(9, named(AT(61), "LOINC//2823-3", "Potassium", 16, "mg/dL")),
@@ -194,8 +198,14 @@ static void a_count_may_be_a_value(void **state) {
 static void an_age_is_that_of_the_calendar(void **state) {
   (void)state;
   says_of(10, "how old?", "Born on 2000-02-29; 17 years old at the last event on 2018-02-28 [e0, e1].");
-  says_of(11, "how old?", "Born on 2001-01-01; 18 years old at the last event on 2019-01-01 [e0, e1].");
+  says_of(11, "how old?", "Born on 2001-01-01; 18 years old at the last event on 2019-01-01 [e0, e3].");
   says_of(12, "how old?", "Born on 1950-06-15; 49 years old at the death on 2000-06-14 [e0, e1].");
+}
+
+static void a_child_has_no_class_of_adults(void **state) {
+  (void)state;
+  says_of(11, "bmi", "Body mass index: 16 kg/m2, from values of 2007-12-31 [e1, e2, e0].");
+  says_of(9, "bmi", "Body mass index: 25 kg/m2 (overweight), from values of 1970-03-23 [e9, e10].");
 }
 
 static void no_answers(void **state) {
@@ -330,6 +340,7 @@ int main(void) {
                                      cmocka_unit_test(a_limit_is_of_one_unit),
                                      cmocka_unit_test(a_count_may_be_a_value),
                                      cmocka_unit_test(an_age_is_that_of_the_calendar),
+                                     cmocka_unit_test(a_child_has_no_class_of_adults),
                                      cmocka_unit_test(no_answers),
                                      cmocka_unit_test(cohort),
                                      cmocka_unit_test(a_cohort_question_is_understood_whole_or_not_at_all),
