@@ -122,8 +122,8 @@ bool ask_is_resolution(const struct asker *k, uint32_t code) {
 static bool in_time(const struct ask_question *q, int64_t time) { return time >= q->from && time < q->to; }
 bool ask_in_limits(const struct ask_question *q, int64_t time, float value) {
   if (!in_time(q, time)) return false;
-  if (q->above > -INFINITY && !((double)value > q->above)) return false;
-  return !(q->below < INFINITY) || (double)value < q->below;
+  if (q->above > -INFINITY && !(value > (float)q->above)) return false; /* 7.9 as it is kept is not above 7.9 */
+  return !(q->below < INFINITY) || value < (float)q->below;
 }
 
 int ask_more_sentences(struct chart *c) {

@@ -166,6 +166,8 @@ static void a_limit_keeps_its_sign(void **state) {
           "5?",
           "Base excess is recorded 1 time in that range [e5].");
   says_of(9, "How many base excess values are above -.5?", "Base excess is recorded 1 time in that range [e7].");
+  says_of(8, "How many potassium values are above 4.1?", "The record holds no Potassium in that range.");
+  says_of(8, "How many potassium values are below 4.1?", "Potassium is recorded 1 time in that range [e5].");
   says_of(9, "How many base excess values are above .5?", "The record holds no Base excess in that range.");
   says_of(9, "highest base-excess", "The highest Base excess was 0.25 mmol/L on 1970-02-22 [e7].");
 }
