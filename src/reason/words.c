@@ -206,8 +206,8 @@ int word_index_find(const struct word_index *ix, const struct words *w, struct s
           break;
         }
     score = all > 0 ? score / all : 0;
-    if (exact.n &&
-        (str_eq_nocase(exact, timeline_code_display(ix->t, name->code)) || str_eq_nocase(exact, timeline_code_name(ix->t, name->code))))
+    if (exact.n && (str_eq_nocase(exact, str_trim(timeline_code_display(ix->t, name->code))) ||
+                    str_eq_nocase(exact, str_trim(timeline_code_name(ix->t, name->code)))))
       score = 2;
     if (score <= 0) continue;
     struct word_match f = {name->code, score, false, name->words};

@@ -40,6 +40,7 @@ static int make(void **state) {
                          of(8, named(AT(40), "SNOMED//195967001//RESOLVED", "Bronchitis (disorder)", NAN, "")),
                          of(8, named(AT(60), "LOINC//2823-3", "Potassium", 4, "mmol/L")),
                          of(8, named(AT(61), "LOINC//2823-3", "Potassium", 4.1F, "mmol/L")),
+                         of(8, named(AT(90), "LOINC//2951-2", "Sodium ", 140, "mmol/L")),
                          of(8, named(AT(70), "LOINC//777-3", "Platelets", 220, "10*3/uL")),
                          of(8, named(AT(71), "LOINC//777-3", "Platelets", 180, "10*3/uL")),
                          of(10, named(AT(11016), "MEDS_BIRTH", "", NAN, "")),
@@ -149,6 +150,7 @@ static void names_that_match_equally_stay_apart(void **state) {
   says_of(9, "average protein", "The mean of 2 values of Protein in Serum is 7.5 g/dL [e0, e2].");
   struct ask_answer r = answer_of(9, "average protein");
   assert_true(str_eqc(r.sentence[1].text, "\"Protein in Serum\" is the nearest name here; others that match: Protein in Urine."));
+  says_of(8, "Was there \"Sodium \"?", "Yes: Sodium  is recorded on 1970-04-01 [e9].");
   says_of(9, "highest \"Protein in Urine\"", "The highest Protein in Urine was 90 g/dL on 1970-02-12 [e1].");
   OKAY(ask_cohort(asker, STR("How many patients have diabetes?"), &arena, &r, e));
   assert_true(r.abstained && isnan(r.value));
