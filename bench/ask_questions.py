@@ -5,7 +5,6 @@ An answer is exact if its number (or yes/no, or day) is the one computed here. A
 has the code, day and value that the answer's JSON claims, and is one of those that the computed answer rests on.
 """
 import json
-import math
 import random
 import subprocess
 import sys
@@ -36,6 +35,14 @@ def bare(name):
         if name.endswith(tag):
             return name[: -len(tag)]
     return name
+
+
+def records(events, name):
+    """Places of what has this name: of a medicine and an allergy of one name the medicine; that it is resolved is no further record."""
+    mine = [i for i, e in enumerate(events) if e.get("t") is not None and (e.get("display") or e["code"]) == name]
+    for end in ("//ALLERGY", "//RESOLVED"):
+        mine = [i for i in mine if not events[i]["code"].endswith(end)] or mine
+    return mine
 
 
 lives, subjects = {}, cohort()
@@ -69,7 +76,7 @@ while asked < n:
         if not valued:
             continue
         name = key(events[rng.choice(valued)])
-        mine = [i for i in timed if key(events[i]) == name]
+        mine = records(events, name)
         with_value = [i for i in mine if events[i].get("value") is not None]
         if len({events[i].get("unit") for i in with_value}) > 1 or len(mine) != len(with_value):
             continue
@@ -98,7 +105,7 @@ while asked < n:
             want, question = len(rests), f'How many "{name}" values are above {limit}?'
     elif kind in ("count", "since", "first day", "last day", "whether"):
         name = key(events[rng.choice(timed)])
-        mine = [i for i in timed if key(events[i]) == name]
+        mine = records(events, name)
         if kind == "count":
             want, rests, question = len(mine), mine, f'How many times is "{name}" recorded?'
         elif kind == "since":
@@ -106,7 +113,10 @@ while asked < n:
             rests = [i for i in mine if int(day(events[i]["t"])[:4]) >= year]
             want, question = len(rests), f'How many "{name}" since {year}?'
         elif kind == "whether":
-            want, rests, question = "Yes", mine, f'Does the patient have "{name}"?'
+            allergy = events[mine[0]]["code"].endswith("//ALLERGY") and "allerg" not in name.lower()
+            want = f"{name} (allergy) is recorded" if allergy else "Yes"
+            rests = [i for i in timed if key(events[i]) == name and events[i]["code"].endswith("//ALLERGY") == events[mine[0]]["code"].endswith("//ALLERGY")]
+            question = f'Does the patient have "{name}"?'
         else:
             at = (min if kind == "first day" else max)(events[i]["t"] for i in mine)
             rests = [i for i in mine if events[i]["t"] == at]
@@ -122,8 +132,11 @@ while asked < n:
         rest = [i for i in timed if events[i]["code"] != "MEDS_BIRTH"]
         if not birth or not rest:
             continue
-        want = math.floor((events[max(rest)]["t"] - events[birth[0]]["t"]) / 86400e6 / 365.25)
-        rests, question = birth + [i for i in rest if events[i]["t"] == events[max(rest)]["t"]], "How old is the patient?"
+        deaths = [i for i in rest if events[i]["code"].startswith("MEDS_DEATH")]
+        until = (deaths or rest)[-1]
+        born, then = day(events[birth[0]]["t"]), day(events[until]["t"])
+        want = int(then[:4]) - int(born[:4]) - (then[5:] < born[5:])
+        rests, question = birth + [i for i in deaths or rest if events[i]["t"] == events[until]["t"]], "How old is the patient?"
     elif kind == "sex":
         sexes = [i for i, e in enumerate(events) if e["code"].upper().startswith(("GENDER//", "SEX//"))]
         if not sexes:

@@ -15,6 +15,7 @@
 #define CITED_MOST 12    /* events named in one sentence */
 #define MATCH_LEAST 0.75 /* share of the question's weighed words that a name must have */
 #define MATCHES_MOST 24  /* names that one question may mean */
+#define OTHERS_MOST 5    /* names said beside the one that is meant */
 
 static int load_calculators(struct asker *k, struct error *e) {
   struct arena a;
@@ -43,11 +44,40 @@ static int load_calculators(struct asker *k, struct error *e) {
   return rc;
 }
 
+static bool says_allergy(struct str name) {
+  static const char word[] = "allerg";
+  for (size_t i = 0; i + sizeof word - 1 <= name.n; i++)
+    if (str_eq_nocase((struct str){name.p + i, sizeof word - 1}, STR(word))) return true;
+  return false;
+}
+static int name_codes(struct asker *k, struct error *e) {
+  uint32_t codes = timeline_codes(k->t);
+  k->name = arena_array(&k->a, struct str, codes + 1);
+  if (!k->name) return error_set(e, E_NOMEM, "no memory for names");
+  for (uint32_t c = 0; c < codes; c++) {
+    struct str d = timeline_code_display(k->t, c);
+    const char *state = !d.n                                       ? NULL
+                        : ask_is_resolution(k, c)                  ? ", resolved"
+                        : ask_is_allergy(k, c) && !says_allergy(d) ? " (allergy)"
+                                                                   : NULL;
+    k->name[c] = d.n ? d : timeline_code_name(k->t, c);
+    if (!state) continue;
+    char *with = arena_alloc(&k->a, d.n + strlen(state), 1);
+    if (!with) return error_set(e, E_NOMEM, "no memory for names");
+    memcpy(with, d.p, d.n);
+    memcpy(with + d.n, state, strlen(state));
+    k->name[c] = (struct str){with, d.n + strlen(state)};
+  }
+  return OK;
+}
+
 int asker_new(const struct timeline *t, struct asker **out, struct error *e) {
   struct asker *k = mem_alloc(sizeof *k);
   if (!k) return error_set(e, E_NOMEM, "no memory for questions");
   *k = (struct asker){.t = t};
+  arena_init(&k->a, (size_t)1 << 30, 0);
   int rc = word_index_new(t, &k->ix, e);
+  if (rc == OK) rc = name_codes(k, e);
   if (rc == OK) rc = load_calculators(k, e);
   if (rc < 0) {
     asker_free(k);
@@ -62,6 +92,7 @@ void asker_free(struct asker *k) {
   mem_free(k->calculator);
   mem_free(k->calculator_words);
   word_index_free(k->ix);
+  arena_free(&k->a);
   mem_free(k);
 }
 
@@ -77,14 +108,22 @@ const char *ask_value(const struct timeline *t, float value, uint16_t unit, char
   snprintf(out, 64, " %.7g%s%.*s", (double)value, u.n ? " " : "", STR_ARG(u));
   return out;
 }
-struct str ask_name(const struct timeline *t, uint32_t code) {
+struct str ask_plain_name(const struct timeline *t, uint32_t code) {
   struct str d = timeline_code_display(t, code);
   return d.n ? d : timeline_code_name(t, code);
 }
+bool ask_is_allergy(const struct asker *k, uint32_t code) { return str_ends(timeline_code_name(k->t, code), STR(TIMELINE_ALLERGY)); }
+bool ask_is_resolution(const struct asker *k, uint32_t code) {
+  static const char *const ends[] = {"//RESOLVED", "//INACTIVE", "//REMISSION"};
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+    if (str_ends(timeline_code_name(k->t, code), str_c(ends[i]))) return true;
+  return false;
+}
+static bool in_time(const struct ask_question *q, int64_t time) { return time >= q->from && time < q->to; }
 bool ask_in_limits(const struct ask_question *q, int64_t time, float value) {
-  if (time < q->from || time >= q->to) return false;
-  if (q->above > -INFINITY && !((double)value > q->above)) return false;
-  return !(q->below < INFINITY) || (double)value < q->below;
+  if (!in_time(q, time)) return false;
+  if (q->above > -INFINITY && !(value > (float)q->above)) return false; /* 7.9 as it is kept is not above 7.9 */
+  return !(q->below < INFINITY) || value < (float)q->below;
 }
 
 int ask_more_sentences(struct chart *c) {
@@ -128,45 +167,64 @@ static int abstain(struct chart *c, const char *why) {
   return OK;
 }
 
-/* Which codes the question means: those of this life that match best, equal names together. Without any, the store's best match, to be
- * able to say that the record holds none. */
+/* Which codes the question means: those of this life that match best and have one name. Without any, the store's best match, to be able to
+ * say that the record holds none. Of several names that match as well, with as many words, the first of the store; the others are `tied`. */
 struct meant {
-  uint32_t code[MATCHES_MOST];
+  uint32_t code[MATCHES_MOST]; /* first one that is no resolution, if there is one */
   int n;
-  bool here;  /* this life has them */
-  bool whole; /* their names say just what was asked */
+  uint32_t tied[OTHERS_MOST]; /* one code of each other name */
+  int ties;
+  bool here;      /* this life has them */
+  bool whole;     /* their names say just what was asked */
+  bool all_words; /* they say all that was asked */
 };
 
+static bool same_name(const struct timeline *t, uint32_t a, uint32_t b) {
+  return str_eq_nocase(words_untagged(ask_plain_name(t, a)), words_untagged(ask_plain_name(t, b)));
+}
+static void add_tied(const struct timeline *t, uint32_t code, struct meant *m) {
+  for (int i = 0; i < m->ties; i++)
+    if (same_name(t, code, m->tied[i])) return;
+  if (m->ties < OTHERS_MOST) m->tied[m->ties++] = code;
+}
 static int meant_among(const struct chart *c, const uint8_t *among, struct meant *m) {
   struct word_match found[MATCHES_MOST];
   int n = word_index_find(c->k->ix, &c->q->words, c->q->exact, among, found, MATCHES_MOST);
-  m->n = 0;
+  m->n = m->ties = 0;
   for (int i = 0; i < n; i++) {
     if (found[i].score < MATCH_LEAST) break;
     if (c->q->exact.n && found[i].score < 2) break; /* quoted: whole names only */
     if (i && found[i].score < found[0].score - 1e-9) break;
-    /* of equal matches only those with as many words as the best: "Glucose" is not "Glucose in urine" */
-    if (i && ask_name(c->k->t, found[i].code).n != ask_name(c->k->t, found[0].code).n &&
-        !str_eq_nocase(ask_name(c->k->t, found[i].code), ask_name(c->k->t, found[0].code)))
-      break;
+    if (ask_is_allergy(c->k, found[i].code) != ask_is_allergy(c->k, found[0].code)) continue;
+    if (!same_name(c->k->t, found[i].code, found[0].code)) {
+      if (found[i].words == found[0].words) add_tied(c->k->t, found[i].code, m);
+      continue;
+    }
     m->code[m->n++] = found[i].code;
+    if (ask_is_resolution(c->k, m->code[0]) && !ask_is_resolution(c->k, found[i].code)) {
+      m->code[m->n - 1] = m->code[0];
+      m->code[0] = found[i].code;
+    }
   }
   m->whole = m->n && found[0].whole;
+  m->all_words = m->n && found[0].score > 0.999;
   return m->n;
 }
 
 /* Names that say more than was asked may mean something else: the reader is told which name was taken, and which others there are. */
 static int say_nearest(struct chart *c, const struct meant *m) {
-  struct word_match found[6];
+  struct word_match found[OTHERS_MOST + 1];
   struct buf b = {0};
-  if (m->whole) return OK;
-  int n = word_index_find(c->k->ix, &c->q->words, c->q->exact, NULL, found, 6), others = 0;
-  for (int i = 0; i < n; i++) {
-    bool taken = found[i].score < MATCH_LEAST;
+  if (m->whole && !m->ties) return OK;
+  int n = word_index_find(c->k->ix, &c->q->words, c->q->exact, NULL, found, OTHERS_MOST + 1), others = 0;
+  for (int i = 0; i < m->ties; i++) buf_printf(&b, "%s%.*s", others++ ? "; " : "", STR_ARG(ask_name(c->k, m->tied[i])));
+  for (int i = 0; i < n && others < OTHERS_MOST; i++) {
+    bool taken = found[i].score < MATCH_LEAST || ask_is_resolution(c->k, found[i].code);
     for (int j = 0; j < m->n; j++) taken |= found[i].code == m->code[j];
-    if (!taken) buf_printf(&b, "%s%.*s", others++ ? "; " : "", STR_ARG(ask_name(c->k->t, found[i].code)));
+    for (int j = 0; j < m->ties; j++) taken |= same_name(c->k->t, found[i].code, m->tied[j]);
+    if (!taken) buf_printf(&b, "%s%.*s", others++ ? "; " : "", STR_ARG(ask_name(c->k, found[i].code)));
   }
-  int rc = ask_say(c, NULL, 0, "\"%.*s\" is the nearest name here%s%s.", STR_ARG(ask_name(c->k->t, m->code[0])),
+  int rc = ask_say(c, NULL, 0, "\"%.*s\" is the nearest name here%s%s.", STR_ARG(ask_name(c->k, m->code[0])),
                    others ? "; others that match: " : "", others ? buf_cstr(&b) : "");
   buf_release(&b);
   return rc;
@@ -195,22 +253,36 @@ static int meant(const struct chart *c, struct meant *m) {
   return OK;
 }
 
+static bool is_meant(const struct meant *m, uint32_t code) {
+  for (int i = 0; i < m->n; i++)
+    if (m->code[i] == code) return true;
+  return false;
+}
+/* That what is meant is over is no record of it, unless nothing else is meant */
+static bool only_ends(const struct asker *k, const struct meant *m, uint32_t code) {
+  return is_meant(m, code) && ask_is_resolution(k, code) && !ask_is_resolution(k, m->code[0]);
+}
+static bool is_record(const struct asker *k, const struct meant *m, uint32_t code) { return is_meant(m, code) && !only_ends(k, m, code); }
+
 struct events {
   uint32_t *at;
   uint32_t n;
+  bool units_differ; /* of the values that a limit was to be held against */
 };
 static int events_of(struct chart *c, const struct meant *m, bool valued, struct events *out) {
   struct timeline_view v = timeline_view(c->k->t, c->index);
   out->at = arena_array(c->a, uint32_t, v.n + 1);
+  uint32_t compared = UINT32_MAX;
   out->n = 0;
+  out->units_differ = false;
   if (!out->at) return error_set(c->e, E_NOMEM, "no memory for an answer");
   for (uint32_t k = 0; m->here && k < v.n; k++) {
-    if (!ask_in_limits(c->q, v.time[k], v.value[k]) || (valued && isnan(v.value[k]))) continue;
-    for (int i = 0; i < m->n; i++)
-      if (v.code[k] == m->code[i]) {
-        out->at[out->n++] = k;
-        break;
-      }
+    if (!is_record(c->k, m, v.code[k])) continue;
+    if (ask_limits_value(c->q) && in_time(c->q, v.time[k]) && !isnan(v.value[k])) {
+      if (compared == UINT32_MAX) compared = k;
+      out->units_differ |= v.unit[k] != v.unit[compared];
+    }
+    if (ask_in_limits(c->q, v.time[k], v.value[k]) && !(valued && isnan(v.value[k]))) out->at[out->n++] = k;
   }
   return OK;
 }
@@ -218,7 +290,7 @@ static int events_of(struct chart *c, const struct meant *m, bool valued, struct
 static int say_event(struct chart *c, const char *which, uint32_t k) {
   struct timeline_view v = timeline_view(c->k->t, c->index);
   char value[64], day[16];
-  struct str name = ask_name(c->k->t, v.code[k]);
+  struct str name = ask_name(c->k, v.code[k]);
   c->r->value = (double)v.value[k];
   if (v.unit[k] != UNIT_NONE) c->r->unit = timeline_unit_name(c->k->t, v.unit[k]);
   ask_value(c->k->t, v.value[k], v.unit[k], value);
@@ -227,11 +299,11 @@ static int say_event(struct chart *c, const char *which, uint32_t k) {
 
 /* "… within the limits asked about", for counts and denials */
 static const char *limits_text(const struct ask_question *q) {
-  bool time = q->from != INT64_MIN || q->to != INT64_MAX, value = q->above > -INFINITY || q->below < INFINITY;
+  bool time = q->from != INT64_MIN || q->to != INT64_MAX, value = ask_limits_value(q);
   return time && value ? " in that time and range" : time ? " in that time" : value ? " in that range" : "";
 }
 static int say_none(struct chart *c, const struct meant *m) {
-  struct str name = ask_name(c->k->t, m->code[0]);
+  struct str name = ask_name(c->k, m->code[0]);
   return ask_say(c, NULL, 0, "The record holds no %.*s%s.", STR_ARG(name), limits_text(c->q));
 }
 
@@ -265,10 +337,33 @@ static int say_trend(struct chart *c, const struct events *v) {
   char value[64], day[16];
   for (uint32_t i = v->n > 20 ? v->n - 20 : 0; i < v->n; i++) {
     uint32_t k = v->at[i];
-    struct str name = ask_name(c->k->t, view.code[k]);
+    struct str name = ask_name(c->k, view.code[k]);
     TRY(ask_say(c, &k, 1, "%s: %.*s%s.", ask_day(view.time[k], day), STR_ARG(name),
                 ask_value(c->k->t, view.value[k], view.unit[k], value)));
   }
+  return OK;
+}
+
+/* To be allergic to something is not to have it: "yes" only where an allergy was asked about */
+static bool is_yes(const struct chart *c, const struct meant *m) {
+  bool yes = !ask_is_allergy(c->k, m->code[0]) || says_allergy(timeline_code_display(c->k->t, m->code[0]));
+  for (int i = 0; i < c->q->words.n && !yes; i++) yes = strcmp(c->q->words.word[i], "allergy") == 0;
+  return yes;
+}
+static int say_whether(struct chart *c, const struct meant *m, const struct events *v) {
+  struct timeline_view view = timeline_view(c->k->t, c->index);
+  uint32_t first = v->at[0], end = v->at[v->n - 1];
+  const char *yes = is_yes(c, m) ? "Yes: " : "";
+  struct str name = ask_name(c->k, m->code[0]);
+  char day[16], last[16];
+  if (v->n == 1)
+    TRY(ask_say(c, v->at, 1, "%s%.*s is recorded on %s.", yes, STR_ARG(name), ask_day(view.time[first], day)));
+  else
+    TRY(ask_say(c, v->at, v->n, "%s%.*s is recorded %u times, first on %s, last on %s.", yes, STR_ARG(name), v->n,
+                ask_day(view.time[first], day), ask_day(view.time[end], last)));
+  for (uint32_t k = view.n; k-- > end + 1;)
+    if (only_ends(c->k, m, view.code[k]))
+      return ask_say(c, &k, 1, "%.*s on %s.", STR_ARG(ask_name(c->k, view.code[k])), ask_day(view.time[k], day));
   return OK;
 }
 
@@ -286,9 +381,10 @@ static int about_meant(struct chart *c, const struct meant *m) {
   bool valued = want == ASK_HIGHEST || want == ASK_LOWEST || want == ASK_MEAN || want == ASK_TREND;
   struct timeline_view view = timeline_view(c->k->t, c->index);
   struct events v;
-  char day[16], last[16];
+  char day[16];
   TRY(events_of(c, m, valued, &v));
-  struct str name = ask_name(c->k->t, m->code[0]);
+  if (v.units_differ) return abstain(c, "its values have different units");
+  struct str name = ask_name(c->k, m->code[0]);
   if (want == ASK_COUNT) {
     c->r->value = v.n;
     if (v.n == 0) return say_none(c, m);
@@ -305,10 +401,7 @@ static int about_meant(struct chart *c, const struct meant *m) {
     case ASK_TREND: return say_trend(c, &v);
     case ASK_WHEN_FIRST: return ask_say(c, &first, 1, "%.*s was first recorded on %s.", STR_ARG(name), ask_day(view.time[first], day));
     case ASK_WHEN_LAST: return ask_say(c, &end, 1, "%.*s was last recorded on %s.", STR_ARG(name), ask_day(view.time[end], day));
-    default:
-      if (v.n == 1) return ask_say(c, v.at, 1, "Yes: %.*s is recorded on %s.", STR_ARG(name), ask_day(view.time[first], day));
-      return ask_say(c, v.at, v.n, "Yes: %.*s is recorded %u times, first on %s, last on %s.", STR_ARG(name), v.n,
-                     ask_day(view.time[first], day), ask_day(view.time[end], last));
+    default: return say_whether(c, m, &v);
   }
 }
 
@@ -356,48 +449,106 @@ int ask(const struct asker *k, uint32_t index, struct str question, struct arena
 
 /* ---- cohort ---- */
 
-/* Splits at " and ": each part must be matched by a code of the person. */
+/* Who has one and who has the other cannot be told from the number */
+static int which_is_meant(struct chart *c, const struct meant *m) {
+  struct buf b = {0};
+  for (int i = 0; i < m->ties; i++) buf_printf(&b, "; %.*s", STR_ARG(ask_name(c->k, m->tied[i])));
+  int rc = ask_say(c, NULL, 0, "Names that match: %.*s%s.", STR_ARG(ask_name(c->k, m->code[0])), buf_cstr(&b));
+  buf_release(&b);
+  TRY(rc);
+  return abstain(c, "several names match equally; put the one that is meant between double quotes");
+}
+
+enum { PARTS = 4 };
+struct part { /* of a question about many: each must be true of a person */
+  struct ask_question q;
+  struct meant m;
+  uint16_t unit;     /* that a limit is held against: of most values */
+  uint32_t left_out; /* persons whose values have another */
+};
+
+static int take_unit(struct chart *c, struct part *p) {
+  uint32_t *values = arena_array(c->a, uint32_t, UINT16_MAX + 1);
+  if (!values) return error_set(c->e, E_NOMEM, "no memory for an answer");
+  for (uint32_t i = 0; ask_limits_value(&p->q) && i < timeline_subjects(c->k->t); i++) {
+    struct timeline_view v = timeline_view(c->k->t, i);
+    for (uint32_t j = 0; j < v.n; j++)
+      if (!isnan(v.value[j]) && in_time(&p->q, v.time[j]) && is_record(c->k, &p->m, v.code[j]) && ++values[v.unit[j]] > values[p->unit])
+        p->unit = v.unit[j];
+  }
+  return OK;
+}
+static bool has_part(const struct chart *c, const struct timeline_view *v, const struct part *p, bool *other_unit) {
+  for (uint32_t j = 0; j < v->n; j++) {
+    if (!is_record(c->k, &p->m, v->code[j])) continue;
+    if (ask_limits_value(&p->q) && v->unit[j] != p->unit)
+      *other_unit |= !isnan(v->value[j]) && in_time(&p->q, v->time[j]);
+    else if (ask_in_limits(&p->q, v->time[j], v->value[j]))
+      return true;
+  }
+  return false;
+}
+static uint32_t count_persons(const struct chart *c, struct part *part, int parts) {
+  uint32_t found = 0;
+  for (uint32_t i = 0; i < timeline_subjects(c->k->t); i++) {
+    struct timeline_view v = timeline_view(c->k->t, i);
+    bool all = true;
+    for (int p = 0; p < parts; p++) {
+      bool other_unit = false, has = has_part(c, &v, &part[p], &other_unit);
+      all &= has;
+      part[p].left_out += !has && other_unit;
+    }
+    found += all;
+  }
+  return found;
+}
+static int say_cohort(struct chart *c, const struct part *part, int parts, uint32_t found) {
+  struct buf names = {0};
+  for (int p = 0; p < parts; p++)
+    buf_printf(&names, "%s%.*s%s", p ? " and " : "", STR_ARG(ask_name(c->k, part[p].m.code[0])), limits_text(&part[p].q));
+  c->r->value = found;
+  int rc = ask_say(c, NULL, 0, "%u of %u patients have %s.", found, timeline_subjects(c->k->t), buf_cstr(&names));
+  buf_release(&names);
+  for (int p = 0; rc == OK && p < parts; p++) {
+    struct str unit = part[p].unit == UNIT_NONE ? STR("none") : timeline_unit_name(c->k->t, part[p].unit);
+    if (part[p].left_out)
+      rc = ask_say(c, NULL, 0, "Not compared, since in other units than %.*s: %.*s of %u patient%s.", STR_ARG(unit),
+                   STR_ARG(ask_name(c->k, part[p].m.code[0])), part[p].left_out, part[p].left_out == 1 ? "" : "s");
+  }
+  return rc;
+}
+
+static bool is_limited(const struct ask_question *q) { return limits_text(q)[0] != 0; }
+
+/* Each part of the question must be matched by a code of the person. All words must be in its name: what is left out would change the number. */
 int ask_cohort(const struct asker *k, struct str question, struct arena *a, struct ask_answer *out, struct error *e) {
-  enum { PARTS = 4 };
-  struct ask_question q, part[PARTS];
-  struct meant m[PARTS];
-  int parts = 0;
+  struct ask_question q;
+  struct part part[PARTS] = {0};
+  struct str text[PARTS];
+  const char *why;
   *out = (struct ask_answer){.value = NAN};
   if (question.n > 2000 || !str_utf8_valid(question)) return error_set(e, E_INPUT, "a question is UTF-8 text of at most 2,000 bytes");
   ask_parse(question, &q);
   struct chart c = {k, 0, &q, a, out, e};
   out->intent = ask_intent_name[q.intent];
   if (q.intent != ASK_COHORT) return abstain(&c, "of many patients only how many have something can be asked");
-  struct str rest = question;
-  while (rest.n && parts < PARTS) {
-    const char *and_ = memmem(rest.p, rest.n, " and ", 5);
-    struct str one = {rest.p, and_ ? (size_t)(and_ - rest.p) : rest.n};
-    rest = and_ ? (struct str){and_ + 5, rest.n - one.n - 5} : STR_NONE;
-    ask_parse(one, &part[parts]);
-    if (part[parts].words.n == 0) continue;
-    struct chart pc = {k, 0, &part[parts], a, out, e};
-    if (meant_among(&pc, NULL, &m[parts]) == 0) return abstain(&c, "no name in this store matches what is asked about");
-    parts++;
+  int parts = ask_parts(question, text, PARTS, &why);
+  if (why) return abstain(&c, why);
+  if (parts == 1 && q.words.n == 0 && !is_limited(&q)) {
+    out->value = timeline_subjects(k->t);
+    return ask_say(&c, NULL, 0, "The store holds %u patients.", timeline_subjects(k->t));
   }
-  uint32_t n = timeline_subjects(k->t), found = 0;
-  for (uint32_t i = 0; i < n; i++) {
-    struct timeline_view v = timeline_view(k->t, i);
-    int have = 0;
-    for (int p = 0; p < parts; p++)
-      for (uint32_t j = 0, hit = 0; j < v.n && !hit; j++)
-        for (int x = 0; x < m[p].n && !hit; x++)
-          hit = v.code[j] == m[p].code[x] && ask_in_limits(&part[p], v.time[j], v.value[j]), have += (int)hit;
-    found += have == parts;
+  for (int i = 0; i < parts; i++) {
+    struct part *p = &part[i];
+    struct chart pc = {k, 0, &p->q, a, out, e};
+    ask_parse(text[i], &p->q);
+    if (p->q.words.n == 0) return abstain(&c, "a part of the question names nothing to look for");
+    if (meant_among(&pc, NULL, &p->m) == 0) return abstain(&c, "no name in this store matches what is asked about");
+    if (!p->m.all_words) return abstain(&c, "no name in this store has all the words that are asked about");
+    if (p->m.ties) return which_is_meant(&c, &p->m);
+    TRY(take_unit(&c, p));
   }
-  struct buf names = {0};
-  for (int p = 0; p < parts; p++)
-    buf_printf(&names, "%s%.*s%s", p ? " and " : "", STR_ARG(ask_name(k->t, m[p].code[0])), limits_text(&part[p]));
-  out->value = found;
-  int rc = parts ? ask_say(&c, NULL, 0, "%u of %u patients have %s.", found, n, buf_cstr(&names))
-                 : ask_say(&c, NULL, 0, "The store holds %u patients.", n);
-  if (!parts) out->value = n;
-  buf_release(&names);
-  return rc;
+  return say_cohort(&c, part, parts, count_persons(&c, part, parts));
 }
 
 /* ---- output ---- */

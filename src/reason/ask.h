@@ -6,7 +6,7 @@
  *     // "The latest Creatinine was 1.1 mg/dL on 2020-09-01 [e212]."     r.sentence[0].event = {212}
  *     ask_json(k, &r, &json);
  *
- * Understood: latest, first, highest, lowest, mean, how many, when (first, last), whether, lists of conditions, medicines, procedures,
+ * Understood: latest, first, highest, lowest, mean, how many, when (first, last), whether, lists of conditions, allergies, medicines, procedures,
  * encounters, measurements over time, age, sex, death, summary, and every calculator of calculators/ by its name (its inputs are then the chart's
  * latest values). Limits: "in 2019", "since 2018", "before 2015-06", "between 2015 and 2018", "above 140", "below 3.5". What is asked about
  * is matched with code names (words.h); names in double quotes must match whole. A question that is not understood, or that no name of the chart

@@ -9,7 +9,6 @@
 #include "timeline/timeline.h"
 
 #define LISTED 40 /* codes of one list */
-#define YEAR_DAYS 365.25
 
 struct ask_person ask_person_of(const struct timeline *t, uint32_t index) {
   struct timeline_view v = timeline_view(t, index);
@@ -37,7 +36,12 @@ const char *ask_sex_word(const struct ask_person *p, char out[64]) {
   snprintf(out, 64, "%.*s", STR_ARG(s));
   return out;
 }
-int ask_whole_years(int64_t from, int64_t to) { return (int)floor((double)(to - from) / (double)TIME_DAY / YEAR_DAYS); }
+int ask_whole_years(int64_t from, int64_t to) {
+  int y, m, d, year, month, day;
+  time_to_civil(time_day(from), &y, &m, &d);
+  time_to_civil(time_day(to), &year, &month, &day);
+  return year - y - (month < m || (month == m && day < d));
+}
 
 static int say_age(struct chart *c, const struct ask_person *p) {
   struct timeline_view v = timeline_view(c->k->t, c->index);
@@ -101,13 +105,17 @@ int ask_list(struct chart *c, int kind) {
   struct ask_entry *list = NULL;
   uint32_t n = 0;
   char first[16], last[16], value[64];
-  static const char *const names[] = {"encounters", "conditions", "medicines", "procedures", "measurements", "events"};
+  static const char *const names[] = {"encounters", "conditions", "medicines", "procedures", "measurements", "allergies", "events"};
   TRY(ask_entries(c, kind, &list, &n));
-  if (c->r->sentences == 0) c->r->value = n;
+  if (c->r->sentences == 0) {
+    uint32_t ends = 0;
+    for (uint32_t i = 0; i < n; i++) ends += ask_is_resolution(c->k, list[i].code);
+    c->r->value = n - ends;
+  }
   if (n == 0) return ask_say(c, NULL, 0, "The record holds no %s.", names[kind]);
   for (uint32_t i = 0; i < n && i < LISTED; i++) {
     const struct ask_entry *x = &list[i];
-    struct str name = ask_name(c->k->t, x->code);
+    struct str name = ask_name(c->k, x->code);
     if (kind == KIND_MEASUREMENT)
       TRY(ask_say(c, &x->last, 1, "%.*s%s on %s.", STR_ARG(name), ask_value(c->k->t, v.value[x->last], v.unit[x->last], value),
                   ask_day(v.time[x->last], last)));
@@ -128,7 +136,7 @@ int ask_summary(struct chart *c) {
   TRY(say_death(c, &p));
   c->r->value = NAN;
   c->r->unit = STR_NONE;
-  static const int kinds[] = {KIND_CONDITION, KIND_MEDICINE, KIND_PROCEDURE, KIND_MEASUREMENT, KIND_ENCOUNTER};
+  static const int kinds[] = {KIND_CONDITION, KIND_ALLERGY, KIND_MEDICINE, KIND_PROCEDURE, KIND_MEASUREMENT, KIND_ENCOUNTER};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) TRY(ask_list(c, kinds[i]));
   c->r->value = NAN;
   return OK;
@@ -186,8 +194,18 @@ static int fill(struct chart *c, const struct calculator *calc, int i, const str
   return of->optional ? OK : 1;
 }
 
-int ask_calculate(struct chart *c, const struct calculator *calc) {
+/* The age at the newest measurement; false: missing, or out of range */
+static bool fill_age(struct chart *c, const struct calculator *calc, int i, const struct ask_person *p, struct calculator_value *in,
+                     struct sources *s) {
   struct timeline_view v = timeline_view(c->k->t, c->index);
+  int64_t at = s->newest != INT64_MIN ? s->newest : p->last != UINT32_MAX ? v.time[p->last] : INT64_MIN;
+  if (p->birth == UINT32_MAX || at == INT64_MIN || s->n >= CALCULATOR_INPUTS - 1) return calculator_input(calc, i)->optional;
+  if (calculator_set_measured(calc, in, i, (double)ask_whole_years(v.time[p->birth], at), STR("a"), c->e) < 0) return false;
+  use(c, s, p->birth, false);
+  return true;
+}
+
+int ask_calculate(struct chart *c, const struct calculator *calc) {
   struct ask_person p = ask_person_of(c->k->t, c->index);
   struct calculator_value in[CALCULATOR_INPUTS];
   struct calculator_answer r;
@@ -210,16 +228,11 @@ int ask_calculate(struct chart *c, const struct calculator *calc) {
     }
     TRY(rc);
   }
-  if (age >= 0) { /* at the newest measurement */
-    int64_t at = s.newest != INT64_MIN ? s.newest : p.last != UINT32_MAX ? v.time[p.last] : INT64_MIN;
-    if (p.birth == UINT32_MAX || at == INT64_MIN || s.n >= CALCULATOR_INPUTS - 1 ||
-        calculator_set_measured(calc, in, age, (double)ask_whole_years(v.time[p.birth], at), STR("a"), c->e) < 0) {
-      *c->e = (struct error){0};
-      c->r->abstained = true;
-      c->r->why = "the age is not known or not in the range of the formula";
-      return OK;
-    }
-    use(c, &s, p.birth, false);
+  if (age >= 0 && !fill_age(c, calc, age, &p, in, &s)) {
+    *c->e = (struct error){0};
+    c->r->abstained = true;
+    c->r->why = "the age is not known or not in the range of the formula";
+    return OK;
   }
   if (calculator_run(calc, in, &r, c->e) < 0) {
     *c->e = (struct error){0};

@@ -36,8 +36,8 @@ static int retrieve(const struct ask_scope *s, struct str question, float *weigh
     if (seen[v.code[k]] || rc < 0) continue;
     seen[v.code[k]] = 1;
     snprintf(id, sizeof id, "c%u", v.code[k]);
-    if (str_utf8_valid(ask_name(t, v.code[k])))
-      rc = library_add(names, str_c(id), ask_name(t, v.code[k]), encoded++ < NAMES_ENCODED ? s->encoder : NULL, &passages, e);
+    if (str_utf8_valid(ask_name(s->k, v.code[k])))
+      rc = library_add(names, str_c(id), ask_name(s->k, v.code[k]), encoded++ < NAMES_ENCODED ? s->encoder : NULL, &passages, e);
   }
   if (rc == OK) rc = library_find(names, question, s->encoder, a, hit, HITS, &n, e);
   for (int i = 0; rc == OK && i < n; i++) {
@@ -100,11 +100,11 @@ static void put_plain(struct buf *b, struct str s) {
 }
 void ask_plain(struct buf *b, struct str s) { put_plain(b, s); }
 
-static void put_line(const struct timeline *t, const struct timeline_view *v, uint32_t k, struct buf *b) {
+static void put_line(const struct asker *asker, const struct timeline_view *v, uint32_t k, struct buf *b) {
   char day[16], value[64];
   buf_printf(b, "e%u %s ", k, v->time[k] == INT64_MIN ? "always" : ask_day(v->time[k], day));
-  put_plain(b, ask_name(t, v->code[k]));
-  put_plain(b, str_c(ask_value(t, v->value[k], v->unit[k], value)));
+  put_plain(b, ask_name(asker, v->code[k]));
+  put_plain(b, str_c(ask_value(asker->t, v->value[k], v->unit[k], value)));
   buf_putc(b, '\n');
 }
 
@@ -122,7 +122,7 @@ int ask_render(const struct asker *k, uint32_t index, const float *weight, size_
     uint32_t j = line[i].event;
     if (weight[j] < ASK_LED && of_code[v.code[j]] >= OF_ONE_CODE) continue;
     buf_clear(&one);
-    put_line(k->t, &v, j, &one);
+    put_line(k, &v, j, &one);
     if (used + one.n > bytes) break;
     used += one.n;
     if (of_code[v.code[j]] < OF_ONE_CODE) of_code[v.code[j]]++;
@@ -130,6 +130,6 @@ int ask_render(const struct asker *k, uint32_t index, const float *weight, size_
   }
   buf_release(&one);
   for (uint32_t i = 0; i < v.n; i++)
-    if (shown[i]) put_line(k->t, &v, i, out);
+    if (shown[i]) put_line(k, &v, i, out);
   return buf_check(out, e);
 }

@@ -1,6 +1,8 @@
 /* Shared by ask_*.c, citation.c and draft*.c only. */
 #ifndef REASON_ASK_PRIVATE_H
 #define REASON_ASK_PRIVATE_H
+#include <math.h>
+
 #include "reason/ask.h"
 #include "reason/words.h"
 
@@ -42,9 +44,13 @@ struct asker {
   struct calculator **calculator;
   struct words *calculator_words; /* of name and title */
   int calculators;
+  struct arena a;
+  struct str *name; /* by code: display, else code; with its state where only the code has it: "…, resolved", "… (allergy)" */
 };
 /* Pure. `text` is borrowed by the result. */
 void ask_parse(struct str text, struct ask_question *out);
+/* Cuts a question about many at its "and"s, but for "between 2015 and 2018"; in *why what of it is not understood, else NULL. */
+int ask_parts(struct str text, struct str *part, int most, const char **why);
 /* The calculator that the question names, NULL if none */
 const struct calculator *ask_calculator(const struct asker *k, struct str text);
 
@@ -64,7 +70,7 @@ struct ask_person {
 };
 struct ask_person ask_person_of(const struct timeline *t, uint32_t index);
 const char *ask_sex_word(const struct ask_person *p, char out[64]); /* "female", "male", or as recorded */
-int ask_whole_years(int64_t from, int64_t to);
+int ask_whole_years(int64_t from, int64_t to);                      /* by the calendar: a year more on each birthday */
 /* One code of a kind within the question's limits; the latest first */
 struct ask_entry {
   uint32_t code, first, last, n;
@@ -83,6 +89,10 @@ int ask_demography(struct chart *c);
 const char *ask_day(int64_t us, char out[16]);
 /* " 1.2 mg/dL" or "" */
 const char *ask_value(const struct timeline *t, float value, uint16_t unit, char out[64]);
-struct str ask_name(const struct timeline *t, uint32_t code); /* display, else code */
+static inline struct str ask_name(const struct asker *k, uint32_t code) { return k->name[code]; }
+struct str ask_plain_name(const struct timeline *t, uint32_t code); /* without the state */
+bool ask_is_allergy(const struct asker *k, uint32_t code);
+bool ask_is_resolution(const struct asker *k, uint32_t code); /* it ends what another code says, and is no further record of it */
 bool ask_in_limits(const struct ask_question *q, int64_t time, float value);
+static inline bool ask_limits_value(const struct ask_question *q) { return q->above > -INFINITY || q->below < INFINITY; }
 #endif

@@ -10,7 +10,7 @@ const char *const ask_intent_name[ASK_INTENTS] = {"unknown", "latest",     "firs
                                                   "count",   "when first", "when last", "whether", "trend",     "list",
                                                   "age",     "sex",        "death",     "summary", "calculate", "cohort"};
 
-/* Words in the order given, other words may stand between; longest rules first. ' ' separates, '|' gives choices. */
+/* Words in the order given, other words may stand between, none before a word with '+'; longest rules first. ' ' separates, '|' gives choices. */
 static const struct rule {
   const char *pattern;
   enum ask_intent intent;
@@ -18,13 +18,16 @@ static const struct rule {
 } rules[] = {
     {"how many|number patients|people|persons|subjects", ASK_COHORT, 0},
     {"count patients|people|persons|subjects", ASK_COHORT, 0},
+    {"when highest|maximum|max|peak|greatest", ASK_HIGHEST, 0},
+    {"when lowest|minimum|min|nadir|smallest", ASK_LOWEST, 0},
     {"when last|latest|recent", ASK_WHEN_LAST, 0},
     {"when", ASK_WHEN_FIRST, 0},
     {"how old", ASK_AGE, 0},
     {"how many|often", ASK_COUNT, 0},
     {"number times", ASK_COUNT, 0},
     {"number of", ASK_COUNT, 0},
-    {"count", ASK_COUNT, 0},
+    {"+count", ASK_COUNT, 0},
+    {"the +count +of values|records|times|measurements|readings", ASK_COUNT, 0},
     {"summary|summarise|summarize|overview", ASK_SUMMARY, 0},
     {"latest|last|recent|current", ASK_LATEST, 0},
     {"highest|maximum|max|peak|greatest", ASK_HIGHEST, 0},
@@ -34,6 +37,8 @@ static const struct rule {
     {"trend|trends", ASK_TREND, 0},
     {"over time", ASK_TREND, 0},
     {"history values of", ASK_TREND, 0},
+    {"what|which|list|any|known|does|has|have allergies|intolerances", ASK_LIST, KIND_ALLERGY},
+    {"what|which|list allergic", ASK_LIST, KIND_ALLERGY},
     {"what|which|list conditions|diagnoses|problems|diseases", ASK_LIST, KIND_CONDITION},
     {"what|which|list medications|medicines|drugs|prescriptions|vaccines", ASK_LIST, KIND_MEDICINE},
     {"what|which|list procedures|operations", ASK_LIST, KIND_PROCEDURE},
@@ -48,25 +53,38 @@ static const struct rule {
 };
 /* Words that the rules and limits are made of: no part of what is asked about. */
 static const char used[] =
-    " how many number count patients patient people persons subjects when last latest recent most old often times time of over trend "
-    "trends highest maximum max peak greatest lowest minimum min nadir smallest average mean first earliest initial current "
+    " how many number count counts patients patient people persons subjects when last latest recent most old often times time of "
+    "over trend trends highest maximum max peak greatest lowest minimum min nadir smallest average mean first earliest initial current "
     "since before after between above below over under than more less greater values history "
-    "vaccine vaccination vaccinated immunisation immunization shot dose doses taking ";
+    "vaccine vaccination vaccinated immunisation immunization shot dose doses taking both also ";
 
 static bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-/* The next run of letters, digits, '.' and '-' in lower case */
+static bool digit(char c) { return c >= '0' && c <= '9'; }
+static bool number_at(struct str s, size_t at) {
+  return at < s.n && (digit(s.p[at]) || (s.p[at] == '.' && at + 1 < s.n && digit(s.p[at + 1])));
+}
+/* Bytes of a minus sign before a number, '-' or U+2212 */
+static size_t minus(struct str s) {
+  size_t n = str_starts(s, STR("-")) ? 1 : str_starts(s, STR("\xE2\x88\x92")) ? 3 : 0;
+  return n && number_at(s, n) ? n : 0;
+}
+
+/* The next run of letters, digits, '.' and '-' in lower case; a number with its sign */
 static bool token(struct str *rest, char out[WORD_BYTES], struct str *where) {
-  while (rest->n && !letter(rest->p[0]) && !(rest->p[0] >= '0' && rest->p[0] <= '9')) rest->p++, rest->n--;
-  size_t n = 0;
-  while (n < rest->n && (letter(rest->p[n]) || (rest->p[n] >= '0' && rest->p[n] <= '9') ||
-                         ((rest->p[n] == '.' || rest->p[n] == '-') && n + 1 < rest->n && rest->p[n + 1] >= '0' && rest->p[n + 1] <= '9')))
+  size_t n = 0, w = 0;
+  while (rest->n && !letter(rest->p[0]) && !number_at(*rest, 0) && !minus(*rest)) rest->p++, rest->n--;
+  size_t sign = minus(*rest);
+  rest->p += sign, rest->n -= sign;
+  while (n < rest->n && (letter(rest->p[n]) || digit(rest->p[n]) ||
+                         ((rest->p[n] == '.' || rest->p[n] == '-') && n + 1 < rest->n && digit(rest->p[n + 1]))))
     n++;
   if (n == 0) return false;
   *where = (struct str){rest->p, n};
-  for (size_t i = 0; i < n && i < WORD_BYTES - 1; i++)
-    out[i] = rest->p[i] >= 'A' && rest->p[i] <= 'Z' ? (char)(rest->p[i] + 32) : rest->p[i];
-  out[n < WORD_BYTES - 1 ? n : WORD_BYTES - 1] = 0;
+  if (sign) out[w++] = '-';
+  for (size_t i = 0; i < n && w < WORD_BYTES - 1; i++)
+    out[w++] = rest->p[i] >= 'A' && rest->p[i] <= 'Z' ? (char)(rest->p[i] + 32) : rest->p[i];
+  out[w] = 0;
   rest->p += n;
   rest->n -= n;
   return true;
@@ -92,7 +110,10 @@ static bool fits(const struct tokens *k, const char *pattern) {
   int at = 0;
   while (rest.p) {
     struct str choices = str_cut(&rest, ' ');
-    while (at < k->n && !one_of(k->word[at], choices)) at++;
+    bool next = str_starts(choices, STR("+"));
+    if (next) choices = (struct str){choices.p + 1, choices.n - 1};
+    while (!next && at < k->n && !one_of(k->word[at], choices)) at++;
+    if (next && at < k->n && !one_of(k->word[at], choices)) return false;
     if (at++ >= k->n) return false;
   }
   return true;
@@ -197,4 +218,33 @@ void ask_parse(struct str text, struct ask_question *out) {
   }
   words_cut((struct str){left, n}, &out->words);
   out->term = before;
+}
+
+static bool in_quotes(struct str text, const char *at) {
+  size_t n = 0, from = (size_t)(at - text.p);
+  for (size_t i = 0; i < from; i++) n += text.p[i] == '"';
+  return n % 2 && memchr(at, '"', text.n - from);
+}
+int ask_parts(struct str text, struct str *part, int most, const char **why) {
+  struct str rest = text, at;
+  const char *from = text.p;
+  char word[WORD_BYTES], last[WORD_BYTES] = "", before[WORD_BYTES] = "";
+  int n = 0;
+  int64_t a, b;
+  *why = NULL;
+  while (token(&rest, word, &at)) {
+    if (in_quotes(text, at.p)) continue;
+    if (one_of(word, STR("or|not|no|without|never|neither|nor|except|don|doesn|didn|haven|hasn")))
+      *why = "\"or\" and \"not\" are not understood of many patients";
+    if (strcmp(word, "and") == 0 && !(one_of(before, STR("between|from")) && period(last, &a, &b))) {
+      if (n + 1 == most) *why = "these are more conditions than are understood at once";
+      if (*why) return 0;
+      part[n++] = (struct str){from, (size_t)(at.p - from)};
+      from = at.p + at.n;
+    }
+    strcpy(before, last);
+    strcpy(last, word);
+  }
+  part[n++] = (struct str){from, (size_t)(text.p + text.n - from)};
+  return *why ? 0 : n;
 }

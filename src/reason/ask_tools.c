@@ -54,7 +54,7 @@ static int say_matches(struct chart *c, uint32_t code) {
   for (uint32_t k = v.n; k-- > 0 && said < LATEST;) {
     if (v.code[k] != code) continue;
     said++;
-    TRY(ask_say(c, &k, 1, "%.*s%s%s%s.", STR_ARG(ask_name(c->k->t, code)), ask_value(c->k->t, v.value[k], v.unit[k], value),
+    TRY(ask_say(c, &k, 1, "%.*s%s%s%s.", STR_ARG(ask_name(c->k, code)), ask_value(c->k->t, v.value[k], v.unit[k], value),
                 v.time[k] == INT64_MIN ? "" : " on ", v.time[k] == INT64_MIN ? "" : ask_day(v.time[k], day)));
   }
   return OK;
@@ -117,7 +117,7 @@ static int look_up(struct chart *c, struct str about) {
   words_cut(about, &w);
   int n = word_index_find(c->k->ix, &w, STR_NONE, NULL, m, CODES);
   for (int i = 0; i < n && m[i].score >= SEARCH_LEAST; i++)
-    TRY(ask_say(c, NULL, 0, "%.*s is %.*s.", STR_ARG(timeline_code_name(c->k->t, m[i].code)), STR_ARG(ask_name(c->k->t, m[i].code))));
+    TRY(ask_say(c, NULL, 0, "%.*s is %.*s.", STR_ARG(timeline_code_name(c->k->t, m[i].code)), STR_ARG(ask_name(c->k, m[i].code))));
   return OK;
 }
 

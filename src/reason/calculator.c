@@ -25,6 +25,7 @@ struct calculator {
   int digits;
   struct band band[CALCULATOR_BANDS];
   int bands;
+  struct formula banded; /* whether the bands hold for these inputs; no step: they do */
 };
 
 static int wrong(struct error *e, const char *field, const char *what) {
@@ -67,7 +68,8 @@ static int read_choices(struct calculator *c, struct calculator_input *in, struc
   struct json v;
   if (!name || !value) return error_set(e, E_NOMEM, "no memory for a calculator");
   for (int i = 0; json_next_member(&it, &key, &v); i++) {
-    if (!json_f64(v, &value[i])) return wrong(e, in->name, "choices: expected numbers");
+    value[i] = NAN;
+    if (json_kind(v) != JSON_NULL && !json_f64(v, &value[i])) return wrong(e, in->name, "choices: expected numbers");
     name[i] = arena_strndup(&c->arena, key.p, key.n);
     if (!name[i]) return error_set(e, E_NOMEM, "no memory for a calculator");
   }
@@ -128,6 +130,7 @@ static int read_input(struct calculator *c, struct str name, struct json j, stru
   return OK;
 }
 
+/* "value" and "bands_if", over the inputs and the steps of "let" */
 static int read_value(struct calculator *c, struct json root, struct error *e) {
   const char *names[CALCULATOR_INPUTS + CALCULATOR_STEPS];
   int n = 0;
@@ -148,6 +151,10 @@ static int read_value(struct calculator *c, struct json root, struct error *e) {
   }
   if (!json_str(json_get(root, "value")).p) return wrong(e, "value", "expected a formula");
   if (formula_parse(json_str(json_get(root, "value")), names, n, &c->arena, &c->value, e) < 0) return error_where(e, NULL, 0, "value");
+  if (json_kind(json_get(root, "bands_if")) == JSON_NONE) return OK;
+  if (!json_str(json_get(root, "bands_if")).p) return wrong(e, "bands_if", "expected a formula");
+  if (formula_parse(json_str(json_get(root, "bands_if")), names, n, &c->arena, &c->banded, e) < 0)
+    return error_where(e, NULL, 0, "bands_if");
   return OK;
 }
 
@@ -172,7 +179,7 @@ static int read_bands(struct calculator *c, struct json bands, struct error *e) 
 }
 
 static int read_all(struct calculator *c, struct str name, struct json root, struct error *e) {
-  static const char *const names[] = {"title", "source", "note", "inputs", "let", "value", "unit", "digits", "bands", NULL};
+  static const char *const names[] = {"title", "source", "note", "inputs", "let", "value", "unit", "digits", "bands", "bands_if", NULL};
   int64_t digits = 2;
   TRY(only(root, "calculator", names, e));
   c->name = arena_strndup(&c->arena, name.p, name.n);
@@ -300,8 +307,12 @@ int calculator_set(const struct calculator *c, struct calculator_value *in, stru
     in[i].x = floor((double)t / (double)TIME_DAY);
     return OK;
   }
-  for (int k = 0; k < of->choices; k++)
-    if (str_eq_nocase(text, str_c(of->choice[k]))) return in[i].x = of->choice_value[k], OK;
+  for (int k = 0; k < of->choices; k++) {
+    if (!str_eq_nocase(text, str_c(of->choice[k]))) continue;
+    if (isnan(of->choice_value[k])) return wrong(e, of->name, "with this choice there is no value of the whole");
+    in[i].x = of->choice_value[k];
+    return OK;
+  }
   return wrong(e, of->name, "not one of the choices");
 }
 
@@ -327,6 +338,8 @@ int calculator_run(const struct calculator *c, const struct calculator_value *in
     return error_set(e, E_INPUT, "the formula gives no number for these inputs");
   }
   out->value = round(v * scale) / scale;
+  double banded = c->banded.n ? formula_run(&c->banded, x) : 1;
+  if (isnan(banded) || banded == 0) return OK;
   for (int i = 0; i < c->bands && !out->band; i++)
     if (out->value < c->band[i].below) out->band = c->band[i].name;
   return OK;

@@ -28,8 +28,8 @@ struct calculator_input { /* borrowed from the calculator */
   bool optional;         /* numbers and choices that may be missing */
   int choices;           /* CALCULATOR_CHOICE */
   const char *const *choice;
-  const double *choice_value;
-  const struct str *code; /* codes of the timeline that give this value, best first */
+  const double *choice_value; /* NaN: with it there is no value of the whole */
+  const struct str *code;     /* codes of the timeline that give this value, best first */
   int codes;
 };
 struct calculator_value {
@@ -38,7 +38,7 @@ struct calculator_value {
 struct calculator_answer {
   double value; /* rounded to the calculator's digits; days since 1970 when the unit is "date" */
   const char *unit;
-  const char *band;                                          /* what the value is called, NULL if the file says nothing */
+  const char *band;                                          /* what the value is called, NULL if the file says nothing of it */
   const struct calculator_input *assumed[CALCULATOR_INPUTS]; /* facts that nobody stated: taken as absent */
   int n_assumed;
 };

@@ -207,7 +207,8 @@ static bool comes_again(const struct writing *w, const struct ask_entry *x) {
 }
 static bool named_already(const struct writing *w, const struct ask_entry *list, uint32_t i) {
   for (uint32_t j = 0; j < i; j++)
-    if (str_eq(ask_name(w->d->k->t, list[j].code), ask_name(w->d->k->t, list[i].code)) && !is_resolution(w, list[j].code)) return true;
+    if (str_eq(ask_plain_name(w->d->k->t, list[j].code), ask_plain_name(w->d->k->t, list[i].code)) && !is_resolution(w, list[j].code))
+      return true;
   return false;
 }
 

@@ -12,7 +12,7 @@ const char *const draft_field_name[FIELDS] = {"name", "value",     "first",    "
 static const char *const part_name[PARTS_OF] = {"person", "list", "results", "stay", "risks", "blank"};
 static const char *const window_name[WINDOWS] = {"all", "visit", "stay", "before-stay"};
 static const char *const state_name[STATES] = {"any", "active", "past"};
-static const char *const kind_name[] = {"encounter", "condition", "medicine", "procedure", "measurement", "other"};
+static const char *const kind_name[] = {"encounter", "condition", "medicine", "procedure", "measurement", "allergy", "other"};
 
 static int bad(struct error *e, const char *field, const char *what) {
   (void)error_set(e, E_INPUT, "%s", what);

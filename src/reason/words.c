@@ -24,6 +24,8 @@ static const struct {
             {"bun", "urea nitrogen"},
             {"alt", "alanine aminotransferase"},
             {"ast", "aspartate aminotransferase"},
+            {"allergic", "allergy"},
+            {"allergie", "allergy"},
             {"height", "body height"},
             {"weight", "body weight"}};
 static const char stops[] =
@@ -123,6 +125,7 @@ static int index_name(struct word_index *ix, uint32_t code, struct error *e) {
   struct name *n = &ix->name[ix->names];
   struct words w;
   words_cut(text_of(ix->t, code), &w);
+  if (str_ends(timeline_code_name(ix->t, code), STR(TIMELINE_ALLERGY))) add(&w, "allergy");
   *n = (struct name){.code = code, .first = (uint32_t)ix->n_word};
   for (int i = 0; i < w.n; i++) {
     uint32_t id;
@@ -173,15 +176,10 @@ void word_index_free(struct word_index *ix) {
   mem_free(ix);
 }
 
-struct found {
-  struct word_match m;
-  uint32_t words;
-};
-static int by_score(const void *a, const void *b) {
-  const struct found *x = a, *y = b;
-  if (x->m.score != y->m.score) return x->m.score > y->m.score ? -1 : 1;
+static int by_score(const struct word_match *x, const struct word_match *y) {
+  if (x->score != y->score) return x->score > y->score ? -1 : 1;
   if (x->words != y->words) return x->words < y->words ? -1 : 1;
-  return (x->m.code > y->m.code) - (x->m.code < y->m.code);
+  return (x->code > y->code) - (x->code < y->code);
 }
 
 int word_index_find(const struct word_index *ix, const struct words *w, struct str exact, const uint8_t *among, struct word_match *out,
@@ -189,7 +187,7 @@ int word_index_find(const struct word_index *ix, const struct words *w, struct s
   uint32_t id[WORDS_MOST];
   double weight[WORDS_MOST], all = 0;
   bool known[WORDS_MOST];
-  struct found best[64];
+  struct word_match best[64];
   int n = 0, keep = most < 64 ? most : 64;
   for (int i = 0; i < w->n; i++) {
     known[i] = intern_find(&ix->words, str_c(w->word[i]), &id[i]);
@@ -208,19 +206,19 @@ int word_index_find(const struct word_index *ix, const struct words *w, struct s
           break;
         }
     score = all > 0 ? score / all : 0;
-    if (exact.n &&
-        (str_eq_nocase(exact, timeline_code_display(ix->t, name->code)) || str_eq_nocase(exact, timeline_code_name(ix->t, name->code))))
+    if (exact.n && (str_eq_nocase(exact, str_trim(timeline_code_display(ix->t, name->code))) ||
+                    str_eq_nocase(exact, str_trim(timeline_code_name(ix->t, name->code)))))
       score = 2;
     if (score <= 0) continue;
-    struct found f = {{name->code, score, false}, name->words};
+    struct word_match f = {name->code, score, false, name->words};
     if (n == keep && by_score(&f, &best[n - 1]) >= 0) continue;
     int at = n < keep ? n++ : n - 1;
     while (at > 0 && by_score(&f, &best[at - 1]) < 0) best[at] = best[at - 1], at--;
     best[at] = f;
   }
   for (int i = 0; i < n; i++) {
-    out[i] = best[i].m;
-    out[i].whole = best[i].m.score >= 0.999 && (best[i].m.score > 1.5 || (int)best[i].words == w->n);
+    out[i] = best[i];
+    out[i].whole = best[i].score >= 0.999 && (best[i].score > 1.5 || (int)best[i].words == w->n);
   }
   return n;
 }

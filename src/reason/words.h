@@ -3,8 +3,9 @@
  *     struct word_index *ix;  TRY(word_index_new(t, &ix, e));                    // all code names of a store, once
  *     struct word_match m[8];  int n = word_index_find(ix, STR("systolic blood pressure"), NULL, m, 8);
  *
- * A name's words are its display's (or, without one, its code's parts after the system). A match's score is the share of the question's words,
- * each weighed by how few names have it, that the name has; 2 = the name is exactly this. Names of equal score: the shorter first, then by code.
+ * A name's words are its display's (or, without one, its code's parts after the system), and "allergy" where the code ends so. A match's score
+ * is the share of the question's words, each weighed by how few names have it, that the name has; 2 = the name is exactly this. Names of equal
+ * score: the shorter first, then by code.
  * An index is immutable and may be shared by threads; it borrows the store.
  */
 #ifndef REASON_WORDS_H
@@ -25,7 +26,8 @@ struct words { /* lower case, plural s off, without stop words */
 struct word_match {
   uint32_t code;
   double score;
-  bool whole; /* the name has no other words than the question */
+  bool whole;     /* the name has no other words than the question */
+  uint32_t words; /* of the name */
 };
 /* A name without what SNOMED CT ends it with: "Asthma (disorder)" -> "Asthma" */
 size_t words_legible(struct str code,

@@ -141,8 +141,9 @@ struct timeline_source {
 };
 int timeline_sources(const struct timeline *t, struct arena *a, struct timeline_source **out, int *n, struct error *e) MUST_CHECK;
 int timeline_manifest(const char *dir, struct arena *a, struct str *json, struct error *e) MUST_CHECK;
-/* What sort of thing a code says, by its system's name. */
-enum timeline_kind { KIND_ENCOUNTER, KIND_CONDITION, KIND_MEDICINE, KIND_PROCEDURE, KIND_MEASUREMENT, KIND_OTHER };
+/* What sort of thing a code says, by its system's name; an allergy by its end, whatever the system of what it is against. */
+enum timeline_kind { KIND_ENCOUNTER, KIND_CONDITION, KIND_MEDICINE, KIND_PROCEDURE, KIND_MEASUREMENT, KIND_ALLERGY, KIND_OTHER };
+#define TIMELINE_ALLERGY "//ALLERGY"
 enum timeline_kind timeline_kind_of(struct str code, struct str display);
 /* The sex that a code tells: what stands behind GENDER//, SEX//, Gender// or MEDS_GENDER//; STR_NONE for any other code. */
 struct str timeline_sex_of(struct str code);

@@ -17,12 +17,14 @@ static const struct lane lanes[LANES] = {
     {"medicines", "33", {"ATC//", "RXNORM//", "RxNorm//", "NDC//", "MEDICATION//", "CVX//", "INFUSION_", "DRUG//"}},
     {"procedures", "35", {"ICD10PCS//", "ICD9PCS//", "CPT//", "CPT4//", "HCPCS//", "PROCEDURE//", "CDT//"}},
     {"measurements", "32", {"LOINC//", "LAB//", "VITAL", "PHYSIONET2012//", "PHYSIONET2019//", "URINE", "SUBJECT_FLUID_OUTPUT//"}},
+    {"allergies", "91", {NULL}},
     {"other", "37", {NULL}},
 };
 
 enum timeline_kind timeline_kind_of(struct str code, struct str display) {
+  if (str_ends(code, STR(TIMELINE_ALLERGY))) return KIND_ALLERGY;
   if (str_starts(code, STR("SNOMED//")) && str_ends(display, STR("(procedure)"))) return KIND_PROCEDURE;
-  for (int i = 0; i < LANES - 1; i++)
+  for (int i = 0; i < KIND_ALLERGY; i++)
     for (int k = 0; k < SYSTEMS && lanes[i].systems[k]; k++)
       if (str_starts(code, str_c(lanes[i].systems[k]))) return (enum timeline_kind)i;
   return KIND_OTHER;

@@ -203,6 +203,17 @@ TEST(inputs_are_checked) {
   assert_int_equal(calculator_set_measured(c, in, 2, 1.0, STR_NONE, &e), E_INPUT);
   assert_int_equal(calculator_set_measured(c, in, 2, 1.0, STR("mg/dL"), &e), OK);
   calculator_free(c);
+  c = load("gcs"); /* what cannot be tested has no score */
+  calculator_none(c, in);
+  static const char *const parts[] = {"eye", "verbal", "motor"};
+  for (int i = 0; i < 3; i++) {
+    e = (struct error){0};
+    assert_int_equal(calculator_set(c, in, str_c(parts[i]), STR("not testable"), &e), E_INPUT);
+    assert_string_equal(e.field, parts[i]);
+    assert_non_null(strstr(e.message, "no value of the whole"));
+    assert_true(isnan(in[i].x));
+  }
+  calculator_free(c);
   c = load("ldl-friedewald"); /* not defined from 400 mg/dL on */
   calculator_none(c, in);
   assert_int_equal(calculator_set(c, in, STR("triglycerides"), STR("400"), &e), E_INPUT);
@@ -224,6 +235,24 @@ TEST(inputs_are_checked) {
   calculator_free(c);
 }
 
+static const char *band_of(const char *name, const char *inputs) {
+  struct calculator *c = load(name);
+  struct calculator_value in[CALCULATOR_INPUTS];
+  struct calculator_answer r;
+  struct error e = {0};
+  static char band[64];
+  if (set_all(c, in, str_c(inputs), &e) < 0 || calculator_run(c, in, &r, &e) < 0) fail_msg("%s: %s %s", name, e.field, e.message);
+  snprintf(band, sizeof band, "%s", r.band ? r.band : "-");
+  calculator_free(c);
+  return band;
+}
+TEST(bands_hold_for_whom_they_are) {
+  assert_string_equal(band_of("bmi", "weight=20; height=115; age=5"), "-");
+  assert_string_equal(band_of("bmi", "weight=60; height=170; age=19"), "-");
+  assert_string_equal(band_of("bmi", "weight=60; height=170; age=20"), "normal");
+  assert_string_equal(band_of("bmi", "weight=100; height=170"), "obese");
+}
+
 TEST(bad_files_are_refused) {
   static const char *const bad[] = {
       "{}",
@@ -238,7 +267,8 @@ TEST(bad_files_are_refused) {
       "\"1\"}",
       "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\"}},\"value\":\"a\",\"unit\":\"1\",\"bands\":[[2,\"x\"],[1,\"y\"]"
       "]}",
-      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\"}},\"value\":\"a\",\"unit\":\"1\",\"digits\":12}"};
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\"}},\"value\":\"a\",\"unit\":\"1\",\"digits\":12}",
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\"}},\"value\":\"a\",\"unit\":\"1\",\"bands_if\":\"b > 1\"}"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     struct calculator *c;
     if (calculator_parse(STR("t"), bad[i], strlen(bad[i]), strlen(bad[i]), &c, NULL) != E_INPUT) fail_msg("taken: %s", bad[i]);
@@ -264,8 +294,8 @@ TEST(bad_files_are_refused) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(formulas_mean_what_they_say), cmocka_unit_test(bad_formulas_are_refused), cmocka_unit_test(units_convert),
-      cmocka_unit_test(wrong_units_are_refused),     cmocka_unit_test(examples_come_out),        cmocka_unit_test(inputs_are_checked),
-      cmocka_unit_test(bad_files_are_refused)};
+      cmocka_unit_test(formulas_mean_what_they_say),  cmocka_unit_test(bad_formulas_are_refused), cmocka_unit_test(units_convert),
+      cmocka_unit_test(wrong_units_are_refused),      cmocka_unit_test(examples_come_out),        cmocka_unit_test(inputs_are_checked),
+      cmocka_unit_test(bands_hold_for_whom_they_are), cmocka_unit_test(bad_files_are_refused)};
   return cmocka_run_group_tests_name("calculator", tests, NULL, NULL);
 }

@@ -49,7 +49,7 @@ for subject in subjects:
             for figure in re.findall(r"(?<![\w.-])-?\d+(?:\.\d+)?(?![\w])", plain):
                 x, digits = float(figure), len(figure.partition(".")[2])
                 value = any(c.get("value") is not None and abs(c["value"] - x) <= 0.5 * 10**-digits + 1e-5 * abs(x) for c in cited)
-                age = s["rule"] == "person.age" and days[0] and x == int((days[1] - days[0]).days / 365.25)
+                age = s["rule"] == "person.age" and days[0] and x == days[1].year - days[0].year - ((days[1].month, days[1].day) < (days[0].month, days[0].day))
                 if not (value or age or figure in names):
                     count["wrong"] += 1
                     print(kind, s["rule"], "a figure that is no cited event's")

@@ -26,6 +26,7 @@ static int make(void **state) {
       named(7, INT64_MIN, "GENDER//F", "", NAN, ""),
       named(7, AT(-10000), "MEDS_BIRTH", "", NAN, ""),
       named(7, AT(10), "LOINC//2160-0", "Creatinine", 1.0F, "mg/dL"),
+      named(7, AT(12), "RXNORM//7980//ALLERGY", "Penicillin G", NAN, ""),
       named(7, AT(15), "SNOMED//38341003", "Hypertension (disorder)", NAN, ""),
       named(7, AT(20), "SNOMED//36971009", "Sinusitis (disorder)", NAN, ""),
       named(7, AT(30), "SNOMED//36971009//RESOLVED", "Sinusitis (disorder)", NAN, ""),
@@ -86,20 +87,22 @@ static void a_discharge_summary_word_for_word(void **state) {
                       "Discharge summary\n"
                       "\nPatient\n"
                       "  Recorded sex: female. [e0]\n"
-                      "  Born on 1942-08-16; 30 years old on 1972-10-01. [e1, e12]\n"
+                      "  Born on 1942-08-16; 30 years old on 1972-10-01. [e1, e13]\n"
                       "\nStay\n"
-                      "  Admitted on 1972-09-27: Inpatient encounter (IMP). [e7]\n"
-                      "  Discharged on 1972-10-01: Inpatient encounter (IMP). [e12]\n"
+                      "  Admitted on 1972-09-27: Inpatient encounter (IMP). [e8]\n"
+                      "  Discharged on 1972-10-01: Inpatient encounter (IMP). [e13]\n"
                       "\nConditions recorded during the stay\n"
-                      "  Heart failure, unspecified, on 1972-09-30. [e10]\n"
+                      "  Heart failure, unspecified, on 1972-09-30. [e11]\n"
                       "\nProcedures\n"
                       "  No procedure is recorded during the stay.\n"
+                      "\nAllergies on record\n"
+                      "  Penicillin G, on 1970-01-13. [e3]\n"
                       "\nMedicines during the stay\n"
-                      "  Furosemide 40 MG Oral Tablet, on 1972-09-28. [e9]\n"
+                      "  Furosemide 40 MG Oral Tablet, on 1972-09-28. [e10]\n"
                       "\nResults: how they moved\n"
-                      "  Creatinine fell from 2.5 mg/dL on 1972-09-27 to 1.5 mg/dL on 1972-09-30. [e8, e11]\n"
+                      "  Creatinine fell from 2.5 mg/dL on 1972-09-27 to 1.5 mg/dL on 1972-09-30. [e9, e12]\n"
                       "\nOther problems\n"
-                      "  Hypertension, on 1970-01-16. [e3]\n"
+                      "  Hypertension, on 1970-01-16. [e4]\n"
                       "\nPlan\n"
                       "  (to be written)\n"
                       "\nA draft from the record alone: to be read, corrected and signed by a clinician.\n");
@@ -112,12 +115,22 @@ static bool says(const struct draft *r, const char *text) { return strstr(printe
 static void resolved_conditions_are_not_problems(void **state) {
   (void)state;
   struct draft r = written(drafter, 7, "referral", &no_model);
-  assert_true(says(&r, "Sinusitis, on 1970-01-21; resolved on 1970-01-31. [e4, e5]"));
+  assert_true(says(&r, "Sinusitis, on 1970-01-21; resolved on 1970-01-31. [e5, e6]"));
   assert_false(says(&r, "Sinusitis, on 1970-01-21. "));
   assert_true(says(&r, "Reason for referral\n  (to be written)"));
   r = written(drafter, 7, "visit", &no_model);
-  assert_true(says(&r, "Platelets 250 10*3/uL, last on 1971-02-05: repeat? [e6]")); /* digits of a unit are no figure */
+  assert_true(says(&r, "Platelets 250 10*3/uL, last on 1971-02-05: repeat? [e7]")); /* digits of a unit are no figure */
   assert_false(says(&r, "Risks by the model"));
+}
+
+static void an_allergy_is_no_medicine(void **state) {
+  (void)state;
+  static const char *const kinds[] = {"visit", "referral", "discharge"};
+  for (int i = 0; i < 3; i++) {
+    struct draft r = written(drafter, 7, kinds[i], &no_model);
+    assert_true(says(&r, "\nAllergies on record\n  Penicillin G, on 1970-01-13. [e3]\n\nMedicines"));
+    assert_true(strstr(strstr(printed(&r), "Penicillin") + 1, "Penicillin") == NULL);
+  }
 }
 
 static void thin_records_get_no_document(void **state) {
@@ -150,7 +163,7 @@ static void risks_are_the_models_and_say_so(void **state) {
   assert_true(
       says(&r,
            "Death within a year: 12.3 % (10.0 to 20.0 %); two ways of asking disagree, so do not lean on this number. [moved most by "
-           "e11]"));
+           "e12]"));
   assert_true(says(&r, "Death within a year: its timeline is unusual."));
   assert_false(says(&r, "Stroke"));
   struct draft without = written(drafter, 7, "visit", &no_model);
@@ -280,7 +293,7 @@ static void a_review_is_counted_and_cannot_be_of_another_draft(void **state) {
   assert_int_equal(v.count[DRAFT_CHANGED], 1);
   assert_int_equal(v.count[DRAFT_DELETED], 1);
   assert_int_equal(v.count[DRAFT_ADDED], 2); /* the blank, and the one after s1 */
-  assert_int_equal(v.count[DRAFT_KEPT], 7);
+  assert_int_equal(v.count[DRAFT_KEPT], 8);
   uint64_t changed = apart("Born on 1942-08-16; 30 years old on 1972-10-01.", "Changed by hand"),
            deleted = strlen("Admitted on 1972-09-27: Inpatient encounter (IMP).");
   assert_int_equal(v.distance, changed + deleted + strlen("Home on Monday.") + strlen("Lives alone."));
@@ -310,6 +323,7 @@ static void a_review_is_counted_and_cannot_be_of_another_draft(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_discharge_summary_word_for_word),
                                      cmocka_unit_test(resolved_conditions_are_not_problems),
+                                     cmocka_unit_test(an_allergy_is_no_medicine),
                                      cmocka_unit_test(thin_records_get_no_document),
                                      cmocka_unit_test(risks_are_the_models_and_say_so),
                                      cmocka_unit_test(what_the_record_does_not_bear_out_is_left_out),

@@ -128,6 +128,8 @@ static void printed_life(void **state) {
   for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
     if (!strstr(s, parts[i])) fail_msg("\"%s\" is missing from:\n%s", parts[i], s);
   assert_null(strchr(s, 0x1b));
+  assert_int_equal(timeline_kind_of(STR("RXNORM//7980"), STR_NONE), KIND_MEDICINE);
+  assert_int_equal(timeline_kind_of(STR("RXNORM//7980//ALLERGY"), STR("Penicillin G")), KIND_ALLERGY);
   assert_null(strstr(s, "medicines")); /* lanes with nothing in them are left out */
   buf_clear(&b);
   timeline_print(t, 0, 80, true, 0, &b);

@@ -6,13 +6,14 @@ import {age, moment, n, name, value} from './format';
 
 const lanes: [string, string, string[]][] = [
   ['Encounters', '--c1', ['ENCOUNTER//', 'VISIT', 'HOSPITAL_', 'ICU_', 'ED_', 'TRANSFER_', 'ADMISSION', 'DISCHARGE', 'MEDS_DEATH']],
-  ['Conditions', '--c2', ['ICD10CM//', 'ICD9CM//', 'ICD10//', 'ICD9//', 'DIAGNOSIS//', 'CONDITION//', 'PHECODE//', 'SNOMED//']],
+  ['Conditions and allergies', '--c2', ['ICD10CM//', 'ICD9CM//', 'ICD10//', 'ICD9//', 'DIAGNOSIS//', 'CONDITION//', 'PHECODE//', 'SNOMED//']],
   ['Medicines', '--c3', ['ATC//', 'RXNORM//', 'RxNorm//', 'NDC//', 'MEDICATION//', 'CVX//', 'INFUSION_', 'DRUG//']],
   ['Procedures', '--c4', ['ICD10PCS//', 'ICD9PCS//', 'CPT//', 'CPT4//', 'HCPCS//', 'PROCEDURE//', 'CDT//']],
   ['Measurements', '--c5', ['LOINC//', 'LAB//', 'VITAL', 'PHYSIONET2012//', 'PHYSIONET2019//', 'URINE', 'SUBJECT_FLUID_OUTPUT//']],
   ['Other', '--c6', ['']],
 ];
 const laneOf = (e: Event_) => {
+  if (e.code.endsWith('//ALLERGY')) return 1;
   if (e.code.endsWith('//ADMISSION') || e.code.endsWith('//DISCHARGE')) return 0;
   if (e.code.startsWith('SNOMED//') && e.display?.endsWith('(procedure)')) return 3;
   return lanes.findIndex(([, , prefixes]) => prefixes.some((p) => e.code.startsWith(p)));
