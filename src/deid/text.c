@@ -116,7 +116,7 @@ static void take_spans(struct text_work *w, uint32_t from) {
       w->tokens[k].taken = (uint8_t)(w->found.at[i].label + 1);
 }
 
-/* No span ends inside a word. */
+/* No span ends inside a word, but for an age: the sex in "92F" stays. */
 static void widen(struct text_work *w, struct text_span *s) {
   for (uint32_t k = token_at(w, s->start); k < w->token_n && w->tokens[k].start < s->end; k++) {
     const struct token *t = &w->tokens[k];
@@ -307,7 +307,8 @@ static int find_all(struct text_work *w, struct str text, const struct text_pers
     TRY(text_find_names(w, e));
   }
   TRY(find_tagged(w, e));
-  for (uint32_t i = 0; i < w->found.n; i++) widen(w, &w->found.at[i]);
+  for (uint32_t i = 0; i < w->found.n; i++)
+    if (w->found.at[i].label != TEXT_AGE) widen(w, &w->found.at[i]);
   merge(w, &w->found);
   TRY(find_repeats(w, e));
   merge(w, &w->found);
