@@ -13,6 +13,7 @@ enum {
   FUZZY_LEAST = 5,
   LETTERS_LEAST = 4,
   BROKEN_MOST = 64,
+  UNSPACED_MOST = 6,
   SET_MEMORY = 1 << 20
 };
 
@@ -31,7 +32,7 @@ struct known_set {
   uint64_t of; /* what it was built from */
   struct known_name name[NAMES_MOST];
   struct known_code code[CODES_MOST];
-  struct known_code broken[BROKEN_MOST]; /* bytes of a name with accents that was read in a wrong encoding */
+  struct known_code broken[BROKEN_MOST]; /* bytes of a name that are searched in words too: read in a wrong encoding, or without spaces */
   uint32_t name_n, code_n, broken_n;
   uint8_t begins[256]; /* some code begins with this byte */
 };
@@ -70,10 +71,10 @@ static void add_word(const struct text_work *w, struct known_set *k, struct str 
 /* "M\xc3\xbcller" as "M\xc3\x83\xc2\xbcller" (UTF-8 read as Latin-1), "M?ller", "M??ller", "M\xef\xbf\xbdller". */
 static void add_broken(struct known_set *k, struct str s) {
   static const char *const lost[] = {NULL, "?", "??", "\xef\xbf\xbd"};
-  bool plain = true;
-  for (size_t i = 0; i < s.n; i++) plain = plain && (uint8_t)s.p[i] < 0x80;
-  if (plain || s.n > 30) return;
-  for (size_t way = 0; way < sizeof lost / sizeof *lost && k->broken_n < BROKEN_MOST; way++) {
+  size_t plain = 0;
+  for (size_t i = 0; i < s.n; i++) plain += (uint8_t)s.p[i] < 0x80;
+  if (plain == s.n || s.n > 30) return;
+  for (size_t way = 0; way < (plain ? sizeof lost / sizeof *lost : 1) && k->broken_n < BROKEN_MOST; way++) {
     struct known_code *b = &k->broken[k->broken_n];
     *b = (struct known_code){.label = TEXT_NAME};
     for (size_t i = 0; i < s.n && b->n + 4u < CODE_BYTES; i++) {
@@ -88,6 +89,35 @@ static void add_broken(struct known_set *k, struct str s) {
     }
     if (b->n >= LETTERS_LEAST) k->broken_n++;
   }
+}
+
+/* Of a script without spaces, where a text has it among other words: two characters and more. */
+static void add_unspaced(struct known_set *k, struct str a, struct str b) {
+  struct known_code c = {.label = TEXT_NAME, .n = (uint8_t)(a.n + b.n)};
+  if (k->broken_n == BROKEN_MOST || a.n + b.n > CODE_BYTES) return;
+  memcpy(c.text, a.p, a.n);
+  if (b.n) memcpy(c.text + a.n, b.p, b.n);
+  for (uint32_t i = 0; i < k->broken_n; i++)
+    if (k->broken[i].n == c.n && memcmp(k->broken[i].text, c.text, c.n) == 0) return;
+  if (text_unspaced((struct str){c.text, c.n}) < c.n) k->broken[k->broken_n++] = c;
+}
+
+/* Given and family name may come apart, and be written as one in either order. */
+static void add_unspaced_names(struct known_set *k, const struct text_person *who) {
+  struct str part[UNSPACED_MOST];
+  uint32_t n = 0;
+  for (uint32_t w = 0; who && w < who->known_n; w++) {
+    struct str s = who->known[w].value;
+    for (size_t i = 0; i < s.n && n < UNSPACED_MOST && who->known[w].kind == IDENTIFIER_NAME; i++) {
+      size_t more;
+      part[n] = (struct str){s.p + i, 0};
+      while ((more = text_unspaced((struct str){s.p + i, s.n - i}))) part[n].n += more, i += more;
+      if (part[n].n) add_unspaced(k, part[n], STR_NONE), n++;
+    }
+  }
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t j = 0; j < n; j++)
+      if (i != j) add_unspaced(k, part[i], part[j]);
 }
 
 static bool name_byte(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (uint8_t)c >= 0x80 || c == '\''; }
@@ -215,6 +245,7 @@ int text_known_set(struct text_work *w, const struct text_person *who, struct er
       default: add_number(k, x->kind, x->value);
     }
   }
+  add_unspaced_names(k, who);
   nicknames(w, k);
   return OK;
 }
@@ -292,7 +323,8 @@ static bool name_word(const struct text_work *w, const struct token *t, bool *or
   for (uint32_t i = 0; i < k->name_n; i++)
     if (k->name[i].hash == t->hash) return true;
   uint32_t n = t->end - t->start;
-  return !*ordinary && n >= LETTERS_LEAST && n <= 38 && t->shape != SHAPE_OTHER && written_wrongly(w, t, k);
+  return !*ordinary && n >= LETTERS_LEAST && n <= 38 && t->shape != SHAPE_OTHER && !text_unspaced(token_str(w, t)) &&
+         written_wrongly(w, t, k);
 }
 
 /* "O Brien", "Okon-\nkwo", "O K O N K W O": the words from i on that are a name in pieces; the last of them, i if there are none. */
@@ -449,6 +481,8 @@ uint32_t text_known_count(const struct text_work *w, struct str text, const stru
     if (word.n >= 3 && !ordinary && text_known_word(w, h)) n++;
     i = j;
   }
+  for (uint32_t i = 0; i < k->broken_n; i++)
+    n += text_unspaced((struct str){k->broken[i].text, k->broken[i].n}) && memmem(text.p, text.n, k->broken[i].text, k->broken[i].n);
   for (size_t at = 0, end = 0; k->code_n && next_code(k, text, &at, &end); at = end) {
     while (kept && span < kept->n && kept->at[span].end <= at) span++;
     if (!(kept && span < kept->n && kept->at[span].start <= at)) n++; /* a date that the policy keeps is no leak */
