@@ -362,12 +362,46 @@ static bool own_initials(const struct text_work *w, uint32_t i) {
   return (found[0][TEXT_ROLE_GIVEN] && found[1][TEXT_ROLE_FAMILY]) || (found[0][TEXT_ROLE_FAMILY] && found[1][TEXT_ROLE_GIVEN]);
 }
 
+/* Two own names, of which one may be a word in small letters, beside each other: not both given or both the family's, and none the
+ * other's nickname. A word that is also a verb ("will") does not end a name. */
+static bool beside(const struct text_work *w, uint64_t first, uint64_t second) {
+  uint64_t also[16];
+  int a = text_known_role(w, first), b = text_known_role(w, second);
+  if (first == second || (a && a == b) || text_lists_word(&w->s->lists, second) & IN_DOING) return false;
+  uint32_t n = text_lists_nicknames(&w->s->lists, first, also, 16);
+  for (uint32_t i = 0; i < n; i++)
+    if (also[i] == second) return false;
+  return text_known_word(w, first) && text_known_word(w, second);
+}
+
+static bool titled(const struct text_work *w, uint32_t i) {
+  enum { ENDS = GAP_STOP | GAP_COLON | GAP_END | GAP_LINE };
+  const struct token *t = &w->tokens[i], *next = i + 1 < w->token_n ? t + 1 : NULL;
+  if (i == 0 || t->gap & ~(unsigned)(GAP_SPACE | GAP_STOP) || (next && next->gap & GAP_HYPHEN)) return false;
+  struct str before = token_str(w, t - 1);
+  bool title = t[-1].in & IN_TITLE, point = t->gap & GAP_STOP,
+       patient = str_eq_nocase(before, STR("pt")) || str_eq_nocase(before, STR("patient"));
+  bool does = next && next->in & IN_DOING && next->shape == SHAPE_LOWER;
+  if (title && point && t[-1].in & IN_COMMON) return false; /* "Yes, sir. long day" */
+  if (t->in & IN_DOING) return title && does;               /* "the patient will also" */
+  return (title && (point || t[-1].shape == SHAPE_CAP)) || ((title || patient) && (does || !next || next->gap & ENDS));
+}
+
+/* In small letters an own name that is a word counts behind a title and beside another own name: "mrs. grant", "pt rose grant". */
+static bool named_small(const struct text_work *w, uint32_t i) {
+  const struct token *t = &w->tokens[i], *next = i + 1 < w->token_n ? t + 1 : NULL;
+  enum { JOINS = GAP_SPACE | GAP_COMMA };
+  if (next && !t->tail && next->gap & GAP_SPACE && !(next->gap & ~(unsigned)JOINS) && beside(w, t->hash, next->hash)) return true;
+  if (i && !t[-1].tail && t->gap & GAP_SPACE && !(t->gap & ~(unsigned)JOINS) && beside(w, t[-1].hash, t->hash)) return true;
+  return titled(w, i);
+}
+
 /* An own name that is a word of the language, at the start of a sentence, where every word has a capital: what is around it decides.
  * "White may continue aspirin", "White's pain", "Patient: White", "White, Hope", "White H.". */
 static bool named_here(const struct text_work *w, uint32_t i, bool before) {
   const struct token *t = &w->tokens[i], *next = i + 1 < w->token_n ? t + 1 : NULL;
   bool o;
-  if (!token_capital(t)) return false;
+  if (!token_capital(t)) return named_small(w, i);
   if (!t->sentence || before || t->tail) return true;
   if (i > 0 && t->gap & GAP_COLON && !(t->gap & (GAP_LINE | GAP_END)) && t[-1].in & (IN_CUE | IN_WEAK_CUE | IN_TITLE)) return true;
   if (!next) return false;
@@ -377,7 +411,7 @@ static bool named_here(const struct text_work *w, uint32_t i, bool before) {
     char initial = (char)(w->copy[next->start] | 32);
     return may_be_glued(&g, (struct str){&initial, 1});
   }
-  return token_capital(next) && name_word(w, next, &o);
+  return (token_capital(next) && name_word(w, next, &o)) || named_small(w, i);
 }
 
 static int find_broken(struct text_work *w, struct error *e) {
@@ -462,11 +496,11 @@ int text_known_find(struct text_work *w, struct error *e) {
 
 /* ---- counting what is left ---- */
 
-uint32_t text_known_count(const struct text_work *w, struct str text, const struct text_spans *kept) {
-  const struct known_set *k = w->known;
-  uint32_t n = 0, span = 0;
-  if (!k) return 0;
-  for (size_t i = 0; k->name_n && i < text.n;) {
+/* Own names among the words; those that are words of the language where two stand beside each other. */
+static uint32_t count_names(const struct text_work *w, struct str text) {
+  uint64_t last = 0;
+  uint32_t n = 0;
+  for (size_t i = 0, end = 0; i < text.n;) {
     if (!name_byte(text.p[i])) {
       i++;
       continue;
@@ -474,13 +508,27 @@ uint32_t text_known_count(const struct text_work *w, struct str text, const stru
     size_t j = i;
     while (j < text.n && name_byte(text.p[j])) j++;
     struct str word = {text.p + i, j - i};
-    if (word.n > 2 && word.p[word.n - 2] == '\'' && (word.p[word.n - 1] | 32) == 's') word.n -= 2;
+    bool owner = word.n > 2 && word.p[word.n - 2] == '\'' && (word.p[word.n - 1] | 32) == 's';
+    bool whole = !(i && alnum(text.p[i - 1])) && !(j < text.n && alnum(text.p[j])), next = last && i == end + 1 && text.p[end] == ' ';
+    if (owner) word.n -= 2;
     char folded[64];
     uint64_t h = word.n <= 38 ? text_hash((struct str){folded, text_fold(word, folded, sizeof folded)}) : 0;
     bool ordinary = (text_lists_word(&w->s->lists, h) & (IN_WORD | IN_COMMON | IN_EPONYM)) != 0;
-    if (word.n >= 3 && !ordinary && text_known_word(w, h)) n++;
-    i = j;
+    if (word.n >= 3 && !ordinary && text_known_word(w, h))
+      n++;
+    else if (next && whole && beside(w, last, h))
+      n++;
+    last = whole && !owner ? h : 0;
+    i = end = j;
   }
+  return n;
+}
+
+uint32_t text_known_count(const struct text_work *w, struct str text, const struct text_spans *kept) {
+  const struct known_set *k = w->known;
+  uint32_t n = 0, span = 0;
+  if (!k) return 0;
+  if (k->name_n) n = count_names(w, text);
   for (uint32_t i = 0; i < k->broken_n; i++)
     n += text_unspaced((struct str){k->broken[i].text, k->broken[i].n}) && memmem(text.p, text.n, k->broken[i].text, k->broken[i].n);
   for (size_t at = 0, end = 0; k->code_n && next_code(k, text, &at, &end); at = end) {

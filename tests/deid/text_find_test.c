@@ -225,6 +225,13 @@ static void names(void **state UNUSED) {
   wants("SMITH, JOHN presented", "SMITH, JOHN");
   wants("Mr. O'Brien was here", "O'Brien");
   wants("patient named Anne-Marie Lefebvre-Ruiz", "Anne-Marie Lefebvre-Ruiz");
+  wants("Mrs. Rose Grant presented", "Rose Grant"); /* a family name that is a word */
+  wants("Seen by Dr. Will Bill today.", "Will Bill");
+  wants("Dr. Mark Young saw Mr. Will Long. Ms. Hope May called.", "Mark Young");
+  wants("Dr. Mark Young saw Mr. Will Long. Ms. Hope May called.", "Will Long");
+  wants("Dr. Mark Young saw Mr. Will Long. Ms. Hope May called.", "Hope May");
+  assert_false(covered("Dr. Mark Cardiology", "Cardiology") || covered("Seen by Dr. James Plan: rest", "Plan"));
+  assert_false(covered("Mrs. Rose Wants to leave", "Wants"));
   struct text_spans s = find("Dr. Zyxwort came. Later Zyxwort left."); /* found again in the document */
   assert_int_equal(s.n, 2);
 }

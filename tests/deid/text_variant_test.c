@@ -281,6 +281,32 @@ static void names_that_are_words(void **state UNUSED) {
   }
 }
 
+/* In small letters they count behind a title and beside another own name; alone they are words. */
+static void names_that_are_words_in_small_letters(void **state UNUSED) {
+  becomes("Rose", "Grant", "mrs. grant called. pt rose grant: ok. note for grant, rose",
+          "mrs. [NAME] called. pt [NAME]: ok. note for [NAME]");
+  becomes("Rose", "Grant", "patient grant reports pain; Mrs grant, 50; Rose grant came",
+          "patient [NAME] reports pain; Mrs [NAME], 50; [NAME] came");
+  becomes("Rose", "Grant", "her pain rose to 7, a grant was sought, roses", "her pain rose to 7, a grant was sought, roses");
+  becomes("Rose", "Grant", "pt rose to stand; the patient rose slowly", "pt rose to stand; the patient rose slowly");
+  becomes("Faith", "Stone", "faith stone says she is well. mrs. stone was called. pt. stone",
+          "[NAME] says she is well. mrs. [NAME] was called. pt. [NAME]");
+  becomes("Faith", "Stone", "a long rose stone; patient stone-free; her faith, a stone",
+          "a long rose stone; patient stone-free; her faith, a stone");
+  becomes("Will", "Long", "mr. long called. will long reports pain. dr. long", "mr. [NAME] called. [NAME] reports pain. dr. [NAME]");
+  becomes("Will", "Long", "patient will also return; dr. will see her; long will it last",
+          "patient will also return; dr. will see her; long will it last");
+  becomes("William", "Long", "we will bill the plan", "we will bill the plan");
+  becomes("Rose", "Smith", "rose smith called; smith rose to go", "[NAME] called; [NAME] to go");
+  becomes("Will", "Smith", "smith will follow up", "[NAME] will follow up");
+  struct text_known known = {IDENTIFIER_NAME, STR("Rose Grant")};
+  struct text_person person = {.known = &known, .known_n = 1};
+  struct text_spans found;
+  assert_int_equal(text_find(work, STR("x"), &person, &found, NULL), OK);
+  assert_int_equal(text_known_count(work, STR("pt rose grant: ok"), NULL), 1); /* the second look */
+  assert_int_equal(text_known_count(work, STR("rose, a grant; rose's grant"), NULL), 0);
+}
+
 /* What must stay: words that only look a little like the names, abbreviations that are nobody's initials. */
 static void other_words_stay(void **state UNUSED) {
   static const char *const texts[] = {"Aspirin 81 mg p.o. daily, P.O. intake fair.",
@@ -312,6 +338,7 @@ int main(void) {
       cmocka_unit_test(letters_beyond_western_europe),
       cmocka_unit_test(names_without_spaces),
       cmocka_unit_test(names_that_are_words),
+      cmocka_unit_test(names_that_are_words_in_small_letters),
       cmocka_unit_test(other_words_stay),
   };
   return cmocka_run_group_tests(tests, open_all, close_all);
