@@ -116,12 +116,15 @@ static void take_spans(struct text_work *w, uint32_t from) {
       w->tokens[k].taken = (uint8_t)(w->found.at[i].label + 1);
 }
 
-/* No span ends inside a word. */
+/* No span ends inside a word, but for an age (the sex in "92F" stays) and where words have no spaces between them. */
 static void widen(struct text_work *w, struct text_span *s) {
+  uint32_t start = s->start, end = s->end, last = end;
+  while (last > start && ((uint8_t)w->copy[--last] & 0xC0) == 0x80) {}
+  bool from = text_unspaced((struct str){w->copy + start, end - start}), to = text_unspaced((struct str){w->copy + last, end - last});
   for (uint32_t k = token_at(w, s->start); k < w->token_n && w->tokens[k].start < s->end; k++) {
     const struct token *t = &w->tokens[k];
-    if (t->start < s->start) s->start = t->start;
-    if (t->end > s->end) s->end = t->end;
+    if (t->start < s->start && !from) s->start = t->start;
+    if (t->end > s->end && !to) s->end = t->end;
   }
 }
 
@@ -307,7 +310,8 @@ static int find_all(struct text_work *w, struct str text, const struct text_pers
     TRY(text_find_names(w, e));
   }
   TRY(find_tagged(w, e));
-  for (uint32_t i = 0; i < w->found.n; i++) widen(w, &w->found.at[i]);
+  for (uint32_t i = 0; i < w->found.n; i++)
+    if (w->found.at[i].label != TEXT_AGE) widen(w, &w->found.at[i]);
   merge(w, &w->found);
   TRY(find_repeats(w, e));
   merge(w, &w->found);

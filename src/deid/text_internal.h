@@ -102,6 +102,7 @@ uint32_t text_class_named(struct str name); /* 0: no such class */
 
 /* ---- tokens ---- */
 size_t text_fold(struct str s, char *out, size_t size); /* lower case, accents off; the longest prefix that fits */
+size_t text_unspaced(struct str s); /* bytes of its first character, if of Han, Kana or Hangul, which write no spaces; else 0 */
 uint64_t text_hash(struct str folded);
 uint64_t text_hash_join(uint64_t phrase, uint64_t word);
 struct text_work;

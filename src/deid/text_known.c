@@ -13,6 +13,7 @@ enum {
   FUZZY_LEAST = 5,
   LETTERS_LEAST = 4,
   BROKEN_MOST = 64,
+  UNSPACED_MOST = 6,
   SET_MEMORY = 1 << 20
 };
 
@@ -31,7 +32,7 @@ struct known_set {
   uint64_t of; /* what it was built from */
   struct known_name name[NAMES_MOST];
   struct known_code code[CODES_MOST];
-  struct known_code broken[BROKEN_MOST]; /* bytes of a name with accents that was read in a wrong encoding */
+  struct known_code broken[BROKEN_MOST]; /* bytes of a name that are searched in words too: read in a wrong encoding, or without spaces */
   uint32_t name_n, code_n, broken_n;
   uint8_t begins[256]; /* some code begins with this byte */
 };
@@ -70,10 +71,10 @@ static void add_word(const struct text_work *w, struct known_set *k, struct str 
 /* "M\xc3\xbcller" as "M\xc3\x83\xc2\xbcller" (UTF-8 read as Latin-1), "M?ller", "M??ller", "M\xef\xbf\xbdller". */
 static void add_broken(struct known_set *k, struct str s) {
   static const char *const lost[] = {NULL, "?", "??", "\xef\xbf\xbd"};
-  bool plain = true;
-  for (size_t i = 0; i < s.n; i++) plain = plain && (uint8_t)s.p[i] < 0x80;
-  if (plain || s.n > 30) return;
-  for (size_t way = 0; way < sizeof lost / sizeof *lost && k->broken_n < BROKEN_MOST; way++) {
+  size_t plain = 0;
+  for (size_t i = 0; i < s.n; i++) plain += (uint8_t)s.p[i] < 0x80;
+  if (plain == s.n || s.n > 30) return;
+  for (size_t way = 0; way < (plain ? sizeof lost / sizeof *lost : 1) && k->broken_n < BROKEN_MOST; way++) {
     struct known_code *b = &k->broken[k->broken_n];
     *b = (struct known_code){.label = TEXT_NAME};
     for (size_t i = 0; i < s.n && b->n + 4u < CODE_BYTES; i++) {
@@ -88,6 +89,35 @@ static void add_broken(struct known_set *k, struct str s) {
     }
     if (b->n >= LETTERS_LEAST) k->broken_n++;
   }
+}
+
+/* Of a script without spaces, where a text has it among other words: two characters and more. */
+static void add_unspaced(struct known_set *k, struct str a, struct str b) {
+  struct known_code c = {.label = TEXT_NAME, .n = (uint8_t)(a.n + b.n)};
+  if (k->broken_n == BROKEN_MOST || a.n + b.n > CODE_BYTES) return;
+  memcpy(c.text, a.p, a.n);
+  if (b.n) memcpy(c.text + a.n, b.p, b.n);
+  for (uint32_t i = 0; i < k->broken_n; i++)
+    if (k->broken[i].n == c.n && memcmp(k->broken[i].text, c.text, c.n) == 0) return;
+  if (text_unspaced((struct str){c.text, c.n}) < c.n) k->broken[k->broken_n++] = c;
+}
+
+/* Given and family name may come apart, and be written as one in either order. */
+static void add_unspaced_names(struct known_set *k, const struct text_person *who) {
+  struct str part[UNSPACED_MOST];
+  uint32_t n = 0;
+  for (uint32_t w = 0; who && w < who->known_n; w++) {
+    struct str s = who->known[w].value;
+    for (size_t i = 0; i < s.n && n < UNSPACED_MOST && who->known[w].kind == IDENTIFIER_NAME; i++) {
+      size_t more;
+      part[n] = (struct str){s.p + i, 0};
+      while ((more = text_unspaced((struct str){s.p + i, s.n - i}))) part[n].n += more, i += more;
+      if (part[n].n) add_unspaced(k, part[n], STR_NONE), n++;
+    }
+  }
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t j = 0; j < n; j++)
+      if (i != j) add_unspaced(k, part[i], part[j]);
 }
 
 static bool name_byte(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (uint8_t)c >= 0x80 || c == '\''; }
@@ -215,6 +245,7 @@ int text_known_set(struct text_work *w, const struct text_person *who, struct er
       default: add_number(k, x->kind, x->value);
     }
   }
+  add_unspaced_names(k, who);
   nicknames(w, k);
   return OK;
 }
@@ -292,7 +323,8 @@ static bool name_word(const struct text_work *w, const struct token *t, bool *or
   for (uint32_t i = 0; i < k->name_n; i++)
     if (k->name[i].hash == t->hash) return true;
   uint32_t n = t->end - t->start;
-  return !*ordinary && n >= LETTERS_LEAST && n <= 38 && t->shape != SHAPE_OTHER && written_wrongly(w, t, k);
+  return !*ordinary && n >= LETTERS_LEAST && n <= 38 && t->shape != SHAPE_OTHER && !text_unspaced(token_str(w, t)) &&
+         written_wrongly(w, t, k);
 }
 
 /* "O Brien", "Okon-\nkwo", "O K O N K W O": the words from i on that are a name in pieces; the last of them, i if there are none. */
@@ -330,12 +362,46 @@ static bool own_initials(const struct text_work *w, uint32_t i) {
   return (found[0][TEXT_ROLE_GIVEN] && found[1][TEXT_ROLE_FAMILY]) || (found[0][TEXT_ROLE_FAMILY] && found[1][TEXT_ROLE_GIVEN]);
 }
 
+/* Two own names, of which one may be a word in small letters, beside each other: not both given or both the family's, and none the
+ * other's nickname. A word that is also a verb ("will") does not end a name. */
+static bool beside(const struct text_work *w, uint64_t first, uint64_t second) {
+  uint64_t also[16];
+  int a = text_known_role(w, first), b = text_known_role(w, second);
+  if (first == second || (a && a == b) || text_lists_word(&w->s->lists, second) & IN_DOING) return false;
+  uint32_t n = text_lists_nicknames(&w->s->lists, first, also, 16);
+  for (uint32_t i = 0; i < n; i++)
+    if (also[i] == second) return false;
+  return text_known_word(w, first) && text_known_word(w, second);
+}
+
+static bool titled(const struct text_work *w, uint32_t i) {
+  enum { ENDS = GAP_STOP | GAP_COLON | GAP_END | GAP_LINE };
+  const struct token *t = &w->tokens[i], *next = i + 1 < w->token_n ? t + 1 : NULL;
+  if (i == 0 || t->gap & ~(unsigned)(GAP_SPACE | GAP_STOP) || (next && next->gap & GAP_HYPHEN)) return false;
+  struct str before = token_str(w, t - 1);
+  bool title = t[-1].in & IN_TITLE, point = t->gap & GAP_STOP,
+       patient = str_eq_nocase(before, STR("pt")) || str_eq_nocase(before, STR("patient"));
+  bool does = next && next->in & IN_DOING && next->shape == SHAPE_LOWER;
+  if (title && point && t[-1].in & IN_COMMON) return false; /* "Yes, sir. long day" */
+  if (t->in & IN_DOING) return title && does;               /* "the patient will also" */
+  return (title && (point || t[-1].shape == SHAPE_CAP)) || ((title || patient) && (does || !next || next->gap & ENDS));
+}
+
+/* In small letters an own name that is a word counts behind a title and beside another own name: "mrs. grant", "pt rose grant". */
+static bool named_small(const struct text_work *w, uint32_t i) {
+  const struct token *t = &w->tokens[i], *next = i + 1 < w->token_n ? t + 1 : NULL;
+  enum { JOINS = GAP_SPACE | GAP_COMMA };
+  if (next && !t->tail && next->gap & GAP_SPACE && !(next->gap & ~(unsigned)JOINS) && beside(w, t->hash, next->hash)) return true;
+  if (i && !t[-1].tail && t->gap & GAP_SPACE && !(t->gap & ~(unsigned)JOINS) && beside(w, t[-1].hash, t->hash)) return true;
+  return titled(w, i);
+}
+
 /* An own name that is a word of the language, at the start of a sentence, where every word has a capital: what is around it decides.
  * "White may continue aspirin", "White's pain", "Patient: White", "White, Hope", "White H.". */
 static bool named_here(const struct text_work *w, uint32_t i, bool before) {
   const struct token *t = &w->tokens[i], *next = i + 1 < w->token_n ? t + 1 : NULL;
   bool o;
-  if (!token_capital(t)) return false;
+  if (!token_capital(t)) return named_small(w, i);
   if (!t->sentence || before || t->tail) return true;
   if (i > 0 && t->gap & GAP_COLON && !(t->gap & (GAP_LINE | GAP_END)) && t[-1].in & (IN_CUE | IN_WEAK_CUE | IN_TITLE)) return true;
   if (!next) return false;
@@ -345,7 +411,7 @@ static bool named_here(const struct text_work *w, uint32_t i, bool before) {
     char initial = (char)(w->copy[next->start] | 32);
     return may_be_glued(&g, (struct str){&initial, 1});
   }
-  return token_capital(next) && name_word(w, next, &o);
+  return (token_capital(next) && name_word(w, next, &o)) || named_small(w, i);
 }
 
 static int find_broken(struct text_work *w, struct error *e) {
@@ -430,11 +496,11 @@ int text_known_find(struct text_work *w, struct error *e) {
 
 /* ---- counting what is left ---- */
 
-uint32_t text_known_count(const struct text_work *w, struct str text, const struct text_spans *kept) {
-  const struct known_set *k = w->known;
-  uint32_t n = 0, span = 0;
-  if (!k) return 0;
-  for (size_t i = 0; k->name_n && i < text.n;) {
+/* Own names among the words; those that are words of the language where two stand beside each other. */
+static uint32_t count_names(const struct text_work *w, struct str text) {
+  uint64_t last = 0;
+  uint32_t n = 0;
+  for (size_t i = 0, end = 0; i < text.n;) {
     if (!name_byte(text.p[i])) {
       i++;
       continue;
@@ -442,13 +508,29 @@ uint32_t text_known_count(const struct text_work *w, struct str text, const stru
     size_t j = i;
     while (j < text.n && name_byte(text.p[j])) j++;
     struct str word = {text.p + i, j - i};
-    if (word.n > 2 && word.p[word.n - 2] == '\'' && (word.p[word.n - 1] | 32) == 's') word.n -= 2;
+    bool owner = word.n > 2 && word.p[word.n - 2] == '\'' && (word.p[word.n - 1] | 32) == 's';
+    bool whole = !(i && alnum(text.p[i - 1])) && !(j < text.n && alnum(text.p[j])), next = last && i == end + 1 && text.p[end] == ' ';
+    if (owner) word.n -= 2;
     char folded[64];
     uint64_t h = word.n <= 38 ? text_hash((struct str){folded, text_fold(word, folded, sizeof folded)}) : 0;
     bool ordinary = (text_lists_word(&w->s->lists, h) & (IN_WORD | IN_COMMON | IN_EPONYM)) != 0;
-    if (word.n >= 3 && !ordinary && text_known_word(w, h)) n++;
-    i = j;
+    if (word.n >= 3 && !ordinary && text_known_word(w, h))
+      n++;
+    else if (next && whole && beside(w, last, h))
+      n++;
+    last = whole && !owner ? h : 0;
+    i = end = j;
   }
+  return n;
+}
+
+uint32_t text_known_count(const struct text_work *w, struct str text, const struct text_spans *kept) {
+  const struct known_set *k = w->known;
+  uint32_t n = 0, span = 0;
+  if (!k) return 0;
+  if (k->name_n) n = count_names(w, text);
+  for (uint32_t i = 0; i < k->broken_n; i++)
+    n += text_unspaced((struct str){k->broken[i].text, k->broken[i].n}) && memmem(text.p, text.n, k->broken[i].text, k->broken[i].n);
   for (size_t at = 0, end = 0; k->code_n && next_code(k, text, &at, &end); at = end) {
     while (kept && span < kept->n && kept->at[span].end <= at) span++;
     if (!(kept && span < kept->n && kept->at[span].start <= at)) n++; /* a date that the policy keeps is no leak */

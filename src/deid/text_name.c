@@ -73,6 +73,17 @@ static bool title_here(const struct text_work *w, const struct token *t) {
   return t->shape == SHAPE_LOWER && point && t->end - t->start <= 4;
 }
 
+/* "Grant" of "Mrs. Rose Grant", though it is a word: a capital right behind a given name that has a title. */
+static bool family_of_titled(const struct text_work *w, uint32_t given) {
+  enum { ENDS = GAP_STOP | GAP_COMMA | GAP_END | GAP_LINE };
+  const struct token *a = &w->tokens[given], *t = at(w, given + 1), *next = at(w, given + 2);
+  if (!has(a, IN_FIRST) || a->tail || !t || t->taken || t->shape != SHAPE_CAP || !joined(t, GAP_SPACE)) return false;
+  if (has(t, IN_CREDENTIAL | IN_TITLE | IN_HEAD | IN_GENERIC | IN_THING) || (next && has(next, IN_THING) && joined(next, GAP_SPACE)))
+    return false;
+  if (has(t, IN_FIRST | IN_SURNAME) && !has(t, IN_DOING)) return true;
+  return !next || next->gap & ENDS || (has(next, IN_DOING) && next->shape == SHAPE_LOWER);
+}
+
 static int by_title(struct text_work *w, uint32_t i, struct error *e) {
   uint32_t k = i + 1;
   const struct token *n = at(w, k);
@@ -85,6 +96,7 @@ static int by_title(struct text_work *w, uint32_t i, struct error *e) {
   bool pointed = byte_after(w, &w->tokens[i]) == '.';
   if (!initial(n) && ordinary(n) && !has(n, IN_FIRST | IN_SURNAME) && (!pointed || has(n, IN_COMMON | IN_GENERIC))) return OK;
   uint32_t last = extend(w, k, true);
+  if (last == k && family_of_titled(w, k)) last = extend(w, k + 1, false);
   return add_name(w, w->s->options.titles ? i : k, last, TEXT_BY_RULE, e);
 }
 

@@ -91,9 +91,10 @@ static void put_name(struct replacing *r, struct buf *b, const struct text_span 
   }
   for (uint32_t i = first, k = 0; i < last; i++) {
     const struct token *t = &w->tokens[i];
-    struct str word = token_str(w, t);
+    uint32_t from = t->start > s->start ? t->start : s->start, to = t->end < s->end ? t->end : s->end;
+    struct str word = {w->copy + from, to - from};
     if (t->start > at) buf_put(b, w->copy + at, t->start - at);
-    at = t->end;
+    at = to;
     if (t->shape == SHAPE_INITIAL)
       buf_putc(b, (char)('A' + draw(r, "initial", word, 0) % 26));
     else if (t->in & (IN_TITLE | IN_SUFFIX | IN_CREDENTIAL | IN_PARTICLE) && words > 0 && !text_known_word(w, t->hash))

@@ -13,6 +13,27 @@ static const char base_letters[] =
     "aaaaaa*ceeeeiiiidnooooo.ouuuuy**aaaaaa*ceeeeiiiidnooooo.ouuuuy*y"
     "aaaaaaccccccccddddeeeeeeeeeegggggggghhhhiiiiiiiiii**jjkkklllllll"
     "lllnnnnnnnnnoooooo**rrrrrrssssssssttttttuuuuuuuuuuuuwwyyyzzzzzzs";
+/* U+0180..U+024F and U+1E00..U+1EFF likewise, as capitals and small letters; '.' = stays */
+static const char base_beyond[] =
+    "bBBb...CcDDDd..A.FfG...IKkl..NnOOo..Pp.....tTtTUu.VYyZz........."
+    ".............AaIiOoUuUuUuUuUu.AaAa**GgGgKkOoOo..j...Gg..NnAa**Oo"
+    "AaAaEeEeIiIiOoOoRrRrUuUuSsTt..HhNd..ZzAaEeOoOoOoOoYylnt...ACcLTs"
+    "z..B..EeJj.qRrYy";
+static const char base_additional[] =
+    "AaBbBbBbCcDdDdDdDdDdEeEeEeEeEeFfGgHhHhHhHhHhIiIiKkKkKkLlLlLlLlMm"
+    "MmMmNnNnNnNnOoOoOoOoPpPpRrRrRrRrSsSsSsSsSsTtTtTtTtUuUuUuUuUuVvVv"
+    "WwWwWwWwWwXxXxYyZzZzZzhtwya...*.AaAaAaAaAaAaAaAaAaAaAaAaEeEeEeEe"
+    "EeEeEeEeIiIiOoOoOoOoOoOoOoOoOoOoOoOoUuUuUuUuUuUuUuYyYyYyYy....Yy";
+/* U+0386..U+03CE: 'a' = alpha and so on */
+static const char base_greek[] = "a.egi.o.uyiabcdefghijklmnopq.stuvwxyiuaegiuabcdefghijklmnopqsstuvwxyiuouy";
+_Static_assert(sizeof base_beyond == 0x250 - 0x180 + 1 && sizeof base_additional == 0x1F00 - 0x1E00 + 1, "one character each");
+_Static_assert(sizeof base_greek == 0x3CF - 0x386 + 1, "one character each");
+
+/* The letter of a Latin letter beyond U+017F, a capital for a capital; 0: none, or it stays. */
+static char beyond(uint32_t c) {
+  char b = c >= 0x180 && c <= 0x24F ? base_beyond[c - 0x180] : c >= 0x1E00 && c <= 0x1EFF ? base_additional[c - 0x1E00] : '.';
+  return b == '.' ? 0 : b;
+}
 
 static uint32_t decode(const char *p, const char *end, unsigned *n) {
   const uint8_t *b = (const uint8_t *)p;
@@ -33,6 +54,7 @@ static enum kind wide_kind(uint32_t c) {
     return c == 0x178 || ((c & 1) != 0) == odd ? UPPER : LETTER;
   }
   if (c >= 0x300 && c <= 0x36F) return MARK;
+  if (beyond(c)) return beyond(c) == '*' ? c & 1 ? LETTER : UPPER : beyond(c) >= 'a' ? LETTER : UPPER;
   if ((c >= 0x386 && c <= 0x3AB) || (c >= 0x400 && c <= 0x42F)) return c == 0x387 || c == 0x390 ? LETTER : UPPER;
   if (c >= 0x2000 && c <= 0x2BFF) return OTHER;
   if ((c >= 0x3000 && c <= 0x303F) || (c >= 0xE000 && c <= 0xF8FF) || (c >= 0xFE00 && c <= 0xFE6F) || (c >= 0xFFF0 && c <= 0xFFFF))
@@ -51,10 +73,15 @@ static enum kind kind_of(uint32_t c) {
 static const char *pair(uint32_t c) {
   switch (c) {
     case 0xC6:
-    case 0xE6: return "ae";
+    case 0xE6:
+    case 0x1E2:
+    case 0x1E3:
+    case 0x1FC:
+    case 0x1FD: return "ae";
     case 0xDE:
     case 0xFE: return "th";
-    case 0xDF: return "ss";
+    case 0xDF:
+    case 0x1E9E: return "ss";
     case 0x132:
     case 0x133: return "ij";
     default: return "oe";
@@ -62,20 +89,28 @@ static const char *pair(uint32_t c) {
 }
 
 static size_t fold_wide(uint32_t c, char *out) {
-  if (c >= 0xC0 && c <= 0x17F) {
-    char b = base_letters[c - 0xC0];
-    if (b != '*') return out[0] = b, 1;
-    memcpy(out, pair(c), 2);
-    return 2;
-  }
+  char b = c >= 0xC0 && c <= 0x17F ? base_letters[c - 0xC0] : c == 0x259 ? 'a' : beyond(c);
+  if (b == '*') return memcpy(out, pair(c), 2), 2;
+  if (b) return out[0] = (char)(b >= 'A' && b <= 'Z' ? b + 32 : b), 1;
   if (c >= 0x300 && c <= 0x36F) return 0;
   if (c == 0x2019 || c == 0x2BC || c == 0xB4) return out[0] = '\'', 1;
-  if ((c >= 0x391 && c <= 0x3A9) || (c >= 0x410 && c <= 0x42F)) c += 0x20;
+  if (c >= 0x386 && c <= 0x3CE && base_greek[c - 0x386] != '.') c = 0x3B1 + (uint32_t)(base_greek[c - 0x386] - 'a');
+  if (c >= 0x410 && c <= 0x42F) c += 0x20;
   if (c >= 0x400 && c <= 0x40F) c += 0x50;
+  if (c == 0x451) c = 0x435;
   if (c < 0x800) return out[0] = (char)(0xC0 | c >> 6), out[1] = (char)(0x80 | (c & 63)), 2;
   if (c < 0x10000) return out[0] = (char)(0xE0 | c >> 12), out[1] = (char)(0x80 | (c >> 6 & 63)), out[2] = (char)(0x80 | (c & 63)), 3;
   out[0] = (char)(0xF0 | c >> 18), out[1] = (char)(0x80 | (c >> 12 & 63)), out[2] = (char)(0x80 | (c >> 6 & 63));
   return out[3] = (char)(0x80 | (c & 63)), 4;
+}
+
+/* Han, Kana, Hangul: no space between words. */
+size_t text_unspaced(struct str s) {
+  unsigned n = 1;
+  uint32_t c = s.n && (uint8_t)s.p[0] >= 0xE1 ? decode(s.p, s.p + s.n, &n) : 0;
+  bool kana = (c >= 0x3041 && c <= 0x309F) || (c >= 0x30A1 && c <= 0x30FF && c != 0x30FB) || (c >= 0xFF66 && c <= 0xFF9F);
+  bool han = c == 0x3005 || (c >= 0x3400 && c <= 0x9FFF) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x20000 && c <= 0x3FFFF);
+  return kana || han || (c >= 0xAC00 && c <= 0xD7A3) ? n : 0;
 }
 
 size_t text_fold(struct str s, char *out, size_t size) {

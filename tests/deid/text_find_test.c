@@ -107,6 +107,75 @@ static void ages(void **state UNUSED) {
   wants("Patient aged 92 with a fall.", "92");
 }
 
+/* Shorthand for age and sex; the sex stays. */
+static void ages_in_shorthand(void **state UNUSED) {
+  static const char *const texts[][2] = {
+      {"92F with CHF, fell.", "92"},
+      {"Pt is a 95M s/p fall.", "95"},
+      {"92 F with CHF", "92"},
+      {"92yoF", "92"},
+      {"92y F", "92"},
+      {"92/F", "92"},
+      {"CC: 91F c/o SOB", "91"},
+      {"HPI: 94M w/ PMH of HTN", "94"},
+      {"a 93 y M", "93"},
+      {"96yr M", "96"},
+      {"96 yrs", "96"},
+      {"96 y", "96"},
+      {"This 91 M was seen", "91"},
+      {"Mrs. X, 93, was admitted.", "93"},
+      {"Patient (93) fell.", "93"},
+      {"92 F.", "92"},
+      {"She is ninety one years old", "ninety one"},
+      {"ninety one years", "ninety one"},
+      {"came after her 97th birthday", "97th"},
+      {"his ninety-seventh birthday", "ninety-seventh"},
+      {"is now in his mid-nineties", "nineties"},
+      {"Seen and examined. 97M admitted overnight.", "97"},
+      {"EMS brought 92M with fall", "92"},
+      {"this is a 103 white male", "103"},
+      {"92f with chf", "92"},
+      {"101F with CHF", "101"},
+      {"Her mother, 93, lives alone", "93"},
+      {"aged ninety-four", "ninety-four"},
+      {"one hundred and two years old", "one hundred and two"},
+  };
+  static const char *const left[] = {
+      "Temp 99F today.",
+      "T 98.6 F, HR 92",
+      "fever to 101F with cough",
+      "Temp 99 F with chills",
+      "temp 101F s/p acetaminophen",
+      "Tmax 101F.",
+      "HR 92, SpO2 92% on 2L",
+      "K 4.1, 92 mg daily",
+      "gave 96 hrs of heparin, 96h later",
+      "Vitals: 99F, 92, 120/80",
+      "99F with chills",
+      "walked 92m with walker",
+      "ambulated 120 M with RW",
+      "92 female patients were enrolled",
+      "100 years ago",
+      "over the past 100 years",
+      "F-18 FDG 120 M",
+      "Glucose 120 mg/dL, 95%, Na 140",
+      "A 55F with CHF, 89M s/p fall.",
+      "98 F at night",
+      "Temp was 101F, found to be septic",
+      "heated to 95 F with caution",
+      "He has smoked 100 pack years",
+      "sats in the 90s",
+      "one hundred mg, ninety minutes",
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    wants(texts[i][0], texts[i][1]);
+    struct text_spans s = find(texts[i][0]);
+    size_t from = (size_t)(strstr(texts[i][0], texts[i][1]) - texts[i][0]), n = strlen(texts[i][1]);
+    if (s.at[s.n - 1].end != from + n) fail_msg("not the age alone was taken in: %s", texts[i][0]);
+  }
+  for (size_t i = 0; i < sizeof left / sizeof *left; i++) leaves(left[i]);
+}
+
 static void numbers(void **state UNUSED) {
   static const struct {
     const char *text, *part;
@@ -156,6 +225,13 @@ static void names(void **state UNUSED) {
   wants("SMITH, JOHN presented", "SMITH, JOHN");
   wants("Mr. O'Brien was here", "O'Brien");
   wants("patient named Anne-Marie Lefebvre-Ruiz", "Anne-Marie Lefebvre-Ruiz");
+  wants("Mrs. Rose Grant presented", "Rose Grant"); /* a family name that is a word */
+  wants("Seen by Dr. Will Bill today.", "Will Bill");
+  wants("Dr. Mark Young saw Mr. Will Long. Ms. Hope May called.", "Mark Young");
+  wants("Dr. Mark Young saw Mr. Will Long. Ms. Hope May called.", "Will Long");
+  wants("Dr. Mark Young saw Mr. Will Long. Ms. Hope May called.", "Hope May");
+  assert_false(covered("Dr. Mark Cardiology", "Cardiology") || covered("Seen by Dr. James Plan: rest", "Plan"));
+  assert_false(covered("Mrs. Rose Wants to leave", "Wants"));
   struct text_spans s = find("Dr. Zyxwort came. Later Zyxwort left."); /* found again in the document */
   assert_int_equal(s.n, 2);
 }
@@ -267,6 +343,7 @@ int main(void) {
                                      cmocka_unit_test(eponyms_drugs_and_laboratory),
                                      cmocka_unit_test(dates_and_what_looks_like_them),
                                      cmocka_unit_test(ages),
+                                     cmocka_unit_test(ages_in_shorthand),
                                      cmocka_unit_test(numbers),
                                      cmocka_unit_test(facilities_and_places),
                                      cmocka_unit_test(names),

@@ -218,6 +218,39 @@ static void accents(void **state UNUSED) {
   expect("lost", 2, "M\xef\xbf\xbdllerhaus");
 }
 
+/* What a scrub with tags makes of `text`, of a person with these names. */
+static void becomes(const char *given, const char *family, const char *text, const char *want) {
+  struct text_known known[] = {{IDENTIFIER_NAME, str_c(given)}, {IDENTIFIER_NAME, str_c(family)}};
+  struct text_person person = {.known = known, .known_n = 2};
+  struct text_result out;
+  struct error e = {0};
+  if (text_scrub(work, str_c(text), &person, TEXT_TAG, &out, &e) < 0) fail_msg("%s", text);
+  if (!str_eqc(out.text, want)) fail_msg("\"%s\" became \"%.*s\", not \"%s\"", text, STR_ARG(out.text), want);
+  assert_int_equal(out.residual, 0);
+}
+
+static void letters_beyond_western_europe(void **state UNUSED) {
+  becomes("Ionuț", "Mureșan", "pt ionut muresan reports pain; Muresan fell; MUREȘAN; Mureşan",
+          "pt [NAME] reports pain; [NAME] fell; [NAME]; [NAME]");
+  becomes("Văn", "Nguyễn", "pt nguyen reports; Nguyen Van came; NGUYỄN; Nguye\xcc\x82\xcc\x83n",
+          "pt [NAME] reports; [NAME] came; [NAME]; [NAME]");
+  becomes("Hạnh", "Trương", "pt hanh reports; Truong came; TRƯƠNG HẠNH", "pt [NAME] reports; [NAME] came; [NAME]");
+  becomes("Γιώργος", "Παπαδόπουλος", "παπαδοπουλος came; ΠΑΠΑΔΟΠΟΥΛΟΣ; Γιωργος", "[NAME] came; [NAME]; [NAME]");
+  becomes("Пётр", "Семёнов", "Семенов came; ПЕТР СЕМЕНОВ; петр", "[NAME] came; [NAME]; [NAME]");
+  becomes("Leyla", "Əliyeva", "Aliyeva came; ƏLIYEVA; əliyeva", "[NAME] came; [NAME]; [NAME]");
+}
+
+/* Scripts that write no spaces: the name goes, the words round it stay; one character alone is no name. */
+static void names_without_spaces(void **state UNUSED) {
+  becomes("明", "王", "患者王明，男，65岁。明王来院", "患者[NAME]，男，65岁。[NAME]来院");
+  becomes("明", "王", "说明书。王先生", "说明书。王先生");
+  becomes("娜娜", "欧阳", "患者欧阳娜娜来院。欧阳 娜娜，欧阳氏", "患者[NAME]来院。[NAME]，[NAME]氏");
+  becomes("太郎", "田中", "田中さんは頭痛。田中太郎様、太郎", "[NAME]さんは頭痛。[NAME]様、[NAME]");
+  becomes("민수", "김", "김민수님은 두통. 민수가", "[NAME]님은 두통. [NAME]가");
+  becomes("健二", "佐々木", "本日佐々木さん来院、佐々木健二", "本日[NAME]さん来院、[NAME]");
+  becomes("明", "王", "pain ???? and ?????? fell", "pain ???? and ?????? fell");
+}
+
 /* Names that are words: what is around them decides. */
 static void names_that_are_words(void **state UNUSED) {
   static const char *const named[] = {
@@ -248,6 +281,32 @@ static void names_that_are_words(void **state UNUSED) {
   }
 }
 
+/* In small letters they count behind a title and beside another own name; alone they are words. */
+static void names_that_are_words_in_small_letters(void **state UNUSED) {
+  becomes("Rose", "Grant", "mrs. grant called. pt rose grant: ok. note for grant, rose",
+          "mrs. [NAME] called. pt [NAME]: ok. note for [NAME]");
+  becomes("Rose", "Grant", "patient grant reports pain; Mrs grant, 50; Rose grant came",
+          "patient [NAME] reports pain; Mrs [NAME], 50; [NAME] came");
+  becomes("Rose", "Grant", "her pain rose to 7, a grant was sought, roses", "her pain rose to 7, a grant was sought, roses");
+  becomes("Rose", "Grant", "pt rose to stand; the patient rose slowly", "pt rose to stand; the patient rose slowly");
+  becomes("Faith", "Stone", "faith stone says she is well. mrs. stone was called. pt. stone",
+          "[NAME] says she is well. mrs. [NAME] was called. pt. [NAME]");
+  becomes("Faith", "Stone", "a long rose stone; patient stone-free; her faith, a stone",
+          "a long rose stone; patient stone-free; her faith, a stone");
+  becomes("Will", "Long", "mr. long called. will long reports pain. dr. long", "mr. [NAME] called. [NAME] reports pain. dr. [NAME]");
+  becomes("Will", "Long", "patient will also return; dr. will see her; long will it last",
+          "patient will also return; dr. will see her; long will it last");
+  becomes("William", "Long", "we will bill the plan", "we will bill the plan");
+  becomes("Rose", "Smith", "rose smith called; smith rose to go", "[NAME] called; [NAME] to go");
+  becomes("Will", "Smith", "smith will follow up", "[NAME] will follow up");
+  struct text_known known = {IDENTIFIER_NAME, STR("Rose Grant")};
+  struct text_person person = {.known = &known, .known_n = 1};
+  struct text_spans found;
+  assert_int_equal(text_find(work, STR("x"), &person, &found, NULL), OK);
+  assert_int_equal(text_known_count(work, STR("pt rose grant: ok"), NULL), 1); /* the second look */
+  assert_int_equal(text_known_count(work, STR("rose, a grant; rose's grant"), NULL), 0);
+}
+
 /* What must stay: words that only look a little like the names, abbreviations that are nobody's initials. */
 static void other_words_stay(void **state UNUSED) {
   static const char *const texts[] = {"Aspirin 81 mg p.o. daily, P.O. intake fair.",
@@ -276,7 +335,10 @@ int main(void) {
       cmocka_unit_test(read_by_a_scanner),
       cmocka_unit_test(in_pieces),
       cmocka_unit_test(accents),
+      cmocka_unit_test(letters_beyond_western_europe),
+      cmocka_unit_test(names_without_spaces),
       cmocka_unit_test(names_that_are_words),
+      cmocka_unit_test(names_that_are_words_in_small_letters),
       cmocka_unit_test(other_words_stay),
   };
   return cmocka_run_group_tests(tests, open_all, close_all);
