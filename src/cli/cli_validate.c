@@ -183,11 +183,11 @@ static int all_tasks(struct cli *c, struct job *j, struct error *e) {
     struct error one_error = {0};
     const char *name = named->given ? named->text[i] : model_task_name(j->model, i);
     int rc = one(c, j, name, &one_error);
-    if (rc < 0 && (named->given || (rc != E_INPUT && rc != E_NOTFOUND))) {
+    if (rc < 0 && (named->given || (rc != E_INPUT && rc != E_NOTFOUND && rc != E_MISMATCH))) {
       if (e) *e = one_error;
       return rc;
     }
-    /* a task that nobody named may have too few held-out cases: say so and go on */
+    /* a task that nobody named may have too few held-out cases, or have changed: say so and go on */
     if (rc < 0) {
       fprintf(stderr, "%s: ", name);
       error_print(stderr, &one_error);

@@ -293,6 +293,50 @@ int task_load(const char *path, struct task **out, struct error *e) {
   return rc;
 }
 
+/* ---- the same question? ---- */
+
+static bool same_patterns(const struct patterns *a, const struct patterns *b) {
+  if (a->n != b->n) return false;
+  for (uint32_t i = 0; i < a->n; i++)
+    if (!str_eq(a->at[i], b->at[i])) return false;
+  return true;
+}
+
+static bool same_bound(bool a_set, double a, bool b_set, double b) { return a_set == b_set && (!a_set || a == b); }
+
+static bool same_range(const struct value_range *a, const struct value_range *b) {
+  return same_bound(a->ge_set, a->ge, b->ge_set, b->ge) && same_bound(a->gt_set, a->gt, b->gt_set, b->gt) &&
+         same_bound(a->le_set, a->le, b->le_set, b->le) && same_bound(a->lt_set, a->lt, b->lt_set, b->lt);
+}
+
+static bool same_moments(const struct task *a, const struct task *b) {
+  if (a->trigger != b->trigger || a->which != b->which || a->offset != b->offset || a->every != b->every || a->from != b->from ||
+      a->to != b->to || a->new_onset != b->new_onset || a->windows != b->windows)
+    return false;
+  for (uint32_t i = 0; i < a->windows; i++) {
+    const struct window *x = &a->window[i], *y = &b->window[i];
+    if (x->from != y->from || x->to != y->to || x->min != y->min || x->exclude != y->exclude || !same_patterns(&x->any, &y->any) ||
+        !same_range(&x->value, &y->value))
+      return false;
+  }
+  return same_patterns(&a->trigger_codes, &b->trigger_codes) && same_range(&a->trigger_value, &b->trigger_value);
+}
+
+static bool same_labels(const struct task *a, const struct task *b) {
+  return a->all == b->all && a->horizon == b->horizon && a->gap[0] == b->gap[0] && a->censor_negative == b->censor_negative &&
+         a->time_to_event == b->time_to_event && same_patterns(&a->target, &b->target) && same_range(&a->target_value, &b->target_value) &&
+         same_patterns(&a->death, &b->death) && same_patterns(&a->competing, &b->competing);
+}
+
+bool task_asks(const struct task *t, const char *text) {
+  struct task *other;
+  if (strcmp(t->text, text) == 0) return true;
+  if (task_parse(text, strlen(text), &other, NULL) < 0) return false;
+  bool same = same_moments(t, other) && same_labels(t, other);
+  task_free(other);
+  return same;
+}
+
 void task_free(struct task *t) {
   if (!t) return;
   arena_free(&t->arena);

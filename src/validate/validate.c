@@ -328,10 +328,18 @@ static int gaps(struct run *r, struct error *e) {
   return OK;
 }
 
+/* What is proved must be what is served: the head's own question. */
+static int own_question(const struct validate_options *o, struct error *e) {
+  if (!predict_head_differs(o->model, o->task)) return OK;
+  return error_set(e, E_MISMATCH, "the task %.90s is not what the model's head was trained on: restore the task, or train again",
+                   task_name(o->task));
+}
+
 int validate_run(const struct validate_options *o, struct arena *a, struct validation *out, struct error *e) {
   struct run r = {.o = o, .v = out, .a = a};
   double began = time_monotonic();
   memset(out, 0, sizeof *out);
+  TRY(own_question(o, e));
   out->tripod = o->tripod;
   snprintf(out->task, sizeof out->task, "%s", task_name(o->task));
   snprintf(out->task_title, sizeof out->task_title, "%s", task_title(o->task));

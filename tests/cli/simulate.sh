@@ -55,4 +55,22 @@ two_versions_and_another_site() {
   python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); assert "recalibrated" in r["predictors"] and len(r["tripod_ai"]["items"]) == 27 and r["sureness"]["measured"]' "$report" || fail "the report"
 }
 
-run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth futures_are_held_against_their_law two_versions_and_another_site
+# A version is proved on the question that it serves: its head's own, whatever the task file says since.
+only_its_own_question_is_proved() {
+  made || return 0
+  local task="$work/site/tasks/sim-stroke-365d.json" kept="$work/task-kept.json" id
+  id=$("$vitae" versions "$work/site" --json | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["version"])')
+  cp "$task" "$kept"
+  change() { python3 -c 'import json,sys; j=json.load(open(sys.argv[1])); exec(sys.argv[3]); json.dump(j, open(sys.argv[2], "w"), indent=3)' "$kept" "$task" "$1"; }
+  change 'j["horizon"] = "730d"'
+  run "$vitae" validate "$work/site" --task sim-stroke-365d --model "$id" --bootstrap 30 --threads 1 --quiet; status_is 15
+  err_has "the task sim-stroke-365d is not what the model's head was trained on"
+  run "$vitae" validate "$work/site" --model "$id" --bootstrap 30 --threads 1 --quiet; status_is 65; err_has "not what the model's head was trained on"
+  run "$vitae" versions "$work/site" --json; same "$(json '[v["reports"] for v in j if v["version"] == "'"$id"'"]')" "[0]" "no report is attached"
+  change 'j["title"] = "In other words"; j["gap"] = ["0d", "30d"]'
+  run "$vitae" validate "$work/site" --task sim-stroke-365d --model "$id" --bootstrap 30 --threads 1 --quiet; status_is 0
+  run "$vitae" versions "$work/site" --json; same "$(json '[v["reports"] for v in j if v["version"] == "'"$id"'"]')" "[1]" "the report is attached"
+  cp "$kept" "$task"
+}
+
+run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth futures_are_held_against_their_law two_versions_and_another_site only_its_own_question_is_proved

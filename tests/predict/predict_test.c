@@ -344,6 +344,38 @@ static void test_examples(void **state) {
   fixture_close(&f);
 }
 
+/* A task of a head's name that has changed since is answered as without a head. */
+static void test_a_head_answers_its_own_question(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  struct prediction own, same_words, r, plain;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 30);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  uint32_t s = (uint32_t)fixture_index(&f, 4);
+  run(&f, f.store, s, (struct predict_options){.task = f.task, .time = INT64_MAX, .futures = 9}, &a, &own);
+  assert_true(!isnan(own.deep) && own.warnings == 0 && predict_has_head(f.m, f.task) && !predict_head_differs(f.m, f.task));
+  static const char *const text[] = {
+      "{\"name\":\"death\",\"trigger\":{\"end\":true},\"target\":{\"any\":[\"MEDS_DEATH\"]},\"horizon\":\"1y\",\"censor\":\"negative\"}",
+      "{\"name\":\"death\",\"trigger\":{\"end\":true},\"target\":{\"any\":[\"MEDS_DEATH\"]},\"horizon\":\"30d\",\"censor\":\"negative\"}",
+      "{\"name\":\"other\",\"trigger\":{\"end\":true},\"target\":{\"any\":[\"MEDS_DEATH\"]},\"horizon\":\"30d\",\"censor\":\"negative\"}"};
+  struct prediction *to[] = {&same_words, &r, &plain};
+  for (int i = 0; i < 3; i++) {
+    task_free(f.task);
+    fixture_task(&f, text[i]);
+    run(&f, f.store, s, (struct predict_options){.task = f.task, .time = INT64_MAX, .futures = 9}, &a, to[i]);
+    assert_true(predict_head_differs(f.m, f.task) == (i == 1) && predict_has_head(f.m, f.task) == (i == 0));
+  }
+  assert_same(&own, &same_words);
+  assert_same(&plain, &r);
+  assert_true(isnan(r.deep) && r.probability == r.hazard && r.probability < own.probability);
+  assert_true(r.warnings == 1 && strstr(r.warning[0], "has changed since its head was trained") && plain.warnings == 0);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
 static void test_output(void **state) {
   (void)state;
   struct fixture f;
@@ -508,6 +540,7 @@ int main(void) {
                                      cmocka_unit_test(test_long_explanation),
                                      cmocka_unit_test(test_hazards),
                                      cmocka_unit_test(test_examples),
+                                     cmocka_unit_test(test_a_head_answers_its_own_question),
                                      cmocka_unit_test(test_output),
                                      cmocka_unit_test(test_edges)};
   return cmocka_run_group_tests(tests, NULL, NULL);

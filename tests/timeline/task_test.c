@@ -229,6 +229,64 @@ static void files_are_checked(void **state) {
   task_free(t);
 }
 
+/* What chooses moments and makes labels is compared, however it is written; what is for people, scores and the table alone is not. */
+static void the_same_question(void **state) {
+  (void)state;
+#define OF(trigger, more) \
+  "{\"name\":\"t\",\"trigger\":{" trigger "},\"target\":{\"any\":[\"T\"],\"value\":{\"ge\":3}},\"horizon\":\"10d\"" more "}"
+#define IN "\"code\":[\"IN\"]"
+  static const char *const same[] = {
+      OF(IN, ""),
+      OF(IN ",\"which\":\"first\"", ",\n  \"title\":\"T\", \"about\":\"x\",\"scores\":[\"h\"]"),
+      OF(IN, ",\"gap\":[\"0d\",\"3d\"],\"auxiliary\":[{\"horizon\":\"1d\"}],\"death\":[\"MEDS_DEATH\",\"MEDS_DEATH//*\"]"),
+      "{\"horizon\":\"240h\",\"target\":{\"value\":{\"ge\":3.0},\"any\":[\"T\"]},\"trigger\":{" IN "},\"name\":\"t\"}",
+  };
+  static const char *const other[] = {
+      "{}",
+      "",
+      YEAR_TASK(""),
+      OF(IN ",\"which\":\"each\"", ""),
+      OF(IN ",\"offset\":\"1h\"", ""),
+      OF(IN ",\"value\":{\"ge\":3}", ""),
+      OF("\"code\":[\"IN\",\"X\"]", ""),
+      OF("\"every\":\"1y\"", ""),
+      OF("\"end\":true", ""),
+      OF(IN, ",\"gap\":[\"1d\"]"),
+      OF(IN, ",\"new_onset\":true"),
+      OF(IN, ",\"censor\":\"negative\""),
+      OF(IN, ",\"time_to_event\":true"),
+      OF(IN, ",\"competing\":[\"OUT\"]"),
+      OF(IN, ",\"death\":[\"GONE\"]"),
+      OF(IN, ",\"require\":[{\"any\":[\"P\"]}]"),
+      "{\"name\":\"t\",\"trigger\":{" IN "},\"target\":{\"any\":[\"T\"],\"value\":{\"ge\":4}},\"horizon\":\"10d\"}",
+      "{\"name\":\"t\",\"trigger\":{" IN "},\"target\":{\"any\":[\"T\"],\"value\":{\"ge\":3}},\"horizon\":\"11d\"}",
+  };
+  static const char *const window[] = {"\"any\":[\"P\"]",
+                                       "\"any\":[\"Q\"]",
+                                       "\"any\":[\"P\"],\"min\":2",
+                                       "\"any\":[\"P\"],\"to\":\"-1d\"",
+                                       "\"any\":[\"P\"],\"from\":\"-9d\"",
+                                       "\"any\":[\"P\"],\"value\":{\"lt\":1}"};
+  struct task *t;
+  OKAY(task_parse(same[0], strlen(same[0]), &t, e));
+  for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+    if (!task_asks(t, same[i])) fail_msg("another question: %s", same[i]);
+  for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+    if (task_asks(t, other[i])) fail_msg("the same question: %s", other[i]);
+  task_free(t);
+  for (size_t i = 0; i < sizeof window / sizeof *window; i++)
+    for (size_t k = 0; k < sizeof window / sizeof *window; k++) {
+      char a[500], b[500];
+      snprintf(a, sizeof a, OF(IN, ",\"exclude\":[{%s}]"), window[i]);
+      snprintf(b, sizeof b, OF(IN, ", \"exclude\":[{%s}]"), window[k]);
+      OKAY(task_parse(a, strlen(a), &t, e));
+      if (task_asks(t, b) != (i == k)) fail_msg("%s and %s", a, b);
+      task_free(t);
+    }
+#undef OF
+#undef IN
+}
+
 /* Other targets of the same moments: by hand, at a moment that the windows or an earlier onset would have left out as well. */
 static void auxiliary_targets(void **state) {
   (void)state;
@@ -439,6 +497,7 @@ int main(void) {
       cmocka_unit_test(which_trigger),
       cmocka_unit_test(by_age),
       cmocka_unit_test(files_are_checked),
+      cmocka_unit_test(the_same_question),
       cmocka_unit_test(shipped_tasks_load),
       cmocka_unit_test(whole_store),
       cmocka_unit_test(auxiliary_targets),
