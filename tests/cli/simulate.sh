@@ -55,6 +55,13 @@ two_versions_and_another_site() {
   python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); assert "recalibrated" in r["predictors"] and len(r["tripod_ai"]["items"]) == 27 and r["sureness"]["measured"]' "$report" || fail "the report"
 }
 
+a_version_without_the_head_is_no_other() {
+  made || return 0
+  "$vitae" train "$work/site" --size tiny --epochs 1 --batch 512 --task death-1y --name headless --threads 1 --quiet > "$work/trained" 2>&1 || fail "train failed"
+  run timeout 300 "$vitae" validate "$work/site" --task sim-stroke-365d --model "$work/site/models/runs/time" --against "$work/site/models/runs/headless" --bootstrap 30 --threads 1 --quiet
+  status_is 15; err_has "the other checkpoint has no head for the task sim-stroke-365d"
+}
+
 # A version is proved on the question that it serves: its head's own, whatever the task file says since.
 only_its_own_question_is_proved() {
   made || return 0
@@ -73,4 +80,4 @@ only_its_own_question_is_proved() {
   cp "$kept" "$task"
 }
 
-run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth futures_are_held_against_their_law two_versions_and_another_site only_its_own_question_is_proved
+run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth futures_are_held_against_their_law two_versions_and_another_site only_its_own_question_is_proved a_version_without_the_head_is_no_other
