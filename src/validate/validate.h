@@ -110,6 +110,7 @@ struct validation_score { /* that the task file asks for (docs/task.md); differe
   const char *name;
   struct interval model, baseline, difference;
   double threshold[2];
+  const char *no_interval; /* why the model has none; NULL: it has one */
 };
 struct validation {
   char task[64], task_title[160], task_hash[65], model_dir_hash[65], store_hash[65], commit[48];

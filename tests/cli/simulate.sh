@@ -55,6 +55,20 @@ two_versions_and_another_site() {
   python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); assert "recalibrated" in r["predictors"] and len(r["tripod_ai"]["items"]) == 27 and r["sureness"]["measured"]' "$report" || fail "the report"
 }
 
+# A score that is not resampled says so, on the screen, in the answer and in the report.
+no_interval_without_a_reason() {
+  made || return 0
+  local task="$work/site/tasks/sim-stroke-365d.json" kept="$work/task-kept.json"
+  cp "$task" "$kept"
+  python3 -c 'import json,sys; j=json.load(open(sys.argv[1])); j["scores"] = ["h", "concordance"]; json.dump(j, open(sys.argv[1], "w"))' "$task"
+  run "$vitae" validate "$work/site" --task sim-stroke-365d --model "$work/site/models/runs/time" --bootstrap 30 --threads 1 --quiet; status_is 0
+  nothing_says "nan"; out_has "(no interval: not resampled"; grep -q 'h [0-9.]* \[[0-9.]*, [0-9.]*\]; xgboost' "$work/out" || fail "no interval of H"
+  run "$vitae" validate "$work/site" --task sim-stroke-365d --model "$work/site/models/runs/time" --bootstrap 30 --threads 1 --quiet --json; status_is 0
+  same "$(json '["no_interval" in j[0]["scores"][k] for k in ("h", "concordance")]')" "[False, True]" "reasons"
+  grep -q '"no_interval":' "$(json 'j[0]["report"]')/report.json" || fail "the report gives no reason"
+  cp "$kept" "$task"
+}
+
 a_version_without_the_head_is_no_other() {
   made || return 0
   "$vitae" train "$work/site" --size tiny --epochs 1 --batch 512 --task death-1y --name headless --threads 1 --quiet > "$work/trained" 2>&1 || fail "train failed"
@@ -80,4 +94,4 @@ only_its_own_question_is_proved() {
   cp "$kept" "$task"
 }
 
-run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth futures_are_held_against_their_law two_versions_and_another_site only_its_own_question_is_proved a_version_without_the_head_is_no_other
+run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth futures_are_held_against_their_law two_versions_and_another_site no_interval_without_a_reason only_its_own_question_is_proved a_version_without_the_head_is_no_other
