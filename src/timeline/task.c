@@ -1,4 +1,4 @@
-/* Reading a task file. Every field is checked, unknown fields are errors: a misspelt "exclude" must not widen a cohort. */
+/* Reading a task file. Every field is checked; unknown and repeated ones are errors: a misspelt or second "exclude" must not widen a cohort. */
 #include "base/hash.h"
 #include "base/json.h"
 #include "timeline/task_store.h"
@@ -13,6 +13,7 @@ static int known(struct json object, const char *where, const char *const *names
   struct json_iter it = json_members(object);
   struct str key;
   struct json v;
+  uint32_t seen = 0;
   if (json_kind(object) != JSON_OBJECT) return wrong(e, where, "expected an object");
   while (json_next_member(&it, &key, &v)) {
     const char *near = NULL;
@@ -20,7 +21,11 @@ static int known(struct json object, const char *where, const char *const *names
     bool found = false;
     for (int i = 0; names[i]; i++) {
       unsigned d = str_distance(key, str_c(names[i]), 3);
-      found |= str_eqc(key, names[i]);
+      if (str_eqc(key, names[i])) {
+        found = true;
+        if (seen & 1u << i) return error_set(e, E_INPUT, "\"%s\" stands more than once", names[i]), error_where(e, NULL, 0, where);
+        seen |= 1u << i;
+      }
       if (d < best) {
         best = d;
         near = names[i];

@@ -218,6 +218,25 @@ static void files_are_checked(void **state) {
   const char *misspelt = "{\"name\":\"x\",\"trigger\":{\"code\":[\"A\"]},\"target\":{\"any\":[\"T\"]},\"horizon\":\"1y\",\"exlude\":[]}";
   assert_int_equal(task_parse(misspelt, strlen(misspelt), &t, &err), E_INPUT);
   assert_non_null(strstr(err.message, "did you mean \"exclude\""));
+  static const struct {
+    const char *json, *field, *says;
+  } twice[] = {
+      {YEAR_TASK(",\"horizon\":\"11d\""), "task", "\"horizon\" stands more than once"},
+      {YEAR_TASK(",\"exclude\":[{\"any\":[\"A\"]}],\"exclude\":[{\"any\":[\"B\"]}]"), "task", "\"exclude\" stands"},
+      {YEAR_TASK(",\"title\":\"x\",\"title\":\"x\""), "task", "\"title\" stands"},
+      {YEAR_TASK(",\"require\":[{\"any\":[\"A\"],\"min\":1,\"min\":2}]"), "require", "\"min\" stands"},
+      {YEAR_TASK(",\"require\":[{\"any\":[\"A\"],\"value\":{\"ge\":1,\"ge\":2}}]"), "value", "\"ge\" stands"},
+      {YEAR_TASK(",\"auxiliary\":[{\"horizon\":\"1d\",\"horizon\":\"2d\"}]"), "auxiliary", "\"horizon\" stands"},
+      {"{\"name\":\"t\",\"trigger\":{\"code\":[\"A\"],\"code\":[\"B\"]},\"target\":{\"any\":[\"T\"]},\"horizon\":\"1d\"}", "trigger",
+       "\"code\" stands"},
+      {"{\"name\":\"t\",\"trigger\":{\"code\":[\"A\"]},\"target\":{\"any\":[\"T\"],\"any\":[\"U\"]},\"horizon\":\"1d\"}", "target",
+       "\"any\" stands"},
+  };
+  for (size_t i = 0; i < sizeof twice / sizeof *twice; i++) {
+    assert_int_equal(task_parse(twice[i].json, strlen(twice[i].json), &t, &err), E_INPUT);
+    assert_string_equal(err.field, twice[i].field);
+    assert_non_null(strstr(err.message, twice[i].says));
+  }
   const char *good = YEAR_TASK(",\"gap\":[\"0d\",\"30h\"],\"title\":\"Title\"");
   OKAY(task_parse(good, strlen(good), &t, e));
   assert_string_equal(task_name(t), "t");
