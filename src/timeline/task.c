@@ -67,6 +67,15 @@ static int patterns(struct task *t, struct json list, const char *field, struct 
   return OK;
 }
 
+/* Nothing but a target sees labels: elsewhere such a code would hold nobody back and let nobody in. */
+static int record_patterns(struct task *t, struct json list, const char *field, struct patterns *out, struct error *e) {
+  TRY(patterns(t, list, field, out, e));
+  for (uint32_t i = 0; i < out->n; i++)
+    if (str_starts(out->at[i], STR(TIMELINE_LABEL)))
+      return wrong(e, field, "only a target may name LABEL// codes: they are no part of the record");
+  return OK;
+}
+
 static int value_range(struct json v, struct value_range *r, struct error *e) {
   static const char *const names[] = {"ge", "gt", "le", "lt", NULL};
   if (json_kind(v) == JSON_NONE) return OK;
@@ -106,7 +115,7 @@ static int read_trigger(struct task *t, struct json v, struct error *e) {
   }
   for (const char *const *n = (const char *const[]){"from", "to", NULL}; *n; n++)
     if (json_kind(json_get(v, *n)) != JSON_NONE) return wrong(e, "trigger", "from and to go with every only");
-  TRY(patterns(t, code, "trigger.code", &t->trigger_codes, e));
+  TRY(record_patterns(t, code, "trigger.code", &t->trigger_codes, e));
   TRY(value_range(json_get(v, "value"), &t->trigger_value, e));
   if (json_kind(json_get(v, "offset")) != JSON_NONE) TRY(duration(json_get(v, "offset"), "trigger.offset", &t->offset, e));
   if (t->offset < 0 || t->offset == TASK_EVER) return wrong(e, "trigger.offset", "expected a duration of at least 0");
@@ -124,7 +133,7 @@ static int read_window(struct task *t, struct json v, const char *field, bool ex
   if (t->windows == TASK_WINDOWS_MAX) return wrong(e, field, "too many windows");
   struct window *w = &t->window[t->windows++];
   *w = (struct window){.from = INT64_MIN, .to = 0, .exclude = exclude};
-  TRY(patterns(t, json_get(v, "any"), field, &w->any, e));
+  TRY(record_patterns(t, json_get(v, "any"), field, &w->any, e));
   TRY(value_range(json_get(v, "value"), &w->value, e));
   if (json_kind(json_get(v, "from")) != JSON_NONE) TRY(duration(json_get(v, "from"), field, &w->from, e));
   if (json_kind(json_get(v, "to")) != JSON_NONE) TRY(duration(json_get(v, "to"), field, &w->to, e));
@@ -252,10 +261,10 @@ static int read_task(struct task *t, struct json root, struct error *e) {
   if (json_kind(times) != JSON_NONE && !json_bool(times, &t->time_to_event)) return wrong(e, "time_to_event", "expected true or false");
   TRY(read_scores(t, json_get(root, "scores"), e));
   struct json competing = json_get(root, "competing");
-  if (json_kind(competing) != JSON_NONE) TRY(patterns(t, competing, "competing", &t->competing, e));
+  if (json_kind(competing) != JSON_NONE) TRY(record_patterns(t, competing, "competing", &t->competing, e));
   static struct str standard[] = {{"MEDS_DEATH", 10}, {"MEDS_DEATH//*", 13}};
   if (json_kind(death) != JSON_NONE)
-    TRY(patterns(t, death, "death", &t->death, e));
+    TRY(record_patterns(t, death, "death", &t->death, e));
   else
     t->death = (struct patterns){standard, 2};
   return read_auxiliaries(t, json_get(root, "auxiliary"), e);

@@ -454,7 +454,21 @@ static void labels_are_for_tasks_alone(void **state) {
   EXPECT(FATE("\"*\"", ""), "5:Y@12", AT(5, "IN"), AT(9, "LABEL//D"), AT(12, "Z"));
   EXPECT(FATE("\"Z\"", ",\"require\":[{\"any\":[\"*\"],\"from\":\"-4d\",\"to\":\"-1d\"}]"), "", AT(5, "IN"), AT(3, "LABEL//D"),
          AT(30, "Z"));
-  EXPECT(FATE("\"Z\"", ",\"death\":[\"LABEL//D\"]"), "5:Y@8", AT(5, "IN"), AT(6, "LABEL//D"), AT(8, "Z"));
+  static const struct {
+    const char *json, *field;
+  } unseen[] = {
+      {FATE("\"Z\"", ",\"death\":[\"LABEL//D\"]"), "death"},
+      {FATE("\"Z\"", ",\"competing\":[\"A\",\"LABEL//*\"]"), "competing"},
+      {FATE("\"Z\"", ",\"require\":[{\"any\":[\"LABEL//D\"]}]"), "require"},
+      {FATE("\"Z\"", ",\"exclude\":[{\"any\":[\"A\"]},{\"any\":[\"LABEL//D*\"]}]"), "exclude"},
+      {"{\"name\":\"t\",\"trigger\":{\"code\":[\"LABEL//D\"]},\"target\":{\"any\":[\"T\"]},\"horizon\":\"10d\"}", "trigger.code"}};
+  for (size_t k = 0; k < sizeof unseen / sizeof *unseen; k++) {
+    struct error err = {0};
+    struct task *t;
+    assert_int_equal(task_parse(unseen[k].json, strlen(unseen[k].json), &t, &err), E_INPUT);
+    assert_string_equal(err.field, unseen[k].field);
+    assert_non_null(strstr(err.message, "LABEL//"));
+  }
   /* each of several: in the order of time, whichever side they are on */
   EXPECT("{\"name\":\"t\",\"trigger\":{\"code\":[\"IN\"]},\"target\":{\"all\":[\"T\",\"LABEL//D\"]},\"horizon\":\"10d\"}", "5:Y@11",
          AT(5, "IN"), AT(7, "LABEL//D"), AT(11, "T"), AT(30, "Z"));
