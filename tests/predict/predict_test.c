@@ -376,6 +376,35 @@ static void test_a_head_answers_its_own_question(void **state) {
   fixture_close(&f);
 }
 
+/* One future says nothing about its error: neither 0 nor a word that is no number. */
+static void test_one_future_has_no_error(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  struct prediction r;
+  struct buf b = {0};
+  struct json_out o;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 30);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  run(&f, f.store, (uint32_t)fixture_index(&f, 5), (struct predict_options){.task = f.task, .time = INT64_MAX, .futures = 1}, &a, &r);
+  assert_true(r.sampled >= 0 && r.integrated >= 0 && r.anticipated >= 0);
+  assert_true(isnan(r.sampled_se) && isnan(r.integrated_se) && isnan(r.anticipated_se));
+  prediction_print(&r, 100, false, &b);
+  assert_non_null(strstr(buf_cstr(&b), "sampled futures (± n/a, 1 drawn)"));
+  assert_non_null(strstr(buf_cstr(&b), "hazard along these futures (± n/a)"));
+  assert_null(strstr(buf_cstr(&b), "nan"));
+  buf_clear(&b);
+  json_out_init(&o, &b, false);
+  prediction_json(&r, &o);
+  assert_non_null(strstr(buf_cstr(&b), "\"sampled_standard_error\":null"));
+  assert_non_null(strstr(buf_cstr(&b), "\"anticipated_hazard_standard_error\":null"));
+  buf_release(&b);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
 static void test_output(void **state) {
   (void)state;
   struct fixture f;
@@ -541,6 +570,7 @@ int main(void) {
                                      cmocka_unit_test(test_hazards),
                                      cmocka_unit_test(test_examples),
                                      cmocka_unit_test(test_a_head_answers_its_own_question),
+                                     cmocka_unit_test(test_one_future_has_no_error),
                                      cmocka_unit_test(test_output),
                                      cmocka_unit_test(test_edges)};
   return cmocka_run_group_tests(tests, NULL, NULL);
