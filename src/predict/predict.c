@@ -431,6 +431,13 @@ static int check_applies(const struct predictor *p, const struct life *life, con
   return OK;
 }
 
+static int check_horizon(const struct predict_options *o, struct error *e) {
+  double gap = o->task ? (double)task_gap(o->task, 0) / (double)TIME_DAY : 0;
+  if (o->futures <= 0 || !(o->horizon_days > 0) || o->horizon_days > gap) return OK;
+  return error_set(e, E_USAGE, "the horizon of the futures, %g days, does not exceed the task's gap of %g days: nothing can count",
+                   o->horizon_days, gap);
+}
+
 int predict(struct predictor *p, uint32_t subject_index, const struct predict_options *o, struct arena *a, struct prediction *out,
             struct error *e) {
   if (subject_index >= timeline_subjects(p->store)) return error_set(e, E_NOTFOUND, "no such subject in this store");
@@ -455,11 +462,13 @@ int predict(struct predictor *p, uint32_t subject_index, const struct predict_op
                              .hi = NAN,
                              .unusual = NAN,
                              .method = "exact removal"};
+  TRY(check_horizon(o, e));
   TRY(check_applies(p, &life, o->task, out, e));
   TRY(question_open(p, o->task, &q, e));
   if (o->task) {
     out->has_task = true;
     snprintf(out->task, sizeof out->task, "%s", task_name(o->task));
+    out->task_days = q.horizon_days;
   }
   count_events(p, &life, out);
   out->followed_days = predict_followed(p, &life);

@@ -27,7 +27,7 @@ struct predict_options {
   const struct task *task;         /* NULL: hazards only */
   int64_t time;                    /* the moment, us; INT64_MAX = now = the end of the record; events after it are not used */
   int futures;                     /* 0 = none */
-  double horizon_days;             /* of the futures; 0 = the task's, else 365.25 */
+  double horizon_days;             /* of the futures; 0 = the task's, else 365.25; E_USAGE unless beyond the task's gap */
   int explain;                     /* number of contributing events; 0 = none */
   double explain_least;            /* of answers below this probability none are looked for */
   bool (*explain_late)(void *ctx); /* (cancel_ctx) or NULL: true ends the search for them, and the answer goes without */
@@ -91,6 +91,7 @@ struct prediction {
   int futures;
   int cut;             /* futures that reached the most instants one may have: outcomes after that are missed */
   double sampled_days; /* horizon of the futures */
+  double task_days;    /* horizon of the task */
   double lo, hi;       /* Venn-Abers interval of `probability`; NaN: the model has none for the task (uncertainty.h) */
   unsigned set;        /* SET_NO | SET_YES: what cannot be ruled out at `coverage`; meaningless where lo is NaN */
   double coverage;

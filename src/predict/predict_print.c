@@ -246,7 +246,7 @@ static void name(struct buf *b, struct str display, struct str code, int width) 
   for (; used < width; used++) buf_putc(b, ' ');
 }
 
-static void print_estimate(double mean, double error, int digits, const char *what, int drawn, struct buf *b) {
+static void print_estimate(const struct prediction *r, double mean, double error, int digits, const char *what, int drawn, struct buf *b) {
   if (isnan(mean)) return;
   percent(b, mean);
   buf_printf(b, "  %s (± ", what);
@@ -255,6 +255,7 @@ static void print_estimate(double mean, double error, int digits, const char *wh
   else
     buf_printf(b, "%.*f", digits, 100 * error);
   if (drawn) buf_printf(b, ", %d drawn", drawn);
+  if (r->sampled_days != r->task_days) buf_printf(b, ", within %.6g days instead of %.6g", r->sampled_days, r->task_days);
   buf_puts(b, ")\n");
 }
 
@@ -280,9 +281,9 @@ static void print_task(const struct prediction *r, bool colour, struct buf *b) {
                sets[r->set & 3]);
   }
   if (!isnan(r->deep) && !isnan(r->hazard)) percent(b, r->hazard), buf_puts(b, "  closed-form hazard\n");
-  print_estimate(r->sampled, r->sampled_se, 1, "sampled futures", r->futures, b);
-  print_estimate(r->integrated, r->integrated_se, 2, "hazard along these futures", 0, b);
-  print_estimate(r->anticipated, r->anticipated_se, 2, "hazard along futures without the outcome", 0, b);
+  print_estimate(r, r->sampled, r->sampled_se, 1, "sampled futures", r->futures, b);
+  print_estimate(r, r->integrated, r->integrated_se, 2, "hazard along these futures", 0, b);
+  print_estimate(r, r->anticipated, r->anticipated_se, 2, "hazard along futures without the outcome", 0, b);
   if (!isnan(r->agreement))
     buf_printf(b, "          head and hazard %s (%.2f log odds apart)\n", agreement_word(r->agreement), r->agreement);
 }

@@ -69,6 +69,14 @@ no_interval_without_a_reason() {
   cp "$kept" "$task"
 }
 
+futures_have_a_horizon() {
+  made || return 0
+  local who model="$work/site/models/runs/time"
+  who=$("$vitae" show "$work/site" | grep -oE -m1 '^ *[0-9]{10,} ' | tr -d ' ')
+  run "$vitae" predict "$work/site" --subject "$who" --model "$model" --futures 5 --horizon 0d; status_is 64; err_has "a span of time to come"
+  run "$vitae" predict "$work/site" --subject "$who" --model "$model" --futures 5 --horizon 30d; status_is 0
+}
+
 a_version_without_the_head_is_no_other() {
   made || return 0
   "$vitae" train "$work/site" --size tiny --epochs 1 --batch 512 --task death-1y --name headless --threads 1 --quiet > "$work/trained" 2>&1 || fail "train failed"
@@ -94,4 +102,4 @@ only_its_own_question_is_proved() {
   cp "$kept" "$task"
 }
 
-run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth futures_are_held_against_their_law two_versions_and_another_site no_interval_without_a_reason only_its_own_question_is_proved a_version_without_the_head_is_no_other
+run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth futures_are_held_against_their_law two_versions_and_another_site no_interval_without_a_reason futures_have_a_horizon only_its_own_question_is_proved a_version_without_the_head_is_no_other

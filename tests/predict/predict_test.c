@@ -376,6 +376,47 @@ static void test_a_head_answers_its_own_question(void **state) {
   fixture_close(&f);
 }
 
+/* Nothing counts inside the gap: a horizon that ends there is no question; one that is not the task's is named. */
+static void test_futures_of_another_horizon(void **state) {
+  (void)state;
+  static const char later[] =
+      "{\"name\":\"later\",\"trigger\":{\"end\":true},\"target\":{\"any\":[\"MEDS_DEATH\"]},\"horizon\":\"1y\",\"gap\":[\"90d\"],"
+      "\"censor\":\"negative\"}";
+  struct fixture f;
+  struct arena a;
+  struct prediction r;
+  struct predictor *p;
+  struct buf b = {0};
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 30);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  uint32_t s = (uint32_t)fixture_index(&f, 4);
+  task_free(f.task);
+  fixture_task(&f, later);
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  struct predict_options o = {.task = f.task, .time = INT64_MAX, .futures = 50};
+  for (double days = 1; days <= 90; days += 44.5) {
+    o.horizon_days = days;
+    assert_int_equal(predict(p, s, &o, &a, &r, &f.e), E_USAGE);
+    assert_non_null(strstr(f.e.message, "gap of 90 days"));
+  }
+  static const double days[] = {91, 0, 365.25};
+  for (int i = 0; i < 3; i++) {
+    o.horizon_days = days[i];
+    MUST(predict(p, s, &o, &a, &r, &f.e));
+    buf_clear(&b);
+    prediction_print(&r, 100, false, &b);
+    assert_true(!isnan(r.sampled) && !strstr(buf_cstr(&b), "within 91 days instead of 365.25") == (i > 0));
+  }
+  o.horizon_days = 30, o.task = NULL;
+  MUST(predict(p, s, &o, &a, &r, &f.e));
+  buf_release(&b);
+  predictor_free(p);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
 /* One future says nothing about its error: neither 0 nor a word that is no number. */
 static void test_one_future_has_no_error(void **state) {
   (void)state;
@@ -570,6 +611,7 @@ int main(void) {
                                      cmocka_unit_test(test_hazards),
                                      cmocka_unit_test(test_examples),
                                      cmocka_unit_test(test_a_head_answers_its_own_question),
+                                     cmocka_unit_test(test_futures_of_another_horizon),
                                      cmocka_unit_test(test_one_future_has_no_error),
                                      cmocka_unit_test(test_output),
                                      cmocka_unit_test(test_edges)};
