@@ -385,6 +385,7 @@ static int answer(struct predictor *p, const struct question *q, const struct li
   if (asked) {
     TRY(answer_one(p, q, life, 0, model_hidden(p->w), &x, e));
     r->probability = x.shipped;
+    r->calibrated = q->head && model_task_tuning(q->head) > 0;
     r->deep = x.score.deep;
     r->wide = x.score.wide;
     r->hazard = x.hazard;

@@ -82,6 +82,7 @@ struct prediction {
   char task[64];
   const char *refusal; /* NULL: the task applies; else why not ("dead", "trigger not met", …): then there is no probability */
   double probability;  /* (1) the shipped answer */
+  bool calibrated;     /* by a head, on tuning patients */
   double deep, wide;   /* its parts, logits */
   double hazard;       /* (2) closed form for the task's target within its horizon; NaN if the target is no outcome of the hazard head */
   double sampled, sampled_se;         /* (3) share of the futures */
@@ -125,6 +126,7 @@ int predict(struct predictor *p, uint32_t subject_index, const struct predict_op
 int predict_embed(struct predictor *p, uint32_t subject_index, int64_t time, bool mean, float *out, uint32_t *events,
                   struct error *e) MUST_CHECK;
 void prediction_json(const struct prediction *r, struct json_out *o);
+const char *prediction_way(const struct prediction *r); /* how the shipped answer was made, in words */
 void prediction_print(const struct prediction *r, int width, bool colour, struct buf *out);
 
 /* Many examples of one task in batches, for validate: probability[i], hazard[i] (NaN if none); threads share the work. */

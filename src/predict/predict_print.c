@@ -13,6 +13,11 @@ static const char *agreement_word(double x) {
   return isnan(x) ? "not comparable" : x <= AGREE ? "agree" : x <= 2 * AGREE ? "agree roughly" : "DISAGREE";
 }
 
+const char *prediction_way(const struct prediction *r) {
+  if (isnan(r->deep)) return "closed-form hazard";
+  return r->calibrated ? "task head, calibrated on tuning patients" : "task head, not calibrated: no tuning patients";
+}
+
 static void kv_number(struct json_out *o, const char *key, double v) {
   if (!isnan(v)) json_kv_f64(o, key, v);
 }
@@ -59,6 +64,7 @@ static void task_json(const struct prediction *r, struct json_out *o) {
     json_kv_c(o, "method", "split conformal, class by class");
     json_out_end(o);
   }
+  if (!isnan(r->deep)) json_kv_bool(o, "calibrated", r->calibrated);
   kv_number(o, "deep_logit", r->deep);
   kv_number(o, "wide_logit", r->wide);
   kv_number(o, "hazard", r->hazard);
@@ -272,8 +278,7 @@ static void print_task(const struct prediction *r, bool colour, struct buf *b) {
   bold(b, colour, true);
   percent(b, r->probability);
   bold(b, colour, false);
-  buf_puts(
-      b, isnan(r->deep) ? "  closed-form hazard (this model has no head for the task)\n" : "  task head, calibrated on tuning patients\n");
+  buf_printf(b, "  %s%s\n", prediction_way(r), isnan(r->deep) ? " (this model has no head for the task)" : "");
   if (!isnan(r->lo)) {
     static const char *const sets[] = {"unlike patients with and without the outcome: no statement", "outcome ruled out",
                                        "outcome to be expected", "cannot tell either way"};

@@ -77,6 +77,21 @@ futures_have_a_horizon() {
   run "$vitae" predict "$work/site" --subject "$who" --model "$model" --futures 5 --horizon 30d; status_is 0
 }
 
+nobody_to_calibrate_on_is_said() {
+  made || return 0
+  local u="$work/uncalibrated" who
+  "$vitae" init "$u" > /dev/null; "$vitae" ingest "$u" "$work/made/meds" --from meds --split train --quiet > /dev/null 2>&1 || fail "ingest failed"
+  mkdir -p "$u/tasks"; cp "$work/made/tasks/sim-stroke-365d.json" "$u/tasks/"
+  run "$vitae" train "$u" --size tiny --epochs 1 --batch 512 --task sim-stroke-365d --threads 1 --quiet; status_is 0
+  err_has "sim-stroke-365d: not calibrated: no tuning patient has an example of the task"
+  for who in $("$vitae" show "$u" --limit 60 | grep -oE '^ *[0-9]{10,} '); do
+    run "$vitae" predict "$u" --subject "$who" --task sim-stroke-365d --explain 0 --outcomes 0; status_is 0
+    grep -q 'task head' "$work/out" && break
+  done
+  out_has "task head, not calibrated: no tuning patients"
+  ! grep -q "not calibrated" "$work/trained" || fail "a calibrated head is said not to be"
+}
+
 a_version_without_the_head_is_no_other() {
   made || return 0
   "$vitae" train "$work/site" --size tiny --epochs 1 --batch 512 --task death-1y --name headless --threads 1 --quiet > "$work/trained" 2>&1 || fail "train failed"
@@ -102,4 +117,4 @@ only_its_own_question_is_proved() {
   cp "$kept" "$task"
 }
 
-run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth futures_are_held_against_their_law two_versions_and_another_site no_interval_without_a_reason futures_have_a_horizon only_its_own_question_is_proved a_version_without_the_head_is_no_other
+run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth futures_are_held_against_their_law two_versions_and_another_site no_interval_without_a_reason futures_have_a_horizon nobody_to_calibrate_on_is_said only_its_own_question_is_proved a_version_without_the_head_is_no_other

@@ -477,10 +477,14 @@ static void test_output(void **state) {
   prediction_print(&r, 100, false, &text);
   assert_non_null(strstr(buf_cstr(&text), "death"));
   assert_non_null(strstr(buf_cstr(&text), "exact removal"));
+  assert_non_null(strstr(buf_cstr(&text), "task head, not calibrated: no tuning patients"));
   assert_null(strchr(buf_cstr(&text), '\033'));
   buf_clear(&text);
   prediction_print(&r, 20, true, &text);
   assert_non_null(strchr(buf_cstr(&text), '\033'));
+  f.m->task[0].tuning_n = 1;
+  run(&f, f.store, (uint32_t)fixture_index(&f, 5), (struct predict_options){.task = f.task, .time = INT64_MAX}, &a, &r);
+  assert_string_equal(prediction_way(&r), "task head, calibrated on tuning patients");
   buf_release(&json);
   buf_release(&text);
   arena_free(&a);

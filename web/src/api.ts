@@ -23,7 +23,7 @@ export interface Outcome { code: string; display?: string; before: boolean; with
 export interface Contribution { time?: string; code: string; display?: string; value?: number; unit?: string; delta_log_odds: number }
 export interface Prediction {
   time: string; events: number; unknown_codes: number; dead: boolean;
-  task?: {name: string; applies: boolean; reason?: string; probability?: number; deep_logit?: number; wide_logit?: number; hazard?: number; sampled?: number; sampled_standard_error?: number | null; agreement_log_odds?: number; agreement?: string;
+  task?: {name: string; applies: boolean; reason?: string; probability?: number; calibrated?: boolean; deep_logit?: number; wide_logit?: number; hazard?: number; sampled?: number; sampled_standard_error?: number | null; agreement_log_odds?: number; agreement?: string;
     interval?: {lo: number; hi: number}; set?: {answer: 'no' | 'yes' | 'cannot tell' | 'neither'; abstains: boolean; coverage: number}};
   history: {unknown_share: number; values_outside: number; unusual_percentile?: number; followed_days?: number; warnings: string[]};
   futures?: {count: number; horizon_days: number; cut_short: number};

@@ -26,7 +26,7 @@ const sets = {
 function Ways({p, task}: {p: NonNullable<Prediction['task']>; task?: Task}) {
   if (!p.applies) return <p class="big"><b>Does not apply</b> <span>{task?.title ?? p.name}: {reasons[p.reason ?? ''] ?? p.reason}.</span></p>;
   const ways: [string, string, number | undefined, number | null | undefined][] = [
-    ['Task head', 'learned for this question, calibrated', p.probability, undefined],
+    ['Task head', `learned for this question, ${p.calibrated === false ? 'not ' : ''}calibrated`, p.probability, undefined],
     ['Hazard', 'closed form, one pass', p.hazard, undefined],
     ['Sampled futures', 'share with the outcome', p.sampled, p.sampled_standard_error],
   ];
