@@ -55,6 +55,18 @@ two_versions_and_another_site() {
   python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); assert "recalibrated" in r["predictors"] and len(r["tripod_ai"]["items"]) == 27 and r["sureness"]["measured"]' "$report" || fail "the report"
 }
 
+# Versions by their ids: read from the registry one after the other while nobody but the report's writer locks it.
+two_versions_by_their_ids() {
+  made || return 0
+  local ids first second
+  ids=$("$vitae" versions "$work/site" --json | python3 -c 'import json,sys; print(*[v["version"] for v in json.load(sys.stdin)][:2])')
+  first=${ids% *} second=${ids#* }
+  run timeout 300 "$vitae" validate "$work/site" --task sim-stroke-365d --model "$first" --against "${second:0:12}" --reference "$second" --bootstrap 30 --threads 1 --quiet --json; status_is 0
+  json_is 'j[0]["comparison"]["against"]' "$second"
+  run "$vitae" versions "$work/site" --json; same "$(json '[v["reports"] for v in j if v["version"] == "'"$first"'"]')" "[1]" "reports of the first"
+  same "$(json '[v["reports"] for v in j if v["version"] == "'"$second"'"]')" "[0]" "reports of the second"
+}
+
 # A score that is not resampled says so, on the screen, in the answer and in the report.
 no_interval_without_a_reason() {
   made || return 0
@@ -117,4 +129,4 @@ only_its_own_question_is_proved() {
   cp "$kept" "$task"
 }
 
-run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth futures_are_held_against_their_law two_versions_and_another_site no_interval_without_a_reason futures_have_a_horizon nobody_to_calibrate_on_is_said only_its_own_question_is_proved a_version_without_the_head_is_no_other
+run_cases the_truth_stands_beside_the_records a_model_is_held_against_the_truth futures_are_held_against_their_law two_versions_and_another_site no_interval_without_a_reason futures_have_a_horizon nobody_to_calibrate_on_is_said only_its_own_question_is_proved two_versions_by_their_ids a_version_without_the_head_is_no_other
