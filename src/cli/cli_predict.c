@@ -37,7 +37,7 @@ static int answer(struct cli *c, const struct model *m, const struct timeline *t
     TRY(time_parse(str_c(cli_text(c, "at", NULL)), &parts, &o.time, e));
   }
   if (cli_text(c, "horizon", NULL)) TRY(time_parse_duration(str_c(cli_text(c, "horizon", NULL)), &horizon, e));
-  if (horizon < 0) return error_set(e, E_USAGE, "--horizon is a span of time to come");
+  if (cli_text(c, "horizon", NULL) && horizon <= 0) return error_set(e, E_USAGE, "--horizon is a span of time to come");
   o.futures = (int)cli_integer(c, "futures", 0);
   o.explain = o.reasons = (int)cli_integer(c, "explain", 5);
   o.change = (int)cli_integer(c, "change", 0);

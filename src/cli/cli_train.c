@@ -158,6 +158,12 @@ static int thresholds(const struct model *m, const struct timeline *t, const str
   return OK;
 }
 
+static void warn_uncalibrated(const struct model *m) {
+  for (int i = 0; i < model_tasks(m); i++)
+    if (!model_task_tuning(model_task_find(m, model_task_name(m, i))))
+      fprintf(stderr, "%s: not calibrated: no tuning patient has an example of the task\n", model_task_name(m, i));
+}
+
 /* How sure the heads are, and at which answers to say yes, learned on tuning patients; then these patients are learned from as well. */
 static int learn_from_tuning(const char *dir, const struct timeline *t, const struct unseen *unseen, int n, int threads, uint64_t seed,
                              struct arena *a, struct error *e) {
@@ -174,6 +180,7 @@ static int learn_from_tuning(const char *dir, const struct timeline *t, const st
   struct model_threshold(*threshold)[MODEL_THRESHOLDS] = arena_alloc(a, ((size_t)n + 1) * sizeof *threshold, alignof(max_align_t));
   if (rc == OK && !threshold) rc = error_set(e, E_NOMEM, "out of memory");
   for (int i = 0; i < n && rc == OK; i++) rc = thresholds(m, t, tasks[i], &unseen->of[i], threads, a, threshold[i], e);
+  if (rc == OK) warn_uncalibrated(m);
   model_free(m);
   if (rc < 0) return rc;
   struct refit_options again = {

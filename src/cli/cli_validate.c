@@ -96,6 +96,7 @@ static void object(struct json_out *o, const struct validation *v, const char *d
     json_kv_f64(o, "difference_lo", s->difference.lo);
     json_kv_f64(o, "difference_hi", s->difference.hi);
     json_kv_f64(o, "threshold", s->threshold[0]);
+    if (s->no_interval) json_kv_c(o, "no_interval", s->no_interval);
     json_out_end(o);
   }
   json_out_end(o);
@@ -113,9 +114,23 @@ static void object(struct json_out *o, const struct validation *v, const char *d
   json_out_end(o);
 }
 
+static void score_part(const char *what, const char *form, const struct interval *i) {
+  printf("%s ", what);
+  if (isnan(i->at))
+    printf("n/a");
+  else
+    printf(form, i->at);
+  if (isnan(i->lo)) return;
+  printf(" ["), printf(form, i->lo), printf(", "), printf(form, i->hi), printf("]");
+}
+
 static void score_line(const char *task, const struct validation_score *s) {
-  printf("%s: %s %.4f [%.4f, %.4f]; xgboost %.4f; difference %+.4f [%+.4f, %+.4f]", task, s->name, s->model.at, s->model.lo, s->model.hi,
-         s->baseline.at, s->difference.at, s->difference.lo, s->difference.hi);
+  struct interval baseline = {s->baseline.at, NAN, NAN};
+  printf("%s: ", task);
+  score_part(s->name, "%.4f", &s->model);
+  if (s->no_interval) printf(" (no interval: %s)", s->no_interval);
+  score_part("; xgboost", "%.4f", &baseline);
+  score_part("; difference", "%+.4f", &s->difference);
   if (!isnan(s->threshold[0])) printf("; threshold %.4f, from tuning patients", s->threshold[0]);
   printf("\n");
 }
@@ -183,11 +198,11 @@ static int all_tasks(struct cli *c, struct job *j, struct error *e) {
     struct error one_error = {0};
     const char *name = named->given ? named->text[i] : model_task_name(j->model, i);
     int rc = one(c, j, name, &one_error);
-    if (rc < 0 && (named->given || (rc != E_INPUT && rc != E_NOTFOUND))) {
+    if (rc < 0 && (named->given || (rc != E_INPUT && rc != E_NOTFOUND && rc != E_MISMATCH))) {
       if (e) *e = one_error;
       return rc;
     }
-    /* a task that nobody named may have too few held-out cases: say so and go on */
+    /* a task that nobody named may have too few held-out cases, or have changed: say so and go on */
     if (rc < 0) {
       fprintf(stderr, "%s: ", name);
       error_print(stderr, &one_error);

@@ -165,12 +165,12 @@ double model_exp(const struct model *m, uint32_t n, float shift, const float *x,
 double model_logsumexp(const struct model *m, uint32_t n, const float *x);
 double model_dot(const struct model *m, uint32_t n, const float *x, const float *y);
 
-/* Task heads. */
-struct model_task;
+struct model_task; /* a task head */
 const struct model_task *model_task_find(const struct model *m, const char *task_name);
 int model_tasks(const struct model *m);
 const char *model_task_name(const struct model *m, int i);
 const char *model_task_json(const struct model_task *t); /* the task file's text, kept with the model */
+uint32_t model_task_tuning(const struct model_task *t);  /* tuning examples that its blend was calibrated on; 0: it is not calibrated */
 struct model_task_score {
   double probability; /* blended and calibrated: the shipped answer */
   double deep, wide;  /* logits of the parts; NaN if a part is absent */

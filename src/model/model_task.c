@@ -20,6 +20,7 @@
 int model_tasks(const struct model *m) { return m->tasks; }
 const char *model_task_name(const struct model *m, int i) { return i >= 0 && i < m->tasks ? m->task[i].name : NULL; }
 const char *model_task_json(const struct model_task *t) { return t->text ? t->text : ""; }
+uint32_t model_task_tuning(const struct model_task *t) { return t->tuning_n; }
 struct feature_set *model_task_features(const struct model_task *t) {
   return t->wide ? t->features : NULL;
 }
@@ -707,6 +708,7 @@ int model_task_write(const struct model_task *t, struct buf *json, struct error 
   json_kv_bool(&o, "fitted", t->blend_fitted);
   json_kv_c(&o, "how",
             t->blend_fitted ? "fitted on the tuning split"
+            : !t->tuning_n  ? "usual weights, not calibrated: no tuning examples"
                             : "fitted on the tuning split, drawn towards usual weights: fewer than 20 tuning examples of one kind");
   json_out_end(&o);
   json_out_key(&o, "examples");

@@ -121,12 +121,18 @@ static int find_targets(struct predictor *p, const struct task *task, struct que
   return OK;
 }
 
+/* A name is not enough: a task file may have changed since its head was trained. */
+static const struct model_task *own_head(const struct model *m, const struct task *task) {
+  const struct model_task *head = model_task_find(m, task_name(task));
+  return head && task_asks(task, model_task_json(head)) ? head : NULL;
+}
+
 int question_open(struct predictor *p, const struct task *task, struct question *q, struct error *e) {
   *q = (struct question){.horizon_days = hazard_edge_days[HAZARD_BINS]};
   if (!task) return OK;
   if (task_horizon(task) != INT64_MAX) q->horizon_days = (double)task_horizon(task) / (double)TIME_DAY;
   q->gap_days = (double)task_gap(task, 0) / (double)TIME_DAY;
-  q->head = model_task_find(p->m, task_name(task));
+  q->head = own_head(p->m, task);
   int rc = q->head ? bind_features(p, q->head, e) : OK;
   if (rc == OK) rc = find_targets(p, task, q, e);
   if (rc < 0) question_close(q);
@@ -339,6 +345,8 @@ void predict_had(const struct predictor *p, const struct life *life, uint64_t *h
 }
 
 static void how_sure(const struct predictor *p, const struct predict_options *o, const float *hidden, struct prediction *r) {
+  if (o->task && predict_head_differs(p->m, o->task))
+    r->warning[r->warnings++] = "the task has changed since its head was trained: without a head until it is trained again";
   if (!p->sure) return;
   const struct uncertainty_rules *rules = uncertainty_rules(p->sure);
   const struct uncertainty_task *t = o->task ? uncertainty_find(p->sure, task_name(o->task)) : NULL;
@@ -377,6 +385,7 @@ static int answer(struct predictor *p, const struct question *q, const struct li
   if (asked) {
     TRY(answer_one(p, q, life, 0, model_hidden(p->w), &x, e));
     r->probability = x.shipped;
+    r->calibrated = q->head && model_task_tuning(q->head) > 0;
     r->deep = x.score.deep;
     r->wide = x.score.wide;
     r->hazard = x.hazard;
@@ -423,6 +432,13 @@ static int check_applies(const struct predictor *p, const struct life *life, con
   return OK;
 }
 
+static int check_horizon(const struct predict_options *o, struct error *e) {
+  double gap = o->task ? (double)task_gap(o->task, 0) / (double)TIME_DAY : 0;
+  if (o->futures <= 0 || !(o->horizon_days > 0) || o->horizon_days > gap) return OK;
+  return error_set(e, E_USAGE, "the horizon of the futures, %g days, does not exceed the task's gap of %g days: nothing can count",
+                   o->horizon_days, gap);
+}
+
 int predict(struct predictor *p, uint32_t subject_index, const struct predict_options *o, struct arena *a, struct prediction *out,
             struct error *e) {
   if (subject_index >= timeline_subjects(p->store)) return error_set(e, E_NOTFOUND, "no such subject in this store");
@@ -447,11 +463,13 @@ int predict(struct predictor *p, uint32_t subject_index, const struct predict_op
                              .hi = NAN,
                              .unusual = NAN,
                              .method = "exact removal"};
+  TRY(check_horizon(o, e));
   TRY(check_applies(p, &life, o->task, out, e));
   TRY(question_open(p, o->task, &q, e));
   if (o->task) {
     out->has_task = true;
     snprintf(out->task, sizeof out->task, "%s", task_name(o->task));
+    out->task_days = q.horizon_days;
   }
   count_events(p, &life, out);
   out->followed_days = predict_followed(p, &life);
@@ -534,10 +552,14 @@ int predict_workers(int threads, void (*work)(void *job, int worker, int workers
   return rc;
 }
 
-bool predict_has_head(const struct model *m, const struct task *task) { return model_task_find(m, task_name(task)) != NULL; }
+bool predict_has_head(const struct model *m, const struct task *task) { return own_head(m, task) != NULL; }
+
+bool predict_head_differs(const struct model *m, const struct task *task) {
+  return model_task_find(m, task_name(task)) && !predict_has_head(m, task);
+}
 
 double predict_threshold(const struct model *m, const struct task *task, const char *score) {
-  const struct model_task *t = model_task_find(m, task_name(task));
+  const struct model_task *t = own_head(m, task);
   return t ? model_task_threshold(t, score) : NAN;
 }
 

@@ -27,7 +27,7 @@ struct predict_options {
   const struct task *task;         /* NULL: hazards only */
   int64_t time;                    /* the moment, us; INT64_MAX = now = the end of the record; events after it are not used */
   int futures;                     /* 0 = none */
-  double horizon_days;             /* of the futures; 0 = the task's, else 365.25 */
+  double horizon_days;             /* of the futures; 0 = the task's, else 365.25; E_USAGE unless beyond the task's gap */
   int explain;                     /* number of contributing events; 0 = none */
   double explain_least;            /* of answers below this probability none are looked for */
   bool (*explain_late)(void *ctx); /* (cancel_ctx) or NULL: true ends the search for them, and the answer goes without */
@@ -82,6 +82,7 @@ struct prediction {
   char task[64];
   const char *refusal; /* NULL: the task applies; else why not ("dead", "trigger not met", …): then there is no probability */
   double probability;  /* (1) the shipped answer */
+  bool calibrated;     /* by a head, on tuning patients */
   double deep, wide;   /* its parts, logits */
   double hazard;       /* (2) closed form for the task's target within its horizon; NaN if the target is no outcome of the hazard head */
   double sampled, sampled_se;         /* (3) share of the futures */
@@ -91,6 +92,7 @@ struct prediction {
   int futures;
   int cut;             /* futures that reached the most instants one may have: outcomes after that are missed */
   double sampled_days; /* horizon of the futures */
+  double task_days;    /* horizon of the task */
   double lo, hi;       /* Venn-Abers interval of `probability`; NaN: the model has none for the task (uncertainty.h) */
   unsigned set;        /* SET_NO | SET_YES: what cannot be ruled out at `coverage`; meaningless where lo is NaN */
   double coverage;
@@ -124,6 +126,7 @@ int predict(struct predictor *p, uint32_t subject_index, const struct predict_op
 int predict_embed(struct predictor *p, uint32_t subject_index, int64_t time, bool mean, float *out, uint32_t *events,
                   struct error *e) MUST_CHECK;
 void prediction_json(const struct prediction *r, struct json_out *o);
+const char *prediction_way(const struct prediction *r); /* how the shipped answer was made, in words */
 void prediction_print(const struct prediction *r, int width, bool colour, struct buf *out);
 
 /* Many examples of one task in batches, for validate: probability[i], hazard[i] (NaN if none); threads share the work. */
@@ -133,7 +136,10 @@ int predict_examples(const struct model *m, const struct timeline *store, const 
 /* The same, and the percentile of each life's distance (uncertainty.h) from the same pass. */
 int predict_examples_unusual(const struct model *m, const struct timeline *store, const struct task *task, const struct task_example *at,
                              uint32_t n, int threads, double *probability, double *hazard, double *unusual, struct error *e) MUST_CHECK;
+/* A head answers the question that it was trained on (task_asks), not every one of its name: otherwise the task is answered as without a head. */
 bool predict_has_head(const struct model *m, const struct task *task);
+bool predict_head_differs(const struct model *m,
+                          const struct task *task); /* there is one of that name, and it was trained on another question */
 /* Of a score that the task asks for (docs/task.md), kept with the head: NaN if there is none. */
 double predict_threshold(const struct model *m, const struct task *task, const char *score);
 /* Time-to-event curves of many lives: cumulative incidence of each code's first occurrence within each of `days` after the moment, death

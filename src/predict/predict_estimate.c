@@ -77,7 +77,7 @@ struct estimate estimate_share(const uint8_t *met, int n, int stride) {
     with += met[(size_t)i * (size_t)stride] == MET;
   }
   double share = left ? (double)with / left : NAN;
-  return (struct estimate){share, sqrt(share * (1 - share) / left)};
+  return (struct estimate){share, left > 1 ? sqrt(share * (1 - share) / left) : NAN};
 }
 
 /* Standard error of a ratio from what is left of each value when the ratio is taken out (Cochran 1977, linearised). */

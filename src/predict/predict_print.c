@@ -1,5 +1,6 @@
 /* Answers for people and for machines. */
 #include <math.h>
+#include <stdio.h>
 
 #include "base/json.h"
 #include "base/time.h"
@@ -12,8 +13,22 @@ static const char *agreement_word(double x) {
   return isnan(x) ? "not comparable" : x <= AGREE ? "agree" : x <= 2 * AGREE ? "agree roughly" : "DISAGREE";
 }
 
+const char *prediction_way(const struct prediction *r) {
+  if (isnan(r->deep)) return "closed-form hazard";
+  return r->calibrated ? "task head, calibrated on tuning patients" : "task head, not calibrated: no tuning patients";
+}
+
 static void kv_number(struct json_out *o, const char *key, double v) {
   if (!isnan(v)) json_kv_f64(o, key, v);
+}
+
+/* Of one future there is no standard error: null. */
+static void kv_estimate(struct json_out *o, const char *key, double mean, double error) {
+  char with[64];
+  if (isnan(mean)) return;
+  snprintf(with, sizeof with, "%s_standard_error", key);
+  json_kv_f64(o, key, mean);
+  json_kv_f64(o, with, error);
 }
 
 static void kv_time(struct json_out *o, const char *key, int64_t t) {
@@ -49,15 +64,13 @@ static void task_json(const struct prediction *r, struct json_out *o) {
     json_kv_c(o, "method", "split conformal, class by class");
     json_out_end(o);
   }
+  if (!isnan(r->deep)) json_kv_bool(o, "calibrated", r->calibrated);
   kv_number(o, "deep_logit", r->deep);
   kv_number(o, "wide_logit", r->wide);
   kv_number(o, "hazard", r->hazard);
-  kv_number(o, "sampled", r->sampled);
-  kv_number(o, "sampled_standard_error", r->sampled_se);
-  kv_number(o, "integrated_hazard", r->integrated);
-  kv_number(o, "integrated_hazard_standard_error", r->integrated_se);
-  kv_number(o, "anticipated_hazard", r->anticipated);
-  kv_number(o, "anticipated_hazard_standard_error", r->anticipated_se);
+  kv_estimate(o, "sampled", r->sampled, r->sampled_se);
+  kv_estimate(o, "integrated_hazard", r->integrated, r->integrated_se);
+  kv_estimate(o, "anticipated_hazard", r->anticipated, r->anticipated_se);
   kv_number(o, "agreement_log_odds", r->agreement);
   json_kv_c(o, "agreement", agreement_word(r->agreement));
   json_out_end(o);
@@ -77,10 +90,8 @@ static void outcomes_json(const struct prediction *r, struct json_out *o) {
     json_out_object(o);
     for (int k = 0; k < 6; k++) kv_number(o, within[k], x->probability[k]);
     json_out_end(o);
-    kv_number(o, "sampled", x->sampled);
-    kv_number(o, "sampled_standard_error", x->sampled_se);
-    kv_number(o, "integrated_hazard", x->integrated);
-    kv_number(o, "integrated_hazard_standard_error", x->integrated_se);
+    kv_estimate(o, "sampled", x->sampled, x->sampled_se);
+    kv_estimate(o, "integrated_hazard", x->integrated, x->integrated_se);
     if (r->futures) {
       json_out_key(o, "sampled_within");
       json_out_object(o);
@@ -241,6 +252,19 @@ static void name(struct buf *b, struct str display, struct str code, int width) 
   for (; used < width; used++) buf_putc(b, ' ');
 }
 
+static void print_estimate(const struct prediction *r, double mean, double error, int digits, const char *what, int drawn, struct buf *b) {
+  if (isnan(mean)) return;
+  percent(b, mean);
+  buf_printf(b, "  %s (± ", what);
+  if (isnan(error))
+    buf_puts(b, "n/a");
+  else
+    buf_printf(b, "%.*f", digits, 100 * error);
+  if (drawn) buf_printf(b, ", %d drawn", drawn);
+  if (r->sampled_days != r->task_days) buf_printf(b, ", within %.6g days instead of %.6g", r->sampled_days, r->task_days);
+  buf_puts(b, ")\n");
+}
+
 static void print_task(const struct prediction *r, bool colour, struct buf *b) {
   heading(b, colour, r->task);
   if (r->refusal) {
@@ -254,8 +278,7 @@ static void print_task(const struct prediction *r, bool colour, struct buf *b) {
   bold(b, colour, true);
   percent(b, r->probability);
   bold(b, colour, false);
-  buf_puts(
-      b, isnan(r->deep) ? "  closed-form hazard (this model has no head for the task)\n" : "  task head, calibrated on tuning patients\n");
+  buf_printf(b, "  %s%s\n", prediction_way(r), isnan(r->deep) ? " (this model has no head for the task)" : "");
   if (!isnan(r->lo)) {
     static const char *const sets[] = {"unlike patients with and without the outcome: no statement", "outcome ruled out",
                                        "outcome to be expected", "cannot tell either way"};
@@ -263,18 +286,9 @@ static void print_task(const struct prediction *r, bool colour, struct buf *b) {
                sets[r->set & 3]);
   }
   if (!isnan(r->deep) && !isnan(r->hazard)) percent(b, r->hazard), buf_puts(b, "  closed-form hazard\n");
-  if (!isnan(r->sampled)) {
-    percent(b, r->sampled);
-    buf_printf(b, "  sampled futures (± %.1f, %d drawn)\n", 100 * r->sampled_se, r->futures);
-  }
-  if (!isnan(r->integrated)) {
-    percent(b, r->integrated);
-    buf_printf(b, "  hazard along these futures (± %.2f)\n", 100 * r->integrated_se);
-  }
-  if (!isnan(r->anticipated)) {
-    percent(b, r->anticipated);
-    buf_printf(b, "  hazard along futures without the outcome (± %.2f)\n", 100 * r->anticipated_se);
-  }
+  print_estimate(r, r->sampled, r->sampled_se, 1, "sampled futures", r->futures, b);
+  print_estimate(r, r->integrated, r->integrated_se, 2, "hazard along these futures", 0, b);
+  print_estimate(r, r->anticipated, r->anticipated_se, 2, "hazard along futures without the outcome", 0, b);
   if (!isnan(r->agreement))
     buf_printf(b, "          head and hazard %s (%.2f log odds apart)\n", agreement_word(r->agreement), r->agreement);
 }

@@ -259,7 +259,7 @@ static void task_risk(struct fhirout_telling *t, const struct prediction *r, con
   int64_t horizon = task_horizon(task);
   begin_risk(t, r, task, o);
   open_key(o, "method");
-  json_kv_c(o, "text", isnan(r->deep) ? "closed-form hazard" : "task head, calibrated on tuning patients");
+  json_kv_c(o, "text", prediction_way(r));
   json_out_end(o);
   concept(o, "code", "urn:vitae:task", task_name(task), task_title(task));
   open_list(o, "prediction");

@@ -1,4 +1,4 @@
-/* Reading a task file. Every field is checked, unknown fields are errors: a misspelt "exclude" must not widen a cohort. */
+/* Reading a task file. Every field is checked; unknown and repeated ones are errors: a misspelt or second "exclude" must not widen a cohort. */
 #include "base/hash.h"
 #include "base/json.h"
 #include "timeline/task_store.h"
@@ -13,6 +13,7 @@ static int known(struct json object, const char *where, const char *const *names
   struct json_iter it = json_members(object);
   struct str key;
   struct json v;
+  uint32_t seen = 0;
   if (json_kind(object) != JSON_OBJECT) return wrong(e, where, "expected an object");
   while (json_next_member(&it, &key, &v)) {
     const char *near = NULL;
@@ -20,7 +21,11 @@ static int known(struct json object, const char *where, const char *const *names
     bool found = false;
     for (int i = 0; names[i]; i++) {
       unsigned d = str_distance(key, str_c(names[i]), 3);
-      found |= str_eqc(key, names[i]);
+      if (str_eqc(key, names[i])) {
+        found = true;
+        if (seen & 1u << i) return error_set(e, E_INPUT, "\"%s\" stands more than once", names[i]), error_where(e, NULL, 0, where);
+        seen |= 1u << i;
+      }
       if (d < best) {
         best = d;
         near = names[i];
@@ -59,6 +64,15 @@ static int patterns(struct task *t, struct json list, const char *field, struct 
   if (!out->at) return error_set(e, E_NOMEM, "no memory for a task");
   struct json_iter it = json_items(list);
   for (struct json v; json_next(&it, &v);) TRY(pattern(t, v, field, &out->at[out->n++], e));
+  return OK;
+}
+
+/* Nothing but a target sees labels: elsewhere such a code would hold nobody back and let nobody in. */
+static int record_patterns(struct task *t, struct json list, const char *field, struct patterns *out, struct error *e) {
+  TRY(patterns(t, list, field, out, e));
+  for (uint32_t i = 0; i < out->n; i++)
+    if (str_starts(out->at[i], STR(TIMELINE_LABEL)))
+      return wrong(e, field, "only a target may name LABEL// codes: they are no part of the record");
   return OK;
 }
 
@@ -101,7 +115,7 @@ static int read_trigger(struct task *t, struct json v, struct error *e) {
   }
   for (const char *const *n = (const char *const[]){"from", "to", NULL}; *n; n++)
     if (json_kind(json_get(v, *n)) != JSON_NONE) return wrong(e, "trigger", "from and to go with every only");
-  TRY(patterns(t, code, "trigger.code", &t->trigger_codes, e));
+  TRY(record_patterns(t, code, "trigger.code", &t->trigger_codes, e));
   TRY(value_range(json_get(v, "value"), &t->trigger_value, e));
   if (json_kind(json_get(v, "offset")) != JSON_NONE) TRY(duration(json_get(v, "offset"), "trigger.offset", &t->offset, e));
   if (t->offset < 0 || t->offset == TASK_EVER) return wrong(e, "trigger.offset", "expected a duration of at least 0");
@@ -119,7 +133,7 @@ static int read_window(struct task *t, struct json v, const char *field, bool ex
   if (t->windows == TASK_WINDOWS_MAX) return wrong(e, field, "too many windows");
   struct window *w = &t->window[t->windows++];
   *w = (struct window){.from = INT64_MIN, .to = 0, .exclude = exclude};
-  TRY(patterns(t, json_get(v, "any"), field, &w->any, e));
+  TRY(record_patterns(t, json_get(v, "any"), field, &w->any, e));
   TRY(value_range(json_get(v, "value"), &w->value, e));
   if (json_kind(json_get(v, "from")) != JSON_NONE) TRY(duration(json_get(v, "from"), field, &w->from, e));
   if (json_kind(json_get(v, "to")) != JSON_NONE) TRY(duration(json_get(v, "to"), field, &w->to, e));
@@ -247,10 +261,10 @@ static int read_task(struct task *t, struct json root, struct error *e) {
   if (json_kind(times) != JSON_NONE && !json_bool(times, &t->time_to_event)) return wrong(e, "time_to_event", "expected true or false");
   TRY(read_scores(t, json_get(root, "scores"), e));
   struct json competing = json_get(root, "competing");
-  if (json_kind(competing) != JSON_NONE) TRY(patterns(t, competing, "competing", &t->competing, e));
+  if (json_kind(competing) != JSON_NONE) TRY(record_patterns(t, competing, "competing", &t->competing, e));
   static struct str standard[] = {{"MEDS_DEATH", 10}, {"MEDS_DEATH//*", 13}};
   if (json_kind(death) != JSON_NONE)
-    TRY(patterns(t, death, "death", &t->death, e));
+    TRY(record_patterns(t, death, "death", &t->death, e));
   else
     t->death = (struct patterns){standard, 2};
   return read_auxiliaries(t, json_get(root, "auxiliary"), e);
@@ -291,6 +305,50 @@ int task_load(const char *path, struct task **out, struct error *e) {
   if (rc < 0) error_where(e, path, 0, NULL);
   arena_free(&a);
   return rc;
+}
+
+/* ---- the same question? ---- */
+
+static bool same_patterns(const struct patterns *a, const struct patterns *b) {
+  if (a->n != b->n) return false;
+  for (uint32_t i = 0; i < a->n; i++)
+    if (!str_eq(a->at[i], b->at[i])) return false;
+  return true;
+}
+
+static bool same_bound(bool a_set, double a, bool b_set, double b) { return a_set == b_set && (!a_set || a == b); }
+
+static bool same_range(const struct value_range *a, const struct value_range *b) {
+  return same_bound(a->ge_set, a->ge, b->ge_set, b->ge) && same_bound(a->gt_set, a->gt, b->gt_set, b->gt) &&
+         same_bound(a->le_set, a->le, b->le_set, b->le) && same_bound(a->lt_set, a->lt, b->lt_set, b->lt);
+}
+
+static bool same_moments(const struct task *a, const struct task *b) {
+  if (a->trigger != b->trigger || a->which != b->which || a->offset != b->offset || a->every != b->every || a->from != b->from ||
+      a->to != b->to || a->new_onset != b->new_onset || a->windows != b->windows)
+    return false;
+  for (uint32_t i = 0; i < a->windows; i++) {
+    const struct window *x = &a->window[i], *y = &b->window[i];
+    if (x->from != y->from || x->to != y->to || x->min != y->min || x->exclude != y->exclude || !same_patterns(&x->any, &y->any) ||
+        !same_range(&x->value, &y->value))
+      return false;
+  }
+  return same_patterns(&a->trigger_codes, &b->trigger_codes) && same_range(&a->trigger_value, &b->trigger_value);
+}
+
+static bool same_labels(const struct task *a, const struct task *b) {
+  return a->all == b->all && a->horizon == b->horizon && a->gap[0] == b->gap[0] && a->censor_negative == b->censor_negative &&
+         a->time_to_event == b->time_to_event && same_patterns(&a->target, &b->target) && same_range(&a->target_value, &b->target_value) &&
+         same_patterns(&a->death, &b->death) && same_patterns(&a->competing, &b->competing);
+}
+
+bool task_asks(const struct task *t, const char *text) {
+  struct task *other;
+  if (strcmp(t->text, text) == 0) return true;
+  if (task_parse(text, strlen(text), &other, NULL) < 0) return false;
+  bool same = same_moments(t, other) && same_labels(t, other);
+  task_free(other);
+  return same;
 }
 
 void task_free(struct task *t) {

@@ -26,7 +26,10 @@ const char *task_name(const struct task *t);
 const char *task_title(const struct task *t);
 const char *task_hash(const struct task *t); /* SHA-256 of the file's bytes */
 const char *task_text(const struct task *t); /* those bytes, NUL-terminated: kept with a trained head */
-int task_gaps(const struct task *t);         /* >= 1 */
+/* Does that text (of a trained head) ask the same? Moments, labels and the default gap count; titles, white space, scores, auxiliary targets and
+ * further gaps do not. */
+bool task_asks(const struct task *t, const char *text);
+int task_gaps(const struct task *t); /* >= 1 */
 int64_t task_gap(const struct task *t, int i);
 bool task_time_to_event(const struct task *t);
 enum task_score { TASK_SCORE_EVENT1 = 1, TASK_SCORE_H = 2, TASK_SCORE_UTILITY2019 = 4, TASK_SCORE_CONCORDANCE = 8 };

@@ -22,10 +22,16 @@ static void midranks(const double *score, const uint32_t *which, uint32_t n, str
   for (uint32_t k = 0; k < n; k++) room[k] = (struct ranking){score[which[k]], k};
   qsort(room, n, sizeof *room, by_score);
   for (uint32_t from = 0, to; from < n; from = to) {
-    to = from;
+    to = from + 1;
     while (to < n && room[to].x == room[from].x) to++;
     for (uint32_t k = from; k < to; k++) out[room[k].i] = 0.5 * (from + 1 + to);
   }
+}
+
+static uint32_t without_number(const double *first, const double *second, uint32_t n) {
+  uint32_t missing = 0;
+  for (uint32_t i = 0; i < n; i++) missing += isnan(first[i]) || isnan(second[i]);
+  return missing;
 }
 
 double compare_delong(const double *first, const double *second, const uint8_t *label, uint32_t n, double *se, double *p, struct arena *a) {
@@ -39,7 +45,7 @@ double compare_delong(const double *first, const double *second, const uint8_t *
   if (!which || !room || !all || !own || !difference) return NAN;
   for (uint32_t i = 0; i < n; i++) cases += label[i];
   uint32_t controls = n - cases;
-  if (!cases || !controls) return arena_rewind(a, mark), NAN;
+  if (!cases || !controls || without_number(first, second, n)) return arena_rewind(a, mark), NAN;
   for (uint32_t pass = 0; pass < 2; pass++)
     for (uint32_t i = 0; i < n; i++)
       if (label[i] == (pass == 0)) which[k++] = i; /* cases first */
@@ -116,7 +122,8 @@ int compare_scores(const double *first, const double *second, const uint8_t *lab
                    int resamples, uint64_t seed, double threshold, struct arena *a, struct version_comparison *out, struct error *e) {
   struct pair x = {first, second, label, n, threshold};
   struct arena_mark mark = arena_mark(a);
-  uint32_t cap = 2 * n + 1000;
+  uint32_t cap = 2 * n + 1000, missing = without_number(first, second, n);
+  if (missing) return error_set(e, E_INPUT, "of %u examples %u have no number of one of the two", n, missing);
   double *copy = arena_array(a, double, 2 * (size_t)cap), *drawn = arena_array(a, double, (size_t)C_ALL *(size_t)(resamples + 1)),
          *column = arena_array(a, double, (size_t)resamples + 1), at[C_ALL];
   uint8_t *copy_label = arena_array(a, uint8_t, cap);

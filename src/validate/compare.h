@@ -10,11 +10,11 @@
 #include "base/json.h"
 #include "validate/validate.h"
 
-/* first - second on examples with labels; cluster[i]: patient of example i, 0 to clusters-1 */
+/* first - second on examples with labels; cluster[i]: patient of example i, 0 to clusters-1. E_INPUT where a score is NaN */
 int compare_scores(const double *first, const double *second, const uint8_t *label, uint32_t n, const uint32_t *cluster, uint32_t clusters,
                    int resamples, uint64_t seed, double threshold, struct arena *a, struct version_comparison *out,
                    struct error *e) MUST_CHECK;
-/* Difference of two AUROCs of the same examples, its standard error, two-sided p; NaN where a class is missing. */
+/* Difference of two AUROCs of the same examples, its standard error, two-sided p; NaN where a class or a score is missing. */
 double compare_delong(const double *first, const double *second, const uint8_t *label, uint32_t n, double *se, double *p, struct arena *a);
 void comparison_json(const struct version_comparison *c, const char *key, struct json_out *o);
 void comparison_html(const struct version_comparison *c, struct buf *b);

@@ -86,6 +86,7 @@ static void scores_json(struct json_out *o, const struct validation *v) {
     interval_json(o, "model", &s->model);
     interval_json(o, "xgboost", &s->baseline);
     interval_json(o, "difference", &s->difference);
+    if (s->no_interval) json_kv_c(o, "no_interval", s->no_interval);
     json_kv_f64(o, "model_threshold", s->threshold[0]);
     json_kv_f64(o, "xgboost_threshold", s->threshold[1]);
     json_out_end(o);

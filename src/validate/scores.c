@@ -48,8 +48,12 @@ static double kept_threshold(const struct scores_input *in, int who, const char 
 static struct validation_score *add(struct validation *v, const char *name) {
   BUG_IF(v->n_scores == VALIDATION_SCORES);
   struct validation_score *s = &v->score[v->n_scores++];
-  *s = (struct validation_score){
-      .name = name, .model = {NAN, NAN, NAN}, .baseline = {NAN, NAN, NAN}, .difference = {NAN, NAN, NAN}, .threshold = {NAN, NAN}};
+  *s = (struct validation_score){.name = name,
+                                 .model = {NAN, NAN, NAN},
+                                 .baseline = {NAN, NAN, NAN},
+                                 .difference = {NAN, NAN, NAN},
+                                 .threshold = {NAN, NAN},
+                                 .no_interval = "too few resamples give a number"};
   return s;
 }
 
@@ -73,35 +77,71 @@ static double row_score(enum task_score which, const double *p, const uint8_t *y
   return which == TASK_SCORE_H ? challenge_h(p, y, n) : challenge_event1(p, y, n, threshold);
 }
 
+struct persons { /* rows come in subject order: person c's are start[c] to start[c + 1] */
+  uint32_t *start, n;
+};
+
+static int make_persons(const struct asked *x, struct arena *a, struct persons *out, struct error *e) {
+  *out = (struct persons){arena_array(a, uint32_t, (size_t)x->n + 1), 0};
+  if (!out->start) return error_set(e, E_NOMEM, "out of memory");
+  for (uint32_t i = 0; i < x->n; i++)
+    if (i == 0 || x->at[i].subject_index != x->at[i - 1].subject_index) out->start[out->n++] = i;
+  out->start[out->n] = x->n;
+  return OK;
+}
+
+/* One resample of persons, all their rows with them; row NULL: only how many. */
+static uint32_t draw_rows(const struct persons *s, uint64_t seed, int b, uint32_t *row) {
+  struct rng rng;
+  uint32_t n = 0;
+  rng_init(&rng, seed ^ 0x73636f72u, (uint64_t)b);
+  for (uint32_t c = 0; c < s->n; c++) {
+    uint32_t who = rng_below(&rng, s->n);
+    for (uint32_t i = s->start[who]; i < s->start[who + 1]; i++, n++)
+      if (row) row[n] = i;
+  }
+  return n;
+}
+
+static int row_intervals(const struct scores_input *in, enum task_score which, const struct asked *test, struct arena *a,
+                         struct validation_score *s, struct error *e) {
+  struct persons persons;
+  uint32_t most = 0;
+  int n = in->o->bootstrap;
+  TRY(make_persons(test, a, &persons, e));
+  for (int b = 0; b < n; b++) {
+    uint32_t rows = draw_rows(&persons, in->o->seed, b, NULL);
+    most = rows > most ? rows : most;
+  }
+  double *draw[3], *p = arena_array(a, double, (size_t)most + 1);
+  uint8_t *y = arena_alloc(a, most + 1u, 1);
+  uint32_t *row = arena_array(a, uint32_t, (size_t)most + 1);
+  for (int w = 0; w < 3; w++) draw[w] = arena_array(a, double, (size_t)n + 1);
+  if (!p || !y || !row || !draw[0] || !draw[1] || !draw[2]) return error_set(e, E_NOMEM, "out of memory");
+  for (int b = 0; b < n; b++) {
+    uint32_t rows = draw_rows(&persons, in->o->seed, b, row); /* the same for both */
+    for (int w = 0; w < WHO; w++) {
+      for (uint32_t i = 0; i < rows; i++) p[i] = test->p[w][row[i]], y[i] = test->y[row[i]];
+      draw[w][b] = row_score(which, p, y, rows, s->threshold[w]);
+    }
+    draw[2][b] = draw[0][b] - draw[1][b];
+  }
+  struct interval *to[3] = {&s->model, &s->baseline, &s->difference};
+  for (int w = 0; w < 3; w++) percentiles(draw[w], n, to[w]);
+  return OK;
+}
+
 static int by_rows(const struct scores_input *in, enum task_score which, const char *name, const struct asked *test,
                    const struct asked *tuning, struct arena *a, struct validation *v, struct error *e) {
   struct validation_score *s = add(v, name);
-  int b, n = in->o->bootstrap;
-  double *draw[3], *p = arena_array(a, double, (size_t)test->n + 1);
-  uint8_t *y = arena_alloc(a, test->n + 1u, 1);
-  for (int w = 0; w < 3; w++) draw[w] = arena_array(a, double, (size_t)n + 1);
-  if (!p || !y || !draw[0] || !draw[1] || !draw[2]) return error_set(e, E_NOMEM, "out of memory");
-  struct interval *to[3] = {&s->model, &s->baseline, &s->difference};
+  struct interval *to[WHO] = {&s->model, &s->baseline};
   for (int w = 0; w < WHO; w++) {
     if (which == TASK_SCORE_EVENT1) s->threshold[w] = kept_threshold(in, w, name);
     if (which == TASK_SCORE_EVENT1 && isnan(s->threshold[w])) s->threshold[w] = challenge_threshold(tuning->p[w], tuning->y, tuning->n);
     to[w]->at = row_score(which, test->p[w], test->y, test->n, s->threshold[w]);
   }
   s->difference.at = s->model.at - s->baseline.at;
-  for (b = 0; b < n; b++) {
-    for (int w = 0; w < WHO; w++) {
-      struct rng rng;
-      rng_init(&rng, in->o->seed ^ 0x73636f72u, (uint64_t)b); /* the same draw for both */
-      for (uint32_t i = 0; i < test->n; i++) {
-        uint32_t k = rng_below(&rng, test->n);
-        p[i] = test->p[w][k], y[i] = test->y[k];
-      }
-      draw[w][b] = row_score(which, p, y, test->n, s->threshold[w]);
-    }
-    draw[2][b] = draw[0][b] - draw[1][b];
-  }
-  for (int w = 0; w < 3; w++) percentiles(draw[w], n, to[w]);
-  return OK;
+  return row_intervals(in, which, test, a, s, e);
 }
 
 /* ---- of stays: the utility of 2019 ---- */
@@ -303,7 +343,8 @@ static int by_pairs(const struct scores_input *in, struct arena *a, struct valid
   TRY(ask(in, SPLIT_HELD_OUT, true, a, &x, e));
   double *time = arena_array(a, double, (size_t)x.n + 1);
   if (!time) return error_set(e, E_NOMEM, "out of memory");
-  if ((double)x.n * x.n > MOST_PAIRS) return OK;
+  s->no_interval = "not resampled: every pair of examples counts";
+  if ((double)x.n * x.n > MOST_PAIRS) return s->no_interval = "not formed: too many pairs of examples", OK;
   for (uint32_t i = 0; i < x.n; i++) time[i] = (double)(x.at[i].outcome - x.at[i].time) / (double)TIME_DAY;
   s->model.at = challenge_concordance(x.p[0], time, x.y, x.n);
   s->baseline.at = challenge_concordance(x.p[1], time, x.y, x.n);
@@ -375,5 +416,7 @@ int scores_run(const struct scores_input *in, struct arena *a, struct validation
   if (which & TASK_SCORE_H) TRY(by_rows(in, TASK_SCORE_H, "h", &test, &tuning, a, v, e));
   if (which & TASK_SCORE_UTILITY2019) TRY(by_stays(in, &test, &tuning, a, v, e));
   if (which & TASK_SCORE_CONCORDANCE) TRY(by_pairs(in, a, v, e));
+  for (int i = 0; i < v->n_scores; i++)
+    if (!isnan(v->score[i].model.lo)) v->score[i].no_interval = NULL;
   return OK;
 }

@@ -328,10 +328,21 @@ static int gaps(struct run *r, struct error *e) {
   return OK;
 }
 
+/* What is proved must be what is served: the head's own question. A hazard head is silent after the target: it cannot be compared with. */
+static int own_question(const struct validate_options *o, struct error *e) {
+  const char *name = task_name(o->task), *other = o->against_hash && o->against_hash[0] ? o->against_hash : "the other checkpoint";
+  if (predict_head_differs(o->model, o->task))
+    return error_set(e, E_MISMATCH, "the task %.90s is not what the model's head was trained on: restore the task, or train again", name);
+  if (!o->against || predict_has_head(o->against, o->task)) return OK;
+  return error_set(e, E_MISMATCH, "%.20s has no head for the task %.90s%s", other, name,
+                   predict_head_differs(o->against, o->task) ? " as it is now" : "");
+}
+
 int validate_run(const struct validate_options *o, struct arena *a, struct validation *out, struct error *e) {
   struct run r = {.o = o, .v = out, .a = a};
   double began = time_monotonic();
   memset(out, 0, sizeof *out);
+  TRY(own_question(o, e));
   out->tripod = o->tripod;
   snprintf(out->task, sizeof out->task, "%s", task_name(o->task));
   snprintf(out->task_title, sizeof out->task_title, "%s", task_title(o->task));

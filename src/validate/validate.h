@@ -6,7 +6,7 @@
  *
  * Uses held-out subjects only (baseline trained on the training split, early-stopped on tuning). Intervals: percentile bootstrap
  * over subjects (Efron 1979), seeded; AUROC also with DeLong's variance (DeLong et al. 1988). Numbers that cannot be formed (one class
- * only, n too small) are null with a reason, never 0.
+ * only, n too small) are null with a reason, never 0. E_MISMATCH if the model's head of the task's name was trained on another question.
  */
 #ifndef VALIDATE_VALIDATE_H
 #define VALIDATE_VALIDATE_H
@@ -110,6 +110,7 @@ struct validation_score { /* that the task file asks for (docs/task.md); differe
   const char *name;
   struct interval model, baseline, difference;
   double threshold[2];
+  const char *no_interval; /* why the model has none; NULL: it has one */
 };
 struct validation {
   char task[64], task_title[160], task_hash[65], model_dir_hash[65], store_hash[65], commit[48];

@@ -107,6 +107,8 @@ static inline void fixture_model(struct fixture *f, const struct model_config *c
   for (size_t i = 0; i < f->m->floats; i++) f->m->weight[i] += 0.1f * (float)rng_normal(&r);
   if (!head) return;
   struct model_task *t = &f->m->task[0];
+  t->text = mem_alloc(sizeof DEATH_TASK);
+  memcpy(t->text, DEATH_TASK, sizeof DEATH_TASK);
   struct task_example x[64] = {0};
   uint32_t n = timeline_subjects(f->store) < 64 ? timeline_subjects(f->store) : 64;
   for (uint32_t i = 0; i < n; i++) x[i] = (struct task_example){.subject_index = i, .events = timeline_view(f->store, i).n};

@@ -344,6 +344,108 @@ static void test_examples(void **state) {
   fixture_close(&f);
 }
 
+/* A task of a head's name that has changed since is answered as without a head. */
+static void test_a_head_answers_its_own_question(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  struct prediction own, same_words, r, plain;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 30);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  uint32_t s = (uint32_t)fixture_index(&f, 4);
+  run(&f, f.store, s, (struct predict_options){.task = f.task, .time = INT64_MAX, .futures = 9}, &a, &own);
+  assert_true(!isnan(own.deep) && own.warnings == 0 && predict_has_head(f.m, f.task) && !predict_head_differs(f.m, f.task));
+  static const char *const text[] = {
+      "{\"name\":\"death\",\"trigger\":{\"end\":true},\"target\":{\"any\":[\"MEDS_DEATH\"]},\"horizon\":\"1y\",\"censor\":\"negative\"}",
+      "{\"name\":\"death\",\"trigger\":{\"end\":true},\"target\":{\"any\":[\"MEDS_DEATH\"]},\"horizon\":\"30d\",\"censor\":\"negative\"}",
+      "{\"name\":\"other\",\"trigger\":{\"end\":true},\"target\":{\"any\":[\"MEDS_DEATH\"]},\"horizon\":\"30d\",\"censor\":\"negative\"}"};
+  struct prediction *to[] = {&same_words, &r, &plain};
+  for (int i = 0; i < 3; i++) {
+    task_free(f.task);
+    fixture_task(&f, text[i]);
+    run(&f, f.store, s, (struct predict_options){.task = f.task, .time = INT64_MAX, .futures = 9}, &a, to[i]);
+    assert_true(predict_head_differs(f.m, f.task) == (i == 1) && predict_has_head(f.m, f.task) == (i == 0));
+  }
+  assert_same(&own, &same_words);
+  assert_same(&plain, &r);
+  assert_true(isnan(r.deep) && r.probability == r.hazard && r.probability < own.probability);
+  assert_true(r.warnings == 1 && strstr(r.warning[0], "has changed since its head was trained") && plain.warnings == 0);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+/* Nothing counts inside the gap: a horizon that ends there is no question; one that is not the task's is named. */
+static void test_futures_of_another_horizon(void **state) {
+  (void)state;
+  static const char later[] =
+      "{\"name\":\"later\",\"trigger\":{\"end\":true},\"target\":{\"any\":[\"MEDS_DEATH\"]},\"horizon\":\"1y\",\"gap\":[\"90d\"],"
+      "\"censor\":\"negative\"}";
+  struct fixture f;
+  struct arena a;
+  struct prediction r;
+  struct predictor *p;
+  struct buf b = {0};
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 30);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  uint32_t s = (uint32_t)fixture_index(&f, 4);
+  task_free(f.task);
+  fixture_task(&f, later);
+  MUST(predictor_new(f.m, f.store, &p, &f.e));
+  struct predict_options o = {.task = f.task, .time = INT64_MAX, .futures = 50};
+  for (double days = 1; days <= 90; days += 44.5) {
+    o.horizon_days = days;
+    assert_int_equal(predict(p, s, &o, &a, &r, &f.e), E_USAGE);
+    assert_non_null(strstr(f.e.message, "gap of 90 days"));
+  }
+  static const double days[] = {91, 0, 365.25};
+  for (int i = 0; i < 3; i++) {
+    o.horizon_days = days[i];
+    MUST(predict(p, s, &o, &a, &r, &f.e));
+    buf_clear(&b);
+    prediction_print(&r, 100, false, &b);
+    assert_true(!isnan(r.sampled) && !strstr(buf_cstr(&b), "within 91 days instead of 365.25") == (i > 0));
+  }
+  o.horizon_days = 30, o.task = NULL;
+  MUST(predict(p, s, &o, &a, &r, &f.e));
+  buf_release(&b);
+  predictor_free(p);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
+/* One future says nothing about its error: neither 0 nor a word that is no number. */
+static void test_one_future_has_no_error(void **state) {
+  (void)state;
+  struct fixture f;
+  struct arena a;
+  struct prediction r;
+  struct buf b = {0};
+  struct json_out o;
+  arena_init(&a, 0, 0);
+  fixture_open(&f, 40, 30);
+  struct model_config c = fixture_small();
+  fixture_model(&f, &c, true);
+  run(&f, f.store, (uint32_t)fixture_index(&f, 5), (struct predict_options){.task = f.task, .time = INT64_MAX, .futures = 1}, &a, &r);
+  assert_true(r.sampled >= 0 && r.integrated >= 0 && r.anticipated >= 0);
+  assert_true(isnan(r.sampled_se) && isnan(r.integrated_se) && isnan(r.anticipated_se));
+  prediction_print(&r, 100, false, &b);
+  assert_non_null(strstr(buf_cstr(&b), "sampled futures (± n/a, 1 drawn)"));
+  assert_non_null(strstr(buf_cstr(&b), "hazard along these futures (± n/a)"));
+  assert_null(strstr(buf_cstr(&b), "nan"));
+  buf_clear(&b);
+  json_out_init(&o, &b, false);
+  prediction_json(&r, &o);
+  assert_non_null(strstr(buf_cstr(&b), "\"sampled_standard_error\":null"));
+  assert_non_null(strstr(buf_cstr(&b), "\"anticipated_hazard_standard_error\":null"));
+  buf_release(&b);
+  arena_free(&a);
+  fixture_close(&f);
+}
+
 static void test_output(void **state) {
   (void)state;
   struct fixture f;
@@ -375,10 +477,14 @@ static void test_output(void **state) {
   prediction_print(&r, 100, false, &text);
   assert_non_null(strstr(buf_cstr(&text), "death"));
   assert_non_null(strstr(buf_cstr(&text), "exact removal"));
+  assert_non_null(strstr(buf_cstr(&text), "task head, not calibrated: no tuning patients"));
   assert_null(strchr(buf_cstr(&text), '\033'));
   buf_clear(&text);
   prediction_print(&r, 20, true, &text);
   assert_non_null(strchr(buf_cstr(&text), '\033'));
+  f.m->task[0].tuning_n = 1;
+  run(&f, f.store, (uint32_t)fixture_index(&f, 5), (struct predict_options){.task = f.task, .time = INT64_MAX}, &a, &r);
+  assert_string_equal(prediction_way(&r), "task head, calibrated on tuning patients");
   buf_release(&json);
   buf_release(&text);
   arena_free(&a);
@@ -508,6 +614,9 @@ int main(void) {
                                      cmocka_unit_test(test_long_explanation),
                                      cmocka_unit_test(test_hazards),
                                      cmocka_unit_test(test_examples),
+                                     cmocka_unit_test(test_a_head_answers_its_own_question),
+                                     cmocka_unit_test(test_futures_of_another_horizon),
+                                     cmocka_unit_test(test_one_future_has_no_error),
                                      cmocka_unit_test(test_output),
                                      cmocka_unit_test(test_edges)};
   return cmocka_run_group_tests(tests, NULL, NULL);

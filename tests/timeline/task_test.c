@@ -218,6 +218,25 @@ static void files_are_checked(void **state) {
   const char *misspelt = "{\"name\":\"x\",\"trigger\":{\"code\":[\"A\"]},\"target\":{\"any\":[\"T\"]},\"horizon\":\"1y\",\"exlude\":[]}";
   assert_int_equal(task_parse(misspelt, strlen(misspelt), &t, &err), E_INPUT);
   assert_non_null(strstr(err.message, "did you mean \"exclude\""));
+  static const struct {
+    const char *json, *field, *says;
+  } twice[] = {
+      {YEAR_TASK(",\"horizon\":\"11d\""), "task", "\"horizon\" stands more than once"},
+      {YEAR_TASK(",\"exclude\":[{\"any\":[\"A\"]}],\"exclude\":[{\"any\":[\"B\"]}]"), "task", "\"exclude\" stands"},
+      {YEAR_TASK(",\"title\":\"x\",\"title\":\"x\""), "task", "\"title\" stands"},
+      {YEAR_TASK(",\"require\":[{\"any\":[\"A\"],\"min\":1,\"min\":2}]"), "require", "\"min\" stands"},
+      {YEAR_TASK(",\"require\":[{\"any\":[\"A\"],\"value\":{\"ge\":1,\"ge\":2}}]"), "value", "\"ge\" stands"},
+      {YEAR_TASK(",\"auxiliary\":[{\"horizon\":\"1d\",\"horizon\":\"2d\"}]"), "auxiliary", "\"horizon\" stands"},
+      {"{\"name\":\"t\",\"trigger\":{\"code\":[\"A\"],\"code\":[\"B\"]},\"target\":{\"any\":[\"T\"]},\"horizon\":\"1d\"}", "trigger",
+       "\"code\" stands"},
+      {"{\"name\":\"t\",\"trigger\":{\"code\":[\"A\"]},\"target\":{\"any\":[\"T\"],\"any\":[\"U\"]},\"horizon\":\"1d\"}", "target",
+       "\"any\" stands"},
+  };
+  for (size_t i = 0; i < sizeof twice / sizeof *twice; i++) {
+    assert_int_equal(task_parse(twice[i].json, strlen(twice[i].json), &t, &err), E_INPUT);
+    assert_string_equal(err.field, twice[i].field);
+    assert_non_null(strstr(err.message, twice[i].says));
+  }
   const char *good = YEAR_TASK(",\"gap\":[\"0d\",\"30h\"],\"title\":\"Title\"");
   OKAY(task_parse(good, strlen(good), &t, e));
   assert_string_equal(task_name(t), "t");
@@ -227,6 +246,64 @@ static void files_are_checked(void **state) {
   assert_int_equal(task_horizon(t), 10 * TIME_DAY);
   assert_int_equal(strlen(task_hash(t)), 64);
   task_free(t);
+}
+
+/* What chooses moments and makes labels is compared, however it is written; what is for people, scores and the table alone is not. */
+static void the_same_question(void **state) {
+  (void)state;
+#define OF(trigger, more) \
+  "{\"name\":\"t\",\"trigger\":{" trigger "},\"target\":{\"any\":[\"T\"],\"value\":{\"ge\":3}},\"horizon\":\"10d\"" more "}"
+#define IN "\"code\":[\"IN\"]"
+  static const char *const same[] = {
+      OF(IN, ""),
+      OF(IN ",\"which\":\"first\"", ",\n  \"title\":\"T\", \"about\":\"x\",\"scores\":[\"h\"]"),
+      OF(IN, ",\"gap\":[\"0d\",\"3d\"],\"auxiliary\":[{\"horizon\":\"1d\"}],\"death\":[\"MEDS_DEATH\",\"MEDS_DEATH//*\"]"),
+      "{\"horizon\":\"240h\",\"target\":{\"value\":{\"ge\":3.0},\"any\":[\"T\"]},\"trigger\":{" IN "},\"name\":\"t\"}",
+  };
+  static const char *const other[] = {
+      "{}",
+      "",
+      YEAR_TASK(""),
+      OF(IN ",\"which\":\"each\"", ""),
+      OF(IN ",\"offset\":\"1h\"", ""),
+      OF(IN ",\"value\":{\"ge\":3}", ""),
+      OF("\"code\":[\"IN\",\"X\"]", ""),
+      OF("\"every\":\"1y\"", ""),
+      OF("\"end\":true", ""),
+      OF(IN, ",\"gap\":[\"1d\"]"),
+      OF(IN, ",\"new_onset\":true"),
+      OF(IN, ",\"censor\":\"negative\""),
+      OF(IN, ",\"time_to_event\":true"),
+      OF(IN, ",\"competing\":[\"OUT\"]"),
+      OF(IN, ",\"death\":[\"GONE\"]"),
+      OF(IN, ",\"require\":[{\"any\":[\"P\"]}]"),
+      "{\"name\":\"t\",\"trigger\":{" IN "},\"target\":{\"any\":[\"T\"],\"value\":{\"ge\":4}},\"horizon\":\"10d\"}",
+      "{\"name\":\"t\",\"trigger\":{" IN "},\"target\":{\"any\":[\"T\"],\"value\":{\"ge\":3}},\"horizon\":\"11d\"}",
+  };
+  static const char *const window[] = {"\"any\":[\"P\"]",
+                                       "\"any\":[\"Q\"]",
+                                       "\"any\":[\"P\"],\"min\":2",
+                                       "\"any\":[\"P\"],\"to\":\"-1d\"",
+                                       "\"any\":[\"P\"],\"from\":\"-9d\"",
+                                       "\"any\":[\"P\"],\"value\":{\"lt\":1}"};
+  struct task *t;
+  OKAY(task_parse(same[0], strlen(same[0]), &t, e));
+  for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+    if (!task_asks(t, same[i])) fail_msg("another question: %s", same[i]);
+  for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+    if (task_asks(t, other[i])) fail_msg("the same question: %s", other[i]);
+  task_free(t);
+  for (size_t i = 0; i < sizeof window / sizeof *window; i++)
+    for (size_t k = 0; k < sizeof window / sizeof *window; k++) {
+      char a[500], b[500];
+      snprintf(a, sizeof a, OF(IN, ",\"exclude\":[{%s}]"), window[i]);
+      snprintf(b, sizeof b, OF(IN, ", \"exclude\":[{%s}]"), window[k]);
+      OKAY(task_parse(a, strlen(a), &t, e));
+      if (task_asks(t, b) != (i == k)) fail_msg("%s and %s", a, b);
+      task_free(t);
+    }
+#undef OF
+#undef IN
 }
 
 /* Other targets of the same moments: by hand, at a moment that the windows or an earlier onset would have left out as well. */
@@ -377,7 +454,21 @@ static void labels_are_for_tasks_alone(void **state) {
   EXPECT(FATE("\"*\"", ""), "5:Y@12", AT(5, "IN"), AT(9, "LABEL//D"), AT(12, "Z"));
   EXPECT(FATE("\"Z\"", ",\"require\":[{\"any\":[\"*\"],\"from\":\"-4d\",\"to\":\"-1d\"}]"), "", AT(5, "IN"), AT(3, "LABEL//D"),
          AT(30, "Z"));
-  EXPECT(FATE("\"Z\"", ",\"death\":[\"LABEL//D\"]"), "5:Y@8", AT(5, "IN"), AT(6, "LABEL//D"), AT(8, "Z"));
+  static const struct {
+    const char *json, *field;
+  } unseen[] = {
+      {FATE("\"Z\"", ",\"death\":[\"LABEL//D\"]"), "death"},
+      {FATE("\"Z\"", ",\"competing\":[\"A\",\"LABEL//*\"]"), "competing"},
+      {FATE("\"Z\"", ",\"require\":[{\"any\":[\"LABEL//D\"]}]"), "require"},
+      {FATE("\"Z\"", ",\"exclude\":[{\"any\":[\"A\"]},{\"any\":[\"LABEL//D*\"]}]"), "exclude"},
+      {"{\"name\":\"t\",\"trigger\":{\"code\":[\"LABEL//D\"]},\"target\":{\"any\":[\"T\"]},\"horizon\":\"10d\"}", "trigger.code"}};
+  for (size_t k = 0; k < sizeof unseen / sizeof *unseen; k++) {
+    struct error err = {0};
+    struct task *t;
+    assert_int_equal(task_parse(unseen[k].json, strlen(unseen[k].json), &t, &err), E_INPUT);
+    assert_string_equal(err.field, unseen[k].field);
+    assert_non_null(strstr(err.message, "LABEL//"));
+  }
   /* each of several: in the order of time, whichever side they are on */
   EXPECT("{\"name\":\"t\",\"trigger\":{\"code\":[\"IN\"]},\"target\":{\"all\":[\"T\",\"LABEL//D\"]},\"horizon\":\"10d\"}", "5:Y@11",
          AT(5, "IN"), AT(7, "LABEL//D"), AT(11, "T"), AT(30, "Z"));
@@ -439,6 +530,7 @@ int main(void) {
       cmocka_unit_test(which_trigger),
       cmocka_unit_test(by_age),
       cmocka_unit_test(files_are_checked),
+      cmocka_unit_test(the_same_question),
       cmocka_unit_test(shipped_tasks_load),
       cmocka_unit_test(whole_store),
       cmocka_unit_test(auxiliary_targets),

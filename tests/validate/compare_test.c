@@ -112,6 +112,27 @@ static void a_better_version_is_found_better(void **state) {
   arena_free(&a);
 }
 
+/* A predictor without a number for an example is no predictor to compare with: refused, whatever the place. */
+static void no_number_is_refused(void **state) {
+  (void)state;
+  double first[6] = {.1, .2, .3, .4, .5, .6}, second[6] = {.1, .2, .3, .4, .5, .6}, se, p;
+  uint8_t y[6] = {0, 1, 0, 1, 0, 1};
+  uint32_t cluster[6] = {0, 1, 2, 3, 4, 5};
+  struct version_comparison c = {0};
+  struct arena a;
+  struct error e;
+  arena_init(&a, 0, 0);
+  for (int i = 0; i < 12; i++) {
+    double *at = i < 6 ? &first[i] : &second[i - 6], kept = *at;
+    *at = NAN;
+    assert_true(isnan(compare_delong(first, second, y, 6, &se, &p, &a)) && isnan(se) && isnan(p));
+    assert_int_equal(compare_scores(first, second, y, 6, cluster, 6, 20, 1, 0.2, &a, &c, &e), E_INPUT);
+    *at = kept;
+  }
+  assert_int_equal(compare_scores(first, second, y, 6, cluster, 6, 20, 1, 0.2, &a, &c, &e), OK);
+  arena_free(&a);
+}
+
 static void the_checklist_says_what_nobody_stated(void **state) {
   (void)state;
   struct validation v = {.task = "t", .n = 10, .events = 2};
@@ -141,7 +162,7 @@ static void the_checklist_says_what_nobody_stated(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(delong_is_what_it_says), cmocka_unit_test(nri_and_idi_by_hand),
-                                     cmocka_unit_test(a_better_version_is_found_better),
+                                     cmocka_unit_test(a_better_version_is_found_better), cmocka_unit_test(no_number_is_refused),
                                      cmocka_unit_test(the_checklist_says_what_nobody_stated)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

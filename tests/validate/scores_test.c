@@ -124,7 +124,45 @@ static void test_known_answers(void **state) {
   trained_close(&x);
 }
 
+/* Persons are drawn, not moments: a person who is asked ten times and answered alike is one person still, and the interval as wide (H grows with n). */
+static void test_persons_are_drawn(void **state) {
+  (void)state;
+  enum { P = 100, TIMES = 10 };
+  static const char h[] = "{\"name\":\"h\",\"trigger\":{\"end\":true},\"target\":{\"any\":[\"T\"]},\"horizon\":\"1d\",\"scores\":[\"h\"]}";
+  static struct task_example at[P * TIMES];
+  static double p[P * TIMES], q[P * TIMES];
+  static uint8_t y[P * TIMES];
+  static struct validation v[2];
+  struct task *task;
+  struct arena a;
+  struct rng r;
+  rng_init(&r, 5, 0);
+  arena_init(&a, 0, 0);
+  OKAY(task_parse(h, sizeof h - 1, &task, e));
+  struct validate_options o = {.task = task, .bootstrap = 300, .seed = 7};
+  for (uint32_t times = 1; times <= TIMES; times += TIMES - 1) {
+    struct validation *x = &v[times > 1];
+    for (uint32_t i = 0; i < P * times; i++) {
+      rng_init(&r, 5, i / times);
+      at[i] = (struct task_example){.subject_index = i / times, .time = i % times};
+      p[i] = 0.1 + 0.8 * rng_uniform(&r), y[i] = rng_uniform(&r) < p[i], q[i] = 0.5 * p[i];
+    }
+    x->n = P * times, x->model.probability = p, x->baseline.probability = q, x->label = y;
+    OKAY(scores_run(&(struct scores_input){.o = &o, .at = at}, &a, x, e));
+    assert_true(x->n_scores == 1 && !x->score[0].no_interval && x->score[0].model.lo < x->score[0].model.hi);
+  }
+  const struct interval *one[3] = {&v[0].score[0].model, &v[0].score[0].baseline, &v[0].score[0].difference},
+                        *ten[3] = {&v[1].score[0].model, &v[1].score[0].baseline, &v[1].score[0].difference};
+  for (int k = 0; k < 3; k++) {
+    assert_true(fabs(ten[k]->at - TIMES * one[k]->at) < 0.01 * fabs(ten[k]->at));
+    assert_true(fabs(ten[k]->lo - TIMES * one[k]->lo) < 0.01 * fabs(ten[k]->lo) + 0.1);
+    assert_true(fabs(ten[k]->hi - TIMES * one[k]->hi) < 0.01 * fabs(ten[k]->hi) + 0.1);
+  }
+  task_free(task);
+  arena_free(&a);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_known_answers)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_known_answers), cmocka_unit_test(test_persons_are_drawn)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

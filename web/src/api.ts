@@ -19,11 +19,11 @@ export interface Calculator { name: string; title: string; source: string; note?
 export interface Calculated { value: number | string; unit?: string; band?: string; taken_as_absent: string[] }
 export interface Life { subject: string; birth: number | null; sex?: string; split: string; n: number; earlier: number; events: Event_[] }
 export interface Task { name: string; title: string; horizon_days: number | null }
-export interface Outcome { code: string; display?: string; before: boolean; within: Record<string, number>; sampled?: number; sampled_standard_error?: number; sampled_within?: Record<string, number> }
+export interface Outcome { code: string; display?: string; before: boolean; within: Record<string, number>; sampled?: number; sampled_standard_error?: number | null; sampled_within?: Record<string, number> }
 export interface Contribution { time?: string; code: string; display?: string; value?: number; unit?: string; delta_log_odds: number }
 export interface Prediction {
   time: string; events: number; unknown_codes: number; dead: boolean;
-  task?: {name: string; applies: boolean; reason?: string; probability?: number; deep_logit?: number; wide_logit?: number; hazard?: number; sampled?: number; sampled_standard_error?: number; agreement_log_odds?: number; agreement?: string;
+  task?: {name: string; applies: boolean; reason?: string; probability?: number; calibrated?: boolean; deep_logit?: number; wide_logit?: number; hazard?: number; sampled?: number; sampled_standard_error?: number | null; agreement_log_odds?: number; agreement?: string;
     interval?: {lo: number; hi: number}; set?: {answer: 'no' | 'yes' | 'cannot tell' | 'neither'; abstains: boolean; coverage: number}};
   history: {unknown_share: number; values_outside: number; unusual_percentile?: number; followed_days?: number; warnings: string[]};
   futures?: {count: number; horizon_days: number; cut_short: number};

@@ -25,8 +25,8 @@ const sets = {
 
 function Ways({p, task}: {p: NonNullable<Prediction['task']>; task?: Task}) {
   if (!p.applies) return <p class="big"><b>Does not apply</b> <span>{task?.title ?? p.name}: {reasons[p.reason ?? ''] ?? p.reason}.</span></p>;
-  const ways: [string, string, number | undefined, number | undefined][] = [
-    ['Task head', 'learned for this question, calibrated', p.probability, undefined],
+  const ways: [string, string, number | undefined, number | null | undefined][] = [
+    ['Task head', `learned for this question, ${p.calibrated === false ? 'not ' : ''}calibrated`, p.probability, undefined],
     ['Hazard', 'closed form, one pass', p.hazard, undefined],
     ['Sampled futures', 'share with the outcome', p.sampled, p.sampled_standard_error],
   ];
@@ -82,7 +82,7 @@ function Curves({p}: {p: Prediction}) {
           <tr key={o.code} class={o.before ? 'muted' : ''}>
             <th scope="row">{list.includes(o) && <label class="swatch"><input type="checkbox" checked={!off.has(o.code)} onChange={() => setOff((s) => { const t = new Set(s); t.has(o.code) ? t.delete(o.code) : t.add(o.code); return t; })} aria-label={`Draw ${named(o)}`} /><svg width="10" height="10" aria-hidden="true"><rect width="10" height="10" rx="2" style={{fill: `var(${colours[list.indexOf(o)]})`}} /></svg></label>} {named(o)}{o.before && <small> had it before</small>}</th>
             {spans.map((s) => <td class="n" key={s}>{percent(o.within[s])}</td>)}
-            <td class="n">{o.sampled == null ? '–' : <>{percent(o.sampled)} <small>± {(196 * (o.sampled_standard_error ?? 0)).toFixed(1)}</small></>}</td>
+            <td class="n">{o.sampled == null ? '–' : <>{percent(o.sampled)}{o.sampled_standard_error != null && <small> ± {(196 * o.sampled_standard_error).toFixed(1)}</small>}</>}</td>
           </tr>))}</tbody></table></div>
     </div>
   );
