@@ -132,6 +132,8 @@ static void ages_in_shorthand(void **state UNUSED) {
       {"his ninety-seventh birthday", "ninety-seventh"},
       {"is now in his mid-nineties", "nineties"},
       {"Seen and examined. 97M admitted overnight.", "97"},
+      {"Reviewed. 92F. Stable.", "92"},
+      {"- 99F with CHF", "99"},
       {"EMS brought 92M with fall", "92"},
       {"this is a 103 white male", "103"},
       {"92f with chf", "92"},
@@ -171,7 +173,7 @@ static void ages_in_shorthand(void **state UNUSED) {
     wants(texts[i][0], texts[i][1]);
     struct text_spans s = find(texts[i][0]);
     size_t from = (size_t)(strstr(texts[i][0], texts[i][1]) - texts[i][0]), n = strlen(texts[i][1]);
-    if (s.at[s.n - 1].end != from + n) fail_msg("not the age alone was taken in: %s", texts[i][0]);
+    if (s.at[s.n - 1].end != from + n || s.at[s.n - 1].start != from) fail_msg("not the age alone was taken in: %s", texts[i][0]);
   }
   for (size_t i = 0; i < sizeof left / sizeof *left; i++) leaves(left[i]);
 }
