@@ -1,6 +1,8 @@
 /* Bytes to letters and digits: the one way in which both identifiers and what is searched are read. */
 #include <string.h>
 
+#include <utf8proc.h>
+
 #include "deid/audit_private.h"
 
 /* U+00C0..U+017F without their accents. '\1': "ae", '\2': "oe", '\3': "ss", '\4': "th", '\5': "ij"; ' ' is no letter. */
@@ -89,6 +91,17 @@ static bool letter_beyond(uint32_t c) {
          !(c >= 0xFE00 && c <= 0xFE6F) && !(c >= 0xFF00 && c <= 0xFF0F) && !(c >= 0xFFF0 && c <= 0xFFFF) && c < 0x1F000;
 }
 
+/* Latin letters beyond U+017F (Romanian, Vietnamese, Pinyin ...) without their accents; one that is no letter with an accent stays. */
+static uint32_t latin_beyond(uint32_t c) {
+  utf8proc_int32_t part[8];
+  int boundary = 0;
+  if (c == 0x259) return 'a'; /* Azerbaijani */
+  if (!(c >= 0x180 && c < 0x250) && !(c >= 0x1E00 && c < 0x1F00)) return c;
+  utf8proc_ssize_t n =
+      utf8proc_decompose_char((utf8proc_int32_t)c, part, 8, UTF8PROC_DECOMPOSE | UTF8PROC_CASEFOLD | UTF8PROC_STRIPMARK, &boundary);
+  return n == 1 ? (uint32_t)part[0] : c;
+}
+
 /* Folded form, 1..4 bytes; 0: no letter or digit; -1: a mark that counts for nothing. */
 static int fold(uint32_t c, uint8_t out[4]) {
   if (c < 0x80) {
@@ -104,8 +117,9 @@ static int fold(uint32_t c, uint8_t out[4]) {
   }
   if (c >= 0x300 && c < 0x370) return -1;
   if (c == 0xAD || c == 0x200B || c == 0x200C || c == 0x200D || c == 0xFEFF) return -1; /* soft hyphen, joiners */
-  if (!letter_beyond(c)) return 0;
-  c = lower(c);
+  bool letter = letter_beyond(c) || (c >= 0x180 && c < 0x2B0);
+  if (!letter) return 0;
+  c = lower(latin_beyond(c));
   if (c < 0x80) return out[0] = (uint8_t)c, 1;
   if (c < 0x800) return out[0] = (uint8_t)(0xC0 | c >> 6), out[1] = (uint8_t)(0x80 | (c & 0x3F)), 2;
   out[0] = (uint8_t)(0xE0 | (c >> 12 & 0x0F)), out[1] = (uint8_t)(0x80 | (c >> 6 & 0x3F)), out[2] = (uint8_t)(0x80 | (c & 0x3F));

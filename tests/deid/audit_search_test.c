@@ -73,6 +73,8 @@ static int setup(void **state) {
                                      (int32_t)time_from_civil(2020, 2, 3), NULL),
                    OK);
   give(33, IDENTIFIER_NAME, "Okonkwo, Margaret");
+  give(44, IDENTIFIER_NAME, "Mureșan, Ionuț");
+  give(55, IDENTIFIER_NAME, "Nguyễn, Hồng");
   give(22, IDENTIFIER_NAME, "Wilson, Ann");
   give(22, IDENTIFIER_MRN, "1234567");
   assert_int_equal(audit_search_key(search, 22, STR("132539"), NULL), OK);
@@ -139,6 +141,16 @@ static void names_are_found_in_every_spelling(void **state) {
   WEAK("a quetzal is a bird", AUDIT_FILE, 0);
   WEAK("It was. Quetzal", AUDIT_FILE, 0);
   NOTHING("xquetzalx", AUDIT_FILE, 0);
+}
+
+/* Letters beyond U+017F: with their accents, put together from parts, and without. */
+static void names_with_romanian_and_vietnamese_letters(void **state) {
+  (void)state;
+  static const char *const romanian[] = {"seen Mureșan Ionuț today", "seen Muresan Ionut today", "seen MUREȘAN Ionut today"},
+                           *const vietnamese[] = {"seen Nguyễn Hồng today", "seen Nguyen Hong today", "seen NGUYỄN Hong today",
+                                                  "seen Nguye\xCC\x82\xCC\x83n Ho\xCC\x82\xCC\x80ng today"};
+  for (size_t i = 0; i < sizeof romanian / sizeof *romanian; i++) STRONG(romanian[i], AUDIT_FILE, 44, IDENTIFIER_NAME);
+  for (size_t i = 0; i < sizeof vietnamese / sizeof *vietnamese; i++) STRONG(vietnamese[i], AUDIT_FILE, 55, IDENTIFIER_NAME);
 }
 
 static void common_names_are_weak(void **state) {
@@ -344,6 +356,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(names_nearly_and_glued),
       cmocka_unit_test(names_are_found_in_every_spelling),
+      cmocka_unit_test(names_with_romanian_and_vietnamese_letters),
       cmocka_unit_test(common_names_are_weak),
       cmocka_unit_test(numbers_are_found_with_and_without_marks),
       cmocka_unit_test(figures_are_no_identifiers),
