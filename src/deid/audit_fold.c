@@ -35,7 +35,22 @@ static uint32_t hex_of(const char *p, int n) { /* UINT32_MAX if it is none */
   return v;
 }
 
-/* &#233; &#xE9; &amp; … : a named entity is a gap */
+/* &eacute; is its letter, &szlig; its own; any other name is a gap. name: what stands between & and ; */
+static uint32_t named(struct str name) {
+  static const char *const accents[] = {"uml", "acute", "grave", "circ", "tilde", "cedil", "ring", "slash", "caron"};
+  static const struct {
+    const char *name;
+    uint32_t code;
+  } letters[] = {{"szlig", 0xDF}, {"aelig", 0xE6}, {"oelig", 0x153}, {"thorn", 0xFE}, {"eth", 0xF0}};
+  struct str accent = {name.p + 1, name.n - 1};
+  for (size_t i = 0; i < sizeof accents / sizeof *accents; i++)
+    if (str_eqc(accent, accents[i])) return (uint8_t)name.p[0];
+  for (size_t i = 0; i < sizeof letters / sizeof *letters; i++)
+    if (str_eq_nocase(name, str_c(letters[i].name))) return letters[i].code;
+  return ' ';
+}
+
+/* &#233; &#xE9; &eacute; &amp; … */
 static struct point entity(const char *p, size_t n) {
   struct point plain = {'&', 1};
   size_t at = 1;
@@ -46,7 +61,7 @@ static struct point entity(const char *p, size_t n) {
     return at < n && p[at] == ';' ? (struct point){v, (uint32_t)at + 1} : plain;
   }
   while (at < n && at < 9 && ((p[at] | 0x20) >= 'a' && (p[at] | 0x20) <= 'z')) at++;
-  return at > 2 && at < n && p[at] == ';' ? (struct point){' ', (uint32_t)at + 1} : plain;
+  return at > 2 && at < n && p[at] == ';' ? (struct point){named((struct str){p + 1, at - 1}), (uint32_t)at + 1} : plain;
 }
 
 static struct point escape(const char *p, size_t n) {
