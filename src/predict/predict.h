@@ -138,8 +138,8 @@ int predict_examples_unusual(const struct model *m, const struct timeline *store
                              uint32_t n, int threads, double *probability, double *hazard, double *unusual, struct error *e) MUST_CHECK;
 /* A head answers the question that it was trained on (task_asks), not every one of its name: otherwise the task is answered as without a head. */
 bool predict_has_head(const struct model *m, const struct task *task);
-bool predict_head_differs(const struct model *m,
-                          const struct task *task); /* there is one of that name, and it was trained on another question */
+/* There is one of that name, and it was trained on another question. */
+bool predict_head_differs(const struct model *m, const struct task *task);
 /* Of a score that the task asks for (docs/task.md), kept with the head: NaN if there is none. */
 double predict_threshold(const struct model *m, const struct task *task, const char *score);
 /* Time-to-event curves of many lives: cumulative incidence of each code's first occurrence within each of `days` after the moment, death

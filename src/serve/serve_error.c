@@ -5,17 +5,21 @@
 
 const char *const dialect_name[DIALECTS] = {"own", "openai", "azure", "inference", "score", "fhir", "cds"};
 
+static void kv_or_null(struct json_out *o, const char *key, const char *value) {
+  json_out_key(o, key);
+  if (value)
+    json_out_c(o, value);
+  else
+    json_out_null(o);
+}
+
 static void own_envelope(const char *code, const char *field, const char *message, struct json_out *o) {
   json_out_object(o);
   json_out_key(o, "error");
   json_out_object(o);
   json_kv_c(o, "code", code);
   json_kv_c(o, "message", message);
-  json_out_key(o, "field");
-  if (field)
-    json_out_c(o, field);
-  else
-    json_out_null(o);
+  kv_or_null(o, "field", field);
   json_out_end(o);
   json_out_end(o);
 }
@@ -52,11 +56,7 @@ static void azure_envelope(bool inference, int status, const char *code, const c
   json_kv_c(o, "code", code);
   json_kv_c(o, "message", message);
   json_kv_c(o, "type", type_of(status));
-  json_out_key(o, "param");
-  if (field)
-    json_out_c(o, field);
-  else
-    json_out_null(o);
+  kv_or_null(o, "param", field);
   json_out_end(o);
   if (inference && status == 422) {
     json_kv_i64(o, "status", status);
@@ -85,11 +85,7 @@ static void event_envelope(const struct call *c, const char *code, const char *f
   json_kv_i64(o, "sequence_number", c->events);
   json_kv_c(o, "code", code);
   json_kv_c(o, "message", message);
-  json_out_key(o, "param");
-  if (field)
-    json_out_c(o, field);
-  else
-    json_out_null(o);
+  kv_or_null(o, "param", field);
   json_out_end(o);
 }
 

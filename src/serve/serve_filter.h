@@ -21,7 +21,8 @@
 struct filter;
 int filter_open(const char *site, struct filter **out, struct error *e) MUST_CHECK; /* without a file: shapes, replaced */
 void filter_close(struct filter *f);                                                /* NULL too */
-/* Of a document of the timeline model that is made whole: E_DENIED if it may not leave; it is counted then, and filter_fail makes the call's failure of it. */
+/* Of a document of the timeline model that is made whole: E_DENIED if it may not leave; it is counted then, and filter_fail makes
+ * the call's failure of it. */
 int filter_check(struct call *c, struct str text, struct error *e) MUST_CHECK;
 bool filter_fail(struct call *c); /* true: the answer was refused, and the call has failed with 400, content_filter */
 

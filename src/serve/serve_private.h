@@ -25,8 +25,8 @@
 
 /* ---- one call ---- */
 enum stage { CALL_NEW, CALL_DESK, CALL_BODY_FIRST, CALL_BODY, CALL_WORK, CALL_DONE, CALL_STREAM, CALL_STREAM_END };
-struct quota_state {                                                                  /* of this minute; -1 = no limit */
-  int64_t limit_requests, left_requests, limit_tokens, left_tokens, reserved, minute; /* minute: that reserved them */
+struct quota_state { /* of this minute; -1 = no limit; minute: the one that counts it */
+  int64_t limit_requests, left_requests, limit_tokens, left_tokens, reserved, minute;
   int reset_s;
 };
 struct call {

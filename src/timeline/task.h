@@ -70,7 +70,8 @@ int task_label(const struct task_binding *b, const struct timeline_view *v, uint
 /* One moment of a life, without a gap, whether or not a trigger makes it. False where nobody would be asked. subject_index is left as it is. */
 bool task_label_moment(const struct task_binding *b, const struct timeline_view *v, int64_t moment, struct task_example *out);
 /* May the task be asked about a life whose first `events` events are known, at `moment`? Death, the target where only new onsets count,
- * a competing event with no code trigger after it, and the windows as for labels; a code trigger must have come (its offset need not have passed), an age trigger wants an age in its range. */
+ * a competing event with no code trigger after it, and the windows as for labels; a code trigger must have come (its offset
+ * need not have passed), an age trigger wants an age in its range. */
 enum task_applies { TASK_APPLIES, TASK_DEAD, TASK_NO_TRIGGER, TASK_PRIOR, TASK_WINDOW, TASK_ENDED };
 enum task_applies task_applies(const struct task_binding *b, const struct timeline_view *v, uint32_t events, int64_t moment);
 /* Whole store, one split (or SPLITS for all). */

@@ -72,7 +72,8 @@ bool timeline_damaged(const struct timeline *t);
 /* Writing. Memory stays under `memory_limit` for any number of events: events spill to partitions by subject hash, sorted one at a time.
  * One writer at a time (E_BUSY otherwise). Two equal events (time, code, value, unit, text, blob) are one, whatever their origins: the
  * lowest origin stays, so ingesting an export twice changes nothing. Of MEDS_BIRTH the one appended last stays, and of the sexes without a time
- * likewise (timeline_sex_of; "U" gives way to a known one). A run over a memory_limit below 2 MiB takes 2 MiB. E_LIMIT: one subject alone, or the dictionary, does not fit its share of it. */
+ * likewise (timeline_sex_of; "U" gives way to a known one). A run over a memory_limit below 2 MiB takes 2 MiB. E_LIMIT: one
+ * subject alone, or the dictionary, does not fit its share of it. */
 struct timeline_writer;
 enum split_rule { SPLIT_AUTO, SPLIT_ALL_TRAIN, SPLIT_ALL_TUNING, SPLIT_ALL_HELD_OUT, SPLIT_TRAIN_TUNING };
 struct timeline_options {

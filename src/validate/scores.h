@@ -1,8 +1,8 @@
 /* Private to validate/: the scores that a task file names (challenge.h), of the model and the baseline, with paired intervals: bootstrap over
- * patients, all their rows or hours together; concordance has none. Event 1's threshold answers yes as often as tuning patients, and the training patients that its table had not
- * seen, are expected to have the outcome (the baseline's, as often as tuning patients had it); the utility's is the best of 200 on the same, each
- * judged with its neighbours (the baseline's on tuning patients alone). The utility's rows
- * are all triggers of a stay; after the onset nobody is asked and the last answer stands.
+ * patients, all their rows or hours together; concordance has none. Event 1's threshold answers yes as often as tuning patients, and
+ * the training patients that its table had not seen, are expected to have the outcome (the baseline's, as often as tuning patients had
+ * it); the utility's is the best of 200 on the same, each judged with its neighbours (the baseline's on tuning patients alone). The
+ * utility's rows are all triggers of a stay; after the onset nobody is asked and the last answer stands.
  */
 #ifndef VALIDATE_SCORES_H
 #define VALIDATE_SCORES_H

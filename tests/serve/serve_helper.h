@@ -77,17 +77,20 @@ static inline int server_wait(struct running *r) {
   if (waitpid(r->pid, &status, 0) != r->pid) return -1;
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
+/* The end of what it said. */
+static inline const char *server_log(const struct running *r) {
+  static char said[1 << 14];
+  int fd = open(r->log, O_RDONLY | O_CLOEXEC);
+  off_t end = fd < 0 ? 0 : lseek(fd, 0, SEEK_END), most = sizeof said - 1;
+  ssize_t n = fd < 0 ? 0 : pread(fd, said, (size_t)most, end > most ? end - most : 0);
+  if (fd >= 0) close(fd);
+  said[n > 0 ? n : 0] = 0;
+  return said;
+}
 static inline int server_stop(struct running *r) {
   kill(r->pid, SIGTERM);
   int status = server_wait(r);
-  if (status >= 128) { /* it did not end by itself: what it said last */
-    char said[2048];
-    int fd = open(r->log, O_RDONLY | O_CLOEXEC);
-    off_t end = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
-    ssize_t n = fd < 0 ? 0 : pread(fd, said, sizeof said, end > (off_t)sizeof said ? end - (off_t)sizeof said : 0);
-    if (n > 0) fprintf(stderr, "%.*s\n", (int)n, said);
-    if (fd >= 0) close(fd);
-  }
+  if (status >= 128) fprintf(stderr, "%s\n", server_log(r)); /* it did not end by itself */
   return status;
 }
 
@@ -152,6 +155,16 @@ static inline int status_of(const struct running *s, const char *method, const c
   int status = r.status;
   reply_free(&r);
   return status;
+}
+
+static inline int64_t metric_of(const struct running *s, const char *key, const char *name) { /* -1: there is none */
+  struct reply r = ask(s, "GET", "/metrics", key, NULL);
+  char line[96];
+  snprintf(line, sizeof line, "\n%s ", name);
+  const char *at = strstr(r.body, line);
+  int64_t v = at ? strtoll(at + strlen(line), NULL, 10) : -1;
+  reply_free(&r);
+  return v;
 }
 
 static inline int raw_status(const struct running *s, const char *bytes) {

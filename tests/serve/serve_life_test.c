@@ -37,15 +37,7 @@ static int send_slow(const struct running *r, int futures) {
   return fd;
 }
 
-static long long metric(const struct running *r, const char *name) {
-  struct reply m = ask(r, "GET", "/metrics", key[ROLE_VIEWER], NULL);
-  char line[96];
-  snprintf(line, sizeof line, "\n%s ", name);
-  const char *at = strstr(m.body, line);
-  long long v = at ? atoll(at + strlen(line)) : -1;
-  reply_free(&m);
-  return v;
-}
+static int64_t metric(const struct running *r, const char *name) { return metric_of(r, key[ROLE_VIEWER], name); }
 
 /* When to leave so that an answer is being made, on whatever machine: tried from none to 100 ms, and again. */
 static void leave_after(int try) { usleep(100 * (unsigned)(try % 12) * (unsigned)(try % 12) * (unsigned)(try % 12 + 1)); }

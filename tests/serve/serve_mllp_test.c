@@ -106,15 +106,7 @@ static int rows_with(const struct running *r, const char *text) {
   reply_free(&a);
   return n;
 }
-static int64_t metric(const struct running *r, const char *name) {
-  char line[96];
-  struct reply a = ask(r, "GET", "/metrics", key[ROLE_ADMIN], NULL);
-  snprintf(line, sizeof line, "\n%s ", name);
-  const char *at = strstr(a.body, line);
-  int64_t v = at ? strtoll(at + strlen(line), NULL, 10) : -1;
-  reply_free(&a);
-  return v;
-}
+static int64_t metric(const struct running *r, const char *name) { return metric_of(r, key[ROLE_ADMIN], name); }
 
 static void messages_are_answered(void **state) {
   (void)state;

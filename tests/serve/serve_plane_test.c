@@ -297,14 +297,6 @@ static void versions_are_swapped_without_a_dropped_request(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
-static bool log_says(const struct running *r, const char *word) {
-  static char text[1 << 16];
-  int fd = open(r->log, O_RDONLY);
-  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-  if (fd >= 0) close(fd);
-  text[n > 0 ? n : 0] = 0;
-  return strstr(text, word) != NULL;
-}
 static void wait_for_ready(const struct running *r, int status) {
   kill(r->pid, SIGHUP);
   while (status_of(r, "GET", "/readyz", NULL, NULL) != status) usleep(20000);
@@ -332,7 +324,7 @@ static void a_retired_version_answers_no_more(void **state) {
   snprintf(away, sizeof away, "%s.away", list);
   assert_int_equal(rename(list, away), 0);
   kill(r.pid, SIGHUP);
-  while (!log_says(&r, "no version is live")) usleep(20000);
+  while (!strstr(server_log(&r), "no version is live")) usleep(20000);
   struct reply a = chat(&r, key[ROLE_DEVELOPER], CHAT("early", "0"));
   assert_int_equal(a.status, 200);
   assert_int_equal(answered_by(&a), 2);
@@ -448,15 +440,7 @@ static void receive_all(const int *fd, int n, int by[6]) {
     reply_free(&a);
   }
 }
-static long long metric(const struct running *r, const char *name) {
-  struct reply m = ask(r, "GET", "/metrics", key[ROLE_VIEWER], NULL);
-  char line[96];
-  snprintf(line, sizeof line, "\n%s ", name);
-  const char *at = strstr(m.body, line);
-  long long v = at ? atoll(at + strlen(line)) : -1;
-  reply_free(&m);
-  return v;
-}
+static int64_t metric(const struct running *r, const char *name) { return metric_of(r, key[ROLE_VIEWER], name); }
 
 #define FUTURE                                                                                                                   \
   "\"{\\\"futures\\\":2000,\\\"horizon_days\\\":36500,\\\"events\\\":[{\\\"time\\\":\\\"2020-01-01\\\",\\\"code\\\":\\\"LOINC//" \
