@@ -48,12 +48,12 @@ static const struct cli_option options[] = {
      "go on where the interrupted run of this name stopped (without --name: the last run), with the options it was begun with"},
     {"save-every", CLI_NUMBER, "S:0..", "seconds between checkpoints (default 30)"},
     {"column", CLI_TEXT, "COLUMN",
-     "kernel column: ref, avx2, avx512, avx512vnni, avx512bf16, amx (default: the best f32 one), cuda, cudabf16"},
+     "kernel column: ref, avx2, avx2words, avx512, avx512vnni, avx512bf16, amx (default: the best f32 one), cuda, cudabf16"},
     {"canaries", CLI_INTEGER, "N:0..240", "made-up lives trained on, to measure how well single lives are remembered (default 0)"},
     {"mpi", CLI_FLAG, NULL, "one of several processes that an MPI launcher started (noticed by itself under mpirun)"},
     {"transport", CLI_TEXT, "T", "how gradients travel between ranks on GPUs: nccl, mpi (default: nccl where every rank can)"},
     {"bf16", CLI_FLAG, NULL,
-     "matrix products of reduced operands: bfloat16 where the processor has it, else whole numbers of 13 bits with AVX-512 VNNI"},
+     "matrix products of reduced operands: bfloat16 where the processor has it, else whole numbers of 13 bits (AVX-512 VNNI, AVX2)"},
     {0}};
 
 /* Enough cases among the training and tuning persons to learn from? */

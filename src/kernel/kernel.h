@@ -1,5 +1,5 @@
 /* The numerical operations: a closed set behind one table. kernel_ref.c is the truth (plain C, f32, double where sums are
- * long); every other column (avx2, avx512, avx512vnni, avx512bf16, amx, a GPU plug-in) fills the same table and is tested against it.
+ * long); every other column (avx2, avx2words, avx512, avx512vnni, avx512bf16, amx, a GPU plug-in) fills the same table and is tested against it.
  *
  *     const struct kernel *k = kernel_pick(KERNEL_AUTO, KERNEL_REDUCED);   // once, at start
  *     k->gemm(&(struct gemm){.m = T, .n = 3 * C, .k = C, .a = x, .lda = C, .b = w, .ldb = 3 * C, .c = qkv, .ldc = 3 * C});
@@ -7,7 +7,7 @@
  * All operations are single-threaded (parallelism is by micro-batch above), work on row-major f32, never allocate except
  * from the caller's scratch, do not alias inputs with outputs unless said, and are deterministic: same inputs, same
  * column -> same bits. Shapes: T = positions (rows), C = width, H = heads, D = head size (C = H*D), F = MLP width.
- * bf16 columns round the operands of matrix products to bfloat16 (nearest even) and accumulate in f32; all else stays f32. avx512vnni takes operands of
+ * bf16 columns round the operands of matrix products to bfloat16 (nearest even) and accumulate in f32; all else stays f32. avx512vnni and avx2words take operands of
  * products as whole numbers of 13 bits, one scale for 128 of the inner dimension of a row of op(A) or a column of op(B): what is below 1/8190 of the
  * largest of these is lost, and a row with an infinity counts as one with a NaN. NaN in -> NaN out (never hidden). Threads must have called
  * thread_fast_float().
@@ -164,7 +164,7 @@ struct adamw {
 };
 
 struct kernel {
-  const char *name;            /* "ref", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx", "cuda", "cudabf16" */
+  const char *name;            /* "ref", "avx2", "avx2words", "avx512", "avx512vnni", "avx512bf16", "amx", "cuda", "cudabf16" */
   bool reduced;                /* operands of matrix products are rounded */
   bool device;                 /* of a plug-in (kernel_plugin.h): slow for small work, and every thread's operations meet on one device */
   const char *(*failed)(void); /* NULL: cannot fail; else NULL, or why the device failed: results since then are undefined */
@@ -209,6 +209,7 @@ enum kernel_column {
   KERNEL_AUTO,
   KERNEL_REF,
   KERNEL_AVX2,
+  KERNEL_AVX2WORDS,
   KERNEL_AVX512,
   KERNEL_AVX512VNNI,
   KERNEL_AVX512BF16,
@@ -217,7 +218,7 @@ enum kernel_column {
 enum kernel_precision { KERNEL_F32, KERNEL_REDUCED };
 /* The best column for this machine (CPUID feature bits, XCR0, and for AMX the kernel's permission), or the one named;
  * NULL if the named one cannot run here. KERNEL_REDUCED: the best column whose products take reduced operands
- * (amx, avx512bf16, avx512vnni), else the best f32 one. */
+ * (amx, avx512bf16, avx512vnni, avx2words), else the best f32 one. */
 const struct kernel *kernel_pick(enum kernel_column column, enum kernel_precision precision);
 /* All columns that can run here, reference first; returns how many. For tests. */
 int kernel_all(const struct kernel *out[8]);

@@ -7,8 +7,8 @@
 
 #include "kernel/kernel.h"
 
-extern const struct kernel kernel_column_ref, kernel_column_avx2, kernel_column_avx512, kernel_column_avx512vnni, kernel_column_avx512bf16,
-    kernel_column_amx;
+extern const struct kernel kernel_column_ref, kernel_column_avx2, kernel_column_avx2words, kernel_column_avx512, kernel_column_avx512vnni,
+    kernel_column_avx512bf16, kernel_column_amx;
 
 void ref_gemm(const struct gemm *g);
 size_t ref_gemm_pack_size(int k, int n);

@@ -3,12 +3,12 @@
  *
  * What each column has of its own; an empty place means that it takes the column to its left:
  *
- *   operation                      ref   avx2  avx512  avx512vnni  avx512bf16  amx
- *   gemm                            x     x      x         x           x        x
- *   attention forward/back/decode   x     x      x
- *   norm, swiglu, gelu, rope        x     x      x
- *   embed, sums, exp, dropout       x     x      x
- *   adamw, add/axpy/scale/mul       x     x      x
+ *   operation                      ref   avx2  avx2words  avx512  avx512vnni  avx512bf16  amx
+ *   gemm                            x     x        x        x         x           x        x
+ *   attention forward/back/decode   x     x                 x
+ *   norm, swiglu, gelu, rope        x     x                 x
+ *   embed, sums, exp, dropout       x     x                 x
+ *   adamw, add/axpy/scale/mul       x     x                 x
  *
  * The amx column is compiled everywhere; its tile instructions run only where AMX exists. Elsewhere the tests run the same
  * blocking and packing over an emulated tile unit (gemm_emulatedtiles_avx512.c), and the bf16 pairs in plain arithmetic (gemm_emulatedpairs_avx512.c).
@@ -66,7 +66,7 @@ static struct features features_of_machine(void) {
 static int columns(const struct features *f, const struct kernel *out[8]) {
   int n = 0;
   out[n++] = &kernel_column_ref;
-  if (f->avx2) out[n++] = &kernel_column_avx2;
+  if (f->avx2) out[n++] = &kernel_column_avx2, out[n++] = &kernel_column_avx2words;
   if (f->avx512) out[n++] = &kernel_column_avx512, out[n++] = &kernel_column_avx512vnni;
   if (f->avx512bf16) out[n++] = &kernel_column_avx512bf16;
   if (f->amx) out[n++] = &kernel_column_amx;
@@ -82,6 +82,7 @@ static const struct kernel *named(enum kernel_column column) {
   switch (column) {
     case KERNEL_REF: return &kernel_column_ref;
     case KERNEL_AVX2: return &kernel_column_avx2;
+    case KERNEL_AVX2WORDS: return &kernel_column_avx2words;
     case KERNEL_AVX512: return &kernel_column_avx512;
     case KERNEL_AVX512VNNI: return &kernel_column_avx512vnni;
     case KERNEL_AVX512BF16: return &kernel_column_avx512bf16;
@@ -100,7 +101,8 @@ const struct kernel *kernel_pick(enum kernel_column column, enum kernel_precisio
 }
 
 const char *kernel_describe(void) {
-  static const char *const plain[] = {"ref (no AVX2 on this machine)", "avx2 (no AVX-512 on this machine)",
+  static const char *const plain[] = {"ref (no AVX2 on this machine)",
+                                      "avx2, or avx2words for reduced products (no AVX-512 on this machine)",
                                       "avx512, or avx512vnni for reduced products (no bf16 unit on this machine)"};
   struct features f = features_of_machine();
   if (f.amx) return "amx";

@@ -67,4 +67,7 @@ VINLINE void product_tile(const struct quant_matrix *w, const uint8_t *group, co
 
 #include "kernel/quant_product_vec.h"
 
-const struct quant_kernel quant_column_avx2 = {"avx2", activations, product, attention, to_half, NULL, NULL, NULL, NULL, NULL, gelu_erf};
+#include "kernel/quant_words_vec.h"
+
+const struct quant_kernel quant_column_avx2 = {"avx2", activations, product,  attention,    to_half, NULL,
+                                               NULL,   NULL,        to_words, word_product, gelu_erf};

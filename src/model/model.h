@@ -138,8 +138,8 @@ double hazard_probability(const float *log_hazard /* bins */, double days);
  *     TRY(model_decode(m, w, c, next, stream, e));  model_decode_rates(m, w, n, model_hidden(w), rate, shift);
  */
 /* The weights laid out for products of few rows: as much memory as the model (beyond 256 MiB it does without). With `int8` model_decode takes the
- * trunk's products in eight bits, a scale for each row of weights and of activations, where that is faster: docs/performance.md has what it does to
- * the rates. model_forward and the heads take the weights as they are, either way. */
+ * trunk's products in eight bits (AVX2: 13), a scale for each row of weights and of activations, where that is faster: docs/performance.md has what it
+ * does to the rates. model_forward and the heads take the weights as they are, either way. */
 struct model_decoder;
 int model_decoder_new(const struct model *m, bool int8, struct model_decoder **out, struct error *e) MUST_CHECK;
 void model_decoder_free(struct model_decoder *d);
@@ -215,7 +215,7 @@ struct train_options {
   double save_every;  /* seconds between checkpoints; default 30 */
   const char *init;   /* checkpoint to start from (fine-tuning) */
   const char *column; /* kernel column by name, NULL = auto, which never takes a GPU */
-  bool bf16; /* products of reduced operands: bfloat16 where there is a unit for it, else 13 bits on AVX-512 VNNI (kernel/kernel.h) */
+  bool bf16; /* products of reduced operands: bfloat16 where there is a unit for it, else whole numbers of 13 bits (kernel/kernel.h) */
   float weight_time, weight_value, weight_hazard; /* of the parts of the loss, beside the codes' cross-entropy */
   float dropout;                                  /* < 0: the configuration's */
   int canaries; /* made-up lives added to the training data; how well each is remembered is measured at the end (canaries.json) */

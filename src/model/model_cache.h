@@ -36,10 +36,11 @@ struct model_cache {
 void prefix_keep(const struct model *m, const struct token_batch *b, int l, const struct layer_state *s,
                  struct model_prefix *const *prefix);
 
-/* model_quant.c: the trunk's matrices in eight bits; *out NULL where that is not faster, or the weights are no numbers. decodes: heads may lie in the
+/* model_quant.c: the trunk's matrices in eight bits (AVX2: 13); *out NULL where that is not faster, or the weights are no numbers. decodes: heads may lie in the
  * cache's order */
 int model_quant_new(const struct model *m, bool decodes, struct model_quant **out, struct error *e) MUST_CHECK;
 void model_quant_free(struct model_quant *q);
+size_t model_quant_row(int widest);                                /* bytes that a row of so many numbers takes at most */
 size_t model_quant_scratch(const struct model_quant *q, int rows); /* bytes, 64-byte aligned */
 bool model_quant_lanes(const struct model_quant *q);               /* queries, keys, values and attention's output are (head size, heads) */
 /* y = x W^T + b by way of it; false: the matrix is none of the trunk's */

@@ -83,7 +83,7 @@ struct model {
   size_t packed_floats;
   bool packed_back;
   const struct kernel *packed_for; /* another column would read it wrongly */
-  struct model_quant *quant;       /* the trunk in eight bits, for whole passes (model_lay_out); NULL: f32 */
+  struct model_quant *quant;       /* the trunk in eight (AVX2: 13) bits, for whole passes (model_lay_out); NULL: f32 */
 };
 
 /* What one block keeps for its backward pass. Without training all blocks share one; with recompute all share it but for x. */

@@ -1,6 +1,6 @@
 /* What a model and its workspaces weigh, before anything is allocated: the same function counts and lays out. */
 #include "base/progress.h"
-#include "kernel/quant.h"
+#include "model/model_cache.h"
 #include "model/model_hazard.h"
 #include "token/token.h"
 
@@ -94,7 +94,7 @@ size_t model_workspace_bytes(const struct model *m, struct model_workspace *w, v
   w->qk_tmp = floats(&c, g->qk_norm ? 2 * t * d : 0);
   w->turns = w->training ? NULL : floats(&c, t * (size_t)head_size(g));
   w->turned = w->training ? NULL : floats(&c, t);
-  w->eight_scratch = w->training ? NULL : floats(&c, t * (byte_columns(g->ff > g->d ? g->ff : g->d) / sizeof(float) + 1));
+  w->eight_scratch = w->training ? NULL : floats(&c, t * model_quant_row(g->ff > g->d ? g->ff : g->d) / sizeof(float));
   w->gemm_scratch = floats(&c, largest_gemm_scratch());
   w->attention_floats = kernel_attention_scratch(longest, head_size(g));
   w->attention_scratch = floats(&c, w->attention_floats);

@@ -339,6 +339,7 @@ static int choose_kernel(const struct train_options *o, const struct kernel **ou
   } names[] = {{"auto", KERNEL_AUTO},
                {"ref", KERNEL_REF},
                {"avx2", KERNEL_AVX2},
+               {"avx2words", KERNEL_AVX2WORDS},
                {"avx512", KERNEL_AVX512},
                {"avx512vnni", KERNEL_AVX512VNNI},
                {"avx512bf16", KERNEL_AVX512BF16},

@@ -9,7 +9,8 @@ struct shape {
 };
 
 /* Does this column take whole numbers for such a product? Small ones stay f32. */
-static bool in_words(const struct kernel *k, int n, int depth) { return strcmp(k->name, "avx512vnni") == 0 && n >= 16 && depth >= 32; }
+static bool has_words(const struct kernel *k) { return strcmp(k->name, "avx512vnni") == 0 || strcmp(k->name, "avx2words") == 0; }
+static bool in_words(const struct kernel *k, int n, int depth) { return has_words(k) && n >= 16 && depth >= 32; }
 
 /* `lines` rows of op(A), or columns of op(B): 13 bits, a scale for every 128 along k; rounded once, so that ties fall alike */
 static void to_words(float *x, int lines, ptrdiff_t line, int k, ptrdiff_t step) {
@@ -30,7 +31,7 @@ static float *rounded(const struct kernel *k, const float *x, size_t n, const st
   bool turned = is_b ? !s->tb : s->ta; /* k goes down the rows of memory */
   if (in_words(k, s->n, s->k))
     to_words(p, is_b ? s->n : s->m, turned ? 1 : ld, s->k, turned ? ld : 1);
-  else if (k->reduced && strcmp(k->name, "avx512vnni") != 0)
+  else if (k->reduced && !has_words(k))
     for (size_t i = 0; i < n; i++) p[i] = bf16_round(p[i]);
   return p;
 }
@@ -122,17 +123,17 @@ static void dense(const struct kernel *kernel, int m, int n, int k, bool ta, boo
 /* More rows, columns and depth than are laid out at a time */
 static void large_words(void **state) {
   (void)state;
-  const struct kernel *k = kernel_pick(KERNEL_AVX512VNNI, KERNEL_REDUCED);
-  for (int t = 0; t < 4 && k; t++) one(k, &(struct shape){1101, 300, 400, t & 1, t & 2, t & 1, !(t & 1)});
+  const struct kernel *all[8];
+  int n = kernel_all(all);
+  for (int t = 0; t < 4 * n; t++)
+    if (has_words(all[t / 4])) one(all[t / 4], &(struct shape){1101, 300, 400, t & 1, t & 2, t & 1, !(t & 1)});
 }
 
 /* Rows and columns of sizes from nothing to 10^12, blocks of zeros in them, one large number among small ones: a product is off by no more than half a
  * step of both operands times the largest of each, a block at a time. Rows too small for a scale count as zeros. */
-static void words_of_all_sizes(void **state) {
-  (void)state;
+static void sizes_of_words(const struct kernel *k) {
   enum { M = 29, N = 45, K = 300 };
-  const struct kernel *k = kernel_pick(KERNEL_AVX512VNNI, KERNEL_REDUCED);
-  for (int t = 0; t < 4 && k; t++) {
+  for (int t = 0; t < 4; t++) {
     float *a = normals(M * K, 1), *b = normals(N * K, 1), *c = floats(M * N), *scratch = scratch_floats(k->gemm_scratch);
     bool ta = t & 1, tb = t & 2;
     ptrdiff_t ai = ta ? 1 : K, ap = ta ? M : 1, bj = tb ? K : 1, bp = tb ? 1 : N;
@@ -161,6 +162,34 @@ static void words_of_all_sizes(void **state) {
       }
     }
     drop(a), drop(b), drop(c), free(scratch);
+  }
+}
+
+static void words_of_all_sizes(void **state) {
+  (void)state;
+  const struct kernel *all[8];
+  int n = kernel_all(all);
+  for (int i = 0; i < n; i++)
+    if (has_words(all[i])) sizes_of_words(all[i]);
+}
+
+/* Scales, whole-number sums and the order of blocks are the same in both columns with words, and so are the bits */
+static void words_in_each_column(void **state) {
+  (void)state;
+  const struct kernel *all[8], *first = NULL;
+  int n = kernel_all(all);
+  enum { M = 61, N = 333, K = 700 };
+  for (int t = 0; t < 4; t++, first = NULL) {
+    float *a = normals(M * K, 1), *b = normals(N * K, 1), *c = floats(M * N), *other = floats(M * N);
+    for (int i = 0; i < n; i++) {
+      if (!has_words(all[i])) continue;
+      float *scratch = scratch_floats(all[i]->gemm_scratch);
+      dense(all[i], M, N, K, t & 1, t & 2, a, b, first ? other : c, scratch);
+      if (first) assert_memory_equal(c, other, M * N * sizeof *c);
+      first = all[i];
+      free(scratch);
+    }
+    drop(a), drop(b), drop(c), drop(other);
   }
 }
 
@@ -270,6 +299,7 @@ int main(void) {
       cmocka_unit_test_setup(shapes_of_models, setup),
       cmocka_unit_test_setup(large_words, setup),
       cmocka_unit_test_setup(words_of_all_sizes, setup),
+      cmocka_unit_test_setup(words_in_each_column, setup),
       cmocka_unit_test_setup(bf16_emulated, setup),
       cmocka_unit_test_setup(nan_goes_where_it_must, setup),
       cmocka_unit_test_setup(deterministic, setup),
