@@ -1,10 +1,15 @@
 /* The HTTP face: libmicrohttpd with epoll and a small pool of threads that never block, TLS by its GnuTLS. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <gnutls/gnutls.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -577,8 +582,9 @@ struct listener {
   struct arena arena; /* the TLS key: wiped */
   struct face face;
   char *cert, *key, *ca; /* PEM, in the arena */
-  int port, fd;
-  bool six, loopback;
+  int port, fd, bell;    /* the bell ends the thread that accepts */
+  pthread_t thread;
+  bool loopback, accepts;
 };
 
 /* A bound socket, made while the process may still have rights that it gives up afterwards. */
@@ -626,14 +632,13 @@ int listener_bind(struct server *s, enum plane plane, const char *listen_at, str
   if (!l) return error_set(e, E_NOMEM, "out of memory");
   memset(l, 0, sizeof *l);
   *out = l;
-  l->fd = -1;
+  l->fd = l->bell = -1;
   l->face = (struct face){s, plane};
   arena_init(&l->arena, 8 << 20, ARENA_WIPE);
   TRY(resolve(&s->o, listen_at, &at, e));
   TRY(bind_socket(&at, &l->fd, e));
   socklen_t size = sizeof at;
   if (getsockname(l->fd, (struct sockaddr *)&at, &size) == 0) l->port = port_of(&at);
-  l->six = at.ss_family == AF_INET6;
   l->loopback = is_loopback((struct sockaddr *)&at);
   TRY(read_text(l, s->o.tls_cert, &l->cert, e));
   TRY(read_text(l, s->o.tls_key, &l->key, e));
@@ -642,11 +647,37 @@ int listener_bind(struct server *s, enum plane plane, const char *listen_at, str
 int listener_port(const struct listener *l) { return l->port; }
 bool listener_loopback(const struct listener *l) { return l->loopback; }
 
+static bool full(const struct listener *l) {
+  const union MHD_DaemonInfo *i = MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+  return i && i->num_connections >= CONNECTIONS;
+}
+
+/* Connections are accepted here, not by libmicrohttpd: its MHD_quiesce_daemon takes the socket out of the set of a thread that may just be taking it
+ * out itself, and ends the process where it comes second (0.9.75). Who finds the server full waits in the backlog. */
+static void *accept_main(void *arg) {
+  struct listener *l = arg;
+  for (;;) {
+    bool wait = full(l);
+    struct pollfd p[2] = {{.fd = l->bell, .events = POLLIN}, {.fd = wait ? -1 : l->fd, .events = POLLIN}};
+    if (poll(p, 2, wait ? 20 : -1) > 0 && p[0].revents) return NULL;
+    for (int i = 0; p[1].revents && i < 64; i++) {
+      struct sockaddr_storage from;
+      socklen_t size = sizeof from;
+      int fd = accept4(l->fd, (struct sockaddr *)&from, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+      if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) (void)poll(NULL, 0, 20);
+        break;
+      }
+      (void)MHD_add_connection(l->daemon, fd, (struct sockaddr *)&from, size); /* closes what it does not take */
+    }
+  }
+}
+
 int listener_start(struct listener *l, struct error *e) {
   struct server *s = l->face.server;
   struct MHD_OptionItem items[16];
   int n = 0;
-  unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (l->six ? MHD_USE_IPv6 : 0);
+  unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG;
   if (l->cert) {
     if (!MHD_is_feature_supported(MHD_FEATURE_TLS)) return error_set(e, E_UNAVAILABLE, "this libmicrohttpd was built without TLS");
     flags |= MHD_USE_TLS;
@@ -655,7 +686,6 @@ int listener_start(struct listener *l, struct error *e) {
     if (l->ca) items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, l->ca};
     items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"};
   }
-  items[n++] = (struct MHD_OptionItem){MHD_OPTION_LISTEN_SOCKET, l->fd, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, HTTP_THREADS, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, NULL};
   items[n++] = (struct MHD_OptionItem){MHD_OPTION_PER_IP_CONNECTION_LIMIT, PER_ADDRESS, NULL};
@@ -667,19 +697,24 @@ int listener_start(struct listener *l, struct error *e) {
                                begin_call, &l->face, MHD_OPTION_NOTIFY_COMPLETED, completed, &l->face, MHD_OPTION_NOTIFY_CONNECTION,
                                line_notify, &l->face, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
   if (!l->daemon) return error_set(e, E_IO, "the listener cannot be started; do the certificate and key fit?");
-  l->fd = -1; /* the daemon's now */
+  l->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (l->bell < 0 || pthread_create(&l->thread, NULL, accept_main, l) != 0) return error_set(e, E_NOMEM, "a thread cannot be started");
+  l->accepts = true;
   return OK;
 }
 
 void listener_quiesce(struct listener *l) {
-  MHD_socket fd = l->daemon ? MHD_quiesce_daemon(l->daemon) : MHD_INVALID_SOCKET;
-  if (fd != MHD_INVALID_SOCKET) close(fd);
+  if (l->accepts && eventfd_write(l->bell, 1) == 0) pthread_join(l->thread, NULL);
+  l->accepts = false;
+  if (l->fd >= 0) close(l->fd);
+  if (l->bell >= 0) close(l->bell);
+  l->fd = l->bell = -1;
 }
 
 void listener_stop(struct listener *l) {
   if (!l) return;
+  listener_quiesce(l);
   if (l->daemon) MHD_stop_daemon(l->daemon);
-  if (l->fd >= 0) close(l->fd);
   arena_free(&l->arena);
   mem_free(l);
 }

@@ -395,8 +395,13 @@ void mllp_stop(struct mllp *m) {
   hl7_risk_stop(m);
   hl7_send_stop(m);
   hl7_keep_stop(m);
-  hl7_forget_all(m);
   if (m->fd >= 0) close(m->fd);
+  m->fd = -1;
+}
+
+void mllp_free(struct mllp *m) {
+  if (!m) return;
+  hl7_forget_all(m);
   wire_tls_free(m->tls_in), wire_tls_free(m->tls_out);
   hl7v2_tables_free(m->tables);
   if (m->listener) pthread_mutex_destroy(&m->listener->mutex);

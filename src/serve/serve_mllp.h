@@ -4,6 +4,7 @@
  *     TRY(mllp_open(server, &m, e));        // settings, socket, TLS key: while the process still has its rights
  *     TRY(mllp_start(m, e));                // threads; the server's database and versions are open by now
  *     mllp_stop(m);                         // no new message; what is under way is answered; joins; NULL too
+ *     mllp_free(m);                         // once nobody asks for messages or metrics any more; NULL too
  *
  *     connection thread (serve_mllp.c)  frames, limits; a message is looked at (hl7v2_take) and handed to
  *     the clerk (serve_hl7.c)           who knows it again, stores it if configured, writes the audit row: all that wait in one transaction;
@@ -155,6 +156,7 @@ struct mllp {
 int mllp_open(struct server *s, struct mllp **out, struct error *e) MUST_CHECK;
 int mllp_start(struct mllp *m, struct error *e) MUST_CHECK;
 void mllp_stop(struct mllp *m);
+void mllp_free(struct mllp *m);
 void mllp_metrics(struct mllp *m, struct buf *b);
 
 int hl7_clerk_start(struct mllp *m, struct error *e) MUST_CHECK;

@@ -262,6 +262,7 @@ int serve_run(const struct serve_options *o, struct error *e) {
   dismiss(&w, s); /* whoever is still waiting is answered or let go, so that no connection is suspended when the daemon stops */
   for (double until = time_monotonic() + FLUSH_SECONDS; atomic_load(&s->n.in_flight) > 0 && time_monotonic() < until;) nap(5);
   for (int i = 0; i < 2; i++) listener_stop(face[i]);
+  mllp_free(s->mllp); /* requests have asked it for messages, and metrics for its counters, until now */
   queue_destroy(&s->desk), queue_destroy(&s->errand), queue_destroy(&s->work), queue_destroy(&s->talk), queue_destroy(&s->audited);
   close_parts(s);
   pthread_mutex_destroy(&s->mirror_mutex), pthread_mutex_destroy(&s->desk_mutex), pthread_mutex_destroy(&s->live.mutex);
