@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/progress.h"
 #include "cli/cli_commands.h"
+#include "cli/cli_site.h"
 #include "govern/site.h"
 #include "model/lm.h"
 
@@ -48,12 +49,8 @@ static int name_of(const char *path, const char *wish, char out[128], struct err
   size_t n = 0;
   if (!wish && base && !strcmp(base, "/")) return error_set(e, E_USAGE, "the model's name cannot be told from its path: give --name");
   const char *s = wish ? wish : base ? base + 1 : path;
-  for (; n < 127 && s[n]; n++) {
-    char c = s[n];
-    bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || (c == '.' && n > 0);
-    if (!fine && wish) return error_set(e, E_USAGE, "--name may hold letters, digits, dots, - and _ and does not begin with a dot");
-    out[n] = fine ? c : '-';
-  }
+  if (wish) TRY(cli_name(wish, e));
+  for (; n < 127 && s[n]; n++) out[n] = cli_name_letter(s, n) ? s[n] : '-';
   out[n] = 0;
   if (!wish && n > 5 && strcmp(out + n - 5, ".gguf") == 0) out[n - 5] = 0;
   return out[0] ? OK : error_set(e, E_USAGE, "the model needs a name: --name");

@@ -24,6 +24,18 @@ int cli_passphrase(const struct cli *c, struct arena *a, char **out, struct erro
   return *out ? OK : error_set(e, E_NOMEM, "out of memory");
 }
 
+bool cli_name_letter(const char *name, size_t at) {
+  char c = name[at];
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || (c == '.' && at > 0);
+}
+
+int cli_name(const char *name, struct error *e) {
+  size_t n = 0;
+  while (name[n] && cli_name_letter(name, n)) n++;
+  if (n && n < 128 && !name[n]) return OK;
+  return error_set(e, E_USAGE, "--name may hold letters, digits, dots, - and _, at most 127, and does not begin with a dot");
+}
+
 int cli_store(const struct site *s, struct timeline **out, struct error *e) {
   char dir[4096];
   TRY(site_path(s, dir, "timelines", NULL));

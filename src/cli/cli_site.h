@@ -11,6 +11,9 @@ struct model;
 
 /* The text of --passphrase-file (first line), NULL if the option is absent; memory from an arena that wipes. */
 int cli_passphrase(const struct cli *c, struct arena *a, char **out, struct error *e) MUST_CHECK;
+/* --name of what becomes a directory of the site: letters, digits, dots, - and _, no dot first, at most 127; E_USAGE */
+int cli_name(const char *name, struct error *e) MUST_CHECK;
+bool cli_name_letter(const char *name, size_t at);
 /* Opens the store of a site; E_NOTFOUND says to ingest first. */
 int cli_store(const struct site *s, struct timeline **out, struct error *e) MUST_CHECK;
 /* A task by name (site's tasks/, then the program's). */

@@ -41,7 +41,7 @@ static const struct cli_option options[] = {
     {"decay", CLI_NUMBER, "X:0..", "weight decay of the trunk (default 0.05; 0 where cases are rare and data plenty: docs/simulator.md)"},
     {"hazard-weight", CLI_NUMBER, "X:0..", "of the hazard head in the loss, beside the next codes (default 1)"},
     {"dropout", CLI_NUMBER, "X:0..1", "share of activations dropped in training (default: the size's)"},
-    {"name", CLI_TEXT, "NAME", "run directory under models/runs, new unless --resume or --force (default: run-1, run-2, ...)"},
+    {"name", CLI_TEXT, "NAME", "run under models/runs, a plain name, new unless --resume or --force (default: run-1, run-2, ...)"},
     {"force", CLI_FLAG, NULL, "train anew where a run of this name stands; its checkpoint is lost"},
     {"init", CLI_TEXT, "MODEL", "start from this checkpoint directory"},
     {"resume", CLI_FLAG, NULL,
@@ -226,16 +226,25 @@ static int say(struct cli *c, const struct train_result *r, const char *dir, con
   return rc;
 }
 
+/* A directory that is no run (no checkpoint lies in it) is somebody's own: it is not replaced. */
+static bool is_run(const char *dir) {
+  char path[4200];
+  snprintf(path, sizeof path, "%s/config.json", dir);
+  return file_exists(path);
+}
+
 /* Without a name: the first run-N that is not there; with --resume: the last one that is. An earlier run is never overwritten unasked. */
 static int run_dir(struct cli *c, const struct site *s, char dir[4096], struct error *e) {
   const char *name = cli_text(c, "name", NULL);
   bool resume = cli_flag(c, "resume"), force = cli_flag(c, "force");
   if (resume && force) return error_set(e, E_USAGE, "--resume goes on, --force begins anew: one of them");
   if (name) {
+    TRY(cli_name(name, e));
     TRY(site_path(s, dir, "models", "runs", name, NULL));
     if (!resume && !force && file_is_dir(dir))
       return error_set(e, E_USAGE, "there is a run of this name; go on with --resume, or train anew with --force");
     if (resume && !file_is_dir(dir)) return error_set(e, E_NOTFOUND, "there is no run of this name to go on with");
+    if (force && file_exists(dir) && !is_run(dir)) return error_set(e, E_USAGE, "what stands there is no run: --force does not replace it");
     return OK;
   }
   if (force) return error_set(e, E_USAGE, "--force wants --name: which run to replace");

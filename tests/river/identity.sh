@@ -194,8 +194,7 @@ a_forgotten_person_stays_away_under_another_key() {
   run "$vitae" verify "$s"; status_is 0
 }
 
-models_that_saw_the_person_are_named() {
-  local s=$work/seen q v
+seen_site() { # 60 persons, all of them to be trained on
   mkdir -p "$work/seen-src"; python3 - "$work/seen-src/p.ndjson" <<'P'
 import json, random, sys
 r = random.Random(7)
@@ -206,13 +205,29 @@ with open(sys.argv[1], "w") as f:
             "code": {"coding": [{"system": "http://loinc.org", "code": r.choice(["2160-0", "8480-6", "718-7"])}]}, "effectiveDateTime": f"20{10 + k // 3}-0{1 + k % 9}-11",
             "valueQuantity": {"value": round(r.gauss(5, 2), 2), "unit": "mg/dL"}}) + "\n")
 P
-  run "$vitae" init "$s"; run "$vitae" ingest "$s" "$work/seen-src" --from fhir --split train; status_is 0
+  run "$vitae" init "$1"; run "$vitae" ingest "$1" "$work/seen-src" --from fhir --split train; status_is 0
+}
+
+models_that_saw_the_person_are_named() {
+  local s=$work/seen v
+  seen_site "$s"
   run "$vitae" train "$s" --size tiny --epochs 0.1 --threads 1 --json; status_is 0; v=$(json "j['version']")
   run "$vitae" forget "$s" --source fhir --person p7 --json; status_is 0; json_is "[(x['version'], x['certain']) for x in j['versions']]" "[('$v', True)]"
   printf '{"resourceType":"Patient","id":"late","gender":"male","birthDate":"1950-01-01"}\n' > "$work/late.ndjson"
   run "$vitae" ingest "$s" "$work/late.ndjson" --from fhir; status_is 0
   run "$vitae" forget "$s" --source fhir --person late --json; status_is 0; json_is "j['versions']" "[]"
   run "$vitae" verify "$s"; status_is 0
+}
+
+a_run_stays_in_its_place() {
+  local s=$work/place name
+  seen_site "$s"; cat "$s/vault/identities" "$s/vault/key" > "$work/before"; mkdir "$s/models/runs/mine"; echo x > "$s/models/runs/mine/notes"
+  for name in ../../vault ../../tasks .. . "" .x a/b; do
+    run "$vitae" train "$s" --size tiny --epochs 0.1 --threads 1 --no-task --name "$name" --force; status_is 64; err_has "--name"
+  done
+  run "$vitae" train "$s" --size tiny --epochs 0.1 --threads 1 --no-task --name mine --force; status_is 64; err_has "no run"
+  cat "$s/vault/identities" "$s/vault/key" | cmp -s - "$work/before" || fail "the vault changed"; same "$(cat "$s/models/runs/mine/notes")" x "a file beside the runs"
+  for name in 1 2; do run "$vitae" train "$s" --size tiny --epochs 0.1 --threads 1 --no-task --name a --force; status_is 0; done
 }
 
 # A program that dies at its n-th rename or unlink: the steps of an erasure, one after the other
@@ -257,5 +272,5 @@ C
   same $finished 1 "the erasure ended"; less 5 "$n" "steps"
 }
 run_cases three_sources_become_one_life untrusted_numbers_link_nobody the_same_again_gives_the_same_bytes an_increment_joins_the_same_persons \
-  the_vault_can_be_asked_and_leaves_a_row an_identity_table_links a_person_is_forgotten_everywhere a_forgotten_person_stays_away_under_another_key models_that_saw_the_person_are_named \
+  the_vault_can_be_asked_and_leaves_a_row an_identity_table_links a_person_is_forgotten_everywhere a_forgotten_person_stays_away_under_another_key a_run_stays_in_its_place models_that_saw_the_person_are_named \
   cut_off_at_any_step_it_is_before_or_can_be_finished
