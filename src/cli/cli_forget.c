@@ -193,6 +193,7 @@ static int forget(struct cli *c, struct forgetting *f, struct error *e) {
   TRY_OUT(finish(f, e)); /* what an interrupted run left */
   if (!cli_flag(c, "resume")) {
     TRY_OUT(who(c, f, &subject, e));
+    TRY_OUT(forgotten_vault_fits(&f->site, f->vault, subject, e)); /* the person may be there once more, under a number that nobody knows */
     snprintf(number, sizeof number, "%lld", (long long)subject);
     json_kv_c(&o, "subject", number);
     json_out_key(&o, "versions");

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "deid/deid.h"
 #include "govern/site.h"
 #include "timeline/timeline.h"
 
@@ -77,6 +78,81 @@ int forgotten_write(const struct site *s, const struct forgotten *f, struct erro
   return rc;
 }
 
+static bool was_forgotten(const struct forgotten *f, int64_t subject) {
+  uint32_t i = 0;
+  while (i < f->n && f->subject[i] != subject) i++;
+  return i < f->n;
+}
+
+struct fit {
+  const struct vault *vault;
+  struct forgotten list;
+  uint64_t strangers, returned;
+  int64_t first, but;
+  bool but_is_one;
+};
+
+static int fit_store(struct fit *f, const struct site *s, const char *which, struct error *e) {
+  char dir[4096], current[4096];
+  struct timeline *t;
+  TRY(site_path(s, dir, which, NULL));
+  TRY(site_path(s, current, which, "CURRENT", NULL));
+  if (!file_exists(current)) return OK;
+  TRY(timeline_open(dir, &t, e));
+  for (uint32_t i = 0; i < timeline_subjects(t); i++) {
+    int64_t subject = timeline_view(t, i).subject;
+    if (vault_emitted(f->vault, subject) || was_forgotten(&f->list, subject)) continue;
+    if (!f->strangers++) f->first = subject;
+    f->but_is_one |= subject == f->but;
+  }
+  timeline_close(t);
+  return OK;
+}
+
+static int fit_words(const struct fit *f, struct error *e) {
+  static const char out[] = "put the newer vault back, or see docs/operations.md, \"An older vault\"";
+  if (f->but_is_one) return OK;
+  if (f->strangers)
+    return error_set(e, E_MISMATCH,
+                     "the timelines hold %llu persons whom the vault does not know (one is subject %lld): it is an older one; %s",
+                     (unsigned long long)f->strangers, (long long)f->first, out);
+  if (f->returned)
+    return error_set(e, E_MISMATCH, "the vault knows %llu persons who were forgotten (one is subject %lld): it is an older one; %s",
+                     (unsigned long long)f->returned, (long long)f->first, out);
+  return OK;
+}
+
+int forgotten_vault_fits(const struct site *s, const struct vault *v, int64_t but, struct error *e) {
+  struct arena a;
+  struct fit f = {.vault = v, .but = but};
+  arena_init(&a, 64 << 20, 0);
+  int rc = forgotten_read(s, &a, &f.list, e);
+  if (rc == OK) rc = fit_store(&f, s, "timelines", e);
+  if (rc == OK) rc = fit_store(&f, s, "base", e);
+  for (uint32_t i = 0; rc == OK && i < f.list.n; i++) {
+    if (!f.list.done[i] || !vault_emitted(v, f.list.subject[i])) continue;
+    if (!f.returned++ && !f.strangers) f.first = f.list.subject[i];
+    f.but_is_one |= f.list.subject[i] == but;
+  }
+  if (rc == OK) rc = fit_words(&f, e);
+  arena_free(&a);
+  return rc;
+}
+
+/* Whoever verifies need not be allowed into the vault; a vault in use is looked at by whoever uses it. */
+static int vault_beside(const struct site *s, void (*finding)(void *ctx, const char *what), void *ctx, struct error *e) {
+  char dir[4096];
+  struct vault *v;
+  struct error why = {0};
+  TRY(site_path(s, dir, "vault", NULL));
+  if (vault_uses_passphrase(dir) || vault_open(dir, NULL, &v, &why) < 0) return OK;
+  int rc = forgotten_vault_fits(s, v, 0, &why);
+  vault_close(v);
+  if (rc == E_MISMATCH) return finding(ctx, why.message), OK;
+  if (rc < 0) *e = why;
+  return rc;
+}
+
 struct search {
   void (*finding)(void *ctx, const char *what);
   void *ctx;
@@ -100,6 +176,7 @@ int forgotten_verify(const struct site *s, void (*finding)(void *ctx, const char
   if (rc == OK) rc = timeline_search(dir, f.subject, f.n, held, &x, e);
   if (rc == OK) rc = site_path(s, dir, "base", NULL);
   if (rc == OK) rc = timeline_search(dir, f.subject, f.n, held, &x, e);
+  if (rc == OK) rc = vault_beside(s, finding, ctx, e);
   for (uint32_t i = 0; rc == OK && i < f.n; i++)
     if (!f.done[i]) finding(ctx, "forgotten.json: an erasure was interrupted; finish it with: vitae forget SITE --resume");
   arena_free(&a);

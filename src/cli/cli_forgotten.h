@@ -8,6 +8,7 @@
 
 struct site;
 struct timeline;
+struct vault;
 struct forgotten {
   int64_t *subject;
   bool *done;
@@ -16,7 +17,11 @@ struct forgotten {
 };
 int forgotten_read(const struct site *s, struct arena *a, struct forgotten *out, struct error *e) MUST_CHECK; /* room for one more */
 int forgotten_write(const struct site *s, const struct forgotten *f, struct error *e) MUST_CHECK;
-/* Looks for every forgotten subject in every generation; `finding` gets one line each. */
+/* E_MISMATCH if a vault that is older than the stores lies beside them: they hold persons of whom it knows no events (another ingest would make
+ * them somebody else), or it knows persons who were forgotten. One of these may be forgotten nevertheless: `but`, 0 = nobody. */
+int forgotten_vault_fits(const struct site *s, const struct vault *v, int64_t but, struct error *e) MUST_CHECK;
+/* Looks for every forgotten subject in every generation, and for persons unknown to the vault where that opens without a passphrase;
+ * `finding` gets one line each. */
 int forgotten_verify(const struct site *s, void (*finding)(void *ctx, const char *what), void *ctx, struct error *e) MUST_CHECK;
 int forgotten_unfinished(const struct site *s, struct error *e) MUST_CHECK; /* E_MISMATCH if an erasure was interrupted */
 

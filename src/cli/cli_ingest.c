@@ -352,6 +352,7 @@ static int run(struct cli *c, struct error *e) {
   TRY_OUT(site_path(&s, file, "vault", NULL));
   TRY_OUT(vault_open(file, phrase, &vault, e));
   TRY_OUT(cli_identity(&s, vault, e));
+  TRY_OUT(forgotten_vault_fits(&s, vault, 0, e));
   sum.left_out = file_left_out(c->arg[1], from.table != NULL);
   rc = run_through(c, &s, &from, &policy, vault, &sum, e);
   if (rc < 0) mask(&s, c->arg[1], e);

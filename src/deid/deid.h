@@ -117,6 +117,7 @@ int vault_all_identifiers(const struct vault *v,
  * of its key; E_NOTFOUND. Pseudonym 0: of the vault as a whole. */
 int vault_secret(const struct vault *v, int64_t pseudonym, const char *purpose, uint8_t out[32], struct error *e) MUST_CHECK;
 
+bool vault_emitted(const struct vault *v, int64_t pseudonym); /* events of this person have passed: it is a subject of the stores */
 /* The person's date shift, drawn within `max` days if there is none yet (*drawn: commit the vault before anything shows it). E_NOTFOUND. */
 int vault_person_shift(struct vault *v, int64_t pseudonym, int max, int32_t *days, bool *drawn, struct error *e) MUST_CHECK;
 

@@ -355,6 +355,11 @@ int vault_secret(const struct vault *v, int64_t pseudonym, const char *purpose, 
   return OK;
 }
 
+bool vault_emitted(const struct vault *v, int64_t pseudonym) {
+  uint32_t row;
+  return vault_row_of(v, pseudonym, &row) && emitted(v, row);
+}
+
 int vault_person_shift(struct vault *v, int64_t pseudonym, int max, int32_t *days, bool *drawn, struct error *e) {
   uint32_t row;
   if (!vault_row_of(v, pseudonym, &row)) return error_set(e, E_NOTFOUND, "the vault knows no such pseudonym");
