@@ -93,12 +93,13 @@ struct fit {
 };
 
 static int fit_store(struct fit *f, const struct site *s, const char *which, struct error *e) {
-  char dir[4096], current[4096];
+  char dir[4096];
   struct timeline *t;
+  struct error why = {0};
   TRY(site_path(s, dir, which, NULL));
-  TRY(site_path(s, current, which, "CURRENT", NULL));
-  if (!file_exists(current)) return OK;
-  TRY(timeline_open(dir, &t, e));
+  int rc = timeline_open(dir, &t, &why);
+  if (rc == E_NOTFOUND) return OK; /* nothing was ingested yet */
+  if (rc < 0) return *e = why, rc;
   for (uint32_t i = 0; i < timeline_subjects(t); i++) {
     int64_t subject = timeline_view(t, i).subject;
     if (vault_emitted(f->vault, subject) || was_forgotten(&f->list, subject)) continue;
