@@ -110,6 +110,10 @@ int cli_sheet(struct cli *c, const struct site *s, struct error *e) {
     snprintf(name, sizeof name, "review-%s.csv", timeline_generation(t));
     rc = buf_check(&b, e);
     if (rc == OK) rc = site_path(s, file, "vault", name, NULL);
+    if (rc == OK && file_exists(file)) { /* somebody may have read half of it */
+      rc = error_set(e, E_USAGE, "there is a sheet of this generation already: move it away to draw another one");
+      error_where(e, file, 0, NULL);
+    }
     if (rc == OK) rc = file_write_atomic(file, b.p, b.n, 0600, e);
     if (rc == OK) printf("%llu of %llu texts: %s (for the vault's owner alone)\n", (unsigned long long)n, (unsigned long long)p.n, file);
   }

@@ -145,6 +145,8 @@ assert len(r) == 4 and all(x[2] == "2" and '"quoted", comma' in x[3] for x in r[
 r[1][4], r[1][6], r[2][4], r[2][6], r[3][8], r[3][9] = "0", "1", "0", "0", "0", "10"
 csv.writer(open(sys.argv[2], "w", newline="")).writerows(r)
 P
+  cp "$work/sheet.csv" "$work/s/vault/review-gen-000005.csv"; run "$vitae" audit "$work/s" --sheet 3; status_is 64; err_has "there is a sheet"
+  cmp -s "$work/sheet.csv" "$work/s/vault/review-gen-000005.csv" || fail "a sheet that was filled in was drawn anew"
   run "$vitae" audit "$work/s" --score "$work/sheet.csv" --json; status_is 0; is_json
   json_is "(j['read'], j['identifiers'], j['missed'], j['read_by_both'], j['reviewers_agree'])" "(3, 15, 1, 2, 1)"
   json_is "round(j['recall_lower_95'], 4)" 0.7206
