@@ -29,12 +29,14 @@ int forgotten_read(const struct site *s, struct arena *a, struct forgotten *out,
   size_t n = json_count(list) + 1;
   out->subject = arena_array(a, int64_t, n);
   out->done = arena_array(a, bool, n);
+  out->may_return = arena_array(a, bool, n);
   out->at = arena_alloc_array(a, sizeof *out->at, n, 1);
-  if (!out->subject || !out->done || !out->at) return error_set(e, E_NOMEM, "out of memory");
+  if (!out->subject || !out->done || !out->may_return || !out->at) return error_set(e, E_NOMEM, "out of memory");
   for (struct json_iter it = json_items(list); json_next(&it, &item); out->n++) {
     if (str_to_i64(json_str(json_get(item, "subject")), &out->subject[out->n]) < 0 ||
         !json_bool(json_get(item, "done"), &out->done[out->n]))
       return error_set(e, E_CORRUPT, "forgotten.json is damaged");
+    if (!json_bool(json_get(item, "may_return"), &out->may_return[out->n])) out->may_return[out->n] = false;
     snprintf(out->at[out->n], 32, "%.*s", STR_ARG(json_str(json_get(item, "at"))));
   }
   return OK;
@@ -67,6 +69,7 @@ int forgotten_write(const struct site *s, const struct forgotten *f, struct erro
     json_kv_c(&o, "subject", number);
     json_kv_c(&o, "at", f->at[i]);
     json_kv_bool(&o, "done", f->done[i]);
+    if (f->may_return[i]) json_kv_bool(&o, "may_return", true);
     json_out_end(&o);
   }
   json_out_end(&o);
@@ -192,6 +195,23 @@ int forgotten_unfinished(const struct site *s, struct error *e) {
   for (uint32_t i = 0; rc == OK && i < f.n; i++)
     if (!f.done[i])
       rc = error_set(e, E_MISMATCH, "forgetting a person was interrupted here; finish it first with: vitae forget %s --resume", s->path);
+  arena_free(&a);
+  return rc;
+}
+
+int forgotten_since(const struct site *s, const struct timeline *t, const char *run, struct error *e) {
+  struct arena a;
+  struct forgotten f;
+  struct error none = {0};
+  uint32_t at;
+  arena_init(&a, 64 << 20, 0);
+  int rc = forgotten_read(s, &a, &f, e);
+  for (uint32_t i = 0; rc == OK && i < f.n; i++)
+    if (timeline_find(t, f.subject[i], &at, &none) == OK && timeline_view(t, at).split != SPLIT_HELD_OUT)
+      rc = error_set(e, E_MISMATCH,
+                     "a person of the training or tuning split was forgotten meanwhile: no version is made. Remove %s, which learned "
+                     "from them, and train anew",
+                     run);
   arena_free(&a);
   return rc;
 }

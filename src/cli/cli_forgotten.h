@@ -11,7 +11,7 @@ struct timeline;
 struct vault;
 struct forgotten {
   int64_t *subject;
-  bool *done;
+  bool *done, *may_return; /* may_return: as somebody new, by a later ingest */
   char (*at)[32];
   uint32_t n;
 };
@@ -24,6 +24,8 @@ int forgotten_vault_fits(const struct site *s, const struct vault *v, int64_t bu
  * `finding` gets one line each. */
 int forgotten_verify(const struct site *s, void (*finding)(void *ctx, const char *what), void *ctx, struct error *e) MUST_CHECK;
 int forgotten_unfinished(const struct site *s, struct error *e) MUST_CHECK; /* E_MISMATCH if an erasure was interrupted */
+/* E_MISMATCH if somebody was forgotten whom a training on this store (opened before) learned from; `run` is where its checkpoint lies */
+int forgotten_since(const struct site *s, const struct timeline *t, const char *run, struct error *e) MUST_CHECK;
 
 int seen_write(const struct site *s, const struct timeline *t, struct error *e) MUST_CHECK; /* persons of the train and tuning splits */
 /* 1 = was in training, 0 = was not, -1 = not known: trained by an earlier program */

@@ -98,18 +98,18 @@ static int choose_tasks(struct cli *c, const struct site *s, const struct timeli
   return OK;
 }
 
-static int make_version(const struct site *s, const struct timeline *t, const char *dir, char id[65], struct error *e) {
-  struct registry *r;
-  struct version_info info = {0};
+/* What is known of a version when it begins: later the generation that it learns from may be gone. Who that is, is written down now, too: of a
+ * run that is interrupted it must be known as well. */
+static int begin_version(const struct site *s, const struct timeline *t, struct version_info *info, struct error *e) {
   struct arena a;
   struct str manifest;
   struct json root;
-  snprintf(info.store_hash, sizeof info.store_hash, "%s", timeline_hash(t));
-  snprintf(info.commit, sizeof info.commit, "%s", cli_commit());
-  snprintf(info.code_version, sizeof info.code_version, "%s", VITAE_VERSION);
-  time_format(time_now(), info.created);
+  *info = (struct version_info){0};
+  snprintf(info->store_hash, sizeof info->store_hash, "%s", timeline_hash(t));
+  snprintf(info->commit, sizeof info->commit, "%s", cli_commit());
+  snprintf(info->code_version, sizeof info->code_version, "%s", VITAE_VERSION);
   char store[4096];
-  TRY(site_path(s, store, "timelines", NULL));
+  TRY(site_path(s, store, "timelines", timeline_generation(t), NULL));
   struct json_parser *jp = NULL;
   arena_init(&a, 256u << 20, 0);
   int rc = timeline_manifest(store, &a, &manifest, e);
@@ -117,14 +117,21 @@ static int make_version(const struct site *s, const struct timeline *t, const ch
   if (rc == OK) rc = json_parse(jp, manifest.p, manifest.n, manifest.n, &root, e);
   if (rc == OK) {
     struct str policy = json_str(json_get(json_get(root, "policy"), "hash"));
-    snprintf(info.policy_hash, sizeof info.policy_hash, "%.*s", STR_ARG(policy));
+    snprintf(info->policy_hash, sizeof info->policy_hash, "%.*s", STR_ARG(policy));
   }
   json_parser_free(jp);
   arena_free(&a);
-  TRY(rc);
-  TRY(seen_write(s, t, e)); /* before the version: who was trained on must be known of every version */
+  return rc == OK ? seen_write(s, t, e) : rc;
+}
+
+/* Whoever forgets a person lists the versions and writes forgotten.json under the registry's lock: it finds this one, or this one the entry. */
+static int make_version(const struct site *s, const struct timeline *t, struct version_info *info, const char *dir, char id[65],
+                        struct error *e) {
+  struct registry *r;
+  time_format(time_now(), info->created);
   TRY(registry_open(s->path, &r, e));
-  rc = registry_add(r, dir, &info, id, e);
+  int rc = forgotten_since(s, t, dir, e);
+  if (rc == OK) rc = registry_add(r, dir, info, id, e);
   registry_close(r);
   return rc;
 }
@@ -334,6 +341,7 @@ static int same_options(struct cli *c, const struct train_options *o, struct err
 static int train(struct cli *c, const struct site *s, const struct timeline *t, struct train_mesh *mesh, struct arena *a, struct error *e) {
   struct train_options o;
   struct train_result result;
+  struct version_info info;
   struct task **tasks = NULL;
   char dir[4096], init[4096], id[65];
   int n = 0, rc;
@@ -372,10 +380,11 @@ static int train(struct cli *c, const struct site *s, const struct timeline *t, 
   struct unseen unseen = {a, tasks, arena_array(a, struct known_answers, (size_t)n + 1)};
   if (!unseen.of) TRY_OUT(error_set(e, E_NOMEM, "out of memory"));
   o.unseen = keep_unseen, o.unseen_ctx = &unseen;
+  if (train_mesh_rank(mesh) == 0) TRY_OUT(begin_version(s, t, &info, e));
   TRY_OUT(model_train(&o, t, &result, e));
   if (train_mesh_rank(mesh)) goto out;
   TRY_OUT(learn_from_tuning(dir, t, &unseen, n, o.threads, o.seed, a, e));
-  TRY_OUT(make_version(s, t, dir, id, e));
+  TRY_OUT(make_version(s, t, &info, dir, id, e));
   rc = say(c, &result, dir, id, tasks, n, e);
 out:
   for (int i = 0; i < n; i++) task_free(tasks[i]);

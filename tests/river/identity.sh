@@ -152,10 +152,11 @@ a_person_is_forgotten_everywhere() {
   site_of_three "$s" fhir omop meds
   q=$(subject_of "$s" fhir p1); other=$(subject_of "$s" fhir p2)
   mkdir -p "$s/inbox/drafts/$q" && printf '{"subject": "%s", "final": "Mr Quetzalcoatl1"}' "$q" > "$s/inbox/drafts/$q/1.json"
+  echo '1,note,1,"Mr Quetzalcoatl1",0,,,,,' > "$s/vault/review-gen-000003.csv"
   run "$vitae" forget "$s"; status_is 64
   run "$vitae" forget "$s" --source fhir --person nobody; status_is 66
   run "$vitae" forget "$s" --subject 77; status_is 66
-  run "$vitae" forget "$s" --source meds --person 70001 --json; status_is 0; json_is "(j['subject'], j['vault'], j['store'], j['verified'], j['versions'])" "('$q', True, True, True, [])"
+  run "$vitae" forget "$s" --source meds --person 70001 --json; status_is 0; json_is "(j['subject'], j['vault'], j['store'], j['verified'], j['versions'])" "('$q', True, True, True, [])"; json_is "j['review_sheets_removed']" 1
   run "$vitae" verify "$s"; status_is 0
   same "$(holds_nothing_of "$s" "$q")" "[]" "files that hold the subject"
   same "$(ls -d "$s"/timelines/gen-* | wc -l)" 1 "generations"
@@ -258,24 +259,69 @@ a_run_stays_in_its_place() {
   for name in 1 2; do run "$vitae" train "$s" --size tiny --epochs 0.1 --threads 1 --no-task --name a --force; status_is 0; done
 }
 
-# A program that dies at its n-th rename or unlink: the steps of an erasure, one after the other
-cut_off_at_any_step_it_is_before_or_can_be_finished() {
+# A program that dies at its n-th rename or unlink, or stops after a rename to STOP_AT
+make_die() {
   cat > "$work/die.c" <<'C'
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 static int left = -1;
 static void step(void) {
   if (left < 0) { const char *s = getenv("DIE_AT"); left = s ? atoi(s) : 0; }
   if (left && --left == 0) _exit(42);
 }
-int rename(const char *a, const char *b) { step(); return renameat(AT_FDCWD, a, AT_FDCWD, b); }
+int rename(const char *a, const char *b) {
+  step();
+  int rc = renameat(AT_FDCWD, a, AT_FDCWD, b);
+  const char *s = getenv("STOP_AT");
+  if (s && strcmp(s, b) == 0) raise(SIGSTOP);
+  return rc;
+}
 int unlink(const char *p) { step(); return unlinkat(AT_FDCWD, p, 0); }
 C
-  case ${BUILD:-build} in *asan*|*tsan*) skip "a preloaded library and a sanitizer do not go together"; return;; esac
-  cc -shared -fPIC -o "$work/die.so" "$work/die.c" || { skip "no compiler"; return; }
+  case ${BUILD:-build} in *asan*|*tsan*) skip "a preloaded library and a sanitizer do not go together"; return 1;; esac
+  cc -shared -fPIC -o "$work/die.so" "$work/die.c" || { skip "no compiler"; return 1; }
+}
+
+stopped() { grep -q '^State:.T' "/proc/$1/status"; }
+
+# Somebody is forgotten while a training holds the first checkpoint that learned from them: of a held-out person it may end as ever
+a_training_under_way_makes_no_version_of_the_forgotten() {
+  make_die || return 0
+  local s=$work/under pid who
+  seen_site "$s"; printf '{"resourceType":"Patient","id":"apart","gender":"male","birthDate":"1950-01-01"}\n' > "$work/apart.ndjson"
+  run "$vitae" ingest "$s" "$work/apart.ndjson" --from fhir --split held_out; status_is 0
+  for who in apart p9; do
+    STOP_AT=$s/models/runs/$who LD_PRELOAD=$work/die.so "$vitae" train "$s" --size tiny --epochs 0.1 --threads 1 --no-task --name $who > "$work/trained" 2>&1 & pid=$!
+    until_so stopped $pid || { fail "the training did not come to its checkpoint"; return; }
+    run "$vitae" forget "$s" --source fhir --person $who --json; status_is 0; json_is "(j['training'], [v['certain'] for v in j['versions']])" "(True, $([ $who = p9 ] && echo "[True]" || echo "[]"))"
+    json_is "sorted((v['run'], v['certain']) for v in j['runs'])" "$([ $who = p9 ] && echo "[('apart', True), ('p9', True)]" || echo "[]")"
+    kill -CONT $pid; wait $pid; status=$?
+    if [ $who = p9 ]; then status_is 15; grep -q "forgotten meanwhile" "$work/trained" || fail "it is not said why: $(tail -2 "$work/trained")"
+    else status_is 0; fi
+    run "$vitae" versions "$s" --json; json_is "len(j)" 1
+  done
+  run "$vitae" forget "$s" --source fhir --person p8; status_is 0; out_has "runs/p9"; run "$vitae" verify "$s"; status_is 0
+}
+
+may_return_outlives_an_interruption() {
+  make_die || return 0
+  local s=$work/may
+  [ -d "$work/src" ] || make_sources "$work/src"
+  site_of_three "$s" fhir
+  run env DIE_AT=2 LD_PRELOAD="$work/die.so" "$vitae" forget "$s" --source fhir --person p1 --may-return; status_is 42
+  run "$vitae" forget "$s" --resume --may-return; status_is 64
+  run "$vitae" forget "$s" --resume; status_is 0; run "$vitae" show "$s" --json; json_is "j['subjects']" 3
+  run "$vitae" ingest "$s" "$work/src/fhir" --from fhir; status_is 0; run "$vitae" show "$s" --json; json_is "j['subjects']" 4
+}
+
+# The steps of an erasure, one after the other
+cut_off_at_any_step_it_is_before_or_can_be_finished() {
+  make_die || return 0
   local s=$work/cut q n subjects finished=0
   site_of_three "$work/cut-site" fhir omop
   q=$(subject_of "$work/cut-site" fhir p1)
@@ -301,4 +347,5 @@ C
 }
 run_cases three_sources_become_one_life untrusted_numbers_link_nobody the_same_again_gives_the_same_bytes an_increment_joins_the_same_persons \
   the_vault_can_be_asked_and_leaves_a_row an_identity_table_links a_person_is_forgotten_everywhere a_forgotten_person_stays_away_under_another_key an_older_vault_is_refused a_run_stays_in_its_place models_that_saw_the_person_are_named \
+  a_training_under_way_makes_no_version_of_the_forgotten may_return_outlives_an_interruption \
   cut_off_at_any_step_it_is_before_or_can_be_finished
