@@ -262,6 +262,11 @@ PY
   run "$vitae" generate "$work/tiny" "1 x" --ids; status_is 65; err_has "token ids"
   run "$vitae" generate "$work/tiny" "1 4294967297" --ids --logits "$work/logits"; status_is 65; err_has "token ids"
   run "$vitae" generate "$work/tiny" "1 2" --ids --tokens 0; status_is 64; err_has "--tokens is 1 to 1000000"
+  echo '{}' > "$work/any.json"; echo '"1 2"' > "$work/prompts"
+  run "$vitae" generate "$work/tiny" --prompts "$work/prompts" --ids --tokens 3 --json; status_is 0
+  run "$vitae" generate "$work/tiny" --prompts "$work/prompts" --ids --schema "$work/any.json"; status_is 64; err_has "--schema"
+  echo '{"prompt":"1 2"}' >> "$work/prompts"
+  run "$vitae" generate "$work/tiny" --prompts "$work/prompts" --ids; status_is 65; err_has "one JSON string a line"; err_has "prompts:2"
   cp -r "$work/tiny" "$work/part"; rm "$work/part/tokenizer.json"
   run "$vitae" import "$work/part"; status_is 66; err_has "no tokenizer.json"
   run "$vitae" verify "$work/part"; status_is 66; err_has "no tokenizer.json"
