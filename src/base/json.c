@@ -228,6 +228,7 @@ static bool copy(struct json_out *o, struct json v) {
   struct json item;
   struct str key;
   int64_t i;
+  uint64_t u;
   double d;
   bool b, fits = true;
   switch (json_kind(v)) {
@@ -236,6 +237,8 @@ static bool copy(struct json_out *o, struct json v) {
     case JSON_REAL:
       if (json_i64(v, &i))
         json_out_i64(o, i);
+      else if (json_u64(v, &u))
+        json_out_u64(o, u);
       else if (json_f64(v, &d))
         json_out_f64(o, d);
       else

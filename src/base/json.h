@@ -42,6 +42,7 @@ struct json json_at(struct json j, size_t index);
 size_t json_count(struct json j);                 /* elements of an array, members of an object, else 0 */
 static inline struct str json_str(struct json j); /* STR_NONE unless a string; valid as long as the document */
 bool json_i64(struct json j, int64_t *out);       /* an integer that fits */
+bool json_u64(struct json j, uint64_t *out);      /* one above those */
 bool json_f64(struct json j, double *out);        /* any number */
 bool json_bool(struct json j, bool *out);
 static inline struct json_iter json_items(struct json j);

@@ -118,6 +118,12 @@ bool json_i64(struct json j, int64_t *out) {
   return true;
 }
 
+bool json_u64(struct json j, uint64_t *out) {
+  if (!is(j, tape_type::UINT64)) return false;
+  *out = value<uint64_t>(j);
+  return true;
+}
+
 bool json_f64(struct json j, double *out) {
   if (!j.doc) return false;
   switch (type(j)) {

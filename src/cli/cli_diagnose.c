@@ -61,6 +61,7 @@ static int finish(struct cli *c, const struct sequential *k, const struct sequen
     printf("stopped (%s): %.*s, %.0f %%, after %d steps and %.0f %.*s\n",
            strcmp(why, "worth") == 0    ? "nothing more is worth its price"
            : strcmp(why, "budget") == 0 ? "the budget"
+           : strcmp(why, "left") == 0   ? "the answers ended"
                                         : "everything was asked",
            STR_ARG(sequential_disease(k, first)), 100 * sequential_probability(s, first), sequential_steps(s), sequential_spent(s),
            STR_ARG(sequential_currency(k)));
@@ -68,9 +69,10 @@ static int finish(struct cli *c, const struct sequential *k, const struct sequen
   return rc;
 }
 /* A line from the terminal; E_END at its end */
-static int ask_person(const char *prompt, char *line, size_t most, struct str *out) {
-  printf("%s", prompt);
-  fflush(stdout);
+static int ask_person(const struct cli *c, const char *prompt, char *line, size_t most, struct str *out) {
+  FILE *to = c->json ? stderr : stdout; /* standard output is the transcript's alone */
+  fprintf(to, "%s", prompt);
+  fflush(to);
   if (!fgets(line, (int)most, stdin)) return E_END;
   *out = str_trim(str_c(line));
   return OK;
@@ -82,7 +84,7 @@ static int converse(struct cli *c, const struct sequential *k, const struct gate
   char line[8192], prompt[512];
   struct str opening = g ? g->opening : STR_NONE;
   TRY(options_of(c, &o, e));
-  if (!g && (ask_person("Who comes, and with what? ", line, sizeof line, &opening) < 0 || opening.n == 0))
+  if (!g && (ask_person(c, "Who comes, and with what? ", line, sizeof line, &opening) < 0 || opening.n == 0))
     return error_set(e, E_USAGE, "expected a complaint");
   TRY(sequential_begin(k, &o, opening, a, &s, e));
   for (;;) {
@@ -92,11 +94,12 @@ static int converse(struct cli *c, const struct sequential *k, const struct gate
     const struct sequential_action *x = sequential_action(k, next.action);
     struct str answer = g ? g->answer[next.action] : STR_NONE;
     snprintf(prompt, sizeof prompt, "[%.0f] %.*s%s", sequential_spent(s) + x->cost, STR_ARG(x->name), g ? "" : "? ");
-    if (!g && ask_person(prompt, line, sizeof line, &answer) < 0) break;
+    if (!g && ask_person(c, prompt, line, sizeof line, &answer) < 0) break;
     if (g && !c->json) printf("%s: %s\n", prompt, answer.n ? "answered" : "nothing on record");
     TRY(sequential_hear(s, next.action, answer, e));
   }
-  return finish(c, k, s, next.action < 0 ? next.why : "asked", e);
+  if (next.action >= 0) sequential_leave(s);
+  return finish(c, k, s, next.action < 0 ? next.why : "left", e);
 }
 static int one_case(struct cli *c, const struct sequential *k, struct error *e) {
   struct arena a;

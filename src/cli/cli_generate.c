@@ -26,7 +26,7 @@ static const struct cli_option options[] = {
     {"streams", CLI_INTEGER, "N:1..256", "prompts answered at a time (1)"},
     {"logits", CLI_TEXT, "FILE", "write the f32 logits after each of the prompt's tokens to FILE (rows of the vocabulary's size)"},
     {"ids", CLI_FLAG, NULL, "the prompt is a list of token ids"},
-    {"schema", CLI_TEXT, "FILE", "the answer is JSON of the form of this JSON Schema"},
+    {"schema", CLI_TEXT, "FILE", "the answer to PROMPT is JSON of the form of this JSON Schema"},
     {"embed", CLI_TEXT, "FILE", "with --prompts and an encoder: write their vectors to FILE as f32"},
     {"cpu-time", CLI_FLAG, NULL, "measure processor time instead of elapsed time (one thread: says something on a busy machine too)"},
     {"whole", CLI_FLAG, NULL, "do not end at the end token (for measuring)"},
@@ -152,12 +152,20 @@ static int read_schema(const char *path, struct lm_schema **out, struct error *e
   return rc;
 }
 
+/* A prompt of --prompts: one JSON string a line; valid until the next */
+static int one_line(struct json_parser *parser, struct str line, struct str *out, struct error *e) {
+  struct json root;
+  TRY(json_parse(parser, line.p, line.n, line.n, &root, e));
+  *out = json_str(root);
+  return json_kind(root) == JSON_STRING ? OK : error_set(e, E_INPUT, "expected one JSON string a line");
+}
+
 /* Vectors of all texts of a file, in its order. */
 static int embed_file(struct cli *c, struct lm *m, const char *path, const char *to, struct error *e) {
   struct arena a;
   struct str text, line, *texts;
   struct json_parser *parser = NULL;
-  struct json root;
+  struct str prompt;
   size_t n = 0;
   arena_init(&a, 0, 0);
   int rc = file_read(&a, path, 256 << 20, &text, e);
@@ -167,9 +175,9 @@ static int embed_file(struct cli *c, struct lm *m, const char *path, const char 
   if (rc == OK) rc = json_parser_new(&parser, e);
   for (n = 0; rc == OK && text.p && (line = str_cut(&text, '\n')).p;) {
     if (!line.n) continue;
-    rc = json_parse(parser, line.p, line.n, line.n, &root, e);
-    if (rc == OK) texts[n++] = str_copy(&a, json_str(root));
+    rc = one_line(parser, line, &prompt, e);
     if (rc < 0) error_where(e, path, (int64_t)n + 1, NULL);
+    if (rc == OK) texts[n++] = str_copy(&a, prompt);
   }
   size_t bytes = n * (size_t)lm_width(m) * sizeof(float);
   float *out = rc == OK ? mem_alloc_aligned(bytes + 1) : NULL;
@@ -208,7 +216,7 @@ static int many_prompts(struct cli *c, struct lm *m, const char *path, struct er
   struct arena a;
   struct str text, line;
   struct json_parser *parser = NULL;
-  struct json root;
+  struct str prompt;
   struct job *job = NULL;
   size_t n = 0, cap = 0, next = 0;
   arena_init(&a, 0, 0);
@@ -224,8 +232,8 @@ static int many_prompts(struct cli *c, struct lm *m, const char *path, struct er
       job = more;
     }
     job[n] = (struct job){.print = false};
-    rc = json_parse(parser, line.p, line.n, line.n, &root, e);
-    if (rc == OK) rc = prompt_ids(c, m, json_str(root), &job[n], e);
+    rc = one_line(parser, line, &prompt, e);
+    if (rc == OK) rc = prompt_ids(c, m, prompt, &job[n], e);
     if (rc < 0) error_where(e, path, (int64_t)n + 1, NULL);
     n++;
   }
@@ -273,6 +281,7 @@ static int run(struct cli *c, struct error *e) {
   const char *file = cli_text(c, "prompts", NULL), *logits = cli_text(c, "logits", NULL);
   if (cli_flag(c, "cpu-time")) clock_of_times = CLOCK_PROCESS_CPUTIME_ID;
   if ((c->args == 2) == (file != NULL)) return error_set(e, E_USAGE, "give a prompt, or --prompts FILE");
+  if (cli_text(c, "schema", NULL) && (file || logits)) return error_set(e, E_USAGE, "--schema is of one PROMPT's answer");
   TRY(lm_open(c->arg[0], &o, &m, e));
   int rc = file && cli_text(c, "embed", NULL) ? embed_file(c, m, file, cli_text(c, "embed", NULL), e)
            : logits && !file                  ? write_logits(c, m, c->arg[1], logits, e)

@@ -1,6 +1,8 @@
 /* A schema as a machine that reads bytes: a stack of what is open, each frame one value, list, object, text or number that has begun. */
 #include "model/lm_schema.h"
 
+#include <math.h>
+
 #include "base/json.h"
 #include "base/map.h"
 
@@ -42,26 +44,13 @@ struct lm_schema {
 
 static int compile(struct lm_schema *s, struct json j, int depth, int *out, struct error *e);
 
-static int spelled(struct lm_schema *s, struct json j, const char *after, struct str *out, struct error *e) {
+static int spelled(struct lm_schema *s, struct json j, struct str *out, struct error *e) {
   struct buf b = {0};
   struct json_out o;
-  int64_t i;
-  double f;
-  bool t;
+  if (json_kind(j) == JSON_ARRAY || json_kind(j) == JSON_OBJECT)
+    return error_set(e, E_INPUT, "a schema's enum may hold texts, numbers, truth values and null");
   json_out_init(&o, &b, false);
-  switch (json_kind(j)) {
-    case JSON_STRING: json_out_str(&o, json_str(j)); break;
-    case JSON_NULL: json_out_null(&o); break;
-    case JSON_BOOL: json_out_bool(&o, json_bool(j, &t) && t); break;
-    case JSON_INT:
-      if (json_i64(j, &i)) json_out_i64(&o, i);
-      break;
-    case JSON_REAL:
-      if (json_f64(j, &f)) json_out_f64(&o, f);
-      break;
-    default: buf_release(&b); return error_set(e, E_INPUT, "a schema's enum may hold texts, numbers, truth values and null");
-  }
-  buf_puts(&b, after);
+  TRY(json_out_copy(&o, j, e));
   *out = str_copy(&s->arena, (struct str){b.p, b.n});
   buf_release(&b);
   return out->p ? OK : error_set(e, E_NOMEM, "no memory for a schema");
@@ -75,7 +64,7 @@ static int words(struct lm_schema *s, struct node *node, struct json list, struc
   node->kind = WORDS;
   node->word = arena_array(&s->arena, struct str, n);
   if (!node->word) return error_set(e, E_NOMEM, "no memory for a schema");
-  while (json_next(&it, &item)) TRY(spelled(s, item, "", &node->word[node->n++], e));
+  while (json_next(&it, &item)) TRY(spelled(s, item, &node->word[node->n++], e));
   return OK;
 }
 
@@ -121,6 +110,32 @@ static int bound(struct json j, const char *key, int otherwise, int *out, struct
   return OK;
 }
 
+/* Only the properties are written: what is required is one of them */
+static int check_required(struct json j, struct error *e) {
+  struct json required = json_get(j, "required"), more = json_get(j, "additionalProperties"), name, v;
+  struct str key;
+  if (json_kind(required) != JSON_NONE && json_kind(required) != JSON_ARRAY) return error_set(e, E_INPUT, "a schema's required is a list");
+  for (struct json_iter it = json_items(required); json_next(&it, &name);) {
+    struct json_iter in = json_members(json_get(j, "properties"));
+    bool found = false;
+    while (json_kind(name) == JSON_STRING && !found && json_next_member(&in, &key, &v)) found = str_eq(key, json_str(name));
+    if (!found) return error_set(e, E_INPUT, "a schema's required names what is not among its properties");
+  }
+  if (json_kind(more) != JSON_NONE && json_kind(more) != JSON_BOOL && json_kind(more) != JSON_OBJECT)
+    return error_set(e, E_INPUT, "a schema's additionalProperties is a schema or a truth value");
+  return OK;
+}
+/* Of any members where nothing says which; with additionalProperties false or a schema there are none */
+static int compile_object(struct lm_schema *s, struct node *node, struct json j, int depth, struct error *e) {
+  struct json properties = json_get(j, "properties"), more = json_get(j, "additionalProperties");
+  bool open = json_kind(more) == JSON_NONE || (json_bool(more, &open) && open);
+  TRY(check_required(j, e));
+  if (json_kind(properties) != JSON_NONE && json_kind(properties) != JSON_OBJECT)
+    return error_set(e, E_INPUT, "a schema's properties are an object");
+  if (json_kind(properties) == JSON_OBJECT || !open) return object(s, node, properties, depth, e);
+  return node->kind = ANY, node->least = 1, OK;
+}
+
 static int compile_type(struct lm_schema *s, struct node *node, struct json j, struct str type, int depth, struct error *e) {
   if (str_eqc(type, "boolean")) return fixed_words(s, node, "true", "false", e);
   if (str_eqc(type, "null")) return fixed_words(s, node, "null", NULL, e);
@@ -141,32 +156,106 @@ static int compile_type(struct lm_schema *s, struct node *node, struct json j, s
     if (node->least > node->most) return error_set(e, E_INPUT, "a schema's minItems is over its maxItems");
     return compile(s, json_get(j, "items"), depth + 1, node->child, e);
   }
-  if (str_eqc(type, "object"))
-    return json_kind(json_get(j, "properties")) == JSON_OBJECT ? object(s, node, json_get(j, "properties"), depth, e)
-                                                               : (node->kind = ANY, node->least = 1, OK);
+  if (str_eqc(type, "object")) return compile_object(s, node, j, depth, e);
   return error_set(e, E_INPUT, "a schema's type is not known");
 }
 
+/* What a schema may say. An empty type: of any; NULL: it describes and holds nothing. */
+static const struct {
+  const char *name, *type;
+} keywords[] = {{"type", ""},
+                {"enum", ""},
+                {"const", ""},
+                {"properties", "object"},
+                {"required", "object"},
+                {"additionalProperties", "object"},
+                {"items", "array"},
+                {"minItems", "array"},
+                {"maxItems", "array"},
+                {"minLength", "string"},
+                {"maxLength", "string"},
+                {"title", NULL},
+                {"description", NULL},
+                {"default", NULL},
+                {"examples", NULL},
+                {"$schema", NULL},
+                {"$id", NULL},
+                {"$comment", NULL},
+                {"$defs", NULL}, /* without a $ref they are nobody's */
+                {"definitions", NULL},
+                {"deprecated", NULL},
+                {"readOnly", NULL},
+                {"writeOnly", NULL},
+                {"strict", NULL}};
+/* Those of JSON Schema that cannot be held while writing are refused by name; any other word may be somebody's secret and is not repeated */
+static int unknown_keyword(struct str key, struct error *e) {
+  static const char *const names[] = {"anyOf",
+                                      "oneOf",
+                                      "allOf",
+                                      "not",
+                                      "$ref",
+                                      "$dynamicRef",
+                                      "pattern",
+                                      "minimum",
+                                      "maximum",
+                                      "exclusiveMinimum",
+                                      "multipleOf",
+                                      "if",
+                                      "patternProperties",
+                                      "propertyNames",
+                                      "then",
+                                      "else",
+                                      "exclusiveMaximum",
+                                      "minProperties",
+                                      "format",
+                                      "maxProperties",
+                                      "uniqueItems",
+                                      "prefixItems",
+                                      "additionalItems",
+                                      "contains",
+                                      "minContains",
+                                      "maxContains",
+                                      "dependentRequired",
+                                      "dependentSchemas",
+                                      "unevaluatedItems",
+                                      "unevaluatedProperties"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (str_eqc(key, names[i])) return error_set(e, E_INPUT, "a schema's %s is not supported", names[i]);
+  return error_set(e, E_INPUT, "a schema has a keyword that is not supported");
+}
+static bool type_fits(struct json v, struct str type) {
+  enum json_kind k = json_kind(v);
+  double x;
+  if (str_eqc(type, "integer")) return k == JSON_INT || (json_f64(v, &x) && x == floor(x));
+  if (str_eqc(type, "number")) return k == JSON_INT || k == JSON_REAL;
+  return str_eqc(type, k == JSON_STRING ? "string" : k == JSON_BOOL ? "boolean" : k == JSON_NULL ? "null" : "");
+}
+/* Every keyword is held or refused: a bound needs its type beside it, and goes with no list of values */
+static int check_keywords(struct json j, struct error *e) {
+  struct json_iter it = json_members(j);
+  struct json type = json_get(j, "type"), list = json_get(j, "enum"), only = json_get(j, "const"), v;
+  struct str key, of = json_kind(json_get(j, "properties")) == JSON_NONE ? json_str(type) : STR("object");
+  bool listed = json_kind(list) != JSON_NONE || json_kind(only) != JSON_NONE;
+  while (json_next_member(&it, &key, &v)) {
+    size_t i = 0, n = sizeof keywords / sizeof *keywords;
+    while (i < n && !str_eqc(key, keywords[i].name)) i++;
+    if (i == n) return unknown_keyword(key, e);
+    if (!keywords[i].type || !keywords[i].type[0]) continue;
+    if (!of.n && !listed) return error_set(e, E_INPUT, "a schema's %s needs its type beside it", keywords[i].name);
+    if (listed && (!of.n || str_eqc(of, keywords[i].type)))
+      return error_set(e, E_INPUT, "a schema's %s is not supported beside a list of values", keywords[i].name);
+  }
+  if (json_kind(type) != JSON_NONE && json_kind(type) != JSON_STRING) return error_set(e, E_INPUT, "a schema's type is one word");
+  if (json_kind(list) != JSON_NONE && json_kind(list) != JSON_ARRAY) return error_set(e, E_INPUT, "a schema's enum is a list");
+  for (it = json_items(list); json_next(&it, &v);)
+    if (of.n && !type_fits(v, of)) return error_set(e, E_INPUT, "a schema's enum has a value of another type");
+  if (json_kind(only) != JSON_NONE && of.n && !type_fits(only, of)) return error_set(e, E_INPUT, "a schema's const is of another type");
+  return OK;
+}
 static int compile(struct lm_schema *s, struct json j, int depth, int *out, struct error *e) {
-  static const char *const refused[] = {"anyOf",
-                                        "oneOf",
-                                        "allOf",
-                                        "not",
-                                        "$ref",
-                                        "pattern",
-                                        "minimum",
-                                        "maximum",
-                                        "exclusiveMinimum",
-                                        "exclusiveMaximum",
-                                        "multipleOf",
-                                        "patternProperties",
-                                        "if",
-                                        "format",
-                                        NULL};
   if (depth > MOST_DEPTH / 2 || s->nodes == MOST_NODES) return error_set(e, E_LIMIT, "a schema that is too deep or too large");
   if (json_kind(j) != JSON_OBJECT && json_kind(j) != JSON_NONE) return error_set(e, E_INPUT, "a schema is an object");
-  for (int i = 0; refused[i]; i++)
-    if (json_kind(json_get(j, refused[i])) != JSON_NONE) return error_set(e, E_INPUT, "a schema's %s is not supported", refused[i]);
+  TRY(check_keywords(j, e));
   *out = s->nodes++;
   struct node *node = &s->node[*out];
   struct json type = json_get(j, "type"), only = json_get(j, "const");
@@ -174,13 +263,11 @@ static int compile(struct lm_schema *s, struct json j, int depth, int *out, stru
     node->kind = WORDS;
     node->n = 1;
     node->word = arena_array(&s->arena, struct str, 1);
-    return node->word ? spelled(s, only, "", node->word, e) : error_set(e, E_NOMEM, "no memory for a schema");
+    return node->word ? spelled(s, only, node->word, e) : error_set(e, E_NOMEM, "no memory for a schema");
   }
-  if (json_kind(json_get(j, "enum")) == JSON_ARRAY) return words(s, node, json_get(j, "enum"), e);
-  if (json_kind(type) == JSON_NONE && json_kind(json_get(j, "properties")) == JSON_OBJECT)
-    return object(s, node, json_get(j, "properties"), depth, e);
+  if (json_kind(json_get(j, "enum")) != JSON_NONE) return words(s, node, json_get(j, "enum"), e);
+  if (json_kind(type) == JSON_NONE && json_kind(json_get(j, "properties")) != JSON_NONE) return compile_object(s, node, j, depth, e);
   if (json_kind(type) == JSON_NONE) return OK; /* ANY */
-  if (json_kind(type) != JSON_STRING) return error_set(e, E_INPUT, "a schema's type is one word");
   return compile_type(s, node, j, json_str(type), depth, e);
 }
 

@@ -4,9 +4,11 @@
  *     TRY(lm_submit(m, &(struct lm_request){..., .schema = s}, &id, e)); // one request at a time uses it; free it after the request's end
  *     lm_schema_free(s);
  *
- * The subset: type (object, array, string, number, integer, boolean, null), properties, items, minItems, maxItems, minLength, maxLength, enum, const.
- * All properties are written, in the schema's order, and no others, whether or not `required` names them: such a document always fits. Bounds on
- * numbers, patterns, references and alternatives (anyOf, oneOf, allOf, $ref) are refused with E_INPUT rather than ignored. Text is bounded: depth 32,
+ * The subset: type (object, array, string, number, integer, boolean, null), properties, items, minItems, maxItems, minLength, maxLength, enum, const, required,
+ * additionalProperties; title, description, default, examples, $schema, $id, $comment and the like hold nothing. All properties are written, in the
+ * schema's order, and no others, whether or not `required` names them: such a document always fits. Everything else (bounds on numbers, patterns,
+ * formats, $ref, anyOf, uniqueItems …) is refused with E_INPUT rather than ignored, and so is a `required` name without a property, a list of types,
+ * and a bound without its type or beside an enum. Text is bounded: depth 32,
  * 4,096 bytes a string where maxLength says nothing, 18 digits a whole number, 256 elements where maxItems says nothing. A request that ends by length
  * (LM_END_LENGTH) leaves the document unfinished.
  */

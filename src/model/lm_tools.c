@@ -2,32 +2,6 @@
 #include "base/json.h"
 #include "model/lm_schema.h"
 
-static void write_json(struct json_out *o, struct json j, int depth) {
-  struct json_iter it;
-  struct str key;
-  struct json v;
-  int64_t i;
-  double f;
-  bool b;
-  switch (depth > 30 ? JSON_NULL : json_kind(j)) {
-    case JSON_STRING: json_out_str(o, json_str(j)); break;
-    case JSON_BOOL: json_out_bool(o, json_bool(j, &b) && b); break;
-    case JSON_INT: json_out_i64(o, json_i64(j, &i) ? i : 0); break;
-    case JSON_REAL: json_out_f64(o, json_f64(j, &f) ? f : 0); break;
-    case JSON_ARRAY:
-      json_out_array(o);
-      for (it = json_items(j); json_next(&it, &v);) write_json(o, v, depth + 1);
-      json_out_end(o);
-      break;
-    case JSON_OBJECT:
-      json_out_object(o);
-      for (it = json_members(j); json_next_member(&it, &key, &v);) json_out_key_str(o, key), write_json(o, v, depth + 1);
-      json_out_end(o);
-      break;
-    default: json_out_null(o);
-  }
-}
-
 /* E_END: no call; not a failure. */
 static int one_call(struct json_parser *parser, struct str text, struct arena *a, struct lm_tool_call *out, struct error *e) {
   struct json root;
@@ -39,7 +13,7 @@ static int one_call(struct json_parser *parser, struct str text, struct arena *a
   struct buf b = {0};
   struct json_out o;
   json_out_init(&o, &b, false);
-  write_json(&o, arguments, 0);
+  if (json_out_copy(&o, arguments, NULL) < 0) return buf_release(&b), E_END; /* nested too deep for a call */
   out->name = str_copy(a, json_str(json_get(root, "name")));
   out->arguments = str_copy(a, (struct str){b.p, b.n});
   bool good = out->arguments.p && (out->name.p || !json_str(json_get(root, "name")).n);

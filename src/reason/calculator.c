@@ -83,6 +83,7 @@ static int read_choices(struct calculator *c, struct calculator_input *in, struc
 static int read_codes(struct calculator *c, struct calculator_input *in, struct json codes, struct error *e) {
   size_t n = json_count(codes);
   if (json_kind(codes) == JSON_NONE) return OK;
+  if (json_kind(codes) != JSON_ARRAY) return wrong(e, in->name, "codes: expected a list of texts");
   struct str *code = arena_array(&c->arena, struct str, n ? n : 1);
   if (!code) return error_set(e, E_NOMEM, "no memory for a calculator");
   struct json_iter it = json_items(codes);
@@ -96,11 +97,27 @@ static int read_codes(struct calculator *c, struct calculator_input *in, struct 
   return OK;
 }
 
+static int number_of(struct json j, const char *key, const char *input, double *out, struct error *e) {
+  struct json v = json_get(j, key);
+  if (json_kind(v) == JSON_NONE || json_f64(v, out)) return OK;
+  return wrong(e, input, "min, max, molar and valence: expected numbers");
+}
+static int flag_of(struct json j, const char *key, const char *input, bool *out, struct error *e) {
+  struct json v = json_get(j, key);
+  if (json_kind(v) == JSON_NONE || json_bool(v, out)) return OK;
+  return wrong(e, input, "optional, fact and day: expected true or false");
+}
+static bool has_input(const struct calculator *c, struct str name) {
+  for (int i = 0; i < c->inputs; i++)
+    if (str_eqc(name, c->input[i].name)) return true;
+  return false;
+}
 static int read_input(struct calculator *c, struct str name, struct json j, struct error *e) {
   static const char *const names[] = {"title",    "unit",    "molar", "valence", "min",   "max",
                                       "optional", "choices", "fact",  "day",     "codes", NULL};
-  bool yes = false;
+  bool fact = false, day = false;
   if (!plain_name(name)) return wrong(e, "inputs", "a name is lower-case letters, digits and _");
+  if (has_input(c, name)) return wrong(e, "inputs", "two have the same name");
   if (c->inputs == CALCULATOR_INPUTS) return wrong(e, "inputs", "too many inputs");
   struct calculator_input *in = &c->input[c->inputs];
   in->name = arena_strndup(&c->arena, name.p, name.n);
@@ -110,17 +127,20 @@ static int read_input(struct calculator *c, struct str name, struct json j, stru
   TRY(text_of(c, j, "title", false, &in->title, e));
   in->least = -INFINITY;
   in->most = INFINITY;
-  json_f64(json_get(j, "min"), &in->least);
-  json_f64(json_get(j, "max"), &in->most);
-  json_f64(json_get(j, "molar"), &in->molar);
-  json_f64(json_get(j, "valence"), &in->valence);
-  json_bool(json_get(j, "optional"), &in->optional);
+  TRY(number_of(j, "min", in->name, &in->least, e));
+  TRY(number_of(j, "max", in->name, &in->most, e));
+  if (in->least > in->most) return wrong(e, in->name, "min is over max");
+  TRY(number_of(j, "molar", in->name, &in->molar, e));
+  TRY(number_of(j, "valence", in->name, &in->valence, e));
+  TRY(flag_of(j, "optional", in->name, &in->optional, e));
+  TRY(flag_of(j, "fact", in->name, &fact, e));
+  TRY(flag_of(j, "day", in->name, &day, e));
   TRY(read_codes(c, in, json_get(j, "codes"), e));
   if (json_kind(json_get(j, "choices")) != JSON_NONE) {
     TRY(read_choices(c, in, json_get(j, "choices"), e));
-  } else if (json_bool(json_get(j, "fact"), &yes) && yes) {
+  } else if (fact) {
     in->kind = CALCULATOR_FACT;
-  } else if (json_bool(json_get(j, "day"), &yes) && yes) {
+  } else if (day) {
     in->kind = CALCULATOR_DAY;
   } else {
     TRY(text_of(c, j, "unit", true, &in->unit, e));
@@ -143,6 +163,8 @@ static int read_value(struct calculator *c, struct json root, struct error *e) {
   while (json_next_member(&it, &key, &v)) {
     if (c->steps == CALCULATOR_STEPS) return wrong(e, "let", "too many steps");
     if (!plain_name(key)) return wrong(e, "let", "a name is lower-case letters, digits and _");
+    for (int i = 0; i < n; i++)
+      if (str_eqc(key, names[i])) return wrong(e, "let", "a step is named like an input or an earlier step");
     if (!json_str(v).p) return wrong(e, "let", "expected formulas");
     if (formula_parse(json_str(v), names, n, &c->arena, &c->step[c->steps], e) < 0) return error_where(e, NULL, 0, "let");
     names[n] = arena_strndup(&c->arena, key.p, key.n);
@@ -163,6 +185,7 @@ static int read_bands(struct calculator *c, struct json bands, struct error *e) 
   struct json_iter it = json_items(bands);
   double last = -INFINITY;
   if (json_kind(bands) == JSON_NONE) return OK;
+  if (json_kind(bands) != JSON_ARRAY) return wrong(e, "bands", "expected a list of [number or null, text]");
   for (struct json v; json_next(&it, &v);) {
     if (c->bands == CALCULATOR_BANDS) return wrong(e, "bands", "too many bands");
     struct band *b = &c->band[c->bands++];
@@ -292,6 +315,7 @@ int calculator_set(const struct calculator *c, struct calculator_value *in, stru
                      : error_set(e, E_INPUT, "unknown input");
   const struct calculator_input *of = &c->input[i];
   text = str_trim(text);
+  if (!isnan(in[i].x)) return wrong(e, of->name, "is given twice");
   if (of->kind == CALCULATOR_NUMBER) return set_number(c, in, i, text, e);
   if (of->kind == CALCULATOR_FACT) {
     bool yes = str_eq_nocase(text, STR("yes")) || str_eq_nocase(text, STR("true")) || str_eqc(text, "1");

@@ -2,7 +2,7 @@
  *
  *     struct calculator *c;  TRY(calculator_load("calculators/ckd-epi-2021.json", &c, e));
  *     struct calculator_value in[CALCULATOR_INPUTS];  calculator_none(c, in);
- *     TRY(calculator_set(c, in, STR("creatinine"), STR("88 umol/L"), e));   // wrong unit, out of range, unknown name: refused
+ *     TRY(calculator_set(c, in, STR("creatinine"), STR("88 umol/L"), e));   // wrong unit, out of range, unknown name, twice: refused
  *     struct calculator_answer r;  TRY(calculator_run(c, in, &r, e));       // r.value 71 mL/min/{1.73_m2}
  *
  * Inputs are numbers with a unit (converted by quantity.h), choices, yes/no facts, or days. A number that is needed and missing is E_INPUT; a

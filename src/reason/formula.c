@@ -121,13 +121,6 @@ static int primary(struct parser *p) {
   if (take(p, "(")) {
     TRY(parse_or(p));
     if (!take(p, ")")) return wrong(p, "expected )");
-  } else if (take(p, "-")) {
-    TRY(primary(p));
-    rc = put_op(p, OP_NEG, 1);
-  } else if (c == '!' && !(p->at + 1 < p->n && p->text[p->at + 1] == '=')) {
-    p->at++;
-    TRY(primary(p));
-    rc = put_op(p, OP_NOT, 1);
   } else if (digit(c) || c == '.') {
     rc = number(p);
   } else if (letter(c)) {
@@ -149,20 +142,29 @@ static int primary(struct parser *p) {
   return rc;
 }
 
-static int power(struct parser *p) {
-  TRY(primary(p));
-  if (!take(p, "^")) return OK;
+/* A sign binds weaker than a power, as on paper: -x^2 is -(x^2); and an exponent may have one: 2^-3 */
+static int signed_power(struct parser *p) {
+  enum op op = OP_POW;
+  space(p);
+  if (p->at < p->n && p->text[p->at] == '-') op = OP_NEG;
+  if (p->at < p->n && p->text[p->at] == '!' && !(p->at + 1 < p->n && p->text[p->at + 1] == '=')) op = OP_NOT;
+  if (op == OP_POW) {
+    TRY(primary(p));
+    if (!take(p, "^")) return OK;
+  } else {
+    p->at++;
+  }
   if (++p->depth > FORMULA_STACK) return wrong(p, "nested too deep");
-  TRY(power(p));
+  TRY(signed_power(p));
   p->depth--;
-  return put_op(p, OP_POW, 2);
+  return put_op(p, op, op == OP_POW ? 2 : 1);
 }
 static int product(struct parser *p) {
-  TRY(power(p));
+  TRY(signed_power(p));
   for (;;) {
     enum op op = take(p, "*") ? OP_MUL : take(p, "/") ? OP_DIV : OP_NUMBER;
     if (op == OP_NUMBER) return OK;
-    TRY(power(p));
+    TRY(signed_power(p));
     TRY(put_op(p, op, 2));
   }
 }

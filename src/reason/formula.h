@@ -4,7 +4,7 @@
  *     TRY(formula_parse(STR("140 - age * if(female, 0.85, 1)"), names, 2, &arena, &f, e));      // names: "age", "female"
  *     double x = formula_run(&f, (double[]){72, 1});
  *
- * Operators, weakest first: ||  &&  == != < <= > >=  + -  * /  ^ (to the right)  unary - and !. Functions: min max (2 or more), abs ln log10
+ * Operators, weakest first: ||  &&  == != < <= > >=  + -  * /  unary - and !  ^ (to the right). Functions: min max (2 or more), abs ln log10
  * exp sqrt floor ceil round (halves away from 0), if(c, a, b), given(x). Truth is 1 and 0; 0 is false. NaN stands for a number that is not
  * there and spreads, except where the answer does not hang on it: false && NaN = false, true || NaN = true, given(NaN) = false.
  * Pure; E_INPUT with the byte position of what is wrong. A formula borrows nothing; it lives as long as its arena.

@@ -42,7 +42,7 @@ static int action_of(const struct walk *w, int depth) {
     if (w->k->action[i].kind == w->kind && w->k->action[i].generic) return i;
   return -1;
 }
-static void put(struct walk *w, struct str text, int depth) {
+static void put(struct walk *w, const char *gap, struct str text, int depth) {
   int at = action_of(w, depth);
   if (at < 0) {
     w->unplaced++;
@@ -51,7 +51,7 @@ static void put(struct walk *w, struct str text, int depth) {
   struct buf *b = &w->to[at];
   for (int i = 0; i < depth; i++) {
     for (size_t c = 0; c < w->path[i].n; c++) buf_putc(b, w->path[i].p[c] == '_' ? ' ' : w->path[i].p[c]);
-    buf_puts(b, i + 1 < depth ? ", " : ": ");
+    buf_puts(b, i + 1 < depth ? ", " : gap);
   }
   buf_str(b, text);
   bool ended = text.n && strchr(".!?", text.p[text.n - 1]);
@@ -69,17 +69,19 @@ static int walk_value(struct walk *w, struct json v, int depth, struct error *e)
     }
   } else if (json_kind(v) == JSON_ARRAY) {
     struct json_iter it = json_items(v);
-    if (depth == DEEP) return error_set(e, E_LIMIT, "a case nested more than %d deep", DEEP);
-    while (json_next(&it, &item))
-      if (json_kind(item) == JSON_STRING) put(w, json_str(item), depth);
+    while (json_next(&it, &item)) TRY(walk_value(w, item, depth, e));
   } else if (json_kind(v) == JSON_STRING) {
-    if (json_str(v).n) put(w, json_str(v), depth);
+    if (json_str(v).n) put(w, ": ", json_str(v), depth);
+  } else if (json_kind(v) == JSON_BOOL) {
+    bool yes = false;
+    json_bool(v, &yes);
+    put(w, " ", yes ? STR("present") : STR("absent"), depth); /* without a mark between, so that the name is denied */
   } else if (json_kind(v) == JSON_INT || json_kind(v) == JSON_REAL) {
     double x;
     char text[40];
     if (!json_f64(v, &x)) return OK;
     snprintf(text, sizeof text, "%g", x);
-    put(w, str_c(text), depth);
+    put(w, ": ", str_c(text), depth);
   }
   return OK;
 }

@@ -7,10 +7,10 @@
  *
  * A case (the shape of AgentClinic's OSCE files, Schmidgall et al. 2024; {"OSCE_Examination": …} or what is in it):
  *     {"Objective_for_Doctor": "…", "Patient_Actor": {"Demographics": "…", "History": "…", "Symptoms": {"Primary_Symptom": "…", …}, …},
- *      "Physical_Examination_Findings": {…}, "Test_Results": {…}, "Correct_Diagnosis": "…"}      // nested objects, lists and texts
+ *      "Physical_Examination_Findings": {…}, "Test_Results": {…}, "Correct_Diagnosis": "…"}      // nested objects, lists, texts, numbers, truth values
  * The opening is the objective, demographics and primary symptom. Every other entry belongs to one action: on the way down to it, the first name
  * that has an action's key as whole words (the longest key wins; keys of generic actions last); an entry that no key fits belongs to the generic
- * action of its part. `unplaced` counts entries that no action can reveal. Strings are valid as long as the arena. Errors: E_INPUT.
+ * action of its part. true reads "present", false "absent". `unplaced` counts entries that no action can reveal. Strings are valid as long as the arena. Errors: E_INPUT.
  */
 #ifndef REASON_GATEKEEPER_H
 #define REASON_GATEKEEPER_H

@@ -46,26 +46,45 @@ int sequential_first(const struct sequential_session *s) {
 
 /* ---- hearing ---- */
 
-/* "8-month-old boy", "55-year-old woman": the words that textbooks use for it */
+static bool taken(struct str *s, const char *word) {
+  size_t n = strlen(word);
+  if (s->n < n || !str_eq_nocase((struct str){s->p, n}, str_c(word))) return false;
+  *s = (struct str){s->p + n, s->n - n};
+  return true;
+}
+static void gap(struct str *s) {
+  while (s->n && (s->p[0] == ' ' || s->p[0] == '-')) s->p++, s->n--;
+}
+/* "8-month-old": a count and its unit (0 = day .. 3 = year, -1 = none) before "old" or "of age", or, without these, after "aged" */
+static int age_unit(struct str s, bool aged, int *count) {
+  static const char *const units[] = {"day", "week", "month", "year"};
+  int unit = 0;
+  size_t n = 0;
+  for (*count = 0; n < s.n && n < 3 && s.p[n] >= '0' && s.p[n] <= '9'; n++) *count = 10 * *count + (s.p[n] - '0');
+  s = (struct str){s.p + n, s.n - n};
+  gap(&s);
+  while (unit < 4 && !taken(&s, units[unit])) unit++;
+  if (unit == 4) return aged ? 3 : -1;
+  (void)taken(&s, "s");
+  gap(&s);
+  return aged || taken(&s, "old") || taken(&s, "of age") ? unit : -1;
+}
+/* "8-month-old boy", "55-year-old woman", "aged 55": the words that textbooks use for it. Any other duration is no age. */
 static struct str age_words(struct str text) {
   static const struct {
-    const char *unit;
-    int below;
+    int unit, below;
     const char *words;
-  } of[] = {{"day", 30, "newborn infant baby"},   {"week", 9, "newborn infant baby"},  {"week", 999, "infant baby"},
-            {"month", 24, "infant baby toddler"}, {"year", 3, "infant toddler child"}, {"year", 13, "child young"},
-            {"year", 20, "adolescent young"},     {"year", 40, "young adult"},         {"year", 60, "middle aged adult"},
-            {"year", 150, "elderly older adult"}};
+  } of[] = {{0, 30, "newborn infant baby"}, {1, 9, "newborn infant baby"},  {1, 999, "infant baby"},     {2, 24, "infant baby toddler"},
+            {3, 3, "infant toddler child"}, {3, 13, "child young"},         {3, 20, "adolescent young"}, {3, 40, "young adult"},
+            {3, 60, "middle aged adult"},   {3, 150, "elderly older adult"}};
+  bool within = false; /* a number */
   for (size_t i = 0; i < text.n; i++) {
-    int v = 0;
-    size_t k = i;
-    while (k < text.n && k < i + 3 && text.p[k] >= '0' && text.p[k] <= '9') v = 10 * v + (text.p[k++] - '0');
-    if (k == i) continue;
-    if (k < text.n && (text.p[k] == '-' || text.p[k] == ' ')) k++;
-    for (size_t j = 0; j < sizeof of / sizeof *of; j++)
-      if (text.n - k >= strlen(of[j].unit) && memcmp(text.p + k, of[j].unit, strlen(of[j].unit)) == 0 && v < of[j].below)
-        return str_c(of[j].words);
-    while (i + 1 < text.n && text.p[i + 1] >= '0' && text.p[i + 1] <= '9') i++;
+    bool digit = text.p[i] >= '0' && text.p[i] <= '9';
+    bool aged = i >= 5 && str_eq_nocase((struct str){text.p + i - 5, 5}, STR("aged "));
+    int count, unit = digit && !within ? age_unit((struct str){text.p + i, text.n - i}, aged, &count) : -1;
+    for (size_t j = 0; unit >= 0 && j < sizeof of / sizeof *of; j++)
+      if (unit == of[j].unit && count < of[j].below) return str_c(of[j].words);
+    within = digit;
   }
   return STR_NONE;
 }
@@ -78,14 +97,13 @@ static void contradict(struct sequential_session *s, int word) {
 }
 static void hear_words(struct sequential_session *s, struct str text) {
   const struct sequential *k = s->k;
-  struct seq_words w;
+  struct seq_cutter c = {.rest = text};
   uint32_t id;
-  sequential_words(text, &w);
-  for (int i = 0; i < w.n; i++) {
-    if (!intern_find(&k->words, w.word[i], &id)) { /* what no disease has may still be the contrary of what one has */
+  for (struct str w; sequential_word(&c, &w);) {
+    if (!intern_find(&k->words, w, &id)) { /* what no disease has may still be the contrary of what one has */
       char other[64];
-      bool denied = w.word[i].p[0] == '-';
-      snprintf(other, sizeof other, "%s%.*s", denied ? "" : "-", (int)w.word[i].n - denied, w.word[i].p + denied);
+      bool denied = w.p[0] == '-';
+      snprintf(other, sizeof other, "%s%.*s", denied ? "" : "-", (int)w.n - denied, w.p + denied);
       if (intern_find(&k->words, str_c(other), &id)) contradict(s, (int)id);
       continue;
     }
@@ -165,6 +183,8 @@ int sequential_hear(struct sequential_session *s, int action, struct str answer,
   }
   return settle(s, action, answer, e);
 }
+
+void sequential_leave(struct sequential_session *s) { s->why = "left"; }
 
 void sequential_echo(const struct sequential_session *s, int disease, int *on_file, int *heard) {
   *on_file = *heard = 0;

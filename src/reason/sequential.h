@@ -91,7 +91,8 @@ int sequential_begin(const struct sequential *k, const struct sequential_options
                      struct sequential_session **out, struct error *e) MUST_CHECK;
 int sequential_choose(struct sequential_session *s, struct sequential_choice *out, struct error *e) MUST_CHECK;
 int sequential_hear(struct sequential_session *s, int action, struct str answer,
-                    struct error *e) MUST_CHECK; /* STR_NONE: nothing on record */
+                    struct error *e) MUST_CHECK;     /* STR_NONE: nothing on record */
+void sequential_leave(struct sequential_session *s); /* whoever answers goes while there is more to ask: the transcript's end is "left" */
 double sequential_probability(const struct sequential_session *s, int disease);
 double sequential_score(const struct sequential_session *s, int disease); /* before `scale` */
 int sequential_first(const struct sequential_session *s);

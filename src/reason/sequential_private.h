@@ -3,6 +3,7 @@
 #define REASON_SEQUENTIAL_PRIVATE_H
 #include "base/map.h"
 #include "reason/sequential.h"
+#include "reason/words.h"
 
 struct token {
   int word;    /* id in k->words; a negated word is another */
@@ -53,12 +54,14 @@ struct sequential_session {
   int steps, step_cap;
   const char *why;
 };
-/* The words of a text, stemmed; a denied one has a leading '-' */
-struct seq_words {
-  struct str word[512];
-  char text[512][48];
-  int n;
+/* The words of a text one by one, stemmed; a denied one has a leading '-'. Begins as {.rest = text}; a word holds until the next. */
+struct seq_cutter {
+  struct str rest, part; /* of the text after this part; of the part, up to a mark of punctuation */
+  bool denied, around, sentence;
+  struct words found; /* of one run of letters: one, or what it means */
+  int at;
+  char word[WORD_BYTES + 1];
 };
-void sequential_words(struct str text, struct seq_words *out);
+bool sequential_word(struct seq_cutter *c, struct str *out);
 int sequential_fold(struct str name, char out[128]); /* bytes */
 #endif

@@ -52,39 +52,53 @@ static void stem(char *w) {
     }
   }
 }
-static void add_word(struct seq_words *out, const char *w, bool denied) {
-  char stemmed[WORD_BYTES];
-  if (out->n == (int)(sizeof out->word / sizeof *out->word)) return;
-  snprintf(stemmed, sizeof stemmed, "%s", w);
-  stem(stemmed);
-  char *to = out->text[out->n];
-  snprintf(to, sizeof out->text[0], "%s%s", denied ? "-" : "", stemmed);
-  out->word[out->n++] = str_c(to);
-}
-void sequential_words(struct str text, struct seq_words *out) {
-  bool denied = false;
-  out->n = 0;
-  while (text.n) {
+/* The next run of letters and digits of a part, folded as in words_cut and without stop words; word by word, as a second "no" counts too */
+static bool next_of_part(struct str *part, struct words *out) {
+  while (part->n) {
     size_t n = 0;
-    while (n < text.n && !strchr(".;,:!?\n", text.p[n])) n++;
-    bool sentence =
-        n < text.n && strchr(".;!?\n", text.p[n]) && !(text.p[n] == '.' && n + 1 < text.n && isdigit((unsigned char)text.p[n + 1]));
-    struct words w;
-    words_cut((struct str){text.p, n}, &w);
-    bool around = false;
-    for (int i = 0; i < w.n; i++) around |= denies_around(w.word[i]);
-    for (int i = 0; i < w.n; i++) {
-      if (denies_after(w.word[i]))
-        denied = true;
-      else if (strcmp(w.word[i], "but") == 0 || strcmp(w.word[i], "however") == 0)
-        denied = false;
-      else if (!denies_around(w.word[i]) && !hollow(w.word[i]) && strlen(w.word[i]) > 2 && !isdigit((unsigned char)w.word[i][0]))
-        add_word(out, w.word[i], denied || around);
+    while (n < part->n && (isalnum((unsigned char)part->p[n]) || (unsigned char)part->p[n] >= 0x80)) n++;
+    words_cut((struct str){part->p, n}, out);
+    n += n < part->n;
+    *part = (struct str){part->p + n, part->n - n};
+    if (out->n) return true;
+  }
+  return false;
+}
+/* Up to the next mark of punctuation; what is denied by a part's "negative" is all of that part */
+static void next_part(struct seq_cutter *c) {
+  struct str *rest = &c->rest;
+  size_t n = 0;
+  if (c->sentence) c->denied = false;
+  while (n < rest->n && !strchr(".;,:!?\n", rest->p[n])) n++;
+  c->sentence =
+      n < rest->n && strchr(".;!?\n", rest->p[n]) && !(rest->p[n] == '.' && n + 1 < rest->n && isdigit((unsigned char)rest->p[n + 1]));
+  c->part = (struct str){rest->p, n};
+  n += n < rest->n;
+  *rest = (struct str){rest->p + n, rest->n - n};
+  c->around = false;
+  for (struct str part = c->part; next_of_part(&part, &c->found);)
+    for (int i = 0; i < c->found.n; i++) c->around |= denies_around(c->found.word[i]);
+  c->found.n = c->at = 0;
+}
+static bool says(struct seq_cutter *c, const char *w) {
+  if (denies_after(w)) return c->denied = true, false;
+  if (strcmp(w, "but") == 0 || strcmp(w, "however") == 0) return c->denied = false, false;
+  return !denies_around(w) && !hollow(w) && strlen(w) > 2 && !isdigit((unsigned char)w[0]);
+}
+bool sequential_word(struct seq_cutter *c, struct str *out) {
+  for (;;) {
+    while (c->at == c->found.n) {
+      c->at = c->found.n = 0;
+      if (next_of_part(&c->part, &c->found)) continue;
+      if (!c->rest.n) return false;
+      next_part(c);
     }
-    if (sentence) denied = false;
-    if (n == text.n) break;
-    text.p += n + 1;
-    text.n -= n + 1;
+    char *w = c->found.word[c->at++];
+    if (!says(c, w)) continue;
+    stem(w);
+    snprintf(c->word, sizeof c->word, "%s%s", c->denied || c->around ? "-" : "", w);
+    *out = str_c(c->word);
+    return true;
   }
 }
 /* letters and digits in lower case, single spaces; what is in brackets and a possessive's s are left out */
@@ -196,11 +210,10 @@ static int push(struct sequential *k, int word, struct error *e) {
   return OK;
 }
 static int push_words(struct sequential *k, struct str text, struct error *e) {
-  struct seq_words w;
-  sequential_words(text, &w);
-  for (int i = 0; i < w.n; i++) {
+  struct seq_cutter c = {.rest = text};
+  for (struct str w; sequential_word(&c, &w);) {
     uint32_t id;
-    TRY(intern_put(&k->words, w.word[i], &id, e));
+    TRY(intern_put(&k->words, w, &id, e));
     TRY(push(k, (int)id, e));
   }
   return OK;
@@ -282,15 +295,14 @@ int sequential_count(const struct sequential *k, const struct str *text, int n, 
                      struct error *e) {
   int words = (int)k->words.count, *count = mem_alloc(((size_t)words + 1) * sizeof *count),
       *last = mem_alloc(((size_t)words + 1) * sizeof *last);
-  struct seq_words *w = mem_alloc(sizeof *w);
   struct json_out o;
-  int rc = count && last && w ? OK : no_memory(e);
+  int rc = count && last ? OK : no_memory(e);
   for (int i = 0; i < words && rc == OK; i++) count[i] = 0, last[i] = -1;
   for (int i = 0; i < n && rc == OK; i++) {
-    sequential_words(text[i], w);
-    for (int j = 0; j < w->n; j++) {
+    struct seq_cutter c = {.rest = text[i]};
+    for (struct str w; sequential_word(&c, &w);) {
       uint32_t id;
-      if (!intern_find(&k->words, w->word[j], &id) || last[id] == i) continue;
+      if (!intern_find(&k->words, w, &id) || last[id] == i) continue;
       last[id] = i;
       count[id]++;
     }
@@ -314,7 +326,6 @@ int sequential_count(const struct sequential *k, const struct str *text, int n, 
   }
   mem_free(count);
   mem_free(last);
-  mem_free(w);
   return rc;
 }
 

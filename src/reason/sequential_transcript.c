@@ -159,7 +159,9 @@ int sequential_replay(const struct sequential *k, struct json root, struct buf *
     if (rc < 0) error_where(e, NULL, row, "steps");
   }
   if (rc == OK) rc = sequential_choose(s, &c, e);
-  if (rc == OK && c.action >= 0) rc = error_set(e, E_MISMATCH, "the session would have gone on");
+  bool left = str_eqc(json_str(json_get(root, "stopped")), "left");
+  if (rc == OK && c.action >= 0 && left) sequential_leave(s);
+  if (rc == OK && c.action >= 0 && !left) rc = error_set(e, E_MISMATCH, "the session would have gone on");
   if (rc == OK) rc = sequential_transcript(s, again, e);
   arena_free(&a);
   return rc;

@@ -87,10 +87,9 @@ static int take_messages(struct json list, struct chat *x, struct arena *a, stru
 }
 
 static int take_tools(struct json root, struct chat_request *q, struct error *e) {
-  struct json tools = json_get(root, "tools"), choice = json_get(root, "tool_choice"), one;
+  struct json tools = json_get(root, "tools"), one;
   q->tools = tools;
-  q->tool_choice = choice;
-  q->tools_off = str_eqc(json_str(choice), "none");
+  TRY(foundry_choice(json_get(root, "tool_choice"), q, e));
   bool parallel = true;
   TRY(want_flag(root, "parallel_tool_calls", &parallel, e));
   q->one_call = !parallel;

@@ -82,6 +82,7 @@ bool foundry_version(struct call *c);                                        /* 
 /* Choices of a body, each with its type checked; absent or null leaves *out. */
 int want_number(struct json root, const char *name, double least, double most, double *out, struct error *e) MUST_CHECK;
 int want_whole(struct json root, const char *name, int64_t least, int64_t most, int64_t *out, struct error *e) MUST_CHECK;
+int foundry_choice(struct json choice, struct chat_request *q, struct error *e) MUST_CHECK; /* tool_choice */
 int want_flag(struct json root, const char *name, bool *out, struct error *e) MUST_CHECK;
 int foundry_bad(struct error *e, int code, const char *field, const char *message);
 /* Text of a message: a string, null, or a list of text parts. */

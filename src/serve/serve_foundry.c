@@ -219,6 +219,14 @@ int foundry_format(struct json format, bool flat, const char *field, struct chat
   return OK;
 }
 
+int foundry_choice(struct json choice, struct chat_request *q, struct error *e) {
+  struct str word = json_str(choice);
+  q->tool_choice = choice;
+  q->tools_off = str_eqc(word, "none");
+  if (absent(choice) || json_kind(choice) == JSON_OBJECT || q->tools_off || str_eqc(word, "auto") || str_eqc(word, "required")) return OK;
+  return foundry_bad(e, E_INPUT, "tool_choice", "expected auto, none, required or an object that names a function");
+}
+
 /* ---- running a backend ---- */
 
 const struct chat_backend *chat_backend_for(const struct chat_request *q) {

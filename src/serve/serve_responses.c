@@ -126,8 +126,7 @@ static int take_rest(struct response *x, struct error *e) {
     return foundry_bad(e, E_USAGE, "previous_response_id", "this server keeps no responses: send the items again");
   x->q.message = x->message;
   x->q.tools = tools;
-  x->q.tool_choice = json_get(x->root, "tool_choice");
-  x->q.tools_off = str_eqc(json_str(x->q.tool_choice), "none");
+  TRY(foundry_choice(json_get(x->root, "tool_choice"), &x->q, e));
   TRY(take_logprobs(x, e));
   x->q.one_call = true;
   x->q.metadata = json_get(x->root, "metadata");

@@ -122,7 +122,10 @@ static int demanded(const struct words *w, struct json *function, bool *any, str
   bool required = str_eqc(json_str(choice), "required");
   *function = (struct json){0};
   *any = false;
-  if (!w->tools || (!named.n && !required)) return OK;
+  if (json_kind(choice) == JSON_OBJECT && !named.n)
+    return foundry_bad(e, E_USAGE, "tool_choice", "this model takes auto, none, required or one function by name");
+  if (!named.n && !required) return OK;
+  if (!w->tools) return foundry_bad(e, E_INPUT, "tool_choice", "no functions are offered");
   for (struct json_iter it = json_items(w->q->tools); json_next(&it, &tool);)
     if (required || str_eq(json_str(json_get(function_of(tool), "name")), named)) *function = function_of(tool);
   if (json_kind(*function) != JSON_OBJECT) return foundry_bad(e, E_INPUT, "tool_choice", "no function of that name is offered");
@@ -130,9 +133,31 @@ static int demanded(const struct words *w, struct json *function, bool *any, str
   return OK;
 }
 
+/* A function's parameters: an object of the properties that are named, none without; all that it demands besides is held or refused */
+static int parameters_schema(struct json parameters, struct json_out *o, struct error *e) {
+  struct json properties = json_get(parameters, "properties"), v;
+  struct json_iter it = json_members(parameters);
+  struct str key;
+  json_out_object(o);
+  json_kv_c(o, "type", "object");
+  json_out_key(o, "properties");
+  if (none(properties))
+    json_out_raw(o, STR("{}"));
+  else
+    TRY(json_out_copy(o, properties, e));
+  while (json_next_member(&it, &key, &v)) {
+    if (str_eqc(key, "properties") || (str_eqc(key, "type") && str_eqc(json_str(v), "object"))) continue;
+    if (str_eqc(key, "type")) return foundry_bad(e, E_INPUT, "tools", "a function's parameters are an object");
+    json_out_key_str(o, key);
+    TRY(json_out_copy(o, v, e));
+  }
+  json_out_end(o);
+  return OK;
+}
+
 /* {"name": one of those, "arguments": its parameters}; of several functions only the name is held, and any object. */
 static int call_schema(const struct words *w, struct json function, bool any, struct buf *b, struct error *e) {
-  struct json tool, parameters = json_get(function, "parameters");
+  struct json tool;
   struct json_out o;
   json_out_init(&o, b, false);
   json_out_object(&o);
@@ -149,10 +174,10 @@ static int call_schema(const struct words *w, struct json function, bool any, st
   json_out_end(&o);
   json_out_end(&o);
   json_out_key(&o, "arguments");
-  if (any || json_kind(parameters) != JSON_OBJECT || json_count(json_get(parameters, "properties")) == 0)
-    json_out_raw(&o, any ? STR("{\"type\":\"object\"}") : STR("{\"type\":\"object\",\"properties\":{}}"));
+  if (any)
+    json_out_raw(&o, STR("{\"type\":\"object\"}"));
   else
-    TRY(json_out_copy(&o, parameters, e));
+    TRY(parameters_schema(json_get(function, "parameters"), &o, e));
   json_out_end(&o);
   json_out_end(&o);
   return buf_check(b, e);

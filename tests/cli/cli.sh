@@ -262,6 +262,11 @@ PY
   run "$vitae" generate "$work/tiny" "1 x" --ids; status_is 65; err_has "token ids"
   run "$vitae" generate "$work/tiny" "1 4294967297" --ids --logits "$work/logits"; status_is 65; err_has "token ids"
   run "$vitae" generate "$work/tiny" "1 2" --ids --tokens 0; status_is 64; err_has "--tokens is 1 to 1000000"
+  echo '{}' > "$work/any.json"; echo '"1 2"' > "$work/prompts"
+  run "$vitae" generate "$work/tiny" --prompts "$work/prompts" --ids --tokens 3 --json; status_is 0
+  run "$vitae" generate "$work/tiny" --prompts "$work/prompts" --ids --schema "$work/any.json"; status_is 64; err_has "--schema"
+  echo '{"prompt":"1 2"}' >> "$work/prompts"
+  run "$vitae" generate "$work/tiny" --prompts "$work/prompts" --ids; status_is 65; err_has "one JSON string a line"; err_has "prompts:2"
   cp -r "$work/tiny" "$work/part"; rm "$work/part/tokenizer.json"
   run "$vitae" import "$work/part"; status_is 66; err_has "no tokenizer.json"
   run "$vitae" verify "$work/part"; status_is 66; err_has "no tokenizer.json"
@@ -271,6 +276,12 @@ PY
   rm "$work/part/model.safetensors"; run "$vitae" import "$work/part"; status_is 66; err_has "$work/part: neither model.gguf nor a .safetensors"
   flip_byte "$work/tiny/model.safetensors" 9000; run "$vitae" verify "$work/lm"; [ "$status" -ne 0 ] || fail "another file behind the link went unseen"
 }
-run_cases what_is_left_out_is_said a_full_site_is_not_blamed_on_the_input a_pipe_is_no_file_to_take_in a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked numbers_have_limits what_is_no_site_is_refused \
+# answers that end before the questions: the transcript says so, runs again, and standard output is JSON alone
+a_diagnosis_that_is_left_runs_again() {
+  run bash -c "printf 'fever and cough\nyes\n' | '$vitae' diagnose --json --transcript '$work/left.json'"; status_is 0
+  json_is "j['stopped'], len(j['steps'])" "('left', 2)"; err_has "Who comes"
+  run "$vitae" diagnose --verify "$work/left.json"; status_is 0; out_has "hashes hold"
+}
+run_cases a_diagnosis_that_is_left_runs_again what_is_left_out_is_said a_full_site_is_not_blamed_on_the_input a_pipe_is_no_file_to_take_in a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked numbers_have_limits what_is_no_site_is_refused \
   init_refuses_twice_and_wrong_words an_init_that_was_broken_off_goes_on a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \
   about_names_what_is_there_and_what_is_not json_keeps_the_rest_off_standard_output

@@ -98,6 +98,11 @@ await check('js_words_tools', async () => {
   const stream = client.chat.completions.stream({model, messages: messages.slice(0, 1), tools, tool_choice: 'required', max_tokens: 60});
   assert.equal((await stream.finalChatCompletion()).choices[0].message.tool_calls[0].function.name, 'weather');
   await refused(say({tools, tool_choice: {type: 'function', function: {name: 'none'}}}), 400, 'tool_choice');
+  await refused(say({tools, tool_choice: 'requird'}), 400, 'tool_choice');
+  await refused(say({tool_choice: 'required'}), 400, 'tool_choice');
+  await refused(say({tools, tool_choice: {type: 'allowed_tools', allowed_tools: {mode: 'required', tools: []}}}), 422, 'tool_choice');
+  for (const parameters of [{$defs: {p: {type: 'object'}}, $ref: '#/$defs/p'}, {type: 'object', required: ['mg']}])
+    await refused(say({tools: [{type: 'function', function: {name: 'dose', parameters}}], tool_choice: 'required'}), 422, 'tools');
 });
 await check('js_words_responses', async () => {
   const r = await client.responses.create({model, input: 'Say hello.', max_output_tokens: 5});

@@ -117,16 +117,54 @@ static void test_refused(void **state) {
                                     "{\"type\":\"array\",\"minItems\":3,\"maxItems\":2}",
                                     "{\"type\":\"string\",\"minLength\":-1}",
                                     "{\"enum\":[]}",
-                                    "{\"enum\":[{}]}"};
+                                    "{\"enum\":[{}]}",
+                                    "{\"enum\":\"x\"}",
+                                    "{\"type\":\"string\",\"enum\":[\"a\",1]}",
+                                    "{\"type\":\"string\",\"enum\":[\"abc\"],\"maxLength\":2}",
+                                    "{\"const\":1,\"type\":\"string\"}",
+                                    "{\"minLength\":2}",
+                                    "{\"type\":\"array\",\"prefixItems\":[{\"type\":\"string\"}]}",
+                                    "{\"type\":\"array\",\"uniqueItems\":true}",
+                                    "{\"type\":\"array\",\"contains\":{}}",
+                                    "{\"type\":\"object\",\"minProperties\":1}",
+                                    "{\"type\":\"object\",\"required\":[\"dose\"]}",
+                                    "{\"type\":\"object\",\"properties\":{\"a\":{}},\"required\":[\"a\",\"dose\"]}",
+                                    "{\"type\":\"object\",\"properties\":[]}",
+                                    "{\"type\":\"object\",\"secret\":1}"};
   struct lm_schema *s;
+  struct error e = {0};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
     if (lm_schema_new(bad[i], strlen(bad[i]), &s, NULL) == OK) fail_msg("accepted: %s", bad[i]);
+  assert_int_equal(lm_schema_new(STR("{\"uniqueItems\":true}").p, 20, &s, &e), E_INPUT);
+  assert_string_equal(e.message, "a schema's uniqueItems is not supported");
   struct buf deep = {0};
   for (int i = 0; i < 40; i++) buf_puts(&deep, "{\"type\":\"array\",\"items\":");
   buf_puts(&deep, "{}");
   for (int i = 0; i < 40; i++) buf_putc(&deep, '}');
   assert_int_equal(lm_schema_new(deep.p, deep.n, &s, NULL), E_LIMIT);
   buf_release(&deep);
+}
+
+/* What holds nothing is passed over; an object that is closed has no members but its properties */
+static void test_described(void **state) {
+  (void)state;
+  struct lm_schema *s = make(
+      "{\"$schema\":\"x\",\"$id\":\"y\",\"title\":\"T\",\"description\":\"d\",\"$defs\":{\"p\":{\"pattern\":\"q\"}},\"type\":\"object\","
+      "\"properties\":{\"a\":{\"type\":\"string\",\"enum\":[\"x\"],\"default\":\"x\",\"examples\":[\"x\"]}},\"required\":[\"a\"],"
+      "\"additionalProperties\":false}");
+  assert_int_equal(reads(s, "{\"a\":\"x\"}"), 2);
+  lm_schema_free(s);
+  static const char *const closed[] = {"{\"type\":\"object\",\"additionalProperties\":false}",
+                                       "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}}"};
+  for (size_t i = 0; i < 2; i++) {
+    s = make(closed[i]);
+    assert_int_equal(reads(s, "{}"), 2);
+    assert_int_equal(reads(s, "{\"a\""), 0);
+    lm_schema_free(s);
+  }
+  s = make("{\"enum\":[18446744073709551615]}");
+  assert_int_equal(reads(s, "18446744073709551615"), 2);
+  lm_schema_free(s);
 }
 
 static void test_tool_calls(void **state) {
@@ -145,6 +183,10 @@ static void test_tool_calls(void **state) {
               str_eqc(call[1].arguments, "{}") && str_eqc(text, "Let me look."));
   assert_int_equal(lm_tool_calls(STR("```json\n{\"name\":\"f\",\"parameters\":{\"a\":true}}\n```"), &a, call, &n, &text, NULL), OK);
   assert_true(n == 1 && str_eqc(call[0].arguments, "{\"a\":true}") && !text.n);
+  assert_int_equal(
+      lm_tool_calls(STR("{\"name\":\"f\",\"arguments\":{\"n\":[9223372036854775808,18446744073709551615,-1]}}"), &a, call, &n, &text, NULL),
+      OK);
+  assert_true(n == 1 && str_eqc(call[0].arguments, "{\"n\":[9223372036854775808,18446744073709551615,-1]}"));
   static const char *const none[] = {"",
                                      "hello",
                                      "{\"name\":\"f\"}",
@@ -161,6 +203,6 @@ static void test_tool_calls(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_object), cmocka_unit_test(test_random_documents), cmocka_unit_test(test_refused),
-                                     cmocka_unit_test(test_tool_calls)};
+                                     cmocka_unit_test(test_described), cmocka_unit_test(test_tool_calls)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,11 @@ TEST(formulas_mean_what_they_say) {
   } cases[] = {{"1 + 2 * 3", 7},
                {"(1 + 2) * 3", 9},
                {"2 ^ 3 ^ 2", 512},
-               {"-a ^ 2", 9}, /* a unary minus binds to its number */
+               {"-a ^ 2", -9}, /* as on paper */
+               {"(-a) ^ 2", 9},
+               {"2 ^ -1 * -a", -1.5},
+               {"4 - -a ^ 2 ^ !a", 7},
+               {"!!a", 1},
                {"10 - 4 - 3", 3},
                {"24 / 4 / 2", 3},
                {"1 < 2 && 2 < 1 || a == 3", 1},
@@ -188,6 +192,9 @@ TEST(inputs_are_checked) {
   struct error e = {0};
   calculator_none(c, in);
   assert_int_equal(calculator_set(c, in, STR("creatinine"), STR("88 umol/L"), &e), OK);
+  assert_int_equal(calculator_set(c, in, STR("creatinine"), STR("90 umol/L"), &e), E_INPUT);
+  assert_string_equal(e.message, "is given twice");
+  calculator_none(c, in);
   assert_int_equal(calculator_set(c, in, STR("creatinine"), STR("88 mmHg"), &e), E_MISMATCH);
   assert_string_equal(e.field, "creatinine");
   assert_null(strstr(e.message, "88"));                                                     /* no value in a message */
@@ -268,7 +275,18 @@ TEST(bad_files_are_refused) {
       "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\"}},\"value\":\"a\",\"unit\":\"1\",\"bands\":[[2,\"x\"],[1,\"y\"]"
       "]}",
       "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\"}},\"value\":\"a\",\"unit\":\"1\",\"digits\":12}",
-      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\"}},\"value\":\"a\",\"unit\":\"1\",\"bands_if\":\"b > 1\"}"};
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\"}},\"value\":\"a\",\"unit\":\"1\",\"bands_if\":\"b > 1\"}",
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\",\"min\":\"0\",\"max\":\"10\"}},\"value\":\"a\",\"unit\":\"1\"}",
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\",\"max\":null}},\"value\":\"a\",\"unit\":\"1\"}",
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\",\"min\":2,\"max\":1}},\"value\":\"a\",\"unit\":\"1\"}",
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\",\"optional\":\"yes\"}},\"value\":\"a\",\"unit\":\"1\"}",
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\",\"fact\":1}},\"value\":\"a\",\"unit\":\"1\"}",
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\",\"codes\":\"X\"}},\"value\":\"a\",\"unit\":\"1\"}",
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\"},\"a\":{\"unit\":\"m\"}},\"value\":\"a\",\"unit\":\"1\"}",
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\"}},\"value\":\"a\",\"unit\":\"1\",\"let\":{\"a\":\"2\"}}",
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\"}},\"value\":\"a\",\"unit\":\"1\",\"let\":{\"b\":\"2\",\"b\":"
+      "\"3\"}}",
+      "{\"title\":\"t\",\"source\":\"s\",\"inputs\":{\"a\":{\"unit\":\"kg\"}},\"value\":\"a\",\"unit\":\"1\",\"bands\":\"low\"}"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     struct calculator *c;
     if (calculator_parse(STR("t"), bad[i], strlen(bad[i]), strlen(bad[i]), &c, NULL) != E_INPUT) fail_msg("taken: %s", bad[i]);

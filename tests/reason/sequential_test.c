@@ -108,6 +108,27 @@ TEST(what_is_said_counts_and_what_is_denied_counts_against) {
   s = begin((struct sequential_options){0}, "7-year-old boy with fever"); /* an age is a word too */
   assert_true(p_of(s, "Red fever") > p_of(s, "Green fever's end"));
 }
+TEST(a_duration_is_no_age) {
+  static const char *const aged[] = {"7-year-old boy, fever for 40 years", "3 days of fever, 7-year-old boy", "Aged 7, with fever",
+                                     "7 Years of age, fever"};
+  static const char *const none[] = {"a boy with fever for 7 years", "8 months of fever, 70-year-old man"};
+  double even = p_of(begin((struct sequential_options){0}, "fever"), "Green fever's end");
+  for (size_t i = 0; i < sizeof aged / sizeof *aged; i++)
+    assert_true(p_of(begin((struct sequential_options){0}, aged[i]), "Green fever's end") < even);
+  for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+    assert_true(fabs(p_of(begin((struct sequential_options){0}, none[i]), "Green fever's end") - even) < 1e-9);
+}
+TEST(every_word_is_heard_and_every_denial) {
+  char text[8192] = "fever";
+  struct sequential_options o = {0};
+  double said = p_of(begin(o, "no fever but spots and red"), "Red fever"),
+         denied = p_of(begin(o, "no fever but spots and no red"), "Red fever");
+  assert_true(denied < said);
+  for (int i = 0; i < 700; i++) snprintf(text + strlen(text), sizeof text - strlen(text), " word%d", i);
+  double silent = p_of(begin(o, text), "Red fever");
+  snprintf(text + strlen(text), sizeof text - strlen(text), " red"); /* the last of a sentence without a mark */
+  assert_true(p_of(begin(o, text), "Red fever") > silent);
+}
 TEST(the_telling_and_cheap_question_comes_first) {
   struct sequential_session *s = begin((struct sequential_options){.worth = 1000}, "a child with fever");
   struct sequential_choice c = choose(s);
@@ -206,6 +227,31 @@ TEST(a_transcript_runs_again) {
   buf_release(&again);
   buf_release(&b);
 }
+TEST(who_leaves_is_no_mismatch) {
+  struct buf again = {0};
+  struct sequential_session *s = begin((struct sequential_options){0}, "a child with fever");
+  hear(s, sequential_action(k, choose(s).action)->id.p, "spots");
+  assert_true(choose(s).action >= 0);
+  sequential_leave(s);
+  struct buf b = transcript_of(s);
+  assert_non_null(memmem(b.p, b.n, "\"stopped\":\"left\"", 16));
+  assert_int_equal(replay(b.p, b.n, &again), OK);
+  assert_true(str_eq((struct str){again.p, again.n}, (struct str){b.p, b.n}));
+  buf_release(&again);
+  buf_release(&b);
+}
+TEST(the_gatekeeper_walks_lists_and_truth_values) {
+  struct gatekeeper g = open_case(
+      "{\"Objective_for_Doctor\":\"Find out\",\"Test_Results\":{\"Blood_Count\":[{\"Iron\":\"low\"},7,[true]],"
+      "\"X-ray\":{\"Shadow\":false,\"Crystals\":true}}}");
+  assert_text(g.answer[sequential_action_find(k, STR("blood"))], "Blood Count, Iron: low. Blood Count: 7. Blood Count present. ");
+  assert_text(g.answer[sequential_action_find(k, STR("picture"))], "X-ray, Shadow absent. X-ray, Crystals present. ");
+  assert_int_equal(g.unplaced, 0);
+  struct sequential_session *s = begin((struct sequential_options){0}, "fever"), *t = begin((struct sequential_options){0}, "fever");
+  hear(s, "picture", "X-ray, Shadow absent. ");
+  hear(t, "picture", "X-ray, Shadow present. ");
+  assert_true(p_of(s, "Green fever's end") < p_of(t, "Green fever's end"));
+}
 TEST(common_words_weigh_less) {
   struct str text[20];
   struct buf json = {0};
@@ -277,11 +323,15 @@ TEST(the_published_cases_fit_the_shipped_knowledge) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(names_are_found_however_written),
                                      cmocka_unit_test(what_is_said_counts_and_what_is_denied_counts_against),
+                                     cmocka_unit_test(a_duration_is_no_age),
+                                     cmocka_unit_test(every_word_is_heard_and_every_denial),
                                      cmocka_unit_test(the_telling_and_cheap_question_comes_first),
                                      cmocka_unit_test(the_budget_is_hard),
                                      cmocka_unit_test(the_gatekeeper_reveals_what_is_asked),
                                      cmocka_unit_test(a_proposer_can_speak),
                                      cmocka_unit_test(a_transcript_runs_again),
+                                     cmocka_unit_test(who_leaves_is_no_mismatch),
+                                     cmocka_unit_test(the_gatekeeper_walks_lists_and_truth_values),
                                      cmocka_unit_test(common_words_weigh_less),
                                      cmocka_unit_test(bad_files_are_refused),
                                      cmocka_unit_test(the_published_cases_fit_the_shipped_knowledge)};
