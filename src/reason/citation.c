@@ -169,8 +169,9 @@ static bool is_neutral(const char *w) {
 }
 /* What a code says in its own word, and people in theirs; both folded. */
 static bool same_word(const char *name, const char *said) {
-  static const char *const same[][2] = {{"birth", "born"}, {"death", "died"},         {"gender", "sex"},          {"f", "female"},
-                                        {"m", "male"},     {"admission", "admitted"}, {"discharge", "discharged"}};
+  static const char *const same[][2] = {{"birth", "born"},    {"death", "died"},         {"gender", "sex"},           {"f", "female"},
+                                        {"m", "male"},        {"admission", "admitted"}, {"discharge", "discharged"}, {"start", "admitted"},
+                                        {"end", "discharged"}};
   if (strcmp(name, said) == 0) return true;
   for (size_t i = 0; i < sizeof same / sizeof *same; i++)
     if (strcmp(name, same[i][0]) == 0 && strcmp(said, same[i][1]) == 0) return true;
