@@ -60,8 +60,9 @@ void ask_event_json(const struct timeline *t, uint32_t subject_index, uint32_t e
 void ask_print(const struct ask_answer *r, struct buf *out);
 
 /* Checks a text that somebody else wrote (a language model) against a life. Sentences cite events as [e12] or [e12, e15]. A sentence stands if
- * it cites at least one event, every cited event exists, every number and date in it is a value, a day, a year, an age or the number of cited
- * events with that code, and at least half of its content words are in the cited events' names. */
+ * it cites at least one event, every cited event exists, every value in it is that of the event named nearest before it (docs/ask.md), every other
+ * figure a part of its name, an age, a year or a number of cited events, every day one of theirs, and at least half of its content words are in
+ * the cited events' names. */
 struct citation_check {
   struct str sentence; /* borrowed from the text */
   bool cited, exist, figures, words;

@@ -33,28 +33,19 @@ static const char rules[] =
 
 /* Words that report, and say nothing of their own. */
 static bool reports(const char *w) {
-  static const char *const words[] = {
-      "recorded", "measured", "noted",  "documented", "reported", "given", "received", "prescribed", "taken", "performed", "found",
-      "value",    "values",   "result", "date",       "day",      "year",  "old",      "born",       "sex",   "female",    "male",
-      "time",     "times",    "once",   "twice",      "latest",   "last",  "recent",   "most",       "first", "earliest",  "highest",
-      "lowest",   "event",    "also",   "then",       "both",     "since", "during",   "after",      "with"};
+  static const char *const words[] = {"recorded",   "measured", "noted",     "documented", "reported", "given",  "received",
+                                      "prescribed", "taken",    "performed", "found",      "value",    "values", "result",
+                                      "date",       "day",      "year",      "old",        "time",     "times",  "once",
+                                      "twice",      "latest",   "last",      "recent",     "most",     "first",  "earliest",
+                                      "highest",    "lowest",   "event",     "also",       "both",     "with"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++)
     if (strcmp(w, words[i]) == 0) return true;
   return false;
 }
 
 static bool named(const struct timeline *t, const struct timeline_view *v, const uint32_t *event, uint32_t events, const char *w) {
-  struct words name;
-  for (uint32_t i = 0; i < events; i++) {
-    uint32_t code = v->code[event[i]];
-    struct str texts[] = {timeline_code_display(t, code), timeline_code_name(t, code),
-                          v->unit[event[i]] == UNIT_NONE ? STR_NONE : timeline_unit_name(t, v->unit[event[i]])};
-    for (int j = 0; j < 3; j++) {
-      words_cut(texts[j], &name);
-      for (int k = 0; k < name.n; k++)
-        if (strcmp(name.word[k], w) == 0) return true;
-    }
-  }
+  for (uint32_t i = 0; i < events; i++)
+    if (citation_names(t, v, event[i], w)) return true;
   return false;
 }
 
@@ -71,7 +62,9 @@ static bool superlatives_true(const struct words *w, const struct timeline_view 
   if (count) { /* a number of times: all of them must be cited */
     uint32_t all = 0;
     for (uint32_t k = 0; k < v->n; k++) all += v->code[k] == v->code[event[0]];
-    if (all != events) return false;
+    if (all != events || (has(w, "once") && events != 1) || (has(w, "twice") && events != 2)) return false;
+    for (uint32_t i = 1; i < events; i++)
+      if (v->code[event[i]] != v->code[event[0]]) return false;
   }
   if (!last && !first && !high && !low) return true;
   if (events != 1) return false;
@@ -111,9 +104,12 @@ const char *ask_sentence_finding(const struct asker *k, uint32_t index, struct s
   buf_release(&b);
   if (why) return why;
   words_cut(text, &w);
+  if (w.more) return "it has more words than are checked";
+  for (size_t i = 0; i < text.n; i++)
+    if (strchr("<>=~", text.p[i])) return "it compares";
   for (int i = 0; i < w.n; i++) {
-    bool figure = w.word[i][0] >= '0' && w.word[i][0] <= '9';
-    if (!figure && !reports(w.word[i]) && !named(k->t, &v, event, events, w.word[i])) return "it says more than the cited events do";
+    if (!citation_is_figure(w.word[i]) && !reports(w.word[i]) && !named(k->t, &v, event, events, w.word[i]))
+      return "it says more than the cited events do";
   }
   if (!superlatives_true(&w, &v, event, events)) return "a first, last, highest, lowest or number of times is not so";
   for (uint32_t i = 0; i < events; i++) {

@@ -2,8 +2,8 @@
  * The model sees the part of the life that fits its context: what tools and retrieval found, what weighs with the timeline model, what is recent;
  * it proposes sentences in a held form, each with events of that part. A sentence is kept only if it stands:
  *
- *   - it cites, the events exist, figures and days are theirs (citation_check_text);
- *   - it has no words but those of the cited events' names and units and a short list of words that report (so no "not", "because", "should");
+ *   - it cites, the events exist, figures and days are those of the events named before them (citation_check_text);
+ *   - it has no words but those of the cited events' names and units and a short list of words that report (so no "not", "because", "after");
  *   - "latest", "first", "highest", "lowest" are true of that code in this life; a number of times counts all of them;
  *   - it cites something that the question, a tool or the chart's own answer led to.
  *

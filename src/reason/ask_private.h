@@ -38,6 +38,7 @@ struct ask_question {
   struct str term;     /* the same, as it was said, for messages to the asker */
 };
 struct calculator;
+struct timeline_view;
 struct asker {
   const struct timeline *t;
   struct word_index *ix;
@@ -63,6 +64,10 @@ struct chart {
   struct ask_answer *r;
   struct error *e;
 };
+/* The checker's words: what a name says and people say otherwise ("birth", "born") is the same */
+bool citation_has_word(const struct words *name, const char *said);
+bool citation_names(const struct timeline *t, const struct timeline_view *v, uint32_t event, const char *said); /* name, code, unit */
+bool citation_is_figure(const char *word);                                                                      /* and no letter */
 /* Who it is: places of events, UINT32_MAX = none; `first` and `last` are timed and not the birth */
 struct ask_person {
   uint32_t birth, death, sex, first, last;

@@ -49,23 +49,6 @@ static bool is_age(double x, const struct timeline *t, const struct timeline_vie
   return false;
 }
 
-/* A figure of the sentence stands if it is a value, a year, a month or day of the cited events, how many of them have one code, or an age.
- * Values may be rounded to the digits shown. */
-static bool figure_stands(double x, int digits, const struct timeline *t, const struct timeline_view *v, const struct cited *c) {
-  if (digits == 0 && is_age(x, t, v, c)) return true;
-  double half = 0.5 * pow(10, -digits) + 1e-9 * fabs(x);
-  for (int i = 0; i < c->n; i++) {
-    uint32_t k = c->event[i], same = 0;
-    int y, m, d;
-    if (!isnan(v->value[k]) && fabs((double)v->value[k] - x) <= half + 1e-6 * fabs((double)v->value[k])) return true;
-    for (int j = 0; j < c->n; j++) same += v->code[c->event[j]] == v->code[k];
-    if (digits == 0 && (x == same || x == c->n)) return true;
-    if (v->time[k] == INT64_MIN) continue;
-    time_to_civil((int64_t)floor((double)v->time[k] / (double)TIME_DAY), &y, &m, &d);
-    if (digits == 0 && (x == y || x == m || x == d)) return true;
-  }
-  return false;
-}
 static bool day_stands(struct str s, const struct timeline_view *v, const struct cited *c) {
   char day[16];
   for (int i = 0; i < c->n; i++) {
@@ -132,29 +115,193 @@ static bool in_names(struct str s, size_t from, size_t n, const struct timeline 
   return false;
 }
 
+/* ---- words ---- */
+
+static struct str unit_of(const struct timeline *t, const struct timeline_view *v, uint32_t k) {
+  return v->unit[k] == UNIT_NONE ? STR_NONE : timeline_unit_name(t, v->unit[k]);
+}
+/* What a code says in its own word, and people in theirs; both folded. */
+static bool same_word(const char *name, const char *said) {
+  static const char *const same[][2] = {{"birth", "born"},    {"death", "died"},         {"gender", "sex"},           {"f", "female"},
+                                        {"m", "male"},        {"admission", "admitted"}, {"discharge", "discharged"}, {"start", "admitted"},
+                                        {"end", "discharged"}};
+  if (strcmp(name, said) == 0) return true;
+  for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+    if (strcmp(name, same[i][0]) == 0 && strcmp(said, same[i][1]) == 0) return true;
+  return false;
+}
+bool citation_has_word(const struct words *name, const char *said) {
+  for (int i = 0; i < name->n; i++)
+    if (same_word(name->word[i], said)) return true;
+  return false;
+}
+bool citation_names(const struct timeline *t, const struct timeline_view *v, uint32_t k, const char *said) {
+  struct str texts[] = {timeline_code_display(t, v->code[k]), timeline_code_name(t, v->code[k]), unit_of(t, v, k)};
+  const char *rest = said;
+  struct words name;
+  while (digit(*rest) || *rest == '.') rest++;
+  for (int j = 0; j < 3; j++) {
+    words_cut(texts[j], &name);
+    if (citation_has_word(&name, said) || (j == 2 && rest > said && citation_has_word(&name, rest))) return true;
+  }
+  return false;
+}
+bool citation_is_figure(const char *w) { return digit(*w) && w[strspn(w, "0123456789.")] == 0; }
+
+/* ---- whose a figure is ---- */
+
+/* How many of the words a code's display or name has; in *size how many it has itself */
+static int words_shared(const struct words *w, const struct timeline *t, uint32_t code, int *size) {
+  struct words display, name;
+  int n = 0;
+  words_cut(timeline_code_display(t, code), &display);
+  words_cut(timeline_code_name(t, code), &name);
+  for (int i = 0; i < w->n; i++) n += citation_has_word(&display, w->word[i]) || citation_has_word(&name, w->word[i]);
+  *size = display.n ? display.n : name.n;
+  return n;
+}
+/* The cited events that a part of the sentence names: any word of theirs, and those that it names best (most words, then the shorter name) */
+static bool named_in(struct str part, const struct timeline *t, const struct timeline_view *v, const struct cited *c, struct cited *any,
+                     struct cited *best) {
+  struct words w;
+  int most = 0, size;
+  any->n = best->n = 0;
+  words_cut(part, &w);
+  for (int i = 0; i < c->n; i++) {
+    int n = words_shared(&w, t, v->code[c->event[i]], &size), score = 2 * WORDS_MOST * n - size;
+    if (n == 0) continue;
+    any->event[any->n++] = c->event[i];
+    if (best->n && score < most) continue;
+    if (score > most || !best->n) best->n = 0;
+    most = score;
+    best->event[best->n++] = c->event[i];
+  }
+  return any->n > 0;
+}
+/* Bytes of the unit that follows at `at`, with a space before it */
+static size_t unit_at(struct str s, size_t at, struct str unit) {
+  size_t from = at + (at < s.n && s.p[at] == ' '), end = from + unit.n;
+  if (unit.n == 0 || end > s.n || memcmp(s.p + from, unit.p, unit.n) != 0) return 0;
+  return end < s.n && (word_byte(s.p[end]) || s.p[end] == '/') ? 0 : end - at;
+}
+static bool word_after(struct str s, size_t at, const char *word) { return unit_at(s, at, str_c(word)) > 0; }
+static bool word_before(struct str s, size_t at, const char *word) {
+  size_t n = strlen(word);
+  return at > n && s.p[at - 1] == ' ' && memcmp(s.p + at - 1 - n, word, n) == 0 && (at == n + 1 || !word_byte(s.p[at - n - 2]));
+}
+
+struct figure {
+  double x;
+  int digits; /* after the point */
+  size_t from, end;
+};
+/* Those of `pool` whose value it is, rounded to the digits shown and by at most a twentieth, in no other cited event's unit; in *unit how many bytes theirs takes */
+static bool is_value(struct str s, const struct figure *f, const struct timeline *t, const struct timeline_view *v, const struct cited *c,
+                     const struct cited *pool, struct cited *out, size_t *unit) {
+  double half = 0.5 * pow(10, -f->digits) + 1e-9 * fabs(f->x);
+  size_t before = f->from;
+  *unit = 0;
+  out->n = 0;
+  while (before > 0 && (s.p[before - 1] == ' ' || s.p[before - 1] == '=')) before--;
+  if (before > 0 && (s.p[before - 1] == '<' || s.p[before - 1] == '>')) return false;
+  for (int i = 0; i < pool->n; i++) {
+    uint32_t k = pool->event[i];
+    size_t own = unit_at(s, f->end, unit_of(t, v, k)), other = 0;
+    double value = (double)v->value[k], off = fabs(value - f->x);
+    if (isnan(value) || off > half + 1e-6 * fabs(value) || off > 0.05 * fabs(value) + 1e-9) continue;
+    for (int j = 0; j < c->n && !own; j++) other |= unit_at(s, f->end, unit_of(t, v, c->event[j]));
+    if (!own && (other || (f->end < s.n && word_byte(s.p[f->end])))) continue; /* "4.1million" */
+    out->event[out->n++] = k;
+    *unit = own > *unit ? own : *unit;
+  }
+  return out->n > 0;
+}
+/* "3 times", "30 years old", "in 2019": a number of cited events, an age, a year */
+static bool is_count(struct str s, const struct figure *f, const struct timeline_view *v, const struct cited *c) {
+  if (!word_after(s, f->end, "time") && !word_after(s, f->end, "times") && !word_after(s, f->end, "values")) return false;
+  for (int i = 0; i < c->n; i++) {
+    int same = 0;
+    for (int j = 0; j < c->n; j++) same += v->code[c->event[j]] == v->code[c->event[i]];
+    if (f->x == same) return true;
+  }
+  return f->x == c->n;
+}
+static bool is_year(struct str s, const struct figure *f, const struct timeline_view *v, const struct cited *pool) {
+  if (!word_before(s, f->from, "in") && !word_before(s, f->from, "year")) return false;
+  if (f->end < s.n && word_byte(s.p[f->end])) return false;
+  for (int i = 0; i < pool->n; i++) {
+    int y, m, d;
+    if (v->time[pool->event[i]] == INT64_MIN) continue;
+    time_to_civil((int64_t)floor((double)v->time[pool->event[i]] / (double)TIME_DAY), &y, &m, &d);
+    if (f->x == y) return true;
+  }
+  return false;
+}
+static bool figure_at(struct str s, size_t at, struct figure *f) {
+  size_t i = at;
+  *f = (struct figure){.from = at};
+  while (i < s.n && digit(s.p[i])) i++;
+  if (i + 1 < s.n && s.p[i] == '.' && digit(s.p[i + 1])) {
+    i++;
+    while (i < s.n && digit(s.p[i])) i++, f->digits++;
+  }
+  f->end = i;
+  if (str_to_f64((struct str){s.p + at, i - at}, &f->x) < 0) return false;
+  if (at > 0 && s.p[at - 1] == '-' && (at < 2 || s.p[at - 2] == ' ')) f->x = -f->x;
+  return true;
+}
+
+struct reading {
+  size_t at;           /* behind the last figure or day */
+  struct cited owner;  /* named last; n = 0: nobody yet */
+  struct cited valued; /* whose value was said last, until its day */
+};
+/* A day is that of the events named before it; of the one whose value stands before it; else of any */
+static bool read_day(struct str s, size_t at, struct reading *r, const struct timeline *t, const struct timeline_view *v,
+                     const struct cited *c) {
+  struct cited any, best;
+  bool hit = named_in((struct str){s.p + r->at, at - r->at}, t, v, c, &any, &best);
+  if (!day_stands((struct str){s.p + at, 10}, v, hit ? &best : r->valued.n ? &r->valued : c)) return false;
+  if (hit) r->owner = best;
+  r->valued.n = 0;
+  r->at = at + 10;
+  return true;
+}
+/* A value is that of the events named nearest before it; where nobody was, of those named behind it; else of any. A figure may also be a
+ * part of their names. *end: where reading goes on. */
+static bool read_figure(struct str s, const struct figure *f, struct reading *r, const struct timeline *t, const struct timeline_view *v,
+                        const struct cited *c, size_t *end) {
+  struct cited any, best, whose;
+  size_t unit, next = f->end;
+  if (!named_in((struct str){s.p + r->at, f->from - r->at}, t, v, c, &any, &best)) any = best = r->owner;
+  while (next < s.n && !digit(s.p[next])) next++;
+  if (!best.n && !named_in((struct str){s.p + f->end, next - f->end}, t, v, c, &any, &best)) any = best = *c;
+  if (is_value(s, f, t, v, c, &best, &whose, &unit)) {
+    r->owner = best;
+    r->valued = whose;
+    *end = r->at = f->end + unit;
+    return true;
+  }
+  *end = f->end;
+  if (f->x >= 0 && in_names(s, f->from, f->end - f->from, t, v, &any)) return true;
+  if (f->digits) return false;
+  bool age =
+      word_after(s, f->end, "year") || word_after(s, f->end, "years") || word_before(s, f->from, "age") || word_before(s, f->from, "aged");
+  r->at = f->end;
+  return (age && is_age(f->x, t, v, c)) || is_count(s, f, v, c) || is_year(s, f, v, &best);
+}
 static bool figures_stand(struct str s, const struct timeline *t, const struct timeline_view *v, const struct cited *c) {
+  struct reading r = {0};
   for (size_t i = 0; i < s.n;) {
+    struct figure f;
     if (!digit(s.p[i])) {
       i++;
-      continue;
-    }
-    if (is_day(s.p + i, s.n - i)) {
-      if (!day_stands((struct str){s.p + i, 10}, v, c)) return false;
+    } else if (is_day(s.p + i, s.n - i)) {
+      if (!read_day(s, i, &r, t, v, c)) return false;
       i += 10;
-      continue;
+    } else if (!figure_at(s, i, &f) || !read_figure(s, &f, &r, t, v, c, &i)) {
+      return false;
     }
-    size_t from = i;
-    int digits = 0;
-    double x;
-    while (i < s.n && digit(s.p[i])) i++;
-    if (i + 1 < s.n && s.p[i] == '.' && digit(s.p[i + 1])) {
-      i++;
-      while (i < s.n && digit(s.p[i])) i++, digits++;
-    }
-    struct str number = {s.p + from, i - from};
-    if (str_to_f64(number, &x) < 0) return false;
-    if (from > 0 && s.p[from - 1] == '-' && (from < 2 || s.p[from - 2] == ' ')) x = -x;
-    if (!figure_stands(x, digits, t, v, c) && (x < 0 || !in_names(s, from, number.n, t, v, c))) return false;
   }
   return true;
 }
@@ -167,35 +314,18 @@ static bool is_neutral(const char *w) {
     if (strcmp(w, neutral[i]) == 0) return true;
   return false;
 }
-/* What a code says in its own word, and people in theirs; both folded. */
-static bool same_word(const char *name, const char *said) {
-  static const char *const same[][2] = {{"birth", "born"}, {"death", "died"},         {"gender", "sex"},          {"f", "female"},
-                                        {"m", "male"},     {"admission", "admitted"}, {"discharge", "discharged"}};
-  if (strcmp(name, said) == 0) return true;
-  for (size_t i = 0; i < sizeof same / sizeof *same; i++)
-    if (strcmp(name, same[i][0]) == 0 && strcmp(said, same[i][1]) == 0) return true;
-  return false;
-}
 static bool words_stand(struct str s, const struct timeline *t, const struct timeline_view *v, const struct cited *c) {
-  struct words w, name;
+  struct words w;
   int content = 0, found = 0;
   words_cut(s, &w);
   for (int i = 0; i < w.n; i++) {
-    if (digit(w.word[i][0]) || is_neutral(w.word[i])) continue;
+    if (citation_is_figure(w.word[i]) || is_neutral(w.word[i])) continue;
     content++;
     bool hit = false;
-    for (int k = 0; k < c->n && !hit; k++) {
-      uint32_t code = v->code[c->event[k]];
-      struct str texts[] = {timeline_code_display(t, code), timeline_code_name(t, code),
-                            v->unit[c->event[k]] == UNIT_NONE ? STR_NONE : timeline_unit_name(t, v->unit[c->event[k]])};
-      for (int j = 0; j < 3 && !hit; j++) {
-        words_cut(texts[j], &name);
-        for (int x = 0; x < name.n && !hit; x++) hit = same_word(name.word[x], w.word[i]);
-      }
-    }
+    for (int k = 0; k < c->n && !hit; k++) hit = citation_names(t, v, c->event[k], w.word[i]);
     found += hit;
   }
-  return 2 * found >= content;
+  return 2 * found >= content && !w.more;
 }
 
 /* The end of the sentence that begins at `at`: after . ! or ? and citations behind it, or at a line's end. */

@@ -14,7 +14,9 @@
 #include "timeline/timeline.h"
 
 enum { SENTENCES_MOST = 500, RISK_EVENTS = 3 };
-#define AGREE 0.5 /* log odds between the model's two ways, up to which they agree (as in predict) */
+#define AGREE 0.5                 /* log odds between the model's two ways, up to which they agree (as in predict) */
+#define STAY_GAP (TIME_DAY / 24)  /* between two wards of one stay */
+#define STAY_LOST (90 * TIME_DAY) /* without a start or end inside an open stay: its end is missing */
 
 struct writing {
   struct chart c; /* c.q is the part's window */
@@ -134,13 +136,27 @@ static uint32_t last_of(const struct writing *w, const struct names *n) {
     if (begins(w, v.code[k], n)) return k;
   return UINT32_MAX;
 }
+/* The last stay: wards and episodes within one, and those that follow at once, are one. Events tell not which start an end belongs to, and
+ * equal ones are kept once: so ends without a start of their own extend the stay that they follow, and what lost its end is left behind. */
 static void find_windows(struct writing *w) {
   struct timeline_view v = timeline_view(w->d->k->t, w->c.index);
-  w->stay = last_of(w, &w->d->stay_from);
+  int64_t at = INT64_MIN; /* of the stay's latest start or end */
+  int open = 0;
+  w->stay = w->stay_end = UINT32_MAX;
   w->visit = last_of(w, &w->d->visit_from);
-  w->stay_end = UINT32_MAX;
-  for (uint32_t k = w->stay == UINT32_MAX ? v.n : w->stay; k < v.n && w->stay_end == UINT32_MAX; k++)
-    if (begins(w, v.code[k], &w->d->stay_to)) w->stay_end = k;
+  for (uint32_t from = v.statics, k, next; from < v.n; from = next) {
+    for (next = from + 1; next < v.n && v.time[next] == v.time[from];) next++;
+    for (k = from; k < next; k++) { /* of one moment: starts before ends */
+      if (!begins(w, v.code[k], &w->d->stay_from)) continue;
+      if (w->stay == UINT32_MAX || v.time[k] - at > (open ? STAY_LOST : STAY_GAP)) w->stay = k, open = 0;
+      at = v.time[k], open++, w->stay_end = UINT32_MAX;
+    }
+    for (k = from; k < next && w->stay != UINT32_MAX; k++) {
+      if (!begins(w, v.code[k], &w->d->stay_to) || (!open && v.time[k] - at > STAY_LOST)) continue;
+      at = v.time[k], open -= open > 0;
+      if (!open) w->stay_end = k;
+    }
+  }
 }
 /* False: the record has no such window */
 static bool set_window(struct writing *w) {
@@ -160,6 +176,14 @@ static bool set_window(struct writing *w) {
 }
 
 /* ---- parts ---- */
+
+/* Nothing of a kind is there: not said where the window holds codes that may be of any kind */
+static int say_none(struct writing *w) {
+  struct timeline_view v = timeline_view(w->d->k->t, w->c.index);
+  for (uint32_t k = v.statics; k < v.n; k++)
+    if (v.time[k] >= w->q.from && v.time[k] < w->q.to && begins(w, v.code[k], &w->d->kindless)) return OK;
+  return say(w, LINE_NONE, DRAFT_ABSENCE, (struct str[FIELDS]){0}, NULL, 0);
+}
 
 static int say_person(struct writing *w) {
   struct timeline_view v = timeline_view(w->d->k->t, w->c.index);
@@ -205,34 +229,37 @@ static bool comes_again(const struct writing *w, const struct ask_entry *x) {
     if (v.code[k] == x->code) return true;
   return false;
 }
-static bool named_already(const struct writing *w, const struct ask_entry *list, uint32_t i) {
-  for (uint32_t j = 0; j < i; j++)
-    if (str_eq(ask_plain_name(w->d->k->t, list[j].code), ask_plain_name(w->d->k->t, list[i].code)) && !is_resolution(w, list[j].code))
-      return true;
+static bool named_already(const struct writing *w, uint32_t code, const uint32_t *said, int n) {
+  for (int i = 0; i < n; i++)
+    if (str_eq(ask_plain_name(w->d->k->t, said[i]), ask_plain_name(w->d->k->t, code))) return true;
   return false;
 }
 
 static int say_list(struct writing *w) {
   struct timeline_view v = timeline_view(w->d->k->t, w->c.index);
-  int said = 0;
+  int said = 0, here = 0; /* here: the first said of a kind */
+  uint32_t *code = arena_array(w->c.a, uint32_t, (size_t)w->part->most + 1);
+  if (!code) return error_set(w->c.e, E_NOMEM, "no memory for a draft");
   for (int kind = 0; kind <= KIND_OTHER; kind++) {
     struct ask_entry *list = NULL;
     uint32_t n = 0;
     if (!(w->part->kinds >> kind & 1)) continue;
     TRY(ask_entries(&w->c, kind, &list, &n));
+    here = said;
     for (uint32_t i = 0; i < n && said < w->part->most; i++) {
       const struct ask_entry *x = &list[i];
-      if (begins(w, x->code, &w->part->skip) || is_resolution(w, x->code) || comes_again(w, x) || named_already(w, list, i)) continue;
+      if (begins(w, x->code, &w->part->skip) || is_resolution(w, x->code) || comes_again(w, x)) continue;
+      if (named_already(w, x->code, code + here, said - here)) continue;
       uint32_t over = w->part->state == STATE_ANY ? UINT32_MAX : resolution(w, x->code, v.time[x->last]), cited[2] = {x->first, x->last};
       if (w->part->state == (over == UINT32_MAX ? STATE_PAST : STATE_ACTIVE)) continue;
       if (over != UINT32_MAX) cited[1] = over;
       struct str f[FIELDS] = {[FIELD_NAME] = name_of(w, x->last), [FIELD_FIRST] = day_of(w, cited[0]), [FIELD_LAST] = day_of(w, cited[1])};
       bool same_day = str_eq(f[FIELD_FIRST], f[FIELD_LAST]);
       TRY(say(w, same_day ? LINE_ONCE : LINE_MANY, DRAFT_RECORD, f, same_day ? &cited[1] : cited, same_day ? 1 : 2));
-      said++;
+      code[said++] = x->code;
     }
   }
-  return said ? OK : say(w, LINE_NONE, DRAFT_ABSENCE, (struct str[FIELDS]){0}, NULL, 0);
+  return said ? OK : say_none(w);
 }
 
 struct moved {
@@ -280,7 +307,7 @@ static int say_results(struct writing *w) {
   if (!m) return error_set(w->c.e, E_NOMEM, "no memory for a draft");
   for (uint32_t i = 0; i < n; i++)
     if (!begins(w, list[i].code, &w->part->skip) && !comes_again(w, &list[i])) found += moved_of(w, list[i].code, &m[found]);
-  if (found == 0) return say(w, LINE_NONE, DRAFT_ABSENCE, (struct str[FIELDS]){0}, NULL, 0);
+  if (found == 0) return say_none(w);
   qsort(m, found, sizeof *m, by_change);
   for (uint32_t i = 0; i < found && (int)i < w->part->most; i++) TRY(say_moved(w, &m[i]));
   return OK;

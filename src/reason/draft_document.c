@@ -172,6 +172,7 @@ int draft_documents(struct json root, struct drafter *d, struct error *e) {
   TRY(names(root, "visit_from", &d->a, &d->visit_from, e));
   TRY(names(root, "stay_from", &d->a, &d->stay_from, e));
   TRY(names(root, "stay_to", &d->a, &d->stay_to, e));
+  TRY(names(root, "kindless", &d->a, &d->kindless, e));
   TRY(read_called(json_get(root, "names"), d, e));
   if (json_kind(list) != JSON_ARRAY || n == 0 || n > DOCUMENTS_MOST) return bad(e, "documents", "expected 1 to 32 documents");
   d->document = arena_array(&d->a, struct document, n);

@@ -75,6 +75,7 @@ struct drafter {
   const struct asker *k;
   struct arena a;
   struct names resolved, visit_from, stay_from, stay_to;
+  struct names kindless;      /* codes that do not tell what they are: where they stand nothing is said to be missing */
   struct names named, called; /* codes that have no display, and what they are called */
   struct document *document;
   int documents;

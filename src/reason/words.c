@@ -65,12 +65,16 @@ static bool next_word(struct str *rest, char out[WORD_BYTES]) {
 static void add(struct words *w, const char *word) {
   for (int i = 0; i < w->n; i++)
     if (strcmp(w->word[i], word) == 0) return;
-  if (w->n < WORDS_MOST) strcpy(w->word[w->n++], word);
+  if (w->n < WORDS_MOST)
+    strcpy(w->word[w->n++], word);
+  else
+    w->more = true;
 }
 
 void words_cut(struct str text, struct words *out) {
   char w[WORD_BYTES];
   out->n = 0;
+  out->more = false;
   while (next_word(&text, w)) {
     if (is_stop(w)) continue;
     size_t i = 0;

@@ -21,6 +21,7 @@ struct word_index;
 #define WORD_BYTES 40
 struct words { /* lower case, plural s off, without stop words */
   int n;
+  bool more; /* than fit: the others are not here */
   char word[WORDS_MOST][WORD_BYTES];
 };
 struct word_match {

@@ -42,7 +42,8 @@ static void ward_open(struct ward *w, struct str note, struct str document) {
                       named(7, AT(500), "NOTE//progress", "Progress note", NAN, ""),
                       named(8, AT(-9000), "MEDS_BIRTH", "", NAN, ""),
                       named(8, AT(4321), "LOINC//99999-9", "Zebrafin", 424242, "mg/dL"),
-                      named(8, AT(4321), "NOTE//progress", "Progress note", NAN, "")};
+                      named(8, AT(4321), "NOTE//progress", "Progress note", NAN, ""),
+                      named(7, AT(600), "LOINC//2823-3", "Potassium", 4.1F, "mmol/L")};
   int passages;
   v[7].text = note;
   v[10].text = STR("Zebrafin was " SECRET " when I saw the kidney.");
@@ -93,13 +94,15 @@ static void which_sentences_stand(void **state) {
   struct ward w;
   ward_open(&w, STR("seen today"), STR_NONE);
   struct timeline_view v = timeline_view(w.store, w.index);
-  uint32_t creatinine[3], n = 0, high = 0, kidney = 0, birth = 0;
+  uint32_t creatinine[3], n = 0, high = 0, kidney = 0, birth = 0, sex = 0, potassium = 0;
   for (uint32_t k = 0; k < v.n; k++) {
     struct str name = timeline_code_name(w.store, v.code[k]);
     if (str_eqc(name, "LOINC//2160-0")) creatinine[n++] = k;
     if (str_eqc(name, "SNOMED//38341003")) high = k;
     if (str_eqc(name, "SNOMED//90708001")) kidney = k;
     if (str_eqc(name, "MEDS_BIRTH")) birth = k;
+    if (str_eqc(name, "GENDER//F")) sex = k;
+    if (str_eqc(name, "LOINC//2823-3")) potassium = k;
   }
   const struct {
     const char *text;
@@ -126,6 +129,40 @@ static void which_sentences_stand(void **state) {
                {"Creatinine was 1.5 mg/dL. It is fine.", {creatinine[2]}, 1, false},
                {"Creatinine was 1.5 mg/dL [e1]", {creatinine[2]}, 1, false},
                {"Kein Bluthochdruck", {high}, 1, false},
+               /* a day, month, year or number of events is no value */
+               {"Potassium was 4.1 mmol/L on 1971-08-24.", {potassium}, 1, true},
+               {"Potassium 8 mmol/L on 1971-08-24.", {potassium}, 1, false},
+               {"Potassium 24 mmol/L.", {potassium}, 1, false},
+               {"Potassium 1971 mmol/L.", {potassium}, 1, false},
+               {"Potassium 1 mmol/L.", {potassium}, 1, false},
+               {"Potassium recorded in 1971.", {potassium}, 1, true},
+               {"Potassium recorded in 1970.", {potassium}, 1, false},
+               {"Creatinine was measured once.", {creatinine[0], creatinine[1], creatinine[2]}, 3, false},
+               /* values and days belong to the names before them */
+               {"Creatinine 1.5 mg/dL and potassium 4.1 mmol/L.", {creatinine[2], potassium}, 2, true},
+               {"Creatinine 4.1 mg/dL and potassium 1.5 mmol/L.", {creatinine[2], potassium}, 2, false},
+               {"Creatinine 1.5 mmol/L and potassium 4.1 mg/dL.", {creatinine[2], potassium}, 2, false},
+               {"1.5 mmol/L potassium and 4.1 mg/dL creatinine.", {creatinine[2], potassium}, 2, false},
+               {"Creatinine 2.5 mg/dL on 1970-01-21 and 1.5 mg/dL on 1971-02-05.", {creatinine[1], creatinine[2]}, 2, true},
+               {"Creatinine 2.5 mg/dL on 1971-02-05 and 1.5 mg/dL on 1970-01-21.", {creatinine[1], creatinine[2]}, 2, false},
+               {"Hypertension recorded on 1970-01-16, kidney disease on 1970-01-31.", {high, kidney}, 2, true},
+               {"Hypertension recorded on 1970-01-31, kidney disease on 1970-01-16.", {high, kidney}, 2, false},
+               /* what is not checked is not said */
+               {"Hypertension recorded after kidney disease.", {high, kidney}, 2, false},
+               {"Potassium since 1971-08-24.", {potassium}, 1, false},
+               {"Potassium > 4.1 mmol/L.", {potassium}, 1, false},
+               {"Potassium 1stop 1all 1insulin 1now.", {potassium}, 1, false},
+               {"Potassium 4.1million mmol/L.", {potassium}, 1, false},
+               {"Potassium 4.1stop mmol/L.", {potassium}, 1, false},
+               {"Potassium 4.1mmol/L.", {potassium}, 1, true},
+               {"Potassium 4.1 04.1 004.1 0004.1 00004.1 4.10 04.10 004.10 0004.10 00004.10 4.100 04.100 004.100 0004.100 00004.100 4.1000 "
+                "04.1000 004.1000 0004.1000 4.10000 04.10000 004.10000 0004.10000 4.100000 04.100000 004.100000 4.1000000 04.1000000 "
+                "004.1000000 4.10000000 04.10000000 004.10000000 0004.1000000 stop insulin now.",
+                {potassium},
+                1,
+                false},
+               {"The recorded sex is female.", {sex}, 1, true},
+               {"The recorded sex is male.", {sex}, 1, false},
                {"", {high}, 1, false}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct error e = {0};

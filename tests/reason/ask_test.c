@@ -307,9 +307,14 @@ static void foreign_text(void **state) {
   (void)state;
   checks("Creatinine was 1.5 mg/dL on 1971-02-05 [e9].", true, true, true, true);
   checks("Creatinine was 1.50 mg/dL [e9].", true, true, true, true);
-  checks("Creatinine was 1.6 mg/dL [e9].", true, true, false, true);         /* the value is another */
-  checks("Creatinine was 1.5 on 1971-02-06 [e9].", true, true, false, true); /* the day is another */
-  checks("Creatinine was 1.5 mg/dL [e99].", true, false, false, false);      /* no such event */
+  checks("Creatinine was 1.6 mg/dL [e9].", true, true, false, true);             /* the value is another */
+  checks("Creatinine was 1.5 on 1971-02-06 [e9].", true, true, false, true);     /* the day is another */
+  checks("Creatinine was 5 mg/dL on 1971-02-05 [e9].", true, true, false, true); /* that is the day */
+  checks("Creatinine was 1 mg/dL [e5].", true, true, false, true);               /* and that the number of events */
+  checks("Creatinine was 2 mg/dL [e9].", true, true, false, true);               /* that is not rounded but another */
+  checks("Creatinine was < 1.5 mg/dL [e9].", true, true, false, true);
+  checks("Creatinine was 1.5million mg/dL [e9].", true, true, false, true);
+  checks("Creatinine was 1.5 mg/dL [e99].", true, false, false, false); /* no such event */
   checks("Creatinine was 1.5 mg/dL.", false, true, false, false);
   checks("Potassium was 1.5 mg/dL [e9].", true, true, true, true); /* half of the words: the unit; see the next */
   checks("Severe renal failure needs dialysis [e9].", true, true, true, false);

@@ -45,6 +45,47 @@ static int make(void **state) {
       named(9, AT(3), "LOINC//2160-0", "Creatinine", 1.0F, "mg/dL"),
       named(9, AT(4), "LOINC//2160-0", "Creatinine", 1.0F, "mg/dL"),
       named(9, AT(5), "LOINC//2160-0", "Creatinine", 1.1F, "mg/dL"),
+      /* wards that follow each other: 100 to 104 and, five minutes later, to 109; before it a stay without an end; equal events are one */
+      named(10, INT64_MIN, "GENDER//M", "", NAN, ""),
+      named(10, AT(-9000), "MEDS_BIRTH", "", NAN, ""),
+      named(10, AT(1), "ENCOUNTER//IMP", "", NAN, ""),
+      named(10, AT(80), "SNOMED//195967001", "Asthma", NAN, ""),
+      named(10, AT(90), "SNOMED//195967001//RESOLVED", "Asthma", NAN, ""),
+      named(10, AT(20), "ICD10CM//J45.909", "Asthma", NAN, ""),
+      named(10, AT(100), "ENCOUNTER//IMP", "", NAN, ""),
+      named(10, AT(102), "SNOMED//233604007", "Pneumonia", NAN, ""),
+      named(10, AT(104), "ENCOUNTER_END//IMP", "", NAN, ""),
+      named(10, AT(104) + TIME_DAY / 288, "ENCOUNTER//IMP", "", NAN, ""),
+      named(10, AT(109), "ENCOUNTER_END//IMP", "", NAN, ""),
+      /* intensive care inside a stay; and a ward whose start was the stay's own */
+      named(11, INT64_MIN, "GENDER//M", "", NAN, ""),
+      named(11, AT(-9000), "MEDS_BIRTH", "", NAN, ""),
+      named(11, AT(100), "ENCOUNTER//IMP", "", NAN, ""),
+      named(11, AT(101), "SNOMED//233604007", "Pneumonia", NAN, ""),
+      named(11, AT(103), "ENCOUNTER//ACUTE", "", NAN, ""),
+      named(11, AT(105), "ENCOUNTER_END//ACUTE", "", NAN, ""),
+      named(11, AT(106), "SNOMED//59282003", "Pulmonary embolism", NAN, ""),
+      named(11, AT(109), "ENCOUNTER_END//IMP", "", NAN, ""),
+      named(12, INT64_MIN, "GENDER//M", "", NAN, ""),
+      named(12, AT(-9000), "MEDS_BIRTH", "", NAN, ""),
+      named(12, AT(50), "ENCOUNTER//IMP", "", NAN, ""),
+      named(12, AT(51), "ENCOUNTER_END//IMP", "", NAN, ""),
+      named(12, AT(100), "ENCOUNTER//IMP", "", NAN, ""),
+      named(12, AT(101), "SNOMED//233604007", "Pneumonia", NAN, ""),
+      named(12, AT(105), "ENCOUNTER_END//IMP", "", NAN, ""),
+      named(12, AT(109), "ENCOUNTER_END//IMP", "", NAN, ""),
+      /* OMOP's visits, and a concept of any kind */
+      named(13, INT64_MIN, "GENDER//M", "", NAN, ""),
+      named(13, AT(-9000), "MEDS_BIRTH", "", NAN, ""),
+      named(13, AT(100), "VISIT_START//OMOP//9201", "", NAN, ""),
+      named(13, AT(101), "SNOMED//233604007", "Pneumonia", NAN, ""),
+      named(13, AT(102), "OMOP//4300877", "", NAN, ""),
+      named(13, AT(104), "VISIT_END//OMOP//9201", "", NAN, ""),
+      named(13, AT(104), "VISIT_START//OMOP//262", "", NAN, ""),
+      named(13, AT(109), "VISIT_END//OMOP//262", "", NAN, ""),
+      named(13, AT(200), "VISIT_START//OMOP//38004207", "", NAN, ""),
+      named(13, AT(200), "VISIT_END//OMOP//38004207", "", NAN, ""),
+      named(13, AT(200), "LOINC//777-3", "Platelets", 250, "10*3/uL"),
   };
   OKAY(timeline_memory_new(&store, e));
   for (size_t i = 0; i < sizeof v / sizeof *v; i++) OKAY(timeline_memory_append(store, &v[i], e));
@@ -121,6 +162,33 @@ static void resolved_conditions_are_not_problems(void **state) {
   r = written(drafter, 7, "visit", &no_model);
   assert_true(says(&r, "Platelets 250 10*3/uL, last on 1971-02-05: repeat? [e7]")); /* digits of a unit are no figure */
   assert_false(says(&r, "Risks by the model"));
+}
+
+static void a_problem_stays_one_where_its_namesake_is_over(void **state) {
+  (void)state;
+  struct draft r = written(drafter, 10, "referral", &no_model);
+  assert_true(says(&r, "\nProblems\n  Pneumonia, on 1970-04-13. [e7]\n  Asthma, on 1970-01-21. [e3]\n"));
+  assert_true(says(&r, "Asthma, on 1970-03-22; resolved on 1970-04-01. [e4, e5]"));
+}
+
+static void stays_that_nest_or_follow_are_one(void **state) {
+  (void)state;
+  for (int64_t who = 10; who <= 13; who++) {
+    struct draft r = written(drafter, who, "discharge", &no_model);
+    assert_true(says(&r, "Admitted on 1970-04-11: "));
+    assert_true(says(&r, "Discharged on 1970-04-20: "));
+    assert_true(says(&r, "Conditions recorded during the stay\n  P"));
+    assert_true(says(&r, "Pneumonia, on 1970-04-1"));
+    assert_int_equal(r.withheld, 0);
+  }
+  struct draft r = written(drafter, 13, "discharge", &no_model);
+  assert_true(says(&r, "Admitted on 1970-04-11: Inpatient visit (OMOP)."));
+  assert_true(says(&r, "Discharged on 1970-04-20: Emergency room and inpatient visit (OMOP)."));
+  assert_false(says(&r, "No procedure is recorded")); /* what OMOP//4300877 is, nothing says */
+  r = written(drafter, 12, "discharge", &no_model);
+  assert_true(says(&r, "No procedure is recorded"));
+  r = written(drafter, 13, "visit", &no_model);
+  assert_true(says(&r, "Platelets 250 10*3/uL on 1970-07-20."));
 }
 
 static void an_allergy_is_no_medicine(void **state) {
@@ -323,6 +391,8 @@ static void a_review_is_counted_and_cannot_be_of_another_draft(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_discharge_summary_word_for_word),
                                      cmocka_unit_test(resolved_conditions_are_not_problems),
+                                     cmocka_unit_test(a_problem_stays_one_where_its_namesake_is_over),
+                                     cmocka_unit_test(stays_that_nest_or_follow_are_one),
                                      cmocka_unit_test(an_allergy_is_no_medicine),
                                      cmocka_unit_test(thin_records_get_no_document),
                                      cmocka_unit_test(risks_are_the_models_and_say_so),
