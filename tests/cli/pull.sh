@@ -71,6 +71,18 @@ what_changed_and_what_was_deleted() {
   ! grep -q 'Group/g1.*_since' "$log" || fail "another kind of pull has a memory of its own"
 }
 
+a_deletion_is_not_done_until_the_vault_was_asked() {
+  have_node && export_ready || return
+  serve -; made=$((made + 1)) site=$work/site-$made
+  echo "a phrase that is long enough" >"$work/phrase"; run "$vitae" init "$site" --name ward --passphrase-file "$work/phrase"; status_is 0
+  run "$vitae" pull "$site" "$url" --passphrase-file "$work/phrase"; status_is 0
+  mkdir -p "$work/aside" && mv "$work/export/since"/*.ndjson "$work/aside"
+  run "$vitae" pull "$site" "$url" --forget-deleted --passphrase-file "$work/none"; status_is 66; same "$(subjects)" "$people"
+  run "$vitae" pull "$site" "$url" --forget-deleted --passphrase-file "$work/phrase"; status_is 0; err_has "1 deleted patients are forgotten here too"
+  mv "$work/aside"/*.ndjson "$work/export/since"
+  same "$(subjects)" $((people - 1))
+}
+
 goes_on_where_it_was_broken_off() {
   have_node && export_ready || return
   serve - slow; new_site
@@ -145,4 +157,4 @@ servers_that_differ() {
   run "$vitae" pull "$site" "$url" --no-ingest; status_is 64
 }
 
-run_cases pulls_what_an_ingest_of_the_same_files_gives what_changed_and_what_was_deleted goes_on_where_it_was_broken_off a_client_shows_its_key servers_that_differ
+run_cases pulls_what_an_ingest_of_the_same_files_gives what_changed_and_what_was_deleted a_deletion_is_not_done_until_the_vault_was_asked goes_on_where_it_was_broken_off a_client_shows_its_key servers_that_differ
