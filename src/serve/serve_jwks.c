@@ -241,13 +241,15 @@ int jwks_verify(struct jwks *j, struct str token, const char *algorithms, struct
   cjose_header_t *h = cjose_jws_get_protected(jws);
   const char *alg = cjose_header_get(h, CJOSE_HDR_ALG, &err), *kid = cjose_header_get(h, CJOSE_HDR_KID, &err);
   int rc = E_DENIED;
-  if (alg_fits(alg, algorithms, NULL)) {
+  char *critical = cjose_header_get_raw(h, "crit", &err); /* we know no extension, so none that must be understood (RFC 7515, 4.1.11) */
+  if (!critical && alg_fits(alg, algorithms, NULL)) {
     pthread_mutex_lock(&j->mutex);
     rc = judge(j, jws, alg, kid, algorithms, e);
     pthread_mutex_unlock(&j->mutex);
   } else {
     (void)error_set(e, E_DENIED, "the token is not valid");
   }
+  if (critical) cjose_get_dealloc()(critical);
   cjose_jws_release(jws);
   return rc;
 }

@@ -65,8 +65,12 @@ static int take_issuer(struct json j, const char *base, struct issuer *i, struct
   TRY(word(j, "role", otherwise, sizeof otherwise, false, e));
   if (otherwise[0]) TRY(role_of(str_c(otherwise), &i->otherwise, e));
   TRY(take_algorithms(json_get(j, "algorithms"), i->algorithms, sizeof i->algorithms, e));
-  for (struct json_iter it = json_items(json_get(j, "audiences")); json_next(&it, &item) && i->audiences < AUDIENCES;)
-    snprintf(i->audience[i->audiences++], sizeof *i->audience, "%.*s", (int)json_str(item).n, json_str(item).p ? json_str(item).p : "");
+  for (struct json_iter it = json_items(json_get(j, "audiences")); json_next(&it, &item);) {
+    struct str s = json_str(item); /* none is passed over: an empty one would be that of a token that names nobody */
+    if (!s.n || s.n >= sizeof *i->audience || memchr(s.p, 0, s.n) || i->audiences == AUDIENCES)
+      return error_set(e, E_INPUT, "\"audiences\" are at most %d texts of 1 to %zu bytes", AUDIENCES, sizeof *i->audience - 1);
+    snprintf(i->audience[i->audiences++], sizeof *i->audience, "%.*s", STR_ARG(s));
+  }
   if (!i->audiences) return error_set(e, E_INPUT, "an issuer needs its \"audiences\": whom its tokens are for");
   for (struct json_iter it = json_members(json_get(j, "roles")); json_next_member(&it, &key, &item) && i->roles < ROLE_WORDS; i->roles++) {
     snprintf(i->role[i->roles].word, sizeof i->role->word, "%.*s", STR_ARG(key));
@@ -118,7 +122,7 @@ bool token_shape(struct str t) {
 
 static bool audience_fits(const struct issuer *i, struct json aud) {
   struct json item;
-  for (int k = 0; k < i->audiences; k++) {
+  for (int k = 0; k < i->audiences; k++) { /* none of which is empty */
     if (str_eqc(json_str(aud), i->audience[k])) return true;
     for (struct json_iter it = json_items(aud); json_next(&it, &item);)
       if (str_eqc(json_str(item), i->audience[k])) return true;

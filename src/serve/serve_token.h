@@ -4,8 +4,10 @@
  *     TRY(token_check(t, PLANE_DEVELOPER, bearer, address, &who, e));          // E_DENIED, without saying why
  *
  * oidc.json: {"issuers": [{"issuer": "https://…", "audiences": ["…"], "jwks": "https://…" or a file, "algorithms": ["RS256"],
- *   "plane": "developer", "roles": {"Vitae.Developer": "developer"}, "role": "developer" (who has none of these; absent: refused),
+ *   "roles": {"Vitae.Developer": "developer"}, "role": "developer" (who has none of these; absent: refused),
  *   "tenant_claim": "tid", "models": "a,b", "requests_per_minute": 60, "tokens_per_minute": 100000}]}
+ *
+ * "audiences": one to eight texts, none of them empty. A token is good for the listeners that its role is for.
  *
  * Checked: signature by a key of the issuer's set, the algorithm against the list (asymmetric ones only: RS*, PS*, ES*), iss, aud (text or
  * list), exp and nbf with a minute's leeway, and a role of the plane. Sets are kept for an hour; an unknown key id asks again at most once a

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/file.h"
 #include "serve/serve_token.h"
 
 #define MINUTES(n) ((int64_t)(n)*60 * 1000000)
@@ -233,10 +234,61 @@ static void a_set_with_members_twice_is_judged_by_the_first(void **state) {
   buf_release(&b);
 }
 
+/* An extension that the signer says must be understood (RFC 7515, 4.1.11). */
+static void a_critical_extension_is_refused(void **state) {
+  (void)state;
+  cjose_err err;
+  struct jwks *j;
+  const char *text;
+  assert_int_equal(jwks_bytes((struct str){set[0].p, set[0].n}, &j, NULL), OK);
+  for (int crit = 0; crit < 2; crit++) {
+    cjose_header_t *h = cjose_header_new(&err);
+    assert_true(h && cjose_header_set(h, CJOSE_HDR_ALG, CJOSE_HDR_ALG_ES256, &err));
+    assert_true(!crit || cjose_header_set_raw(h, "crit", "[\"exp\"]", &err));
+    cjose_jws_t *s = cjose_jws_sign(key[0], h, (const uint8_t *)"{}", 2, &err);
+    assert_true(s && cjose_jws_export(s, &text, &err));
+    assert_int_equal(verify(j, text), crit ? E_DENIED : OK);
+    cjose_jws_release(s);
+    cjose_header_release(h);
+  }
+  jwks_close(j);
+}
+
+/* An audience that is empty, or no text, would be that of a token that names nobody. */
+static void audiences_are_texts_and_not_empty(void **state) {
+  (void)state;
+  static const char *const lists[] = {"[\"https://vitae.test\"]",
+                                      "[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\"]",
+                                      "[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\"]",
+                                      "[\"\"]",
+                                      "[\"https://vitae.test\",\"\"]",
+                                      "[7]",
+                                      "[null]",
+                                      "[[\"https://vitae.test\"]]",
+                                      "[]",
+                                      "\"https://vitae.test\""};
+  char path[] = "/tmp/oidc-XXXXXX";
+  int fd = mkstemp(path);
+  assert_true(fd >= 0);
+  close(fd);
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+    struct tokens *t = NULL;
+    struct buf b = {0};
+    buf_printf(&b, "{\"issuers\":[{\"issuer\":\"https://issuer.test\",\"audiences\":%s,\"jwks\":\"none.json\"}]}", lists[i]);
+    assert_int_equal(file_write_atomic(path, b.p, b.n, 0600, NULL), OK);
+    assert_int_equal(tokens_open(path, &t, NULL), i < 2 ? OK : E_INPUT);
+    tokens_close(t);
+    buf_release(&b);
+  }
+  unlink(path);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(known_keys_go_on_while_the_issuer_is_asked),
                                      cmocka_unit_test(an_old_set_serves_while_it_is_renewed),
                                      cmocka_unit_test(before_the_first_set_there_is_nothing_to_judge_by),
-                                     cmocka_unit_test(a_set_with_members_twice_is_judged_by_the_first)};
+                                     cmocka_unit_test(a_set_with_members_twice_is_judged_by_the_first),
+                                     cmocka_unit_test(a_critical_extension_is_refused),
+                                     cmocka_unit_test(audiences_are_texts_and_not_empty)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
