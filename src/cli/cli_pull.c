@@ -366,7 +366,8 @@ static int prepare(struct cli *c, struct pull *p, struct error *e) {
                                .ctx = p};
   TRY(take_client(p, cli_text(c, "client", NULL), e));
   TRY(place(p, e));
-  if (since && strlen(since) < sizeof p->since)
+  if (since && !bulk_instant(str_c(since))) return error_set(e, E_USAGE, "--since is an instant: 2026-01-31T08:00:00Z");
+  if (since)
     snprintf(p->since, sizeof p->since, "%s", since);
   else if (!cli_flag(c, "full"))
     TRY(recall_since(p, e));
