@@ -134,7 +134,7 @@ static void wait_a_moment(struct jwks *j) {
   while (j->asking && pthread_cond_timedwait(&j->asked_for, &j->mutex, &j->patience) == 0) continue;
 }
 
-int jwks_open(const char *source, struct jwks **out, struct error *e) {
+int jwks_open(const char *source, const struct fetch_policy *as, struct jwks **out, struct error *e) {
   struct jwks *j = mem_alloc(sizeof *j);
   if (!j) return error_set(e, E_NOMEM, "out of memory");
   memset(j, 0, sizeof *j);
@@ -147,7 +147,9 @@ int jwks_open(const char *source, struct jwks **out, struct error *e) {
   snprintf(j->source, sizeof j->source, "%s", source);
   j->read = j->asked = -1e9;
   const char *base = j->source;
-  int rc = is_url(source) ? fetcher_open(&(struct fetch_policy){.allow = &base, .allowed = 1}, &j->fetcher, e) : OK;
+  struct fetch_policy own = as ? *as : (struct fetch_policy){0};
+  own.allow = &base, own.allowed = 1;
+  int rc = is_url(source) ? fetcher_open(&own, &j->fetcher, e) : OK;
   if (rc < 0)
     jwks_close(j);
   else
@@ -156,7 +158,7 @@ int jwks_open(const char *source, struct jwks **out, struct error *e) {
 }
 
 int jwks_bytes(struct str text, struct jwks **out, struct error *e) {
-  TRY(jwks_open("", out, e));
+  TRY(jwks_open("", NULL, out, e));
   (*out)->read = (*out)->asked = 1e18; /* never asked for again */
   int rc = take_set(&(*out)->set, text.p ? text.p : "", text.n, e);
   if (rc < 0) jwks_close(*out), *out = NULL;

@@ -54,7 +54,13 @@ static int take_algorithms(struct json list, char *out, size_t size, struct erro
   return OK;
 }
 
-static int take_issuer(struct json j, const char *base, struct issuer *i, struct error *e) {
+/* A file named in this one lies beside it. */
+static void beside(const char *base, const char *name, char path[2048]) {
+  bool whole = strstr(name, "://") || name[0] == '/' || !strrchr(base, '/');
+  snprintf(path, 2048, "%.*s%s", whole ? 0 : (int)(strrchr(base, '/') + 1 - base), base, name);
+}
+
+static int take_issuer(struct json j, const char *base, const struct fetch_policy *as, struct issuer *i, struct error *e) {
   char source[1024], otherwise[16], path[2048];
   struct json item;
   struct str key;
@@ -78,22 +84,25 @@ static int take_issuer(struct json j, const char *base, struct issuer *i, struct
   }
   (void)json_i64(json_get(j, "requests_per_minute"), &i->requests_per_minute);
   (void)json_i64(json_get(j, "tokens_per_minute"), &i->tokens_per_minute);
-  bool plain = strstr(source, "://") || source[0] == '/';
-  snprintf(path, sizeof path, "%.*s%s", plain ? 0 : (int)(strrchr(base, '/') ? strrchr(base, '/') + 1 - base : 0), base, source);
-  return jwks_open(path, &i->keys, e);
+  beside(base, source, path);
+  return jwks_open(path, as, &i->keys, e);
 }
 
 int tokens_open(const char *file, struct tokens **out, struct error *e) {
   struct arena a;
   struct json root, item;
+  char ca[1024] = "", path[2048];
+  struct fetch_policy as = {0};
   struct tokens *t = mem_alloc(sizeof *t);
   if (!t) return error_set(e, E_NOMEM, "out of memory");
   memset(t, 0, sizeof *t);
   arena_init(&a, 4 << 20, 0);
   int rc = json_load(&a, file, &root, e);
+  if (rc == OK) rc = word(root, "ca", ca, sizeof ca, false, e);
+  if (ca[0]) beside(file, ca, path), as.ca = path;
   for (struct json_iter it = json_items(json_get(root, "issuers")); rc == OK && json_next(&it, &item);) {
     if (t->n == ISSUERS) rc = error_set(e, E_LIMIT, "at most %d issuers", ISSUERS);
-    if (rc == OK) rc = take_issuer(item, file, &t->issuer[t->n++], e);
+    if (rc == OK) rc = take_issuer(item, file, &as, &t->issuer[t->n++], e);
   }
   if (rc == OK && t->n == 0) rc = error_set(e, E_INPUT, "expected {\"issuers\": [ … ]}");
   if (rc < 0) (void)error_where(e, file, 0, NULL);

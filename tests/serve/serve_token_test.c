@@ -3,9 +3,12 @@
 
 #include <cjose/cjose.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "base/file.h"
+#include "base/time.h"
+#include "serve/serve_ehr.h"
 #include "serve/serve_token.h"
 
 #define MINUTES(n) ((int64_t)(n)*60 * 1000000)
@@ -130,7 +133,7 @@ static struct jwks *open_set(void) {
   struct jwks *j;
   char url[64];
   snprintf(url, sizeof url, "http://127.0.0.1:%d/keys", peer.port);
-  assert_int_equal(jwks_open(url, &j, NULL), OK);
+  assert_int_equal(jwks_open(url, NULL, &j, NULL), OK);
   return j;
 }
 
@@ -283,12 +286,95 @@ static void audiences_are_texts_and_not_empty(void **state) {
   unlink(path);
 }
 
+/* ---- a hospital's own authority ---- */
+
+static void put_file(const char *dir, const char *name, const char *text) {
+  char path[256];
+  snprintf(path, sizeof path, "%s/%s", dir, name);
+  assert_int_equal(file_write_atomic(path, text, strlen(text), 0600, NULL), OK);
+}
+
+/* The set in DIR/set.json is given out over https, by a certificate that DIR/ca.pem vouches for. */
+static FILE *give_out(const char *dir, int *pid, int *port) {
+  char line[512];
+  snprintf(line, sizeof line,
+           "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext "
+           "subjectAltName=DNS:localhost -keyout key.pem -out ca.pem 2>/dev/null && echo pid $$ && "
+           "exec openssl s_server -accept 127.0.0.1:0 -WWW -cert ca.pem -key key.pem 2>/dev/null",
+           dir);
+  FILE *f = popen(line, "r");
+  assert_non_null(f);
+  for (*pid = *port = 0; !*port && fgets(line, sizeof line, f);)
+    if (sscanf(line, "pid %d", pid) != 1) (void)sscanf(line, "ACCEPT 127.0.0.1:%d", port);
+  assert_true(*pid > 0 && *port > 0);
+  return f;
+}
+
+static char *signed_claims(cjose_jwk_t *k, const char *claims) {
+  cjose_err err;
+  const char *text;
+  cjose_header_t *h = cjose_header_new(&err);
+  assert_true(h && cjose_header_set(h, CJOSE_HDR_ALG, CJOSE_HDR_ALG_ES384, &err));
+  cjose_jws_t *s = cjose_jws_sign(k, h, (const uint8_t *)claims, strlen(claims), &err);
+  assert_true(s && cjose_jws_export(s, &text, &err));
+  char *out = strdup(text);
+  cjose_jws_release(s);
+  cjose_header_release(h);
+  return out;
+}
+
+static void an_authority_of_the_hospital_is_trusted_for_sets(void **state) {
+  (void)state;
+  char dir[] = "/tmp/jwks-XXXXXX", text[1024], path[256];
+  int pid, port;
+  cjose_err err;
+  assert_non_null(mkdtemp(dir));
+  cjose_jwk_t *k = cjose_jwk_create_EC_random(CJOSE_JWK_EC_P_384, &err);
+  char *json = cjose_jwk_to_json(k, false, &err);
+  snprintf(text, sizeof text, "{\"keys\":[%s]}", json);
+  put_file(dir, "set.json", text);
+  cjose_get_dealloc()(json);
+  FILE *f = give_out(dir, &pid, &port);
+  snprintf(text, sizeof text, "{\"iss\":\"https://issuer.test\",\"aud\":\"https://vitae.test\",\"sub\":\"s\",\"exp\":%lld}",
+           (long long)(time_now() / 1000000 + 60));
+  char *t = signed_claims(k, text);
+  for (int ca = 0; ca < 2; ca++) {
+    struct identity who;
+    struct tokens *tokens;
+    struct ehr *ehr;
+    const char *with = ca ? "\"ca\":\"ca.pem\"," : "";
+    snprintf(text, sizeof text,
+             "{%s\"issuers\":[{\"issuer\":\"https://issuer.test\",\"audiences\":[\"https://vitae.test\"],\"role\":\"developer\","
+             "\"algorithms\":[\"ES384\"],\"jwks\":\"https://localhost:%d/set.json\"}]}",
+             with, port);
+    put_file(dir, "oidc.json", text);
+    snprintf(path, sizeof path, "%s/oidc.json", dir);
+    assert_int_equal(tokens_open(path, &tokens, NULL), OK);
+    assert_int_equal(token_check(tokens, PLANE_DEVELOPER, str_c(t), 1, &who, NULL), ca ? OK : E_UNAVAILABLE);
+    tokens_close(tokens);
+    snprintf(text, sizeof text,
+             "{%s\"base\":\"https://vitae.test\",\"cds\":{\"clients\":[{\"issuer\":\"https://issuer.test\",\"jwks\":\"https://localhost:%d/"
+             "set.json\"}]}}",
+             with, port);
+    put_file(dir, "ehr.json", text);
+    assert_int_equal(ehr_open(dir, &ehr, NULL), OK);
+    assert_int_equal(ehr_token(ehr, NULL, "/cds-services/x", str_c(t), &who, NULL), ca ? E_DENIED : E_UNAVAILABLE); /* its aud is another */
+    ehr_close(ehr);
+  }
+  kill(pid, SIGTERM);
+  (void)pclose(f);
+  free(t);
+  cjose_jwk_release(k);
+  assert_int_equal(file_remove_tree(dir, NULL), OK);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(known_keys_go_on_while_the_issuer_is_asked),
                                      cmocka_unit_test(an_old_set_serves_while_it_is_renewed),
                                      cmocka_unit_test(before_the_first_set_there_is_nothing_to_judge_by),
                                      cmocka_unit_test(a_set_with_members_twice_is_judged_by_the_first),
                                      cmocka_unit_test(a_critical_extension_is_refused),
-                                     cmocka_unit_test(audiences_are_texts_and_not_empty)};
+                                     cmocka_unit_test(audiences_are_texts_and_not_empty),
+                                     cmocka_unit_test(an_authority_of_the_hospital_is_trusted_for_sets)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
