@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/time.h"
 
 enum { ISSUERS = 8, AUDIENCES = 8, ROLE_WORDS = 16, LEEWAY_S = 60 };
@@ -172,6 +173,17 @@ static void tenant_of(const struct issuer *i, struct json claims, struct identit
     snprintf(who->tenant, sizeof who->tenant, "%s", who->key);
 }
 
+/* Quota, audit and the tenant of those without one go by it: no two users may have the same. The subject may be a person's address: never
+ * kept. */
+static void caller_of(const char *issuer, struct str sub, char out[CALLER_ID + 1]) {
+  uint8_t digest[2][32];
+  sha256_of(issuer, strlen(issuer), digest[0]);
+  sha256_of(sub.p, sub.n, digest[1]);
+  sha256_of(digest, sizeof digest, digest[0]);
+  out[0] = 't';
+  hash_hex(digest[0], 8, out + 1);
+}
+
 /* Of a token that the issuer has signed. */
 static int take_claims(const struct issuer *i, enum plane plane, struct json claims, struct identity *who, struct error *e) {
   struct str sub = json_str(json_get(claims, "sub"));
@@ -184,8 +196,7 @@ static int take_claims(const struct issuer *i, enum plane plane, struct json cla
                            .planes = role_plane[role],
                            .requests_per_minute = i->requests_per_minute,
                            .tokens_per_minute = i->tokens_per_minute};
-  uint64_t h = hash64(sub.p, sub.n, hash64(i->issuer, strlen(i->issuer), 11)); /* the subject may be a person's address: never kept */
-  snprintf(who->key, sizeof who->key, "t%07llx", (unsigned long long)(h & 0xfffffff));
+  caller_of(i->issuer, sub, who->key);
   snprintf(who->models, sizeof who->models, "%s", i->models);
   tenant_of(i, claims, who);
   return OK;

@@ -286,13 +286,60 @@ static void audiences_are_texts_and_not_empty(void **state) {
   unlink(path);
 }
 
-/* ---- a hospital's own authority ---- */
-
 static void put_file(const char *dir, const char *name, const char *text) {
   char path[256];
   snprintf(path, sizeof path, "%s/%s", dir, name);
   assert_int_equal(file_write_atomic(path, text, strlen(text), 0600, NULL), OK);
 }
+
+static char *signed_claims(cjose_jwk_t *k, const char *claims) {
+  cjose_err err;
+  const char *text;
+  cjose_header_t *h = cjose_header_new(&err);
+  assert_true(h && cjose_header_set(h, CJOSE_HDR_ALG, CJOSE_HDR_ALG_ES384, &err));
+  cjose_jws_t *s = cjose_jws_sign(k, h, (const uint8_t *)claims, strlen(claims), &err);
+  assert_true(s && cjose_jws_export(s, &text, &err));
+  char *out = strdup(text);
+  cjose_jws_release(s);
+  cjose_header_release(h);
+  return out;
+}
+
+/* Two whom 28 bits of a hash took for one: quota, usage and audit go by it. */
+static void no_two_users_are_one(void **state) {
+  (void)state;
+  static const char *const subject[2] = {"u387", "u17199"};
+  char dir[] = "/tmp/oidc-XXXXXX", text[1024], path[256];
+  struct identity who[2];
+  struct tokens *tokens;
+  cjose_err err;
+  assert_non_null(mkdtemp(dir));
+  cjose_jwk_t *k = cjose_jwk_create_EC_random(CJOSE_JWK_EC_P_384, &err);
+  char *json = cjose_jwk_to_json(k, false, &err);
+  snprintf(text, sizeof text, "{\"keys\":[%s]}", json);
+  put_file(dir, "set.json", text);
+  cjose_get_dealloc()(json);
+  put_file(dir, "oidc.json",
+           "{\"issuers\":[{\"issuer\":\"https://issuer.test\",\"audiences\":[\"https://vitae.test\"],\"role\":\"developer\","
+           "\"algorithms\":[\"ES384\"],\"jwks\":\"set.json\"}]}");
+  snprintf(path, sizeof path, "%s/oidc.json", dir);
+  assert_int_equal(tokens_open(path, &tokens, NULL), OK);
+  for (int i = 0; i < 2; i++) {
+    snprintf(text, sizeof text, "{\"iss\":\"https://issuer.test\",\"aud\":\"https://vitae.test\",\"sub\":\"%s\",\"exp\":%lld}", subject[i],
+             (long long)(time_now() / 1000000 + 60));
+    char *t = signed_claims(k, text);
+    assert_int_equal(token_check(tokens, PLANE_DEVELOPER, str_c(t), 1, &who[i], NULL), OK);
+    free(t);
+  }
+  assert_int_equal(strlen(who[0].key), CALLER_ID);
+  assert_string_not_equal(who[0].key, who[1].key);
+  assert_string_not_equal(who[0].tenant, who[1].tenant);
+  tokens_close(tokens);
+  cjose_jwk_release(k);
+  assert_int_equal(file_remove_tree(dir, NULL), OK);
+}
+
+/* ---- a hospital's own authority ---- */
 
 /* The set in DIR/set.json is given out over https, by a certificate that DIR/ca.pem vouches for. */
 static FILE *give_out(const char *dir, int *pid, int *port) {
@@ -308,19 +355,6 @@ static FILE *give_out(const char *dir, int *pid, int *port) {
     if (sscanf(line, "pid %d", pid) != 1) (void)sscanf(line, "ACCEPT 127.0.0.1:%d", port);
   assert_true(*pid > 0 && *port > 0);
   return f;
-}
-
-static char *signed_claims(cjose_jwk_t *k, const char *claims) {
-  cjose_err err;
-  const char *text;
-  cjose_header_t *h = cjose_header_new(&err);
-  assert_true(h && cjose_header_set(h, CJOSE_HDR_ALG, CJOSE_HDR_ALG_ES384, &err));
-  cjose_jws_t *s = cjose_jws_sign(k, h, (const uint8_t *)claims, strlen(claims), &err);
-  assert_true(s && cjose_jws_export(s, &text, &err));
-  char *out = strdup(text);
-  cjose_jws_release(s);
-  cjose_header_release(h);
-  return out;
 }
 
 static void an_authority_of_the_hospital_is_trusted_for_sets(void **state) {
@@ -375,6 +409,7 @@ int main(void) {
                                      cmocka_unit_test(a_set_with_members_twice_is_judged_by_the_first),
                                      cmocka_unit_test(a_critical_extension_is_refused),
                                      cmocka_unit_test(audiences_are_texts_and_not_empty),
+                                     cmocka_unit_test(no_two_users_are_one),
                                      cmocka_unit_test(an_authority_of_the_hospital_is_trusted_for_sets)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
