@@ -34,13 +34,13 @@ static int plain(struct call *c, const char *name, size_t most, char *out) {
 void answer_audit(struct call *c) {
   struct error e = {0};
   struct json_out o;
-  char key[KEY_ID + 1], tenant[TENANT_MOST + 1], request[REQUEST_ID + 1];
+  char key[CALLER_ID + 1], tenant[TENANT_MOST + 1], request[REQUEST_ID + 1];
   struct audit_search q = {.key = key, .tenant = tenant, .request = request, .limit = 100, .status_to = 999};
   int64_t status = 0;
   if (whole(c, "limit", 1, 1000, &q.limit) < 0 || whole(c, "before", 1, INT64_MAX, &q.before) < 0 ||
       whole(c, "status", 1, 599, &status) < 0)
     return;
-  if (plain(c, "key", KEY_ID, key) < 0 || plain(c, "tenant", TENANT_MOST, tenant) < 0 || plain(c, "request", REQUEST_ID, request) < 0)
+  if (plain(c, "key", CALLER_ID, key) < 0 || plain(c, "tenant", TENANT_MOST, tenant) < 0 || plain(c, "request", REQUEST_ID, request) < 0)
     return;
   if (status)
     q.status_from = status < 10 ? status * 100 : status, q.status_to = status < 10 ? status * 100 + 99 : status; /* 4 = all of 4xx */

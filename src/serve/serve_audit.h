@@ -4,12 +4,12 @@
 #include "base/error.h"
 #include "base/json.h"
 
-enum { KEY_ID = 8, TENANT_MOST = 63, REQUEST_ID = 36, INPUT_MOST = 69 };
+enum { KEY_ID = 8, CALLER_ID = 17, TENANT_MOST = 63, REQUEST_ID = 36, INPUT_MOST = 69 }; /* a caller: a key's id, or a letter and 64 bits */
 #define INPUT_TREE "tree-" /* before the digest of a long input (serve_input.c); without it, plain SHA-256 */
 struct db;
 struct audit_entry {
   int64_t time; /* us since 1970, UTC */
-  char key[KEY_ID + 1];
+  char key[CALLER_ID + 1];
   const char *method, *route, *version;
   char input[INPUT_MOST + 1], output[65];
   int status;

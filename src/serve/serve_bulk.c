@@ -32,7 +32,7 @@ static bool plain_type(struct str s) {
   return s.n > 0 && s.n <= 64;
 }
 
-static bool plain_instant(struct str s) {
+bool bulk_instant(struct str s) {
   for (size_t i = 0; i < s.n; i++)
     if (!strchr("0123456789-:.+TZ", s.p[i]) || !s.p[i]) return false;
   return s.n >= 20 && s.n < 64;
@@ -82,7 +82,7 @@ static int take_manifest(struct json root, struct arena *a, struct bulk_manifest
   static const enum bulk_kind kinds[] = {BULK_OUTPUT, BULK_DELETED, BULK_ERRORS, BULK_ERRORS};
   size_t most = 0;
   if (json_kind(root) != JSON_OBJECT) return bad(e, "", "expected an object");
-  if (!plain_instant(time)) return bad(e, "transactionTime", "expected an instant");
+  if (!bulk_instant(time)) return bad(e, "transactionTime", "expected an instant");
   if (json_kind(token) != JSON_NONE && !json_bool(token, &m->token)) return bad(e, "requiresAccessToken", "expected true or false");
   for (int i = 0; i < 4; i++) most += json_count(json_get(root, lists[i]));
   m->time = str_copy(a, time);
@@ -111,6 +111,7 @@ struct run {
   struct bulk_result *r;
   struct error *e;
   char status[BULK_URL + 1]; /* of the job */
+  bool lost;                 /* a file of it cannot be had any more */
   double until;
 };
 
@@ -202,6 +203,7 @@ static int note_job(struct run *x) {
   json_out_init(&o, &b, false);
   json_out_object(&o);
   json_kv_c(&o, "status", x->status);
+  json_kv_c(&o, "since", x->o->since ? x->o->since : "");
   json_out_end(&o);
   int rc = buf_check(&b, x->e);
   if (rc == OK) rc = file_write_atomic(path, b.p, b.n, 0600, x->e);
@@ -240,8 +242,15 @@ static int start(struct run *x) {
 
 /* ---- waiting ---- */
 
+/* Only what can be read: a gateway's page, say, is none, and the next run asks again. */
 static int keep_manifest(struct run *x, const struct buf *text) {
   char path[4096];
+  struct arena a;
+  struct bulk_manifest m;
+  arena_init(&a, 4 * (size_t)BULK_MANIFEST, 0);
+  int rc = bulk_manifest_parse(text->p ? text->p : "", text->n, text->n, &a, &m, x->e);
+  arena_free(&a);
+  TRY(rc);
   TRY(path_in(x, "manifest.json", path));
   return file_write_atomic(path, text->p, text->n, 0600, x->e);
 }
@@ -324,8 +333,11 @@ static int take_once(struct run *x, const struct bulk_manifest *m, const struct 
   if (rc < 0) return cancel_requested() ? error_set(x->e, E_CANCELLED, "interrupted; the next run goes on from here") : rc;
   if (status == 200 || status == 206) return 1;
   if (status == 416) return ftruncate(fd, 0) < 0 ? error_set(x->e, E_IO, "a file cannot be written: %s", strerror(errno)) : 0;
-  if (status == 404 || status == 410)
-    return error_set(x->e, E_UNAVAILABLE, "the server has a file of the export no longer; the next run asks for a new one");
+  if (status == 400 || status == 401 || status == 403 || status == 404 || status == 410) { /* signed addresses, too, have their time */
+    x->lost = true;
+    return error_set(x->e, status == 401 || status == 403 ? E_DENIED : E_UNAVAILABLE,
+                     "the server gives a file of the export no longer (%d); the next run asks for a new one", status);
+  }
   return passing(status) ? 0 : refused(x, "a file of the export", status);
 }
 
@@ -425,16 +437,19 @@ static int forget(const struct run *x) {
   return OK;
 }
 
-static int known_job(struct run *x) {
+/* *same: it asks for what this run asks for, or there is none. */
+static int known_job(struct run *x, bool *same) {
   char path[4096];
   struct arena a;
   struct json root;
+  *same = true;
   TRY(path_in(x, "job.json", path));
   if (!file_exists(path)) return OK;
   arena_init(&a, 1 << 20, 0);
   int rc = json_load(&a, path, &root, x->e);
   if (rc == OK) {
     struct str s = json_str(json_get(root, "status"));
+    *same = str_eqc(json_str(json_get(root, "since")), x->o->since ? x->o->since : "");
     if (s.n && s.n <= BULK_URL) snprintf(x->status, sizeof x->status, "%.*s", STR_ARG(s));
   }
   arena_free(&a);
@@ -444,9 +459,14 @@ static int known_job(struct run *x) {
 int bulk_export(const struct bulk_options *o, struct bulk_result *r, struct error *e) {
   struct run x = {.o = o, .r = r, .e = e, .until = time_monotonic() + (o->patience_s > 0 ? o->patience_s : 86400)};
   char path[4096];
+  bool same;
   *r = (struct bulk_result){0};
   TRY(file_mkdirs(o->dir, 0700, e));
-  TRY(known_job(&x));
+  TRY(known_job(&x, &same));
+  if (!same) {
+    x.status[0] = 0;
+    TRY(forget(&x));
+  }
   TRY(path_in(&x, "manifest.json", path));
   for (int try = 0; !file_exists(path); try++) {
     if (!x.status[0]) TRY(start(&x));
@@ -458,7 +478,7 @@ int bulk_export(const struct bulk_options *o, struct bulk_result *r, struct erro
     TRY(forget(&x));
   }
   int rc = fetch_all(&x);
-  if (rc == E_UNAVAILABLE && strstr(e->message, "no longer")) (void)forget(&x);
+  if (x.lost) (void)forget(&x);
   return rc;
 }
 
@@ -481,7 +501,8 @@ int bulk_done(const struct bulk_options *o, bool keep, struct error *e) {
   struct error ignored = {0};
   struct run x = {.o = o, .r = &none, .e = &ignored};
   struct fetch_answer a = {0};
-  if (known_job(&x) == OK && x.status[0]) { /* good manners; a server that forgets by itself says 404 */
+  bool same;
+  if (known_job(&x, &same) == OK && x.status[0]) { /* good manners; a server that forgets by itself says 404 */
     struct fetch_request q = {.url = str_c(x.status), .method = "DELETE", .timeout_ms = ASK_MS};
     if (ask(&x, &q, true, &a) == OK) fetch_release(&a);
   }

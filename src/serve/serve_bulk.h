@@ -6,7 +6,7 @@
  *     TRY(bulk_done(&o, e));           // tells the server, removes the files
  *
  * What is under way lies in `dir` (job.json, manifest.json, files and parts): a run that was broken off goes on where it stood, by the same
- * job and from the same byte. The files are identified: dir is made 0700. Addresses of files come from the server; the fetcher decides
+ * job and from the same byte, if it asks for the same `since`; else, or if a file is refused (400, 401, 403, 404, 410), the job is dropped. The files are identified: dir is made 0700. Addresses of files come from the server; the fetcher decides
  * which may be asked, and a token goes along only if the manifest wants it.
  */
 #ifndef SERVE_BULK_H
@@ -33,6 +33,7 @@ struct bulk_manifest {
 enum { BULK_FILES = 100000, BULK_URL = 2047, BULK_MANIFEST = 64 << 20 };
 /* Pure. Strings lie in `a`. E_INPUT names the member. `cap` as in json_parse. */
 int bulk_manifest_parse(const char *text, size_t n, size_t cap, struct arena *a, struct bulk_manifest *out, struct error *e) MUST_CHECK;
+bool bulk_instant(struct str s); /* 20 to 63 bytes, of letters that an instant has */
 
 enum bulk_level { BULK_PATIENT, BULK_GROUP, BULK_SYSTEM };
 struct bulk_options {

@@ -6,7 +6,8 @@
  *     TRY(db_begin(db, e)); … TRY(db_commit(db, e));                                        // writers one after another
  *
  * A statement is prepared once and found again by its address: give string literals. One connection belongs to one thread. A lost
- * PostgreSQL connection is made again at the next statement outside a transaction. Without a URL, the file SITE/database (0600) may hold
+ * PostgreSQL connection is made again at the next statement outside a transaction. A database that keeps silent, or a lock
+ * that is kept by others, is E_UNAVAILABLE after some seconds. Without a URL, the file SITE/database (0600) may hold
  * one; a password belongs there or into ~/.pgpass, never on a command line (E_USAGE).
  */
 #ifndef SERVE_DB_H

@@ -1,18 +1,24 @@
-/* PostgreSQL by libpq: what replicas share. Messages of the server may quote values, so only its SQLSTATE is passed on. */
+/* PostgreSQL by libpq: what replicas share. Messages of the server may quote values, so only its SQLSTATE is passed on.
+ * Nothing waits for ever: a database that says nothing for ANSWER_MS is one that is away, whoever waits for a lock gives up (LIMITS), and a
+ * replica that stands still inside a transaction loses it, and with it the chain's lock. */
 #include <inttypes.h>
 #include <libpq-fe.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/time.h"
 #include "serve/serve_db.h"
 
-enum { PREPARED = 48 };
+enum { PREPARED = 48, ANSWER_MS = 10000, SCHEMA_MS = 600000 };
+#define LIMITS "SET lock_timeout = 5000; SET idle_in_transaction_session_timeout = 10000"
 struct pq {
   PGconn *c;
   char url[4096];
   const char *kept[PREPARED];
   int n;
-  bool inside; /* a transaction is open */
+  bool inside;     /* a transaction is open */
+  int patience_ms; /* how long the server may say nothing */
 };
 
 /* One lock for everything that changes the audit chain: writers of all replicas go one after another. */
@@ -46,13 +52,36 @@ static const char schema[] =
 static int pq_error(struct pq *q, const PGresult *r, struct error *e, const char *doing) {
   const char *state = r ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : NULL;
   char code[6] = "-";
-  bool lost = PQstatus(q->c) != CONNECTION_OK;
+  bool lost = PQstatus(q->c) != CONNECTION_OK, held = state && strcmp(state, "55P03") == 0; /* lock_timeout */
   for (int i = 0; state && i < 5 && state[i]; i++) code[i] = state[i], code[i + 1] = 0;
-  return error_set(e, lost ? E_UNAVAILABLE : E_IO, "the database: %s failed (%s)", doing, lost ? "no connection" : code);
+  return error_set(e, lost || held ? E_UNAVAILABLE : E_IO, "the database: %s failed (%s)", doing, lost ? "no connection" : code);
+}
+
+/* The last result of what was sent, as PQexec gives it; NULL, and no connection any more: the server keeps silent. */
+static PGresult *answer(struct pq *q, int sent) {
+  PGresult *last = NULL, *r;
+  double until = time_monotonic() + q->patience_ms / 1e3;
+  for (; sent; PQclear(last), last = r) {
+    while (PQisBusy(q->c)) {
+      struct pollfd p = {.fd = PQsocket(q->c), .events = POLLIN};
+      double left = until - time_monotonic();
+      int came = left > 0 ? poll(&p, 1, (int)(left * 1e3) + 1) : 0;
+      if (came < 0) continue; /* a signal */
+      if (came == 0) {
+        PQclear(last);
+        PQfinish(q->c);
+        return q->c = NULL, NULL;
+      }
+      if (!PQconsumeInput(q->c)) break; /* lost: PQgetResult says so */
+      until = time_monotonic() + q->patience_ms / 1e3;
+    }
+    if (!(r = PQgetResult(q->c))) break;
+  }
+  return last;
 }
 
 static int command(struct pq *q, const char *sql, struct error *e) {
-  PGresult *r = PQexec(q->c, sql);
+  PGresult *r = answer(q, PQsendQuery(q->c, sql));
   ExecStatusType s = PQresultStatus(r);
   int rc = s == PGRES_COMMAND_OK || s == PGRES_TUPLES_OK ? OK : pq_error(q, r, e, "a statement");
   PQclear(r);
@@ -70,7 +99,7 @@ static int connect_once(struct pq *q, struct error *e) {
     return error_set(e, E_UNAVAILABLE,
                      "the database cannot be reached, or refuses this user; is it running, and is the password in the file?");
   PQsetNoticeReceiver(q->c, quiet, NULL);
-  return OK;
+  return command(q, LIMITS, e);
 }
 
 int db_postgres_open(const char *url, void **self, struct error *e) {
@@ -78,6 +107,7 @@ int db_postgres_open(const char *url, void **self, struct error *e) {
   if (!q) return error_set(e, E_NOMEM, "out of memory");
   memset(q, 0, sizeof *q);
   snprintf(q->url, sizeof q->url, "%s%sconnect_timeout=5&application_name=vitae", url, strchr(url, '?') ? "&" : "?");
+  q->patience_ms = SCHEMA_MS; /* an index of a large table may have to be made */
   int rc = connect_once(q, e);
   /* CREATE … IF NOT EXISTS of two replicas at once may collide in the catalogue: one after another */
   if (rc == OK) rc = command(q, "BEGIN; " CHAIN_LOCK, e);
@@ -89,6 +119,7 @@ int db_postgres_open(const char *url, void **self, struct error *e) {
     mem_free(q);
     return rc;
   }
+  q->patience_ms = ANSWER_MS;
   *self = q;
   return OK;
 }
@@ -116,7 +147,7 @@ static int prepare(struct pq *q, const char *sql, int n, char name[16], struct e
       text[k++] = *p;
   text[k] = 0;
   if (at != n) BUG("a statement's parameters do not match");
-  PGresult *r = PQprepare(q->c, name, text, n, NULL);
+  PGresult *r = answer(q, PQsendPrepare(q->c, name, text, n, NULL));
   int rc = PQresultStatus(r) == PGRES_COMMAND_OK ? OK : pq_error(q, r, e, "preparing a statement");
   PQclear(r);
   if (rc == OK) q->kept[q->n++] = sql;
@@ -161,7 +192,7 @@ static int run_once(struct pq *q, const char *sql, const struct db_value *v, int
     binary[i] = v[i].kind == DB_BLOB || v[i].kind == DB_TEXT; /* text's binary form is its bytes: no terminator needed */
     if (v[i].kind == DB_INT) snprintf(number[i], sizeof number[i], "%" PRId64, v[i].i);
   }
-  PGresult *r = PQexecPrepared(q->c, name, n, value, length, binary, 0);
+  PGresult *r = answer(q, PQsendQueryPrepared(q->c, name, n, value, length, binary, 0));
   ExecStatusType s = PQresultStatus(r);
   int rc = s == PGRES_COMMAND_OK || s == PGRES_TUPLES_OK ? OK : pq_error(q, r, e, "a statement");
   if (rc == OK) *changed = strtoll(PQcmdTuples(r), NULL, 10);
@@ -175,7 +206,7 @@ static int pq_run(void *self, const char *sql, const struct db_value *v, int n, 
   if (n > DB_COLUMNS) BUG("more parameters than a statement has");
   if (!q->inside && PQstatus(q->c) != CONNECTION_OK) TRY(connect_once(q, e));
   int rc = run_once(q, sql, v, n, row, ctx, changed, e);
-  if (rc != E_UNAVAILABLE || q->inside) return rc;
+  if (rc >= 0 || q->inside || PQstatus(q->c) == CONNECTION_OK) return rc;
   TRY(connect_once(q, e)); /* the server was started anew: once more */
   return run_once(q, sql, v, n, row, ctx, changed, e);
 }
@@ -187,6 +218,7 @@ static int pq_begin(void *self, struct error *e) {
     TRY(connect_once(q, e));
     rc = command(q, "BEGIN; " CHAIN_LOCK, e);
   }
+  if (rc < 0) (void)command(q, "ROLLBACK", NULL); /* of what waited for the lock in vain */
   q->inside = rc == OK;
   return rc;
 }

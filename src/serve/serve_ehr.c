@@ -92,7 +92,7 @@ static int take_algorithms(struct json list, struct client *k, struct error *e) 
   return OK;
 }
 
-static int take_client(struct ehr *r, const char *file, struct json j, struct error *e) {
+static int take_client(struct ehr *r, const char *file, struct json j, const struct fetch_policy *as, struct error *e) {
   struct client *k = &r->client[r->clients];
   const char *source;
   struct json item;
@@ -111,7 +111,7 @@ static int take_client(struct ehr *r, const char *file, struct json j, struct er
   TRY(beside(r, file, j, "jwks", &source, e));
   if (!source) return bad(e, "cds.clients.jwks", "expected the address or file of the client's keys");
   if (!r->base[0] && !k->audiences) return bad(e, "base", "clients' tokens are for an address: say which, in \"base\" or \"audiences\"");
-  return jwks_open(source, &k->keys, e);
+  return jwks_open(source, as, &k->keys, e);
 }
 
 static int take_list(struct ehr *r, struct json list, const char *field, const char *out[FETCH_BASES], int *n, struct error *e) {
@@ -150,16 +150,13 @@ static int take_smart(struct ehr *r, const char *file, struct json j, struct err
   return OK;
 }
 
-static int take_servers(struct ehr *r, const char *file, struct json root, struct error *e) {
+static int take_servers(struct ehr *r, struct json root, struct fetch_policy p, struct error *e) {
   const char *allow[FETCH_BASES];
-  struct fetch_policy p = {.allow = allow};
+  p.allow = allow;
   TRY(take_list(r, json_get(root, "fhir"), "fhir", allow, &p.allowed, e));
   if (p.allowed > SERVERS) return error_set(e, E_LIMIT, "at most %d FHIR servers", SERVERS);
   for (; r->servers < p.allowed; r->servers++) r->server[r->servers] = str_c(allow[r->servers]);
   TRY(take_list(r, json_get(json_get(root, "smart"), "authorization"), "smart.authorization", allow, &p.allowed, e));
-  TRY(beside(r, file, root, "ca", &p.ca, e));
-  TRY(beside(r, file, root, "cert", &p.cert, e));
-  TRY(beside(r, file, root, "key", &p.key, e));
   if (!p.allowed) return OK;
   int rc = fetcher_open(&p, &r->fetcher, e);
   return rc < 0 ? error_where(e, NULL, 0, "fhir") : OK;
@@ -168,7 +165,11 @@ static int take_servers(struct ehr *r, const char *file, struct json root, struc
 static int take(struct ehr *r, const char *file, struct json root, struct error *e) {
   struct json cds = json_get(root, "cds"), item;
   const char *origin[FETCH_BASES];
+  struct fetch_policy as = {0};
   int origins = 0;
+  TRY(beside(r, file, root, "ca", &as.ca, e));
+  TRY(beside(r, file, root, "cert", &as.cert, e));
+  TRY(beside(r, file, root, "key", &as.key, e));
   TRY(text(root, "base", r->base, sizeof r->base, false, e));
   r->base[no_slash(str_c(r->base)).n] = 0;
   if (r->base[0] && !str_starts(str_c(r->base), STR("https://")) && !str_starts(str_c(r->base), STR("http://")))
@@ -181,8 +182,8 @@ static int take(struct ehr *r, const char *file, struct json root, struct error 
     snprintf(r->origins + n, sizeof r->origins - n, "%s%s", n ? " " : "", origin[i]);
   }
   (void)json_bool(json_get(cds, "open"), &r->open);
-  for (struct json_iter it = json_items(json_get(cds, "clients")); json_next(&it, &item);) TRY(take_client(r, file, item, e));
-  TRY(take_servers(r, file, root, e));
+  for (struct json_iter it = json_items(json_get(cds, "clients")); json_next(&it, &item);) TRY(take_client(r, file, item, &as, e));
+  TRY(take_servers(r, root, as, e));
   return take_smart(r, file, json_get(root, "smart"), e);
 }
 

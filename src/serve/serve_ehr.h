@@ -5,7 +5,7 @@
  *     TRY(ehr_token(ehr, shared, "/cds-services/x", token, &who, e));   // E_DENIED, without saying why
  *
  * {"base": "https://vitae.hospital.example",               how clients reach the hospital's listener: "aud" of their tokens, links of cards
- *  "fhir": ["https://ehr.hospital.example/r4"],             servers that may be asked; "ca", "cert", "key": PEM files, beside this one
+ *  "fhir": ["https://ehr.hospital.example/r4"],             servers that may be asked; "ca", "cert", "key" (for clients' jwks too): PEM files, beside this one
  *  "origins": ["https://ehr.hospital.example"],             web origins whose scripts may call the CDS services
  *  "cds": {"open": false,                                   true: without token or key, on a loopback listener only
  *          "clients": [{"issuer": "https://ehr…", "jwks": URL or file, "algorithms": ["ES384", "RS384"], "audiences": […], "tenant": "ward"}]},

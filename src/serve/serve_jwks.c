@@ -134,7 +134,7 @@ static void wait_a_moment(struct jwks *j) {
   while (j->asking && pthread_cond_timedwait(&j->asked_for, &j->mutex, &j->patience) == 0) continue;
 }
 
-int jwks_open(const char *source, struct jwks **out, struct error *e) {
+int jwks_open(const char *source, const struct fetch_policy *as, struct jwks **out, struct error *e) {
   struct jwks *j = mem_alloc(sizeof *j);
   if (!j) return error_set(e, E_NOMEM, "out of memory");
   memset(j, 0, sizeof *j);
@@ -147,7 +147,9 @@ int jwks_open(const char *source, struct jwks **out, struct error *e) {
   snprintf(j->source, sizeof j->source, "%s", source);
   j->read = j->asked = -1e9;
   const char *base = j->source;
-  int rc = is_url(source) ? fetcher_open(&(struct fetch_policy){.allow = &base, .allowed = 1}, &j->fetcher, e) : OK;
+  struct fetch_policy own = as ? *as : (struct fetch_policy){0};
+  own.allow = &base, own.allowed = 1;
+  int rc = is_url(source) ? fetcher_open(&own, &j->fetcher, e) : OK;
   if (rc < 0)
     jwks_close(j);
   else
@@ -156,7 +158,7 @@ int jwks_open(const char *source, struct jwks **out, struct error *e) {
 }
 
 int jwks_bytes(struct str text, struct jwks **out, struct error *e) {
-  TRY(jwks_open("", out, e));
+  TRY(jwks_open("", NULL, out, e));
   (*out)->read = (*out)->asked = 1e18; /* never asked for again */
   int rc = take_set(&(*out)->set, text.p ? text.p : "", text.n, e);
   if (rc < 0) jwks_close(*out), *out = NULL;
@@ -241,13 +243,15 @@ int jwks_verify(struct jwks *j, struct str token, const char *algorithms, struct
   cjose_header_t *h = cjose_jws_get_protected(jws);
   const char *alg = cjose_header_get(h, CJOSE_HDR_ALG, &err), *kid = cjose_header_get(h, CJOSE_HDR_KID, &err);
   int rc = E_DENIED;
-  if (alg_fits(alg, algorithms, NULL)) {
+  char *critical = cjose_header_get_raw(h, "crit", &err); /* we know no extension, so none that must be understood (RFC 7515, 4.1.11) */
+  if (!critical && alg_fits(alg, algorithms, NULL)) {
     pthread_mutex_lock(&j->mutex);
     rc = judge(j, jws, alg, kid, algorithms, e);
     pthread_mutex_unlock(&j->mutex);
   } else {
     (void)error_set(e, E_DENIED, "the token is not valid");
   }
+  if (critical) cjose_get_dealloc()(critical);
   cjose_jws_release(jws);
   return rc;
 }

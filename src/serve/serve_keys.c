@@ -32,9 +32,10 @@ struct guesser { /* one address's wrong keys */
   double since, until;
 };
 struct keys {
-  pthread_mutex_t mutex; /* of everything below */
-  pthread_cond_t freed;
+  pthread_mutex_t asking; /* of the database, which may take its time: never taken with the other one held */
   struct db *db;
+  pthread_mutex_t mutex; /* of everything below; the threads that accept requests take it too */
+  pthread_cond_t freed;
   int checking, guesses;
   const uint8_t *checked[ARGON_AT_ONCE + ARGON_WAITING]; /* digests of keys that are being checked or wait for it; NULL: free */
   uint8_t secret[32];
@@ -164,6 +165,7 @@ int keys_open(const char *site, const char *database, int guesses, struct keys *
   memset(k, 0, sizeof *k);
   k->guesses = guesses > 0 ? guesses : GUESSES;
   pthread_mutex_init(&k->mutex, NULL);
+  pthread_mutex_init(&k->asking, NULL);
   pthread_cond_init(&k->freed, NULL);
   int rc = random_secret(k->secret, sizeof k->secret, e);
   if (rc == OK) rc = db_open(site, database, &k->db, e);
@@ -179,6 +181,7 @@ void keys_close(struct keys *k) {
   if (!k) return;
   db_close(k->db);
   pthread_mutex_destroy(&k->mutex);
+  pthread_mutex_destroy(&k->asking);
   pthread_cond_destroy(&k->freed);
   mem_wipe(k, sizeof *k);
   mem_free(k);
@@ -275,9 +278,12 @@ static int take_row(void *ctx, const struct db_value *v, int n, struct error *e)
 static int look_up(struct keys *k, struct identity *who, char hash[crypto_pwhash_STRBYTES], struct error *e) {
   struct found f = {.who = who};
   struct db_value v[] = {DB_T(who->key), DB_I(time_now())};
-  TRY(db_each(k->db,
-              "SELECT role, hash, tenant, models, rpm, tpm FROM keys WHERE id = ? AND revoked IS NULL AND (expires IS NULL OR expires > ?)",
-              v, 2, take_row, &f, e));
+  pthread_mutex_lock(&k->asking);
+  int rc = db_each(
+      k->db, "SELECT role, hash, tenant, models, rpm, tpm FROM keys WHERE id = ? AND revoked IS NULL AND (expires IS NULL OR expires > ?)",
+      v, 2, take_row, &f, e);
+  pthread_mutex_unlock(&k->asking);
+  TRY(rc);
   if (!f.any) return error_set(e, E_DENIED, "the key is not valid");
   if (f.damaged) return error_set(e, E_CORRUPT, "the keys: a row is damaged");
   if (!who->tenant[0]) snprintf(who->tenant, sizeof who->tenant, "%s", role_plane[who->role] == PLANE_DEVELOPER ? who->key : "hospital");
@@ -342,10 +348,14 @@ int keys_check(struct keys *k, struct str key, uint64_t address, struct identity
   const struct remembered *r = recall_soon(k, digest);
   int rc = r ? from_memory(r, who, e) : guessing(k, address, wait_s, e);
   if (!r && rc == OK) {
+    pthread_mutex_unlock(&k->mutex);
     memcpy(who->key, key.p + 6, KEY_ID);
     rc = look_up(k, who, hash, e);
-    if (rc == E_DENIED) wrong_guess(k, address), remember(k, digest, NULL, true);
-    if (rc == OK) rc = enter(k, digest, e);
+    pthread_mutex_lock(&k->mutex);
+    if (rc == OK || rc == E_DENIED) r = recall_soon(k, digest); /* somebody else may have found out meanwhile */
+    if (r) rc = from_memory(r, who, e);
+    if (!r && rc == E_DENIED) wrong_guess(k, address), remember(k, digest, NULL, true);
+    if (!r && rc == OK) rc = enter(k, digest, e);
   }
   bool known = r != NULL;
   pthread_mutex_unlock(&k->mutex);

@@ -36,7 +36,7 @@ enum { ROUTES_MAX = 96, MODELS_MOST = 255, NAME_MOST = 63 };
 
 /* ---- who asks ---- */
 struct identity {
-  char key[KEY_ID + 1]; /* id of the key, or of a token's subject; "" = nobody */
+  char key[CALLER_ID + 1]; /* id of the key, or of a token's subject; "" = nobody */
   char tenant[TENANT_MOST + 1];
   char models[MODELS_MOST + 1]; /* deployments allowed, separated by commas; "" = all */
   unsigned scopes;

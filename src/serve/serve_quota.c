@@ -10,7 +10,7 @@ enum { SLOTS = 2048, WAYS = 8 };
 #define EPOCH "CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp())) AS BIGINT)" /* PostgreSQL only */
 
 struct spent {
-  char key[KEY_ID + 1];
+  char key[CALLER_ID + 1];
   int64_t minute, requests, tokens, second; /* second: of the minute */
 };
 struct quotas {

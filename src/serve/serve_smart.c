@@ -31,7 +31,7 @@ struct pending { /* a login under way */
 };
 struct session {
   char iss[1024], token[4096], patient[65], encounter[65], task[64];
-  char who[KEY_ID + 1];
+  char who[CALLER_ID + 1];
   int64_t until;
 };
 
@@ -266,7 +266,7 @@ static int take_identity(const struct ehr_smart *app, struct json answer, const 
   struct str nonce = json_str(json_get(claims, "nonce"));
   if (!sub.n || !str_eqc(audience, app->client) || (nonce.n && !str_eqc(nonce, p->nonce)))
     rc = error_set(e, E_DENIED, "the EHR's identity token is not for this login");
-  if (rc == OK) snprintf(s->who, sizeof s->who, "s%07llx", (unsigned long long)(hash64(sub.p, sub.n, h) & 0xfffffff));
+  if (rc == OK) snprintf(s->who, sizeof s->who, "s%016llx", (unsigned long long)hash64(sub.p, sub.n, h));
   json_parser_free(jp);
   mem_wipe(text, sizeof text);
   return rc;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/time.h"
 
 enum { ISSUERS = 8, AUDIENCES = 8, ROLE_WORDS = 16, LEEWAY_S = 60 };
@@ -54,7 +55,13 @@ static int take_algorithms(struct json list, char *out, size_t size, struct erro
   return OK;
 }
 
-static int take_issuer(struct json j, const char *base, struct issuer *i, struct error *e) {
+/* A file named in this one lies beside it. */
+static void beside(const char *base, const char *name, char path[2048]) {
+  bool whole = strstr(name, "://") || name[0] == '/' || !strrchr(base, '/');
+  snprintf(path, 2048, "%.*s%s", whole ? 0 : (int)(strrchr(base, '/') + 1 - base), base, name);
+}
+
+static int take_issuer(struct json j, const char *base, const struct fetch_policy *as, struct issuer *i, struct error *e) {
   char source[1024], otherwise[16], path[2048];
   struct json item;
   struct str key;
@@ -65,8 +72,12 @@ static int take_issuer(struct json j, const char *base, struct issuer *i, struct
   TRY(word(j, "role", otherwise, sizeof otherwise, false, e));
   if (otherwise[0]) TRY(role_of(str_c(otherwise), &i->otherwise, e));
   TRY(take_algorithms(json_get(j, "algorithms"), i->algorithms, sizeof i->algorithms, e));
-  for (struct json_iter it = json_items(json_get(j, "audiences")); json_next(&it, &item) && i->audiences < AUDIENCES;)
-    snprintf(i->audience[i->audiences++], sizeof *i->audience, "%.*s", (int)json_str(item).n, json_str(item).p ? json_str(item).p : "");
+  for (struct json_iter it = json_items(json_get(j, "audiences")); json_next(&it, &item);) {
+    struct str s = json_str(item); /* none is passed over: an empty one would be that of a token that names nobody */
+    if (!s.n || s.n >= sizeof *i->audience || memchr(s.p, 0, s.n) || i->audiences == AUDIENCES)
+      return error_set(e, E_INPUT, "\"audiences\" are at most %d texts of 1 to %zu bytes", AUDIENCES, sizeof *i->audience - 1);
+    snprintf(i->audience[i->audiences++], sizeof *i->audience, "%.*s", STR_ARG(s));
+  }
   if (!i->audiences) return error_set(e, E_INPUT, "an issuer needs its \"audiences\": whom its tokens are for");
   for (struct json_iter it = json_members(json_get(j, "roles")); json_next_member(&it, &key, &item) && i->roles < ROLE_WORDS; i->roles++) {
     snprintf(i->role[i->roles].word, sizeof i->role->word, "%.*s", STR_ARG(key));
@@ -74,22 +85,25 @@ static int take_issuer(struct json j, const char *base, struct issuer *i, struct
   }
   (void)json_i64(json_get(j, "requests_per_minute"), &i->requests_per_minute);
   (void)json_i64(json_get(j, "tokens_per_minute"), &i->tokens_per_minute);
-  bool plain = strstr(source, "://") || source[0] == '/';
-  snprintf(path, sizeof path, "%.*s%s", plain ? 0 : (int)(strrchr(base, '/') ? strrchr(base, '/') + 1 - base : 0), base, source);
-  return jwks_open(path, &i->keys, e);
+  beside(base, source, path);
+  return jwks_open(path, as, &i->keys, e);
 }
 
 int tokens_open(const char *file, struct tokens **out, struct error *e) {
   struct arena a;
   struct json root, item;
+  char ca[1024] = "", path[2048];
+  struct fetch_policy as = {0};
   struct tokens *t = mem_alloc(sizeof *t);
   if (!t) return error_set(e, E_NOMEM, "out of memory");
   memset(t, 0, sizeof *t);
   arena_init(&a, 4 << 20, 0);
   int rc = json_load(&a, file, &root, e);
+  if (rc == OK) rc = word(root, "ca", ca, sizeof ca, false, e);
+  if (ca[0]) beside(file, ca, path), as.ca = path;
   for (struct json_iter it = json_items(json_get(root, "issuers")); rc == OK && json_next(&it, &item);) {
     if (t->n == ISSUERS) rc = error_set(e, E_LIMIT, "at most %d issuers", ISSUERS);
-    if (rc == OK) rc = take_issuer(item, file, &t->issuer[t->n++], e);
+    if (rc == OK) rc = take_issuer(item, file, &as, &t->issuer[t->n++], e);
   }
   if (rc == OK && t->n == 0) rc = error_set(e, E_INPUT, "expected {\"issuers\": [ … ]}");
   if (rc < 0) (void)error_where(e, file, 0, NULL);
@@ -118,7 +132,7 @@ bool token_shape(struct str t) {
 
 static bool audience_fits(const struct issuer *i, struct json aud) {
   struct json item;
-  for (int k = 0; k < i->audiences; k++) {
+  for (int k = 0; k < i->audiences; k++) { /* none of which is empty */
     if (str_eqc(json_str(aud), i->audience[k])) return true;
     for (struct json_iter it = json_items(aud); json_next(&it, &item);)
       if (str_eqc(json_str(item), i->audience[k])) return true;
@@ -159,6 +173,17 @@ static void tenant_of(const struct issuer *i, struct json claims, struct identit
     snprintf(who->tenant, sizeof who->tenant, "%s", who->key);
 }
 
+/* Quota, audit and the tenant of those without one go by it: no two users may have the same. The subject may be a person's address: never
+ * kept. */
+static void caller_of(const char *issuer, struct str sub, char out[CALLER_ID + 1]) {
+  uint8_t digest[2][32];
+  sha256_of(issuer, strlen(issuer), digest[0]);
+  sha256_of(sub.p, sub.n, digest[1]);
+  sha256_of(digest, sizeof digest, digest[0]);
+  out[0] = 't';
+  hash_hex(digest[0], 8, out + 1);
+}
+
 /* Of a token that the issuer has signed. */
 static int take_claims(const struct issuer *i, enum plane plane, struct json claims, struct identity *who, struct error *e) {
   struct str sub = json_str(json_get(claims, "sub"));
@@ -171,8 +196,7 @@ static int take_claims(const struct issuer *i, enum plane plane, struct json cla
                            .planes = role_plane[role],
                            .requests_per_minute = i->requests_per_minute,
                            .tokens_per_minute = i->tokens_per_minute};
-  uint64_t h = hash64(sub.p, sub.n, hash64(i->issuer, strlen(i->issuer), 11)); /* the subject may be a person's address: never kept */
-  snprintf(who->key, sizeof who->key, "t%07llx", (unsigned long long)(h & 0xfffffff));
+  caller_of(i->issuer, sub, who->key);
   snprintf(who->models, sizeof who->models, "%s", i->models);
   tenant_of(i, claims, who);
   return OK;

@@ -71,6 +71,18 @@ what_changed_and_what_was_deleted() {
   ! grep -q 'Group/g1.*_since' "$log" || fail "another kind of pull has a memory of its own"
 }
 
+a_deletion_is_not_done_until_the_vault_was_asked() {
+  have_node && export_ready || return
+  serve -; made=$((made + 1)) site=$work/site-$made
+  echo "a phrase that is long enough" >"$work/phrase"; run "$vitae" init "$site" --name ward --passphrase-file "$work/phrase"; status_is 0
+  run "$vitae" pull "$site" "$url" --passphrase-file "$work/phrase"; status_is 0
+  mkdir -p "$work/aside" && mv "$work/export/since"/*.ndjson "$work/aside"
+  run "$vitae" pull "$site" "$url" --forget-deleted --passphrase-file "$work/none"; status_is 66; same "$(subjects)" "$people"
+  run "$vitae" pull "$site" "$url" --forget-deleted --passphrase-file "$work/phrase"; status_is 0; err_has "1 deleted patients are forgotten here too"
+  mv "$work/aside"/*.ndjson "$work/export/since"
+  same "$(subjects)" $((people - 1))
+}
+
 goes_on_where_it_was_broken_off() {
   have_node && export_ready || return
   serve - slow; new_site
@@ -145,4 +157,21 @@ servers_that_differ() {
   run "$vitae" pull "$site" "$url" --no-ingest; status_is 64
 }
 
-run_cases pulls_what_an_ingest_of_the_same_files_gives what_changed_and_what_was_deleted goes_on_where_it_was_broken_off a_client_shows_its_key servers_that_differ
+a_bad_job_is_left() {
+  have_node && export_ready || return
+  serve - page; new_site
+  run "$vitae" pull "$site" "$url"; status_is 65
+  run "$vitae" pull "$site" "$url"; status_is 0; same "$(subjects)" "$people"; same "$(asked '[$]export')" 1 "the job itself was sound"
+  serve - expired; new_site
+  run "$vitae" pull "$site" "$url"; status_is 77; err_has "no longer (403)"
+  run "$vitae" pull "$site" "$url"; status_is 0; same "$(subjects)" "$people"; same "$(asked '[$]export')" 2 "kick-offs"
+  serve - elsewhere; new_site
+  run "$vitae" pull "$site" "$url" --since 2026-01-01T00:00:00Z; status_is 77
+  run "$vitae" pull "$site" "$url" --since 2026-01-01T00:00:00Z; status_is 77; same "$(asked '[$]export')" 1 "the same job goes on"
+  run "$vitae" pull "$site" "$url" --full; status_is 77
+  same "$(asked '[$]export')" 2 "another pull is another job"; same "$(grep '[$]export' "$log" | grep -c _since)" 1 "of everything"
+  run "$vitae" pull "$site" "$url" --since "2026-01-01T00:00:00.$(printf '0%.0s' $(seq 60))Z"; status_is 64
+  run "$vitae" pull "$site" "$url" --since yesterday; status_is 64
+}
+
+run_cases pulls_what_an_ingest_of_the_same_files_gives what_changed_and_what_was_deleted a_deletion_is_not_done_until_the_vault_was_asked goes_on_where_it_was_broken_off a_client_shows_its_key servers_that_differ a_bad_job_is_left

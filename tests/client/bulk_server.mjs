@@ -2,7 +2,8 @@
 // specification lets a server say no: tokens by signed assertions (checked with Node's own crypto), Prefer and Accept demanded, busy at
 // first, transfers cut in the middle. DIR/*.ndjson is the first export; DIR/since/ what changed (output), DIR/since/deleted, DIR/since/error.
 // Options: cut (the first transfer of every file breaks off), post (no GET), slow (a file's second half after a minute), elsewhere (files at
-// another origin), miscount, lost (jobs are forgotten once), chunked.
+// another origin), miscount, lost (jobs are forgotten once), chunked, page (a finished job
+// first answers with a page of HTML), expired (files of the first job are refused).
 import { createServer } from "node:http";
 import { createPublicKey, verify } from "node:crypto";
 import { appendFileSync, existsSync, readdirSync, readFileSync } from "node:fs";
@@ -11,7 +12,7 @@ const [dir, jwks, log, ...options] = process.argv.slice(2);
 const has = (o) => options.includes(o);
 const time = ["2026-01-02T03:04:05.678Z", "2026-02-03T04:05:06.789Z"];
 const jobs = new Map(), tokens = new Map(), seen = new Set(), cut = new Set();
-let next = 1, base = "", lost = has("lost");
+let next = 1, base = "", lost = has("lost"), page = has("page"), ready = 0;
 
 const say = (response, status, body, headers = {}) => {
   const text = typeof body === "string" ? body : JSON.stringify(body);
@@ -77,11 +78,14 @@ function status(request, response, id) {
   job.asked++;
   if (job.asked === 1) return outcome(response, 429, "slow down", { "Retry-After": "0" });
   if (job.asked < 4) { response.writeHead(202, { "X-Progress": `${job.asked} of 4`, "Retry-After": "0", "Content-Length": 0 }); return response.end(); }
+  if (page) { page = false; return say(response, 200, "<!DOCTYPE html><title>Maintenance</title>", { "Content-Type": "text/html" }); }
+  ready++;
   say(response, 200, { transactionTime: time[job.since ? 1 : 0], request: job.level, requiresAccessToken: jwks !== "-", ...files(job.since, job.types), extension: {} });
 }
 
 function file(request, response, name) {
   const path = `${dir}/${name}`;
+  if (has("expired") && ready < 2) return outcome(response, 403, "the address has expired");
   if (name.includes("..") || !existsSync(path)) return outcome(response, 404, "no such file");
   const all = readFileSync(path), from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0);
   if (from && from >= all.length) return outcome(response, 416, "beyond the end");

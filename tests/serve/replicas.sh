@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Two servers on one PostgreSQL behind nginx: one is killed under load, then the database is. No wrong answer, no lost or doubled audit row, one
+# Two servers on one PostgreSQL behind nginx: one is killed under load, then the database is, after it has stood still. No wrong answer, no lost or doubled audit row, one
 # quota, one set of keys. Needs PostgreSQL, nginx and root (to become the database's user).
 . "$(dirname "$0")/site.bash"
 if ! command -v nginx >/dev/null; then
@@ -105,8 +105,26 @@ late=$("$vitae" key "$site" --role viewer)
 [ "$(curl -s -o /dev/null -w '%{http_code}' -H "api-key: $late" "${hospital[1]}/v1/model")$(curl -s -o /dev/null -w '%{http_code}' -H "api-key: $late" "${hospital[2]}/v1/model")" = 200200 ] &&
   ok replicas_share_keys || bad replicas_share_keys
 
+# somebody keeps the chain's lock; then the whole database stands still. No answer and no waiting for ever: 503, not ready, and the process is alive
+says() { status=$(curl -s -m 300 -o /dev/null -w '%{http_code}' -H "api-key: $late" "${hospital[2]}/v1/model"); [ "$status" = "$1" ]; }
+probe_says() { status=$(curl -s -m 300 -o /dev/null -w '%{http_code}' "${hospital[2]}/$1"); [ "$status" = "$2" ]; }
+sql "BEGIN; SELECT pg_advisory_xact_lock(7302118390014); SELECT pg_sleep(36000)" >/dev/null 2>&1 &
+holder="FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+is_held() { [ "$(sql "SELECT count(*) $holder")" = 1 ]; }
+until_so is_held
+says 503 && probe_says readyz 503 && ok a_lock_that_is_kept_is_503 || { echo "status $status"; bad a_lock_that_is_kept_is_503; }
+sql "SELECT pg_terminate_backend(pid) $holder" >/dev/null
+until_so says 200 && until_so probe_says readyz 200 && ok a_lock_that_was_kept_is_survived || { echo "status $status"; bad a_lock_that_was_kept_is_survived; }
+master=$(head -1 "$work/pg/data/postmaster.pid") frozen="$master $(pgrep -P "$master")"
+kill -STOP $frozen
+curl -s -m 300 -o /dev/null -H "api-key: ${late%??}aa" "${hospital[2]}/v1/model" & # a key that nobody knows has to be asked for
+stranger=$!
+says 503 && probe_says readyz 503 && probe_says livez 200 && ok a_frozen_database_is_503 || { echo "status $status"; bad a_frozen_database_is_503; }
+kill -CONT $frozen
+wait $stranger
+until_so says 200 && until_so probe_says readyz 200 && ok a_frozen_database_is_survived || { echo "status $status"; bad a_frozen_database_is_survived; }
+
 # the database dies: answers are withheld while it is away, and come again
-says() { status=$(curl -s -o /dev/null -w '%{http_code}' -H "api-key: $late" "${hospital[2]}/v1/model"); [ "$status" = "$1" ]; }
 kill_postgres # what it had begun to serve may end a moment later
 until_so says 503 && ok no_answer_without_its_row || { echo "status $status"; bad no_answer_without_its_row; }
 revive_postgres

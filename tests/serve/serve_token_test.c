@@ -3,8 +3,12 @@
 
 #include <cjose/cjose.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
+#include "base/file.h"
+#include "base/time.h"
+#include "serve/serve_ehr.h"
 #include "serve/serve_token.h"
 
 #define MINUTES(n) ((int64_t)(n)*60 * 1000000)
@@ -129,7 +133,7 @@ static struct jwks *open_set(void) {
   struct jwks *j;
   char url[64];
   snprintf(url, sizeof url, "http://127.0.0.1:%d/keys", peer.port);
-  assert_int_equal(jwks_open(url, &j, NULL), OK);
+  assert_int_equal(jwks_open(url, NULL, &j, NULL), OK);
   return j;
 }
 
@@ -233,10 +237,179 @@ static void a_set_with_members_twice_is_judged_by_the_first(void **state) {
   buf_release(&b);
 }
 
+/* An extension that the signer says must be understood (RFC 7515, 4.1.11). */
+static void a_critical_extension_is_refused(void **state) {
+  (void)state;
+  cjose_err err;
+  struct jwks *j;
+  const char *text;
+  assert_int_equal(jwks_bytes((struct str){set[0].p, set[0].n}, &j, NULL), OK);
+  for (int crit = 0; crit < 2; crit++) {
+    cjose_header_t *h = cjose_header_new(&err);
+    assert_true(h && cjose_header_set(h, CJOSE_HDR_ALG, CJOSE_HDR_ALG_ES256, &err));
+    assert_true(!crit || cjose_header_set_raw(h, "crit", "[\"exp\"]", &err));
+    cjose_jws_t *s = cjose_jws_sign(key[0], h, (const uint8_t *)"{}", 2, &err);
+    assert_true(s && cjose_jws_export(s, &text, &err));
+    assert_int_equal(verify(j, text), crit ? E_DENIED : OK);
+    cjose_jws_release(s);
+    cjose_header_release(h);
+  }
+  jwks_close(j);
+}
+
+/* An audience that is empty, or no text, would be that of a token that names nobody. */
+static void audiences_are_texts_and_not_empty(void **state) {
+  (void)state;
+  static const char *const lists[] = {"[\"https://vitae.test\"]",
+                                      "[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\"]",
+                                      "[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\"]",
+                                      "[\"\"]",
+                                      "[\"https://vitae.test\",\"\"]",
+                                      "[7]",
+                                      "[null]",
+                                      "[[\"https://vitae.test\"]]",
+                                      "[]",
+                                      "\"https://vitae.test\""};
+  char path[] = "/tmp/oidc-XXXXXX";
+  int fd = mkstemp(path);
+  assert_true(fd >= 0);
+  close(fd);
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+    struct tokens *t = NULL;
+    struct buf b = {0};
+    buf_printf(&b, "{\"issuers\":[{\"issuer\":\"https://issuer.test\",\"audiences\":%s,\"jwks\":\"none.json\"}]}", lists[i]);
+    assert_int_equal(file_write_atomic(path, b.p, b.n, 0600, NULL), OK);
+    assert_int_equal(tokens_open(path, &t, NULL), i < 2 ? OK : E_INPUT);
+    tokens_close(t);
+    buf_release(&b);
+  }
+  unlink(path);
+}
+
+static void put_file(const char *dir, const char *name, const char *text) {
+  char path[256];
+  snprintf(path, sizeof path, "%s/%s", dir, name);
+  assert_int_equal(file_write_atomic(path, text, strlen(text), 0600, NULL), OK);
+}
+
+static char *signed_claims(cjose_jwk_t *k, const char *claims) {
+  cjose_err err;
+  const char *text;
+  cjose_header_t *h = cjose_header_new(&err);
+  assert_true(h && cjose_header_set(h, CJOSE_HDR_ALG, CJOSE_HDR_ALG_ES384, &err));
+  cjose_jws_t *s = cjose_jws_sign(k, h, (const uint8_t *)claims, strlen(claims), &err);
+  assert_true(s && cjose_jws_export(s, &text, &err));
+  char *out = strdup(text);
+  cjose_jws_release(s);
+  cjose_header_release(h);
+  return out;
+}
+
+/* Two whom 28 bits of a hash took for one: quota, usage and audit go by it. */
+static void no_two_users_are_one(void **state) {
+  (void)state;
+  static const char *const subject[2] = {"u387", "u17199"};
+  char dir[] = "/tmp/oidc-XXXXXX", text[1024], path[256];
+  struct identity who[2];
+  struct tokens *tokens;
+  cjose_err err;
+  assert_non_null(mkdtemp(dir));
+  cjose_jwk_t *k = cjose_jwk_create_EC_random(CJOSE_JWK_EC_P_384, &err);
+  char *json = cjose_jwk_to_json(k, false, &err);
+  snprintf(text, sizeof text, "{\"keys\":[%s]}", json);
+  put_file(dir, "set.json", text);
+  cjose_get_dealloc()(json);
+  put_file(dir, "oidc.json",
+           "{\"issuers\":[{\"issuer\":\"https://issuer.test\",\"audiences\":[\"https://vitae.test\"],\"role\":\"developer\","
+           "\"algorithms\":[\"ES384\"],\"jwks\":\"set.json\"}]}");
+  snprintf(path, sizeof path, "%s/oidc.json", dir);
+  assert_int_equal(tokens_open(path, &tokens, NULL), OK);
+  for (int i = 0; i < 2; i++) {
+    snprintf(text, sizeof text, "{\"iss\":\"https://issuer.test\",\"aud\":\"https://vitae.test\",\"sub\":\"%s\",\"exp\":%lld}", subject[i],
+             (long long)(time_now() / 1000000 + 60));
+    char *t = signed_claims(k, text);
+    assert_int_equal(token_check(tokens, PLANE_DEVELOPER, str_c(t), 1, &who[i], NULL), OK);
+    free(t);
+  }
+  assert_int_equal(strlen(who[0].key), CALLER_ID);
+  assert_string_not_equal(who[0].key, who[1].key);
+  assert_string_not_equal(who[0].tenant, who[1].tenant);
+  tokens_close(tokens);
+  cjose_jwk_release(k);
+  assert_int_equal(file_remove_tree(dir, NULL), OK);
+}
+
+/* ---- a hospital's own authority ---- */
+
+/* The set in DIR/set.json is given out over https, by a certificate that DIR/ca.pem vouches for. */
+static FILE *give_out(const char *dir, int *pid, int *port) {
+  char line[512];
+  snprintf(line, sizeof line,
+           "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext "
+           "subjectAltName=DNS:localhost -keyout key.pem -out ca.pem 2>/dev/null && echo pid $$ && "
+           "exec openssl s_server -accept 127.0.0.1:0 -WWW -cert ca.pem -key key.pem 2>/dev/null",
+           dir);
+  FILE *f = popen(line, "r");
+  assert_non_null(f);
+  for (*pid = *port = 0; !*port && fgets(line, sizeof line, f);)
+    if (sscanf(line, "pid %d", pid) != 1) (void)sscanf(line, "ACCEPT 127.0.0.1:%d", port);
+  assert_true(*pid > 0 && *port > 0);
+  return f;
+}
+
+static void an_authority_of_the_hospital_is_trusted_for_sets(void **state) {
+  (void)state;
+  char dir[] = "/tmp/jwks-XXXXXX", text[1024], path[256];
+  int pid, port;
+  cjose_err err;
+  assert_non_null(mkdtemp(dir));
+  cjose_jwk_t *k = cjose_jwk_create_EC_random(CJOSE_JWK_EC_P_384, &err);
+  char *json = cjose_jwk_to_json(k, false, &err);
+  snprintf(text, sizeof text, "{\"keys\":[%s]}", json);
+  put_file(dir, "set.json", text);
+  cjose_get_dealloc()(json);
+  FILE *f = give_out(dir, &pid, &port);
+  snprintf(text, sizeof text, "{\"iss\":\"https://issuer.test\",\"aud\":\"https://vitae.test\",\"sub\":\"s\",\"exp\":%lld}",
+           (long long)(time_now() / 1000000 + 60));
+  char *t = signed_claims(k, text);
+  for (int ca = 0; ca < 2; ca++) {
+    struct identity who;
+    struct tokens *tokens;
+    struct ehr *ehr;
+    const char *with = ca ? "\"ca\":\"ca.pem\"," : "";
+    snprintf(text, sizeof text,
+             "{%s\"issuers\":[{\"issuer\":\"https://issuer.test\",\"audiences\":[\"https://vitae.test\"],\"role\":\"developer\","
+             "\"algorithms\":[\"ES384\"],\"jwks\":\"https://localhost:%d/set.json\"}]}",
+             with, port);
+    put_file(dir, "oidc.json", text);
+    snprintf(path, sizeof path, "%s/oidc.json", dir);
+    assert_int_equal(tokens_open(path, &tokens, NULL), OK);
+    assert_int_equal(token_check(tokens, PLANE_DEVELOPER, str_c(t), 1, &who, NULL), ca ? OK : E_UNAVAILABLE);
+    tokens_close(tokens);
+    snprintf(text, sizeof text,
+             "{%s\"base\":\"https://vitae.test\",\"cds\":{\"clients\":[{\"issuer\":\"https://issuer.test\",\"jwks\":\"https://localhost:%d/"
+             "set.json\"}]}}",
+             with, port);
+    put_file(dir, "ehr.json", text);
+    assert_int_equal(ehr_open(dir, &ehr, NULL), OK);
+    assert_int_equal(ehr_token(ehr, NULL, "/cds-services/x", str_c(t), &who, NULL), ca ? E_DENIED : E_UNAVAILABLE); /* its aud is another */
+    ehr_close(ehr);
+  }
+  kill(pid, SIGTERM);
+  (void)pclose(f);
+  free(t);
+  cjose_jwk_release(k);
+  assert_int_equal(file_remove_tree(dir, NULL), OK);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(known_keys_go_on_while_the_issuer_is_asked),
                                      cmocka_unit_test(an_old_set_serves_while_it_is_renewed),
                                      cmocka_unit_test(before_the_first_set_there_is_nothing_to_judge_by),
-                                     cmocka_unit_test(a_set_with_members_twice_is_judged_by_the_first)};
+                                     cmocka_unit_test(a_set_with_members_twice_is_judged_by_the_first),
+                                     cmocka_unit_test(a_critical_extension_is_refused),
+                                     cmocka_unit_test(audiences_are_texts_and_not_empty),
+                                     cmocka_unit_test(no_two_users_are_one),
+                                     cmocka_unit_test(an_authority_of_the_hospital_is_trusted_for_sets)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
