@@ -256,3 +256,10 @@ int csv_column(const struct csv_row *header, const char *name) {
     if (str_eq_nocase(str_trim(header->field[i]), str_c(name))) return (int)i;
   return -1;
 }
+
+bool csv_column_twice(const struct csv_row *header, const char *name) {
+  int at = csv_column(header, name);
+  if (at < 0) return false;
+  struct csv_row rest = {header->field + at + 1, header->n - (size_t)at - 1};
+  return csv_column(&rest, name) >= 0;
+}

@@ -30,4 +30,5 @@ int csv_row(struct csv *c, struct csv_row *row, struct error *e) MUST_CHECK;
 void csv_close(struct csv *c);
 /* Index of the column with this header name (case-insensitive), -1 if absent. */
 int csv_column(const struct csv_row *header, const char *name);
+bool csv_column_twice(const struct csv_row *header, const char *name); /* two columns have that name: neither can be trusted */
 #endif

@@ -31,6 +31,7 @@ struct vcf_split {
   struct buf fixed, column;                   /* of the record at hand: CHROM to FORMAT; one sample */
   const struct vcf_rule *format[FORMAT_KEYS]; /* NULL: this part goes */
   uint32_t keys;
+  uint32_t alts;    /* alleles in ALT of the record at hand */
   bool family;      /* few samples, not one: what was counted over them tells of the others */
   char contig[128]; /* last one that passed */
 };
@@ -201,8 +202,10 @@ static bool allele(const struct vcf_split *s, struct str a) {
   return (vcf_bases(before) && after.n == 0) || (before.n == 0 && vcf_bases(after));
 }
 
-static bool alleles(const struct vcf_split *s, struct str alt) {
-  while (alt.p)
+static bool alleles(struct vcf_split *s, struct str alt) {
+  s->alts = 0;
+  if (str_eqc(alt, ".")) return true;
+  for (; alt.p; s->alts++)
     if (!allele(s, str_cut(&alt, ','))) return false;
   return true;
 }
@@ -241,7 +244,7 @@ static uint64_t put_info(struct vcf_split *s, struct str info) {
       struct str field = str_cut(&info, ';'), value = field, key = str_cut(&value, '=');
       const struct vcf_rule *rule = vcf_rule_of(&s->rules->info, key);
       uint64_t at;
-      if (!rule || (s->family && map_get(&s->rules->cohort, key, &at)) || !vcf_value(rule, value, &s->forbidden) ||
+      if (!rule || (s->family && map_get(&s->rules->cohort, key, &at)) || !vcf_value(rule, value, s->alts, &s->forbidden) ||
           (rule->begins.n && vcf_forbidden(&s->forbidden, key))) {
         dropped++;
         continue;
@@ -307,7 +310,7 @@ static uint64_t put_sample(struct vcf_split *s, struct str sample) {
     if (!rule) continue;
     if (!first) buf_putc(&s->column, ':');
     first = false;
-    if (str_eqc(value, ".") || vcf_value(rule, value, &s->forbidden)) {
+    if (str_eqc(value, ".") || vcf_value(rule, value, s->alts, &s->forbidden)) {
       buf_str(&s->column, value);
     } else {
       buf_putc(&s->column, '.');

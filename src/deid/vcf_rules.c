@@ -190,14 +190,21 @@ static bool each_part(const struct vcf_rule *r, struct str value) {
   return true;
 }
 
-static bool genotype(struct str s) {
-  bool any = false;
-  for (size_t i = 0; i < s.n; i++) {
-    bool allele = digit(s.p[i]) || s.p[i] == '.';
-    any = any || allele;
-    if (!allele && s.p[i] != '/' && s.p[i] != '|') return false;
+/* Alleles with a bar or slash between (VCF 4.4: also before the first), each a dot or a number that ALT has; no other digits pass. */
+static bool genotype(struct str s, uint32_t alts) {
+  if (s.n > 256) return false;
+  size_t i = s.n && (s.p[0] == '/' || s.p[0] == '|');
+  for (;; i++) {
+    size_t n = digits(s, i);
+    uint32_t allele = 0;
+    if (n > 6 || (n > 1 && s.p[i] == '0')) return false;
+    for (size_t k = 0; k < n; k++) allele = allele * 10 + (uint32_t)(s.p[i + k] - '0');
+    if (n == 0 && (i >= s.n || s.p[i] != '.')) return false;
+    if (allele > alts) return false;
+    i += n ? n : 1;
+    if (i == s.n) return true;
+    if (s.p[i] != '/' && s.p[i] != '|') return false;
   }
-  return any && s.n <= 256;
 }
 
 /* dddd-dd-dd, dd/dd/dddd and the like. */
@@ -229,10 +236,10 @@ static bool note(struct str s, const struct map *forbidden) {
   return !holds_date(s) && !vcf_forbidden(forbidden, s);
 }
 
-bool vcf_value(const struct vcf_rule *r, struct str value, const struct map *forbidden) {
+bool vcf_value(const struct vcf_rule *r, struct str value, uint32_t alts, const struct map *forbidden) {
   switch (r->kind) {
     case VCF_FLAG: return !value.p;
-    case VCF_GENOTYPE: return genotype(value);
+    case VCF_GENOTYPE: return genotype(value, alts);
     case VCF_NOTE: return note(value, forbidden);
     default: return value.p && value.n <= VALUE_MOST && each_part(r, value);
   }

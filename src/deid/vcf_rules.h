@@ -32,8 +32,8 @@ struct vcf_rules {
 };
 bool vcf_shaped(const struct vcf_shapes *s, struct str text);
 const struct vcf_rule *vcf_rule_of(const struct vcf_keys *k, struct str key);
-/* Whether a value is one of its rule's kind. `forbidden`: words in lower case that no note may hold. */
-bool vcf_value(const struct vcf_rule *r, struct str value, const struct map *forbidden);
+/* Whether a value is one of its rule's kind. `alts`: alleles in ALT, the largest a genotype may name. `forbidden`: words in lower case that no note may hold. */
+bool vcf_value(const struct vcf_rule *r, struct str value, uint32_t alts, const struct map *forbidden);
 bool vcf_bases(struct str s); /* letters of the nucleotide code */
 bool vcf_number(struct str s, bool real);
 

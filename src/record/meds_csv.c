@@ -80,6 +80,10 @@ static int read_events(struct meds_reader *m, struct csv *csv, struct error *e) 
   find_columns(&header, &c);
   if (c.subject < 0 || c.time < 0 || c.code < 0)
     return error_set(e, E_INPUT, "no MEDS events: subject_id (or patient_id), time and code are needed");
+  static const char *const used[] = {"subject_id", "patient_id", "time", "code", "numeric_value", "value", "text_value", "unit"};
+  for (size_t i = 0; i < sizeof used / sizeof used[0]; i++)
+    if (csv_column_twice(&header, used[i]))
+      return error_set(e, E_INPUT, "the column is twice in the header"), error_where(e, NULL, 0, used[i]), E_INPUT;
   size_t taken = 3u + (c.value >= 0) + (c.text >= 0) + (c.unit >= 0);
   if (c.n > taken) TRY(meds_unused(m, e));
   return read_rows(m, csv, &c, take_row, e);

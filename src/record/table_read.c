@@ -286,6 +286,7 @@ static int read_header(struct table_reader *r, struct csv *c, struct error *e) {
     char name[160];
     snprintf(name, sizeof name, "%.*s", STR_ARG(t->column[i].name));
     r->position[i] = csv_column(&header, name);
+    if (csv_column_twice(&header, name)) return refuse(r, t->column[i].path, "the column is twice in the header");
     if (r->position[i] < 0 && !t->column[i].optional) return refuse(r, t->column[i].path, "the column is missing from the header");
   }
   TRY(header_names(r, &header, e));

@@ -300,6 +300,60 @@ static void canaries_do_not_come_out(void **state) {
   genomes_free(&g);
 }
 
+/* A genotype names alleles of its record: other digits may be a date or a record's number. */
+static void genotypes_name_alleles_that_there_are(void **state) {
+  (void)state;
+  static const struct {
+    const char *alt, *in, *want;
+  } rows[] = {
+      {"A", "19500102/4412345678", "."},
+      {"A", "////0||", "."},
+      {"A", "0/9", "."},
+      {"A", "0/", "."},
+      {"A", "01/1", "."},
+      {"A", "0//1", "."},
+      {"A", "0.1", "."},
+      {".", "0/1", "."},
+      {"A", "/", "."},
+      {"A", "4294967296", "."},
+      {"A", "0|1", "0|1"},
+      {"A", "./1", "./1"},
+      {"A", "1", "1"},
+      {".", "0/0", "0/0"},
+      {"A,T", "1/2|0", "1/2|0"},
+      {"A", "|0/1", "|0/1"},
+      {"A", "/1", "/1"},
+      {"A,C,T", "3/3", "3/3"},
+      {"A", "./.", "./."},
+  };
+  enum { ROWS = sizeof rows / sizeof rows[0] };
+  char path[128];
+  static struct genome_sink g;
+  struct buf in = {0}, want = {0}, manifest = {0};
+  genomes_new(&g);
+  snprintf(path, sizeof path, "%s/in.vcf", g.dir);
+  buf_printf(&in, "##fileformat=VCFv4.4\n##contig=<ID=1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\ts\n");
+  for (int i = 0; i < ROWS; i++) {
+    buf_printf(&in, "1\t%d\t.\tG\t%s\t.\t.\t.\tGT\t%s\n", i + 1, rows[i].alt, rows[i].in);
+    buf_printf(&want, "\n1\t%d\t.\tG\t%s\t.\t.\t.\tGT\t%s", i + 1, rows[i].alt, rows[i].want);
+  }
+  buf_printf(&want, "\n");
+  write_text(path, in.p, in.n);
+  through(&g, path, "expert", NULL, &manifest);
+  assert_int_equal(g.n, 1);
+  struct arena a;
+  struct str text;
+  arena_init(&a, 0, 0);
+  slurp(g.file[0], &a, &text);
+  assert_non_null(memmem(text.p, text.n, want.p, want.n));
+  assert_non_null(strstr(buf_cstr(&manifest), "\"genome_fields_dropped\":10"));
+  arena_free(&a);
+  buf_release(&in);
+  buf_release(&want);
+  buf_release(&manifest);
+  genomes_free(&g);
+}
+
 /* ---- policy, place, counts ---- */
 
 static void genomes_pass_only_where_the_policy_says_so(void **state) {
@@ -602,6 +656,7 @@ int main(void) {
       cmocka_unit_test(tabix_reads_it),
       cmocka_unit_test(pharmcat_files_pass_or_are_refused),
       cmocka_unit_test(canaries_do_not_come_out),
+      cmocka_unit_test(genotypes_name_alleles_that_there_are),
       cmocka_unit_test(genomes_pass_only_where_the_policy_says_so),
       cmocka_unit_test(without_a_place_they_are_counted),
       cmocka_unit_test(every_sample_gets_its_own_column),

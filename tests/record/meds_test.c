@@ -84,6 +84,8 @@ TEST(csv_malformed) {
   assert_int_equal(run_path(temp_path("e.csv")), E_INPUT);
   temp_text("e.csv", "");
   assert_int_equal(run_path(temp_path("e.csv")), E_INPUT);
+  temp_text("e.csv", "subject_id,time,code,Subject_ID\n1,2020-01-01,A,2\n"); /* whose event is it? */
+  assert_int_equal(run_path(temp_path("e.csv")), E_INPUT);
   assert_int_equal(run_path(temp_path("nothing")), E_NOTFOUND);
   temp_text("sub/readme.txt", "x");
   assert_int_equal(run_path(temp_path("sub")), E_NOTFOUND);

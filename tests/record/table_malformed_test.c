@@ -118,6 +118,16 @@ TEST(missing_columns_and_empty_files) {
   assert_int_equal(got.kinds[RECORD_EVENT], 0);
 }
 
+TEST(a_column_twice_is_refused) {
+  temp_text("t.csv", "id,code,when,val,words, ID\np,A1,2020-01-01,1,x,q\n"); /* whose event is it? */
+  assert_int_equal(run_text(mapping), E_INPUT);
+  assert_true(refused("t.id", 1));
+  assert_int_equal(got.kinds[RECORD_EVENT], 0);
+  temp_text("t.csv", "id,code,when,val,words,other,other\np,A1,2020-01-01,1,x,,\n"); /* nobody reads those */
+  assert_int_equal(run_text(mapping), OK);
+  assert_int_equal(count("LAB//A1"), 1);
+}
+
 TEST(a_header_that_is_data_does_not_show) {
   temp_text("t.csv", "id,code,when,val,words,Smith 12 March,5551234\np,A1,2020-01-01,1,x,,\n");
   assert_int_equal(run_text(mapping), OK);
@@ -201,6 +211,7 @@ int main(void) {
                                      T(text_over_several_lines_keeps_its_row_number),
                                      T(latin_1_becomes_utf_8),
                                      T(missing_columns_and_empty_files),
+                                     T(a_column_twice_is_refused),
                                      T(a_header_that_is_data_does_not_show),
                                      T(damaged_gzip_stops_the_run),
                                      T(a_sink_that_stops),
