@@ -162,7 +162,10 @@ static int read_sheet(const char *path, struct score *s, struct error *e) {
   struct csv_row row;
   TRY(csv_open(&csv, path, ',', e));
   int rc = csv_row(&csv, &row, e);
-  for (int i = 0; rc == OK && i < COLUMNS; i++) s->column[i] = csv_column(&row, names[i]);
+  for (int i = 0; rc == OK && i < COLUMNS; i++) {
+    s->column[i] = csv_column(&row, names[i]);
+    if (csv_column_twice(&row, names[i])) rc = error_set(e, E_INPUT, "the sheet has its column %s twice", names[i]);
+  }
   if (rc == OK) s->tags = csv_column(&row, "tags");
   if (rc == OK && s->column[A_MISSED] < 0 && s->column[F_MISSED] < 0)
     rc = error_set(e, E_INPUT, "the sheet has no column a_missed or final_missed");

@@ -209,6 +209,8 @@ static int link_rows(struct vault *v, struct csv *t, uint64_t counts[3], struct 
   for (int i = 0; i < 4; i++)
     if ((at[i] = csv_column(&row, names[i])) < 0)
       return error_set(e, E_INPUT, "the table wants the columns source, person, source2, person2");
+    else if (csv_column_twice(&row, names[i]))
+      return error_set(e, E_INPUT, "the table has its column %s twice", names[i]);
   size_t columns = row.n;
   while ((rc = csv_row(t, &row, e)) == OK) {
     if (row.n != columns && row.n == 1 && str_trim(row.field[0]).n == 0) continue;

@@ -116,6 +116,8 @@ static void print_table(const struct deid_policy *policy, const struct wall_summ
       ROW(label, n->removed[k]);
     }
   if (n->objects) ROW("images and genomes passed", n->objects);
+  if (n->genome_records) ROW("genome records dropped", n->genome_records);
+  if (n->genome_fields) ROW("genome fields dropped", n->genome_fields);
   ROW("dates changed", n->dates_changed);
   if (n->ages_capped) ROW("ages capped", n->ages_capped);
   ROW("elements dropped", n->elements_dropped);

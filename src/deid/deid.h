@@ -165,10 +165,11 @@ void deid_manifest(const struct deid *wall, struct json_out *o);
 struct deid_counts {
   uint64_t records, events, removed[32]; /* by enum identifier_kind */
   uint64_t dates_changed, ages_capped, zips_kept, zips_cleared, text_dropped, elements_dropped, persons;
-  uint64_t objects, genomes;       /* images and genomes that became blobs; genomes among them */
-  uint64_t objects_refused;        /* by the policy */
-  uint64_t linked, link_conflicts; /* keys that became one person's; persons who share a trusted identifier and stay two */
-  uint64_t taken_back;             /* corrections handed to the sink: events of a code and time that are not to stay */
+  uint64_t objects, genomes;              /* images and genomes that became blobs; genomes among them */
+  uint64_t genome_records, genome_fields; /* dropped inside those genomes */
+  uint64_t objects_refused;               /* by the policy */
+  uint64_t linked, link_conflicts;        /* keys that became one person's; persons who share a trusted identifier and stay two */
+  uint64_t taken_back;                    /* corrections handed to the sink: events of a code and time that are not to stay */
   uint64_t codes_dropped, units_dropped, displays_held, times_dropped,
       own_identifiers; /* parts of elements_dropped, but for units and displays */
 };

@@ -42,6 +42,7 @@ void deid_counts(const struct deid *w, struct deid_counts *out) {
   out->link_conflicts = l.conflicts;
   out->objects = w->objects;
   out->genomes = w->genome.genomes;
+  out->genome_records = w->genome.records_dropped, out->genome_fields = w->genome.fields_dropped;
   out->objects_refused = w->drops[DROP_OBJECT_POLICY];
 }
 

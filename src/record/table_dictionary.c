@@ -125,8 +125,9 @@ static int locate(struct load *l, const struct csv_row *header, struct str name,
   char text[160];
   snprintf(text, sizeof text, "%.*s", STR_ARG(name));
   *at = csv_column(header, text);
-  if (*at >= 0) return OK;
-  error_set(e, E_INPUT, "dictionary %.*s: the column is missing from the header", STR_ARG(l->d->name));
+  bool twice = csv_column_twice(header, text);
+  if (*at >= 0 && !twice) return OK;
+  error_set(e, E_INPUT, "dictionary %.*s: the column is %s the header", STR_ARG(l->d->name), twice ? "twice in" : "missing from");
   return error_where(e, NULL, 0, text);
 }
 

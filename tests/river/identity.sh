@@ -131,6 +131,7 @@ an_identity_table_links() {
   printf 'source,person,source2,person2\nfhir,p3,omop54,903\n' > "$work/table.csv"
   run "$vitae" vault "$s" link "$work/table.csv" --json; status_is 0; json_is "(j['linked'], j['conflicts'])" "(0, 1)"
   printf 'source,person\nfhir,p3\n' > "$work/table.csv"; run "$vitae" vault "$s" link "$work/table.csv"; status_is 65
+  printf 'source,person,source2,person2,person\nfhir,p3,omop54,903,904\n' > "$work/table.csv"; run "$vitae" vault "$s" link "$work/table.csv"; status_is 65
 }
 
 # SITE SUBJECT: no file of the site but the vault's list and the list of who was trained on holds the number
