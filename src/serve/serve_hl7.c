@@ -33,8 +33,9 @@ static void names_of(const struct hl7_item *it, char sender[33], char control[33
   buf_release(&b);
   hex_of(a->control.p, a->control.n, control);
   /* without MSH: who sends again may stamp it with another time */
-  const char *body = memchr(it->message.p, '\r', it->message.n);
-  hex_of(body, body ? it->message.n - (size_t)(body - it->message.p) : 0, content);
+  size_t head = 0;
+  while (head < it->message.n && it->message.p[head] != '\r' && it->message.p[head] != '\n') head++;
+  hex_of(it->message.p + head, it->message.n - head, content);
 }
 
 static int take_content(void *ctx, const struct db_value *v, int n, struct error *e) {

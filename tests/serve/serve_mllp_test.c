@@ -162,6 +162,27 @@ static void a_message_that_comes_again_is_known(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
+/* Segments that end with LF: the same message is known again, another one under its id is not taken for it. */
+static void line_feeds_hide_no_message(void **state) {
+  (void)state;
+  static const char lf[] = "MSH|^~\\&|ADT3|GOOD|VITAE|SITE|2019||ADT^A08|lf-1|P|2.5.1\nPID|1||%d^^^HOSP^MR||X^Y\n";
+  struct running r;
+  struct talk t;
+  char one[160], other[160];
+  snprintf(one, sizeof one, lf, 70031), snprintf(other, sizeof other, lf, 70032);
+  start(&r, NULL);
+  talk_open(&t);
+  say(&t, one);
+  answered(&t, "AA", "lf-1");
+  say(&t, one);
+  answered(&t, "AA", "lf-1");
+  say(&t, other);
+  assert_non_null(strstr(hear(&t), "\rMSA|AE|lf-1\rERR||MSH^1^10|205^^HL70357|E"));
+  talk_close(&t);
+  assert_int_equal(metric(&r, "vitae_hl7_again_total"), 1);
+  assert_int_equal(server_stop(&r), 0);
+}
+
 static void frames_come_in_pieces_and_in_heaps(void **state) {
   (void)state;
   struct running r;
@@ -711,6 +732,7 @@ static void wrong_settings_are_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(messages_are_answered),
                                      cmocka_unit_test(a_message_that_comes_again_is_known),
+                                     cmocka_unit_test(line_feeds_hide_no_message),
                                      cmocka_unit_test(frames_come_in_pieces_and_in_heaps),
                                      cmocka_unit_test(too_long_and_too_slow),
                                      cmocka_unit_test(only_known_senders),
