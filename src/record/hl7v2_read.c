@@ -82,7 +82,11 @@ static int leftovers(struct hl7v2 *h, const struct hl7v2_segment_kind *kind, con
   return row->more ? hl7v2_drop(h, HL7V2_FIELDS) : OK;
 }
 
-static int segment(struct hl7v2 *h, const struct hl7v2_segment *s, uint64_t *persons) {
+struct seen {
+  uint64_t pids, persons;
+};
+
+static int segment(struct hl7v2 *h, const struct hl7v2_segment *s, struct seen *seen) {
   struct hl7v2_row *row = &h->cut;
   const struct hl7v2_segment_kind *kind = hl7v2_segment_kind(s->name);
   bool pid = memcmp(s->name, "PID", 4) == 0;
@@ -94,21 +98,23 @@ static int segment(struct hl7v2 *h, const struct hl7v2_segment *s, uint64_t *per
   if (memcmp(s->name, "MSH", 4) == 0) return hl7v2_reject(h, 0, "a message inside a message", 100);
   if (!pid && kind->take && !h->person.n && memcmp(s->name, "EVN", 4) != 0) return OK; /* its PID was refused, or there is none */
   if (kind->take) TRY(kind->take(h, row));
-  if (pid && h->person.n && ++*persons == 1) h->answer->person = h->person;
+  if (pid && h->person.n && ++seen->persons == 1) h->answer->person = h->person;
+  /* one of them may be nameless: who takes the message for the first PID's would take what is the other's for theirs */
+  if (pid && ++seen->pids > 1) h->answer->several |= seen->persons < seen->pids || !str_eq(h->person, h->answer->person);
   return leftovers(h, kind, row);
 }
 
 static int take(struct hl7v2 *h, struct str bytes) {
-  uint64_t persons = 0;
+  struct seen seen = {0};
   struct record_time t;
   if (!ready(h, bytes) || !wanted(h)) return OK;
   h->stats->resources++;
   h->when = h->observed = (struct record_time){.us = TIME_STATIC};
   if (hl7v2_when(h, 7, &t)) h->when = t;
-  for (uint32_t i = 1; i < h->m.n; i++) TRY(segment(h, &h->m.segment[i], &persons));
+  for (uint32_t i = 1; i < h->m.n; i++) TRY(segment(h, &h->m.segment[i], &seen));
   h->at = &h->head;
   TRY(hl7v2_text_end(h));
-  if (persons) return h->answer->code = "AA", OK;
+  if (seen.persons) return h->answer->code = "AA", OK;
   h->answer->code = "AE";
   return h->answer->problems ? OK : hl7v2_reject(h, 0, "no PID segment", 100);
 }

@@ -156,6 +156,9 @@ static void look(struct mllp *m, struct arena *a, struct hl7_item *it) {
     hl7v2_problem_add(&it->answer, "AE", "MSH", 10, "no control id: a message that is sent again could not be known again", 101);
   if (strcmp(it->answer.code, "AA") == 0 && !sender_known(&m->set, &it->answer))
     hl7v2_problem_add(&it->answer, "AR", "MSH", 4, "not one of the senders that are taken", 103);
+  /* a message is kept, asked for and told of as one patient's: one of several would be told another's risk */
+  if (strcmp(it->answer.code, "AA") == 0 && it->answer.several)
+    hl7v2_problem_add(&it->answer, "AE", "PID", 0, "more than one patient in a message: send one message for each", 100);
   it->person = hl7_person(m, it->answer.person), it->replaced = hl7_person(m, it->answer.replaced);
 }
 

@@ -183,6 +183,39 @@ static void line_feeds_hide_no_message(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
+/* Nobody is told another's risk, and nobody's messages are merged into another's. */
+static void several_patients_are_not_taken(void **state) {
+  (void)state;
+#define WHO(id, name) "PID|1||" id "^^^HOSP^MR||" name "||1950|M\r"
+#define CREATININE(status) "OBR|1|||24323-8^CMP^LN|||2019\rOBX|1|NM|2160-0^Crea^LN||9.9|mg/dL|||||" status "\r"
+  static const char *const text[] = {MSH("ORU^R01", "many-0") WHO("70041", "A") CREATININE("I") WHO("70042", "B") CREATININE("F"),
+                                     MSH("ORU^R01", "many-1") WHO("", "A") WHO("70042", "B") CREATININE("F"),
+                                     MSH("ADT^A40", "many-2")
+                                         WHO("70043", "A") "MRG|70041^^^HOSP^MR\r" WHO("70044", "B") "MRG|70042^^^HOSP^MR\r",
+                                     MSH("ADT^A40", "many-3") WHO("70043", "A") "MRG|70041^^^HOSP^MR\rMRG|70042^^^HOSP^MR\r"};
+  struct running r;
+  struct talk t;
+  start(&r, NULL);
+  talk_open(&t);
+  for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
+    say(&t, text[i]);
+    const char *got = hear(&t);
+    if (!strstr(got, "\rMSA|AE|many-") || !strstr(got, "more than one patient")) fail_msg("%zu: %s", i, got);
+  }
+  say(&t, MSH("ORU^R01", "many-4") WHO("70045", "A") CREATININE("F") WHO("70045", "A") CREATININE("F")); /* twice the same */
+  answered(&t, "AA", "many-4");
+  say(&t, MSH("ADT^A40", "many-5") WHO("70046", "A") "MRG|70045^^^HOSP^MR~9^^^HOSP^PI\r"); /* one old person, two numbers */
+  answered(&t, "AA", "many-5");
+  struct reply a = ask(&r, "GET", "/fhir/RiskAssessment?patient.identifier=HOSP%7C70046&outcomes=1", key[ROLE_CLINICIAN], NULL);
+  assert_int_equal(a.status, 200); /* the old person's messages are theirs */
+  reply_free(&a);
+  a = ask(&r, "GET", "/fhir/RiskAssessment?patient.identifier=HOSP%7C70042&outcomes=1", key[ROLE_CLINICIAN], NULL);
+  assert_int_equal(a.status, 404);
+  reply_free(&a);
+  talk_close(&t);
+  assert_int_equal(server_stop(&r), 0);
+}
+
 static void frames_come_in_pieces_and_in_heaps(void **state) {
   (void)state;
   struct running r;
@@ -733,6 +766,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(messages_are_answered),
                                      cmocka_unit_test(a_message_that_comes_again_is_known),
                                      cmocka_unit_test(line_feeds_hide_no_message),
+                                     cmocka_unit_test(several_patients_are_not_taken),
                                      cmocka_unit_test(frames_come_in_pieces_and_in_heaps),
                                      cmocka_unit_test(too_long_and_too_slow),
                                      cmocka_unit_test(only_known_senders),
