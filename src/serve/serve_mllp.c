@@ -77,7 +77,9 @@ static int take_results(struct json r, struct mllp_settings *s, struct error *e)
   TRY(take_list(json_get(r, "tasks"), "results.tasks", s->task[0], sizeof s->task[0], &s->tasks, e));
   TRY(take_list(json_get(r, "after"), "results.after", s->after[0], sizeof s->after[0], &s->afters, e));
   TRY(take_number(r, "tries", 1, 1000, &s->tries, e));
-  (void)json_bool(json_get(r, "tls"), &s->tls);
+  struct json tls = json_get(r, "tls");
+  if (json_kind(tls) != JSON_NONE && !json_bool(tls, &s->tls)) return bad(e, "results.tls", "expected true or false");
+  if (s->ca[0] && !s->tls) return bad(e, "results.ca", "without \"tls\": true nothing is encrypted, so no authority is asked");
   if (!strrchr(s->to, ':')) return bad(e, "results.to", "expected HOST:PORT");
   if (!s->afters) {
     static const char *const usual[] = {"A01", "A04", "R01"};
@@ -302,6 +304,28 @@ static void *listener_main(void *ctx) {
 
 /* ---- the whole ---- */
 
+/* Results bear names. By its letters alone: what a name leads to may change. */
+static bool stays_here(const char *to) {
+  struct str rest = str_c(to);
+  char host[256];
+  struct in_addr v4;
+  struct in6_addr v6;
+  rest.n = (size_t)(strrchr(to, ':') - to);
+  if (rest.n > 2 && rest.p[0] == '[' && rest.p[rest.n - 1] == ']') rest = (struct str){rest.p + 1, rest.n - 2};
+  snprintf(host, sizeof host, "%.*s", STR_ARG(rest));
+  if (inet_pton(AF_INET, host, &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+  if (inet_pton(AF_INET6, host, &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
+  return strcmp(host, "localhost") == 0;
+}
+
+static int load_settings(struct mllp *m, const char *path, struct error *e) {
+  struct mllp_settings *s = &m->set;
+  TRY(mllp_settings_load(path, s, e));
+  if (!s->to[0] || s->tls || m->server->o.insecure || stays_here(s->to)) return OK;
+  (void)error_set(e, E_INPUT, "plain results are for loopback only: set \"tls\": true, or give --insecure where something else encrypts");
+  return error_where(e, path, 0, "results.to");
+}
+
 static int open_tls(struct mllp *m, struct error *e) {
   const struct serve_options *o = &m->server->o;
   struct arena a;
@@ -324,7 +348,7 @@ static int open_all(struct mllp *m, struct error *e) {
   char path[4096];
   TRY(site_open(o->site, &site, e));
   TRY(site_path(&site, path, "mllp.json", NULL));
-  TRY(mllp_settings_load(o->mllp_settings ? o->mllp_settings : file_exists(path) ? path : NULL, &m->set, e));
+  TRY(load_settings(m, o->mllp_settings ? o->mllp_settings : file_exists(path) ? path : NULL, e));
   TRY(site_find(&site, "mapping", "hl7v2", path, e));
   TRY(hl7v2_tables_load(path, &m->tables, e));
   m->options = (struct hl7v2_options){.tables = m->tables, .message_limit = o->body_limit};

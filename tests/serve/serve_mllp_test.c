@@ -744,6 +744,12 @@ static void wrong_settings_are_named(void **state) {
                                        {"{\"store\":1}", "store"},
                                        {"{\"senders\":[1]}", "senders"},
                                        {"{\"results\":{\"to\":\"nowhere\"}}", "results.to"},
+                                       {"{\"results\":{\"to\":\"127.0.0.1:9\",\"tls\":\"true\"}}", "results.tls"},
+                                       {"{\"results\":{\"to\":\"127.0.0.1:9\",\"tls\":1}}", "results.tls"},
+                                       {"{\"results\":{\"to\":\"127.0.0.1:9\",\"ca\":\"ca.pem\"}}", "results.ca"},
+                                       {"{\"results\":{\"to\":\"192.0.2.1:9\"}}", "loopback only"},
+                                       {"{\"results\":{\"to\":\"[2001:db8::1]:9\",\"tls\":false}}", "loopback only"},
+                                       {"{\"results\":{\"to\":\"localhost.example:9\"}}", "loopback only"},
                                        {"{\"memory\":{\"hours\":0}}", "hours"},
                                        {"[]", "expected an object"}};
   struct site_fixture *fx = &site;
