@@ -408,6 +408,25 @@ static void a_message_lies_in_the_inbox_once(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
+/* The day's file is put away while the server has it open: what comes after lies in a new one. */
+static void an_inbox_that_is_put_away_begins_anew(void **state) {
+  (void)state;
+  struct running r;
+  char command[256];
+  start(&r, "{\"store\":true}");
+  exchange(ADT("A08", "away-1"), "AA", "away-1");
+  snprintf(command, sizeof command, "mv %s/inbox/hl7v2 %s/taken", site.path, site.dir);
+  assert_int_equal(system(command), 0);
+  exchange(ADT("A08", "away-2"), "AA", "away-2");
+  assert_int_equal(times_in_inbox("|away-1|"), 0);
+  assert_int_equal(times_in_inbox("|away-2|"), 1);
+  snprintf(command, sizeof command, "rm %s/inbox/hl7v2/*", site.path);
+  assert_int_equal(system(command), 0);
+  exchange(ADT("A08", "away-3"), "AA", "away-3");
+  assert_int_equal(times_in_inbox("|away-3|"), 1);
+  assert_int_equal(server_stop(&r), 0);
+}
+
 struct sender {
   pthread_t thread;
   int no, good;
@@ -786,6 +805,7 @@ int main(void) {
                                      cmocka_unit_test(memory_holds_the_patients_messages),
                                      cmocka_unit_test(wrong_settings_are_named),
                                      cmocka_unit_test(nothing_is_kept_unless_configured),
-                                     cmocka_unit_test(a_message_lies_in_the_inbox_once)};
+                                     cmocka_unit_test(a_message_lies_in_the_inbox_once),
+                                     cmocka_unit_test(an_inbox_that_is_put_away_begins_anew)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
