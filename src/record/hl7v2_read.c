@@ -258,6 +258,7 @@ struct feed {
   size_t limit;
   uint64_t messages, batch, sequence, done, total; /* messages: in this file; batch: since BHS */
   bool in, skip, stray;
+  bool block, cut; /* inside an MLLP block: only its end makes the message whole; it was cut off */
 };
 
 static void refuse_file(struct feed *f, const char *field, const char *reason) {
@@ -273,6 +274,10 @@ static int flush(struct feed *f) {
   f->messages++, f->batch++, f->sequence++;
   if (f->skip) return refuse_file(f, "", "longer than the limit of a message"), f->skip = false, OK;
   if (f->message.failed) return error_set(f->e, E_NOMEM, "no memory for a message");
+  if (f->cut) {
+    refuse_file(f, "", "an MLLP block that was cut off before its end");
+    return mem_wipe(f->message.p, f->message.n), buf_clear(&f->message), OK;
+  }
   struct str bytes = {f->message.p, f->message.n};
   f->o.sequence = f->sequence;
   int rc = f->note ? note_message(&f->o, &f->arena, bytes, f->note, f->sequence, f->e)
@@ -322,6 +327,15 @@ static int line(struct feed *f, struct str s) {
   return OK;
 }
 
+/* 0x0B or 0x1C. A cut message is not a shorter one: its last value may have lost digits. */
+static int mark(struct feed *f, char c) {
+  f->cut = f->block && c == 0x0B;
+  TRY(flush(f));
+  f->cut = false;
+  f->block = c == 0x0B;
+  return OK;
+}
+
 static bool ends_line(char c) { return c == '\r' || c == '\n' || c == 0x0B || c == 0x1C; }
 
 /* Segments end with CR; files were also written with LF, and captured with their MLLP frames. */
@@ -338,7 +352,7 @@ static int lines(struct feed *f, struct stream *in) {
     for (; rc == OK && at < n; at++) {
       if (!ends_line(rest.p[at])) continue;
       if (!over) rc = line(f, (struct str){rest.p + from, at - from});
-      if (rc == OK && (rest.p[at] == 0x0B || rest.p[at] == 0x1C)) rc = flush(f);
+      if (rc == OK && (rest.p[at] == 0x0B || rest.p[at] == 0x1C)) rc = mark(f, rest.p[at]);
       over = false;
       from = at + 1;
     }
@@ -355,6 +369,7 @@ static int lines(struct feed *f, struct stream *in) {
   }
   if (rest.p) mem_wipe(rest.p, rest.cap);
   buf_release(&rest);
+  f->cut = f->block;
   return rc == OK ? flush(f) : rc;
 }
 
@@ -363,7 +378,7 @@ static int file(struct feed *f, const char *path) {
   struct error why = {0};
   f->path = path;
   f->messages = f->batch = 0;
-  f->in = f->skip = f->stray = false;
+  f->in = f->skip = f->stray = f->block = f->cut = false;
   buf_clear(&f->message);
   if (!f->note && f->sink->file) f->sink->file(f->sink->ctx, f->file, path);
   if (stream_open(&in, path, &why) < 0) return refuse_file(f, "", "cannot be read"), OK;

@@ -130,7 +130,7 @@ static void note_laid(struct mllp *m, struct hl7_item **it, int n) {
   }
 }
 
-/* Durable on return. A piece that a crash cut off ends at the next message's MSH: its sender had no answer and sends it again. */
+/* Durable on return. The ingest rejects a piece that a crash cut off: its sender had no answer and sends it again. */
 static int store(struct mllp *m, struct hl7_item **it, int n, int64_t now, struct error *e) {
   struct buf b = {0};
   size_t end[BATCH] = {0}, written = 0; /* where each message's frame ends; 0: not among them */
