@@ -119,6 +119,13 @@ static int take(struct hl7v2 *h, struct str bytes) {
   return h->answer->problems ? OK : hl7v2_reject(h, 0, "no PID segment", 100);
 }
 
+/* Its sender is told by its control id, so the head is read all the same. */
+static int too_long(struct hl7v2 *h, struct str bytes, size_t limit) {
+  size_t n = 0;
+  while (n < limit && bytes.p[n] != '\r' && bytes.p[n] != '\n') n++;
+  return ready(h, (struct str){bytes.p, n}) ? refuse(h, "AE", 0, "longer than the limit of a message", 102) : OK;
+}
+
 int hl7v2_take(const struct hl7v2_options *o, struct arena *a, struct str message, uint32_t file, uint64_t row, const char *name,
                const struct record_sink *sink, struct record_stats *stats, struct hl7v2_answer *answer, struct error *e) {
   *answer = (struct hl7v2_answer){.code = "AE", .field = '|', .marks = "^~\\&"};
@@ -134,7 +141,7 @@ int hl7v2_take(const struct hl7v2_options *o, struct arena *a, struct str messag
                     .sequence = o->sequence,
                     .answer = answer};
   size_t limit = o->message_limit ? o->message_limit : HL7V2_MESSAGE_LIMIT;
-  int rc = message.n > limit ? refuse(&h, "AE", 0, "longer than the limit of a message", 102) : take(&h, message);
+  int rc = message.n > limit ? too_long(&h, message, limit) : take(&h, message);
   if (h.text.n) mem_wipe(h.text.p, h.text.n);
   buf_release(&h.text);
   return rc;

@@ -210,7 +210,8 @@ static bool take_frames(struct connection *c, struct arena *a, struct buf *in, s
   return ok && *noise <= NOISE_MOST;
 }
 
-/* A message beyond the limit is answered with AE, as far as its head can be read; then the connection ends. */
+/* A message beyond the limit is answered with AE, as far as its head can be read; then the connection ends. What has come of it is already
+ * longer than hl7v2_take takes: a piece is never taken for the whole. */
 static void refuse_long(struct connection *c, struct arena *a, struct buf *in) {
   struct hl7_item it = {.message = {in->p + 1, in->n - 1}};
   if (in->n) (void)answer_all(c, a, &it, 1);
@@ -240,7 +241,7 @@ static void converse(struct connection *c) {
     size_t all = in.n;
     if (!take_frames(c, &a, &in, &noise)) break;
     if (in.n < all) began = time_monotonic(); /* what is left is of another message */
-    if (in.n > limit) {
+    if (in.n > limit + 2) {                   /* the block's start and, before its last byte, its end may be among them */
       refuse_long(c, &a, &in);
       break;
     }

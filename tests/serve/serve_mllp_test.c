@@ -256,8 +256,25 @@ static void too_long_and_too_slow(void **state) {
   buf_puts(&b, "\v" ADT("A08", "long") "NTE|1||");
   for (int i = 0; i < 10000; i++) buf_puts(&b, "0123456789");
   send_all(t.fd, b.p, b.n);
-  assert_non_null(strstr(hear(&t), "MSA|AE|"));
-  assert_string_equal(hear(&t), ""); /* and the connection ends */
+  assert_non_null(strstr(hear(&t), "\rMSA|AE|long\rERR||MSH^1|102^^HL70357|E")); /* by its head */
+  assert_string_equal(hear(&t), "");                                             /* and the connection ends */
+  talk_close(&t);
+  static const size_t cut[] = {1, 2, 3}; /* what came of it by the limit would read as a message */
+  for (int i = 0; i < 3; i++) {
+    talk_open(&t);
+    send_all(t.fd, b.p, (64 << 10) + cut[i]);
+    if (cut[i] > 2) assert_non_null(strstr(hear(&t), "\rMSA|AE|long\rERR|"));
+    shutdown(t.fd, SHUT_WR);
+    assert_string_equal(hear(&t), "");
+    talk_close(&t);
+  }
+  assert_int_equal(metric(&r, "vitae_hl7_messages_total{code=\"AA\"}"), 0);
+  talk_open(&t); /* the longest that is taken, its block's last byte late */
+  memcpy(b.p + (64 << 10), "\r\x1c\r", 3);
+  send_all(t.fd, b.p, (64 << 10) + 2);
+  usleep(100000);
+  send_all(t.fd, "\r", 1);
+  answered(&t, "AA", "long");
   talk_close(&t);
   talk_open(&t);
   buf_clear(&b);
