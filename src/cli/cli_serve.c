@@ -19,7 +19,7 @@ static const struct cli_option serve_options_table[] = {
     {"tls-cert", CLI_TEXT, "FILE", "PEM certificate chain: serve HTTPS"},
     {"tls-key", CLI_TEXT, "FILE", "PEM private key"},
     {"tls-client-ca", CLI_TEXT, "FILE", "PEM authority: clients must show a certificate of it"},
-    {"insecure", CLI_FLAG, NULL, "plain HTTP on an address other than loopback"},
+    {"insecure", CLI_FLAG, NULL, "plain HTTP, HL7 messages and results on addresses other than loopback"},
     {"cors", CLI_TEXT, "ORIGINS", "web origins that may call the developers' plane, separated by commas; default none"},
     {"user", CLI_TEXT, "NAME", "become this user once the sockets are bound"},
     {"queue", CLI_INTEGER, "N:1..1024", "requests that may wait (default 64); beyond: 429"},

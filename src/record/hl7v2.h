@@ -55,6 +55,7 @@ struct hl7v2_answer {
   struct str control, trigger, processing, version, charset;     /* MSH-10, 9.2, 11, 12, 18 */
   struct str type;                                               /* MSH-9.1 */
   struct str person, replaced;                  /* the key of PID, and that of MRG in a merge: in `arena`; of a message that was taken */
+  bool several;                                 /* PIDs (or MRGs) of more than one person: `person` and `replaced` are of one of them */
   struct hl7v2_problem problem[HL7V2_PROBLEMS]; /* with AA: what was left out of a message that was taken */
   int problems;
 };

@@ -64,9 +64,9 @@ static int numbers(struct hl7v2 *h, int field, enum identifier_kind otherwise, b
   return OK;
 }
 
-/* The identifier by which the source knows the person: PID-3, else the older PID-2 and PID-4; mapping/hl7v2.json says which of several. */
-static struct str person_key(struct hl7v2 *h) {
-  static const int fields[] = {3, 2, 4};
+/* The identifier by which the source knows the person: PID-3, else the older PID-2 and PID-4 (in MRG: 1, 4, 2); mapping/hl7v2.json says
+ * which of several. */
+static struct str person_key(struct hl7v2 *h, const int fields[3]) {
   for (int i = 0; i < 3; i++) {
     struct str rest = h->at->field[fields[i]], key = STR_NONE;
     int best = INT_MAX;
@@ -167,7 +167,7 @@ static int life(struct hl7v2 *h) {
 }
 
 int hl7v2_take_pid(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) {
-  h->person = person_key(h);
+  h->person = person_key(h, (const int[]){3, 2, 4});
   h->visit = h->order = 0;
   h->order_off = h->report_off = false;
   h->observed = (struct record_time){.us = TIME_STATIC};
@@ -197,6 +197,9 @@ int hl7v2_take_pid(struct hl7v2 *h, const struct hl7v2_row *row UNUSED) {
 int hl7v2_take_mrg(struct hl7v2 *h, const struct hl7v2_row *row) {
   if (!hl7v2_merges(h->tables, h->trigger)) return hl7v2_drop(h, 0);
   static const int fields[] = {1, 4, 2};
+  struct str old = person_key(h, fields), *replaced = &h->answer->replaced;
+  h->answer->several |= old.n && replaced->n && !str_eq(old, *replaced);
+  if (old.n && !str_eq(old, h->person)) *replaced = old;
   for (int i = 0; i < 3; i++) { /* before the numbers: as identifiers of two persons of one source they would be a conflict */
     struct str rest = row->field[fields[i]];
     while (rest.p) {
@@ -204,7 +207,6 @@ int hl7v2_take_mrg(struct hl7v2 *h, const struct hl7v2_row *row) {
       if (!number_of(h, hl7v2_repetition(&h->m, &rest), &n) || hl7v2_person_rank(h->tables, n.type, n.local) == INT_MAX) continue;
       struct record r = {.kind = RECORD_SAME, .text = key_of(h, &n), .value = NAN, .time.us = TIME_STATIC};
       if (str_eq(r.text, h->person)) continue;
-      h->answer->replaced = r.text;
       TRY(hl7v2_emit(h, &r, fields[i]));
     }
   }

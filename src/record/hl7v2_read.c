@@ -82,7 +82,11 @@ static int leftovers(struct hl7v2 *h, const struct hl7v2_segment_kind *kind, con
   return row->more ? hl7v2_drop(h, HL7V2_FIELDS) : OK;
 }
 
-static int segment(struct hl7v2 *h, const struct hl7v2_segment *s, uint64_t *persons) {
+struct seen {
+  uint64_t pids, persons;
+};
+
+static int segment(struct hl7v2 *h, const struct hl7v2_segment *s, struct seen *seen) {
   struct hl7v2_row *row = &h->cut;
   const struct hl7v2_segment_kind *kind = hl7v2_segment_kind(s->name);
   bool pid = memcmp(s->name, "PID", 4) == 0;
@@ -94,23 +98,32 @@ static int segment(struct hl7v2 *h, const struct hl7v2_segment *s, uint64_t *per
   if (memcmp(s->name, "MSH", 4) == 0) return hl7v2_reject(h, 0, "a message inside a message", 100);
   if (!pid && kind->take && !h->person.n && memcmp(s->name, "EVN", 4) != 0) return OK; /* its PID was refused, or there is none */
   if (kind->take) TRY(kind->take(h, row));
-  if (pid && h->person.n && ++*persons == 1) h->answer->person = h->person;
+  if (pid && h->person.n && ++seen->persons == 1) h->answer->person = h->person;
+  /* one of them may be nameless: who takes the message for the first PID's would take what is the other's for theirs */
+  if (pid && ++seen->pids > 1) h->answer->several |= seen->persons < seen->pids || !str_eq(h->person, h->answer->person);
   return leftovers(h, kind, row);
 }
 
 static int take(struct hl7v2 *h, struct str bytes) {
-  uint64_t persons = 0;
+  struct seen seen = {0};
   struct record_time t;
   if (!ready(h, bytes) || !wanted(h)) return OK;
   h->stats->resources++;
   h->when = h->observed = (struct record_time){.us = TIME_STATIC};
   if (hl7v2_when(h, 7, &t)) h->when = t;
-  for (uint32_t i = 1; i < h->m.n; i++) TRY(segment(h, &h->m.segment[i], &persons));
+  for (uint32_t i = 1; i < h->m.n; i++) TRY(segment(h, &h->m.segment[i], &seen));
   h->at = &h->head;
   TRY(hl7v2_text_end(h));
-  if (persons) return h->answer->code = "AA", OK;
+  if (seen.persons) return h->answer->code = "AA", OK;
   h->answer->code = "AE";
   return h->answer->problems ? OK : hl7v2_reject(h, 0, "no PID segment", 100);
+}
+
+/* Its sender is told by its control id, so the head is read all the same. */
+static int too_long(struct hl7v2 *h, struct str bytes, size_t limit) {
+  size_t n = 0;
+  while (n < limit && bytes.p[n] != '\r' && bytes.p[n] != '\n') n++;
+  return ready(h, (struct str){bytes.p, n}) ? refuse(h, "AE", 0, "longer than the limit of a message", 102) : OK;
 }
 
 int hl7v2_take(const struct hl7v2_options *o, struct arena *a, struct str message, uint32_t file, uint64_t row, const char *name,
@@ -128,7 +141,7 @@ int hl7v2_take(const struct hl7v2_options *o, struct arena *a, struct str messag
                     .sequence = o->sequence,
                     .answer = answer};
   size_t limit = o->message_limit ? o->message_limit : HL7V2_MESSAGE_LIMIT;
-  int rc = message.n > limit ? refuse(&h, "AE", 0, "longer than the limit of a message", 102) : take(&h, message);
+  int rc = message.n > limit ? too_long(&h, message, limit) : take(&h, message);
   if (h.text.n) mem_wipe(h.text.p, h.text.n);
   buf_release(&h.text);
   return rc;
@@ -252,6 +265,7 @@ struct feed {
   size_t limit;
   uint64_t messages, batch, sequence, done, total; /* messages: in this file; batch: since BHS */
   bool in, skip, stray;
+  bool block, cut; /* inside an MLLP block: only its end makes the message whole; it was cut off */
 };
 
 static void refuse_file(struct feed *f, const char *field, const char *reason) {
@@ -267,6 +281,10 @@ static int flush(struct feed *f) {
   f->messages++, f->batch++, f->sequence++;
   if (f->skip) return refuse_file(f, "", "longer than the limit of a message"), f->skip = false, OK;
   if (f->message.failed) return error_set(f->e, E_NOMEM, "no memory for a message");
+  if (f->cut) {
+    refuse_file(f, "", "an MLLP block that was cut off before its end");
+    return mem_wipe(f->message.p, f->message.n), buf_clear(&f->message), OK;
+  }
   struct str bytes = {f->message.p, f->message.n};
   f->o.sequence = f->sequence;
   int rc = f->note ? note_message(&f->o, &f->arena, bytes, f->note, f->sequence, f->e)
@@ -316,6 +334,15 @@ static int line(struct feed *f, struct str s) {
   return OK;
 }
 
+/* 0x0B or 0x1C. A cut message is not a shorter one: its last value may have lost digits. */
+static int mark(struct feed *f, char c) {
+  f->cut = f->block && c == 0x0B;
+  TRY(flush(f));
+  f->cut = false;
+  f->block = c == 0x0B;
+  return OK;
+}
+
 static bool ends_line(char c) { return c == '\r' || c == '\n' || c == 0x0B || c == 0x1C; }
 
 /* Segments end with CR; files were also written with LF, and captured with their MLLP frames. */
@@ -332,7 +359,7 @@ static int lines(struct feed *f, struct stream *in) {
     for (; rc == OK && at < n; at++) {
       if (!ends_line(rest.p[at])) continue;
       if (!over) rc = line(f, (struct str){rest.p + from, at - from});
-      if (rc == OK && (rest.p[at] == 0x0B || rest.p[at] == 0x1C)) rc = flush(f);
+      if (rc == OK && (rest.p[at] == 0x0B || rest.p[at] == 0x1C)) rc = mark(f, rest.p[at]);
       over = false;
       from = at + 1;
     }
@@ -349,6 +376,7 @@ static int lines(struct feed *f, struct stream *in) {
   }
   if (rest.p) mem_wipe(rest.p, rest.cap);
   buf_release(&rest);
+  f->cut = f->block;
   return rc == OK ? flush(f) : rc;
 }
 
@@ -357,7 +385,7 @@ static int file(struct feed *f, const char *path) {
   struct error why = {0};
   f->path = path;
   f->messages = f->batch = 0;
-  f->in = f->skip = f->stray = false;
+  f->in = f->skip = f->stray = f->block = f->cut = false;
   buf_clear(&f->message);
   if (!f->note && f->sink->file) f->sink->file(f->sink->ctx, f->file, path);
   if (stream_open(&in, path, &why) < 0) return refuse_file(f, "", "cannot be read"), OK;

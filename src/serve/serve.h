@@ -30,7 +30,7 @@ struct serve_options {
   const char *mllp_listen;        /* HL7 v2 over MLLP on host:port; NULL: none (serve_mllp.h) */
   const char *mllp_settings;      /* its JSON file; NULL: SITE/mllp.json, if there is one */
   int *mllp_port;                 /* out, before `ready`: the port taken; or NULL */
-  bool insecure;                  /* allow plain HTTP on other addresses than loopback */
+  bool insecure;                  /* allow plain HTTP, HL7 messages and results on other addresses than loopback */
   int queue;                      /* most requests waiting, of each plane; default 64; beyond: 429 with Retry-After */
   int workers;                    /* model workers; default: cores, at most 8; with developers, one more */
   int guesses;                    /* wrong keys of one address a minute before it has to wait; default 20 */

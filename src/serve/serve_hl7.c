@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -33,8 +34,9 @@ static void names_of(const struct hl7_item *it, char sender[33], char control[33
   buf_release(&b);
   hex_of(a->control.p, a->control.n, control);
   /* without MSH: who sends again may stamp it with another time */
-  const char *body = memchr(it->message.p, '\r', it->message.n);
-  hex_of(body, body ? it->message.n - (size_t)(body - it->message.p) : 0, content);
+  size_t head = 0;
+  while (head < it->message.n && it->message.p[head] != '\r' && it->message.p[head] != '\n') head++;
+  hex_of(it->message.p + head, it->message.n - head, content);
 }
 
 static int take_content(void *ctx, const struct db_value *v, int n, struct error *e) {
@@ -72,21 +74,25 @@ static int forget_old(struct mllp *m, struct error *e) {
 
 /* ---- SITE/inbox/hl7v2, a file a day: for `vitae ingest --from hl7v2` ---- */
 
+/* Is the open file still the one of that name? It may have been put away after an ingest: what is appended to it then, nobody reads. */
+static bool is_open(int fd, const char *path) {
+  struct stat open, named;
+  return fd >= 0 && fstat(fd, &open) == 0 && stat(path, &named) == 0 && open.st_dev == named.st_dev && open.st_ino == named.st_ino;
+}
+
 static int open_day(struct mllp *m, int64_t now, struct error *e) {
   char dir[4096], name[32], path[4096];
   int y, mo, d;
-  int64_t day = now / TIME_DAY;
-  if (m->clerk.store >= 0 && day == m->clerk.day) return OK;
+  time_to_civil(now / TIME_DAY, &y, &mo, &d);
+  snprintf(name, sizeof name, "%04d-%02d-%02d.hl7", y, mo, d);
+  TRY(site_path(fleet_site(m->server->fleet), dir, "inbox", "hl7v2", NULL));
+  TRY(file_join(path, sizeof path, dir, name, e));
+  if (is_open(m->clerk.store, path)) return OK;
   if (m->clerk.store >= 0) close(m->clerk.store);
   m->clerk.store = -1;
-  TRY(site_path(fleet_site(m->server->fleet), dir, "inbox", "hl7v2", NULL));
   TRY(file_mkdirs(dir, 0700, e));
-  time_to_civil(day, &y, &mo, &d);
-  snprintf(name, sizeof name, "%04d-%02d-%02d.hl7", y, mo, d);
-  TRY(file_join(path, sizeof path, dir, name, e));
   m->clerk.store = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (m->clerk.store < 0) return error_set(e, E_IO, "the inbox cannot be written: %s", strerror(errno));
-  m->clerk.day = day;
   return file_sync_dir(dir, e);
 }
 
@@ -124,7 +130,7 @@ static void note_laid(struct mllp *m, struct hl7_item **it, int n) {
   }
 }
 
-/* Durable on return. A piece that a crash cut off ends at the next message's MSH: its sender had no answer and sends it again. */
+/* Durable on return. The ingest rejects a piece that a crash cut off: its sender had no answer and sends it again. */
 static int store(struct mllp *m, struct hl7_item **it, int n, int64_t now, struct error *e) {
   struct buf b = {0};
   size_t end[BATCH] = {0}, written = 0; /* where each message's frame ends; 0: not among them */

@@ -77,7 +77,9 @@ static int take_results(struct json r, struct mllp_settings *s, struct error *e)
   TRY(take_list(json_get(r, "tasks"), "results.tasks", s->task[0], sizeof s->task[0], &s->tasks, e));
   TRY(take_list(json_get(r, "after"), "results.after", s->after[0], sizeof s->after[0], &s->afters, e));
   TRY(take_number(r, "tries", 1, 1000, &s->tries, e));
-  (void)json_bool(json_get(r, "tls"), &s->tls);
+  struct json tls = json_get(r, "tls");
+  if (json_kind(tls) != JSON_NONE && !json_bool(tls, &s->tls)) return bad(e, "results.tls", "expected true or false");
+  if (s->ca[0] && !s->tls) return bad(e, "results.ca", "without \"tls\": true nothing is encrypted, so no authority is asked");
   if (!strrchr(s->to, ':')) return bad(e, "results.to", "expected HOST:PORT");
   if (!s->afters) {
     static const char *const usual[] = {"A01", "A04", "R01"};
@@ -156,6 +158,9 @@ static void look(struct mllp *m, struct arena *a, struct hl7_item *it) {
     hl7v2_problem_add(&it->answer, "AE", "MSH", 10, "no control id: a message that is sent again could not be known again", 101);
   if (strcmp(it->answer.code, "AA") == 0 && !sender_known(&m->set, &it->answer))
     hl7v2_problem_add(&it->answer, "AR", "MSH", 4, "not one of the senders that are taken", 103);
+  /* a message is kept, asked for and told of as one patient's: one of several would be told another's risk */
+  if (strcmp(it->answer.code, "AA") == 0 && it->answer.several)
+    hl7v2_problem_add(&it->answer, "AE", "PID", 0, "more than one patient in a message: send one message for each", 100);
   it->person = hl7_person(m, it->answer.person), it->replaced = hl7_person(m, it->answer.replaced);
 }
 
@@ -205,7 +210,8 @@ static bool take_frames(struct connection *c, struct arena *a, struct buf *in, s
   return ok && *noise <= NOISE_MOST;
 }
 
-/* A message beyond the limit is answered with AE, as far as its head can be read; then the connection ends. */
+/* A message beyond the limit is answered with AE, as far as its head can be read; then the connection ends. What has come of it is already
+ * longer than hl7v2_take takes: a piece is never taken for the whole. */
 static void refuse_long(struct connection *c, struct arena *a, struct buf *in) {
   struct hl7_item it = {.message = {in->p + 1, in->n - 1}};
   if (in->n) (void)answer_all(c, a, &it, 1);
@@ -235,7 +241,7 @@ static void converse(struct connection *c) {
     size_t all = in.n;
     if (!take_frames(c, &a, &in, &noise)) break;
     if (in.n < all) began = time_monotonic(); /* what is left is of another message */
-    if (in.n > limit) {
+    if (in.n > limit + 2) {                   /* the block's start and, before its last byte, its end may be among them */
       refuse_long(c, &a, &in);
       break;
     }
@@ -299,6 +305,28 @@ static void *listener_main(void *ctx) {
 
 /* ---- the whole ---- */
 
+/* Results bear names. By its letters alone: what a name leads to may change. */
+static bool stays_here(const char *to) {
+  struct str rest = str_c(to);
+  char host[256];
+  struct in_addr v4;
+  struct in6_addr v6;
+  rest.n = (size_t)(strrchr(to, ':') - to);
+  if (rest.n > 2 && rest.p[0] == '[' && rest.p[rest.n - 1] == ']') rest = (struct str){rest.p + 1, rest.n - 2};
+  snprintf(host, sizeof host, "%.*s", STR_ARG(rest));
+  if (inet_pton(AF_INET, host, &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+  if (inet_pton(AF_INET6, host, &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
+  return strcmp(host, "localhost") == 0;
+}
+
+static int load_settings(struct mllp *m, const char *path, struct error *e) {
+  struct mllp_settings *s = &m->set;
+  TRY(mllp_settings_load(path, s, e));
+  if (!s->to[0] || s->tls || m->server->o.insecure || stays_here(s->to)) return OK;
+  (void)error_set(e, E_INPUT, "plain results are for loopback only: set \"tls\": true, or give --insecure where something else encrypts");
+  return error_where(e, path, 0, "results.to");
+}
+
 static int open_tls(struct mllp *m, struct error *e) {
   const struct serve_options *o = &m->server->o;
   struct arena a;
@@ -321,7 +349,7 @@ static int open_all(struct mllp *m, struct error *e) {
   char path[4096];
   TRY(site_open(o->site, &site, e));
   TRY(site_path(&site, path, "mllp.json", NULL));
-  TRY(mllp_settings_load(o->mllp_settings ? o->mllp_settings : file_exists(path) ? path : NULL, &m->set, e));
+  TRY(load_settings(m, o->mllp_settings ? o->mllp_settings : file_exists(path) ? path : NULL, e));
   TRY(site_find(&site, "mapping", "hl7v2", path, e));
   TRY(hl7v2_tables_load(path, &m->tables, e));
   m->options = (struct hl7v2_options){.tables = m->tables, .message_limit = o->body_limit};

@@ -111,7 +111,6 @@ struct mllp {
     bool started;
     struct audit *audit;
     int store; /* descriptor of the day's file, -1 = none */
-    int64_t day;
     uint8_t laid[HL7_LAID]
                 [16]; /* hashes of messages that lie in the inbox though their transaction failed: their senders will send them again */
     uint64_t laid_n;

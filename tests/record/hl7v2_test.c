@@ -363,6 +363,22 @@ TEST(files_of_every_wrapping) {
   }
 }
 
+/* "1.2" may have been "1.25". */
+TEST(blocks_that_are_cut_off_are_no_messages) {
+  static const char *const files[] = {"\v" ORU "OBX|1|NM|2160-0^C^LN||1.2\v" TWO "\x1c\r", "\v" ONE "\v" TWO "\x1c\r",
+                                      "\v" TWO "\x1c\r\v" ORU "OBX|1|NM|2160-0^C^LN||1.2"};
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    struct catcher c;
+    read_text(&c, files[i]);
+    assert_int_equal(c.rejects_n, 1);
+    assert_true(refused(&c, "", "cut off"));
+    assert_int_equal(c.stats.rejected, 1);
+    assert_int_equal(count_code(&c, "LOINC//2160-0"), 0);
+    assert_int_equal(count_code(&c, "LOINC//718-7"), 1);
+    catcher_close(&c);
+  }
+}
+
 TEST(files_that_are_wrong) {
   struct catcher c;
   read_text(&c, "hello\nworld\n");
@@ -628,6 +644,7 @@ int main(void) {
                                      cmocka_unit_test(what_is_not_taken_is_answered_so),
                                      cmocka_unit_test(a_bad_part_is_refused_alone_and_said_as_a_warning),
                                      cmocka_unit_test(files_of_every_wrapping),
+                                     cmocka_unit_test(blocks_that_are_cut_off_are_no_messages),
                                      cmocka_unit_test(files_that_are_wrong),
                                      cmocka_unit_test(an_overlong_message_costs_itself),
                                      cmocka_unit_test(a_cancelled_admission_is_none),

@@ -162,6 +162,60 @@ static void a_message_that_comes_again_is_known(void **state) {
   assert_int_equal(server_stop(&r), 0);
 }
 
+/* Segments that end with LF: the same message is known again, another one under its id is not taken for it. */
+static void line_feeds_hide_no_message(void **state) {
+  (void)state;
+  static const char lf[] = "MSH|^~\\&|ADT3|GOOD|VITAE|SITE|2019||ADT^A08|lf-1|P|2.5.1\nPID|1||%d^^^HOSP^MR||X^Y\n";
+  struct running r;
+  struct talk t;
+  char one[160], other[160];
+  snprintf(one, sizeof one, lf, 70031), snprintf(other, sizeof other, lf, 70032);
+  start(&r, NULL);
+  talk_open(&t);
+  say(&t, one);
+  answered(&t, "AA", "lf-1");
+  say(&t, one);
+  answered(&t, "AA", "lf-1");
+  say(&t, other);
+  assert_non_null(strstr(hear(&t), "\rMSA|AE|lf-1\rERR||MSH^1^10|205^^HL70357|E"));
+  talk_close(&t);
+  assert_int_equal(metric(&r, "vitae_hl7_again_total"), 1);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+/* Nobody is told another's risk, and nobody's messages are merged into another's. */
+static void several_patients_are_not_taken(void **state) {
+  (void)state;
+#define WHO(id, name) "PID|1||" id "^^^HOSP^MR||" name "||1950|M\r"
+#define CREATININE(status) "OBR|1|||24323-8^CMP^LN|||2019\rOBX|1|NM|2160-0^Crea^LN||9.9|mg/dL|||||" status "\r"
+  static const char *const text[] = {MSH("ORU^R01", "many-0") WHO("70041", "A") CREATININE("I") WHO("70042", "B") CREATININE("F"),
+                                     MSH("ORU^R01", "many-1") WHO("", "A") WHO("70042", "B") CREATININE("F"),
+                                     MSH("ADT^A40", "many-2")
+                                         WHO("70043", "A") "MRG|70041^^^HOSP^MR\r" WHO("70044", "B") "MRG|70042^^^HOSP^MR\r",
+                                     MSH("ADT^A40", "many-3") WHO("70043", "A") "MRG|70041^^^HOSP^MR\rMRG|70042^^^HOSP^MR\r"};
+  struct running r;
+  struct talk t;
+  start(&r, NULL);
+  talk_open(&t);
+  for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
+    say(&t, text[i]);
+    const char *got = hear(&t);
+    if (!strstr(got, "\rMSA|AE|many-") || !strstr(got, "more than one patient")) fail_msg("%zu: %s", i, got);
+  }
+  say(&t, MSH("ORU^R01", "many-4") WHO("70045", "A") CREATININE("F") WHO("70045", "A") CREATININE("F")); /* twice the same */
+  answered(&t, "AA", "many-4");
+  say(&t, MSH("ADT^A40", "many-5") WHO("70046", "A") "MRG|70045^^^HOSP^MR~9^^^HOSP^PI\r"); /* one old person, two numbers */
+  answered(&t, "AA", "many-5");
+  struct reply a = ask(&r, "GET", "/fhir/RiskAssessment?patient.identifier=HOSP%7C70046&outcomes=1", key[ROLE_CLINICIAN], NULL);
+  assert_int_equal(a.status, 200); /* the old person's messages are theirs */
+  reply_free(&a);
+  a = ask(&r, "GET", "/fhir/RiskAssessment?patient.identifier=HOSP%7C70042&outcomes=1", key[ROLE_CLINICIAN], NULL);
+  assert_int_equal(a.status, 404);
+  reply_free(&a);
+  talk_close(&t);
+  assert_int_equal(server_stop(&r), 0);
+}
+
 static void frames_come_in_pieces_and_in_heaps(void **state) {
   (void)state;
   struct running r;
@@ -202,8 +256,25 @@ static void too_long_and_too_slow(void **state) {
   buf_puts(&b, "\v" ADT("A08", "long") "NTE|1||");
   for (int i = 0; i < 10000; i++) buf_puts(&b, "0123456789");
   send_all(t.fd, b.p, b.n);
-  assert_non_null(strstr(hear(&t), "MSA|AE|"));
-  assert_string_equal(hear(&t), ""); /* and the connection ends */
+  assert_non_null(strstr(hear(&t), "\rMSA|AE|long\rERR||MSH^1|102^^HL70357|E")); /* by its head */
+  assert_string_equal(hear(&t), "");                                             /* and the connection ends */
+  talk_close(&t);
+  static const size_t cut[] = {1, 2, 3}; /* what came of it by the limit would read as a message */
+  for (int i = 0; i < 3; i++) {
+    talk_open(&t);
+    send_all(t.fd, b.p, (64 << 10) + cut[i]);
+    if (cut[i] > 2) assert_non_null(strstr(hear(&t), "\rMSA|AE|long\rERR|"));
+    shutdown(t.fd, SHUT_WR);
+    assert_string_equal(hear(&t), "");
+    talk_close(&t);
+  }
+  assert_int_equal(metric(&r, "vitae_hl7_messages_total{code=\"AA\"}"), 0);
+  talk_open(&t); /* the longest that is taken, its block's last byte late */
+  memcpy(b.p + (64 << 10), "\r\x1c\r", 3);
+  send_all(t.fd, b.p, (64 << 10) + 2);
+  usleep(100000);
+  send_all(t.fd, "\r", 1);
+  answered(&t, "AA", "long");
   talk_close(&t);
   talk_open(&t);
   buf_clear(&b);
@@ -351,6 +422,25 @@ static void a_message_lies_in_the_inbox_once(void **state) {
   assert_int_equal(times_in_inbox("|once-1|"), 1);
   assert_int_equal(times_in_inbox("|once-2|"), 1);
   assert_int_equal(times_in_inbox("|once-3|"), 1);
+  assert_int_equal(server_stop(&r), 0);
+}
+
+/* The day's file is put away while the server has it open: what comes after lies in a new one. */
+static void an_inbox_that_is_put_away_begins_anew(void **state) {
+  (void)state;
+  struct running r;
+  char command[256];
+  start(&r, "{\"store\":true}");
+  exchange(ADT("A08", "away-1"), "AA", "away-1");
+  snprintf(command, sizeof command, "mv %s/inbox/hl7v2 %s/taken", site.path, site.dir);
+  assert_int_equal(system(command), 0);
+  exchange(ADT("A08", "away-2"), "AA", "away-2");
+  assert_int_equal(times_in_inbox("|away-1|"), 0);
+  assert_int_equal(times_in_inbox("|away-2|"), 1);
+  snprintf(command, sizeof command, "rm %s/inbox/hl7v2/*", site.path);
+  assert_int_equal(system(command), 0);
+  exchange(ADT("A08", "away-3"), "AA", "away-3");
+  assert_int_equal(times_in_inbox("|away-3|"), 1);
   assert_int_equal(server_stop(&r), 0);
 }
 
@@ -690,6 +780,12 @@ static void wrong_settings_are_named(void **state) {
                                        {"{\"store\":1}", "store"},
                                        {"{\"senders\":[1]}", "senders"},
                                        {"{\"results\":{\"to\":\"nowhere\"}}", "results.to"},
+                                       {"{\"results\":{\"to\":\"127.0.0.1:9\",\"tls\":\"true\"}}", "results.tls"},
+                                       {"{\"results\":{\"to\":\"127.0.0.1:9\",\"tls\":1}}", "results.tls"},
+                                       {"{\"results\":{\"to\":\"127.0.0.1:9\",\"ca\":\"ca.pem\"}}", "results.ca"},
+                                       {"{\"results\":{\"to\":\"192.0.2.1:9\"}}", "loopback only"},
+                                       {"{\"results\":{\"to\":\"[2001:db8::1]:9\",\"tls\":false}}", "loopback only"},
+                                       {"{\"results\":{\"to\":\"localhost.example:9\"}}", "loopback only"},
                                        {"{\"memory\":{\"hours\":0}}", "hours"},
                                        {"[]", "expected an object"}};
   struct site_fixture *fx = &site;
@@ -711,6 +807,8 @@ static void wrong_settings_are_named(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(messages_are_answered),
                                      cmocka_unit_test(a_message_that_comes_again_is_known),
+                                     cmocka_unit_test(line_feeds_hide_no_message),
+                                     cmocka_unit_test(several_patients_are_not_taken),
                                      cmocka_unit_test(frames_come_in_pieces_and_in_heaps),
                                      cmocka_unit_test(too_long_and_too_slow),
                                      cmocka_unit_test(only_known_senders),
@@ -724,6 +822,7 @@ int main(void) {
                                      cmocka_unit_test(memory_holds_the_patients_messages),
                                      cmocka_unit_test(wrong_settings_are_named),
                                      cmocka_unit_test(nothing_is_kept_unless_configured),
-                                     cmocka_unit_test(a_message_lies_in_the_inbox_once)};
+                                     cmocka_unit_test(a_message_lies_in_the_inbox_once),
+                                     cmocka_unit_test(an_inbox_that_is_put_away_begins_anew)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }
