@@ -36,7 +36,8 @@ struct version {
   int passing;          /* of these, how many pass their gate; promotion wants at least one, and serving offers only these tasks */
 };
 int registry_open(const char *site, struct registry **out, struct error *e) MUST_CHECK; /* nobody else reads or writes meanwhile */
-/* For resolving, listing, verifying: writes nothing, so a read-only copy of a site will do, and others read at the same time. Whoever may not
+/* The first opening makes the site's key. Where the key is missing and something is signed, it is E_NOTFOUND: none is made in its place.
+ * For resolving, listing, verifying: writes nothing, so a read-only copy of a site will do, and others read at the same time. Whoever may not
  * see the site's own key checks signatures by models/signing.pub. */
 int registry_read(const char *site, struct registry **out, struct error *e) MUST_CHECK;
 void registry_close(struct registry *r);

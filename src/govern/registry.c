@@ -1,4 +1,5 @@
 /* Versions on disk: content-addressed copies of checkpoints, signed manifests, one small state file. */
+#include <dirent.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -53,6 +54,21 @@ static int load_public(struct registry *r, const char *path, struct error *e) {
   return rc;
 }
 
+static bool holds(const struct registry *r, const char *folder, const char *below, const char *end) {
+  char path[4096];
+  struct dirent *d;
+  bool found = false;
+  DIR *list = registry_path(r, path, folder, below, NULL, NULL) == OK ? opendir(path) : NULL;
+  while (list && !found && (d = readdir(list))) found = d->d_name[0] != '.' && str_ends(str_c(d->d_name), str_c(end));
+  if (list) closedir(list);
+  return found;
+}
+
+/* Whether the site has had a key: a new one would disown all that the old one signed. */
+static bool signed_before(const struct registry *r, const char *public_path) {
+  return file_exists(public_path) || holds(r, "models", "versions", "") || holds(r, "reports", NULL, ".sig");
+}
+
 static int load_key(struct registry *r, struct error *e) {
   char secret[4096], public_path[4096];
   struct arena a;
@@ -60,6 +76,8 @@ static int load_key(struct registry *r, struct error *e) {
   TRY(registry_path(r, secret, "vault", "signing.key", NULL, e));
   TRY(registry_path(r, public_path, "models", "signing.pub", NULL, e));
   if (r->reading && access(secret, R_OK) != 0) return load_public(r, public_path, e);
+  if (!file_exists(secret) && signed_before(r, public_path))
+    return error_set(e, E_NOTFOUND, "vault/signing.key is missing, and the site holds what it signed: bring it back from a backup");
   if (!file_exists(secret)) return make_key(r, secret, public_path, e);
   arena_init(&a, 1 << 16, ARENA_WIPE);
   int rc = file_read(&a, secret, 1024, &bytes, e);
@@ -554,6 +572,17 @@ int registry_resolve(struct registry *r, const char *name, char *dir, size_t siz
   return rc;
 }
 
+/* The vault itself may be closed, and a copy of a site that serves has none: neither is a finding. */
+static int verify_key(const struct registry *r, void (*finding)(void *, const char *), void *ctx, struct error *e) {
+  char vault[4096], secret[4096], public_path[4096];
+  TRY(registry_path(r, vault, "vault", NULL, NULL, e));
+  TRY(registry_path(r, secret, "vault", "signing.key", NULL, e));
+  TRY(registry_path(r, public_path, "models", "signing.pub", NULL, e));
+  if (file_is_dir(vault) && access(secret, F_OK) != 0 && errno == ENOENT && signed_before(r, public_path))
+    finding(ctx, "vault/signing.key is missing: nothing can be signed; bring it back from a backup");
+  return OK;
+}
+
 static int verify_one(struct registry *r, const char *id, struct arena *a, void (*finding)(void *, const char *), void *ctx) {
   struct error e = {0};
   struct manifest m;
@@ -585,7 +614,8 @@ int registry_verify(const char *site, void (*finding)(void *, const char *), voi
   int n, live = 0;
   TRY(registry_read(site, &r, e));
   arena_init(&a, 256u << 20, 0);
-  int rc = read_states(r, &a, &rows, &n, e);
+  int rc = verify_key(r, finding, ctx, e);
+  if (rc == OK) rc = read_states(r, &a, &rows, &n, e);
   for (int i = 0; rc == OK && i < n; i++) {
     live += rows[i].state == STATE_LIVE;
     rc = verify_one(r, rows[i].id, &a, finding, ctx);

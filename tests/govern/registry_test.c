@@ -187,6 +187,29 @@ static void tampering_is_found(void **state) {
   (void)dir, (void)got;
 }
 
+/* A new key would disown everything that the old one signed. */
+static void a_lost_key_is_not_replaced(void **state) {
+  struct fixture *f = *state;
+  struct registry *r = open_registry(f);
+  struct error e = {0};
+  char id[65], key[512], kept[512], public_path[512];
+  add(r, f, id);
+  registry_close(r);
+  snprintf(key, sizeof key, "%s/vault/signing.key", f->site);
+  snprintf(kept, sizeof kept, "%s/kept.key", f->dir);
+  snprintf(public_path, sizeof public_path, "%s/models/signing.pub", f->site);
+  assert_int_equal(rename(key, kept), 0);
+  assert_int_equal(verify(f), 1);
+  assert_int_equal(registry_open(f->site, &r, &e), E_NOTFOUND);
+  assert_non_null(strstr(e.message, "vault/signing.key"));
+  assert_int_equal(unlink(public_path), 0); /* the version alone says that there was a key */
+  assert_int_equal(registry_open(f->site, &r, &e), E_NOTFOUND);
+  assert_false(file_exists(key));
+  assert_false(file_exists(public_path));
+  assert_int_equal(rename(kept, key), 0);
+  assert_int_equal(verify(f), 0);
+}
+
 /* Killed at random moments while adding, attaching and promoting: whatever is left verifies and can be gone on with. */
 static void killed_at_any_moment(void **state) {
   struct fixture *f = *state;
@@ -266,12 +289,8 @@ static void the_card_holds_the_figures(void **state) {
 
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {T(a_version_climbs_one_step_at_a_time),
-                                     T(one_version_is_live),
-                                     T(same_content_is_the_same_version),
-                                     T(tampering_is_found),
-                                     T(killed_at_any_moment),
-                                     T(sites_are_refused_by_name),
-                                     T(the_card_holds_the_figures)};
+  const struct CMUnitTest tests[] = {
+      T(a_version_climbs_one_step_at_a_time), T(one_version_is_live),  T(same_content_is_the_same_version), T(tampering_is_found),
+      T(a_lost_key_is_not_replaced),          T(killed_at_any_moment), T(sites_are_refused_by_name),        T(the_card_holds_the_figures)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
