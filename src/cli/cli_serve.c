@@ -176,6 +176,8 @@ static int run_deploy(struct cli *c, struct error *e) {
   TRY(site_open(c->arg[0], &s, e));
   if (c->args < 2) return print_deployments(c, s.path, o.database, e);
   if (cli_flag(c, "remove") == (o.to || o.shadow)) return error_set(e, E_USAGE, "give --to or --shadow, or --remove");
+  if ((o.to && !o.to[0]) || (o.shadow && !o.shadow[0]))
+    return error_set(e, E_USAGE, "--to and --shadow name versions; only --remove removes");
   TRY(deployment_set(s.path, c->arg[1], &o, e));
   if (!c->json) printf("Servers of this site follow within seconds (at once after SIGHUP).\n");
   return c->json ? print_deployments(c, s.path, o.database, e) : OK;

@@ -138,6 +138,7 @@ static int parse_lines(struct ontology *o, struct str text, struct error *e) {
     if (tag(line, "id:", &v)) {
       replaced_id = first_word(v);
       term = rc = ontology_add(o, replaced_id, e);
+      if (rc >= 0 && !str_eq(o->id[term], replaced_id)) term = -1; /* an old id of a term: that one keeps its own name */
     } else if (term < 0) {
       continue;
     } else if (tag(line, "name:", &v)) {

@@ -32,7 +32,8 @@ struct fleet {
   struct served *live;   /* NULL: no version is live, and nothing here answers */
   struct deployment d[DEPLOYMENTS_MOST];
   int n;
-  struct db *db; /* of fleet_refresh's thread */
+  struct db *db;                   /* of fleet_refresh's thread, as the next */
+  uint64_t told[DEPLOYMENTS_MOST]; /* what the log has been told of a row, not to be told every two seconds */
 };
 
 /* ---- counted versions ---- */
@@ -205,6 +206,9 @@ static void release_deployment(struct deployment *d) {
   served_release(d->shadow);
 }
 
+/* A version that may answer no more is left out, and the others share its part: only where none is left the name answers no more. */
+static bool is_gone(int rc) { return rc == E_DENIED || rc == E_NOTFOUND; }
+
 static int build(struct fleet *f, const char *name, const char *arms, const char *shadow, struct served *live, struct deployment *fresh,
                  int n, struct error *e) {
   struct deployment *d = &fresh[n];
@@ -213,12 +217,19 @@ static int build(struct fleet *f, const char *name, const char *arms, const char
   *d = (struct deployment){0};
   snprintf(d->name, sizeof d->name, "%s", name);
   TRY(parse_arms(str_c(arms), arm, &count, e));
+  int gone = OK;
   for (int i = 0; i < count; i++) {
-    d->weight[i] = arm[i].weight;
-    TRY(obtain(f, fresh, n, live, arm[i].version, false, &d->arm[i], e));
-    d->arms++;
+    int rc = obtain(f, fresh, n, live, arm[i].version, false, &d->arm[d->arms], e);
+    if (rc == OK)
+      d->weight[d->arms++] = arm[i].weight;
+    else if (is_gone(rc))
+      gone = rc;
+    else
+      return rc;
   }
-  return shadow[0] ? obtain(f, fresh, n, live, shadow, true, &d->shadow, e) : OK;
+  if (gone < 0 && !d->arms) return gone;
+  int rc = shadow[0] ? obtain(f, fresh, n, live, shadow, true, &d->shadow, e) : OK;
+  return is_gone(rc) ? OK : rc;
 }
 
 static bool same(const struct deployment *a, const struct deployment *b) {
@@ -256,8 +267,12 @@ int fleet_refresh(struct fleet *f, bool *changed, struct error *e) {
   if (rc == OK) rc = db_each(f->db, "SELECT name, arms, shadow, changed FROM deployments ORDER BY name", NULL, 0, take_row, &rows, e);
   for (int i = 0; rc == OK && i < rows.n && n < DEPLOYMENTS_MOST; i++) {
     struct error why = {0}; /* one bad row does not take the others away */
-    if (build(f, rows.row[i].name, rows.row[i].arms, rows.row[i].shadow, live, fresh, n, &why) < 0) {
-      log_failure(LOG_WARN, &why);
+    uint64_t told = 0;
+    int built = build(f, rows.row[i].name, rows.row[i].arms, rows.row[i].shadow, live, fresh, n, &why);
+    if (why.message[0]) told = hash64(why.message, strlen(why.message), hash64(rows.row[i].name, strlen(rows.row[i].name), 1));
+    if (why.message[0] && told != f->told[i]) log_line(LOG_WARN, "deployment %s: %s", rows.row[i].name, why.message);
+    f->told[i] = why.message[0] ? told : 0;
+    if (built < 0) {
       release_deployment(&fresh[n]);
       continue;
     }

@@ -107,6 +107,34 @@ static void only_promoted_versions_answer(void **state) {
   deploy("good", NULL, NULL);
 }
 
+/* A canary or a mirror that is retired is left out; the name goes on answering. */
+static void a_retired_arm_is_left_out(void **state) {
+  (void)state;
+  struct site_fixture *fx = &site;
+  struct running r;
+  struct registry *g;
+  char third[65], arms[160];
+  site_model_as(fx, "four", 29, STATE_SHADOW, third);
+  start(&r, (struct serve_options){0});
+  snprintf(arms, sizeof arms, "live:1,%.12s:1", third);
+  deploy("brief", arms, NULL);
+  deploy("mirrored", "live", third);
+  wait_for_model(&r, "brief"), wait_for_model(&r, "mirrored");
+  SITE_MUST(registry_open(site.path, &g, &fx->e));
+  SITE_MUST(registry_promote(g, third, STATE_RETIRED, "board", &fx->e));
+  registry_close(g);
+  kill(r.pid, SIGHUP);
+  for (int live = 0; live < 12;) { /* of turns by halves: once a dozen in a row are the live one's, the other is gone */
+    struct reply a = chat(&r, key[ROLE_DEVELOPER], CHAT("brief", "0"));
+    assert_int_equal(a.status, 200);
+    live = answered_by(&a) == 1 ? live + 1 : 0;
+    reply_free(&a);
+  }
+  assert_true(has_model(&r, "brief") && has_model(&r, "mirrored"));
+  assert_int_equal(server_stop(&r), 0);
+  deploy("brief", NULL, NULL), deploy("mirrored", NULL, NULL);
+}
+
 static long long usage_by(const struct running *r, const char *with, const char *member) {
   struct reply a = ask_port(r->developer, "GET", "/usage", with, NULL, "");
   char own[32], name[32];
@@ -865,6 +893,7 @@ static void deeply_nested_members_are_survived(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(weights_share_the_calls),
                                      cmocka_unit_test(only_promoted_versions_answer),
+                                     cmocka_unit_test(a_retired_arm_is_left_out),
                                      cmocka_unit_test(a_shadow_answers_unseen),
                                      cmocka_unit_test(a_documents_head_leaves_first),
                                      cmocka_unit_test(tenants_take_turns),
