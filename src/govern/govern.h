@@ -48,6 +48,10 @@ int registry_list(struct registry *r, struct arena *a, struct version **out, int
 int registry_attach_report(struct registry *r, const char *id, const char *report_dir, struct error *e) MUST_CHECK;
 int registry_promote(struct registry *r, const char *id, enum version_state to, const char *actor, struct error *e) MUST_CHECK;
 int registry_resolve(struct registry *r, const char *name, char *dir, size_t size, char id[65], struct error *e) MUST_CHECK;
+/* Whether the version's files are those of its id (E_CORRUPT); to shadow or live, registry_promote asks this as well. */
+int registry_check(struct registry *r, const char *id, struct error *e) MUST_CHECK;
+/* The gate's verdict for a task as the signed manifest holds it; false where it has no report of the task. */
+int registry_passes(struct registry *r, const char *id, const char *task, bool *out, struct error *e) MUST_CHECK;
 int registry_verify(const char *site, void (*finding)(void *, const char *), void *ctx, struct error *e) MUST_CHECK;
 /* A page for the board, from live numbers: what, trained on, validated how, limits, history. */
 int model_card_write(struct registry *r, const char *id, const char *path, struct error *e) MUST_CHECK;

@@ -520,6 +520,35 @@ static int may_move(struct registry *r, const char *id, const struct manifest *m
   return passing(m) == 0 ? no_pass(r, id, m, e) : OK;
 }
 
+int registry_check(struct registry *r, const char *id, struct error *e) {
+  struct arena a;
+  struct file_row *rows;
+  char dir[4096], found[65];
+  int n;
+  struct buf scratch = {0};
+  arena_init(&a, 64 << 20, 0);
+  int rc = registry_path(r, dir, "models", "versions", id, e);
+  if (rc == OK) rc = list_files(&a, dir, &rows, &n, e);
+  if (rc == OK) content_id(rows, n, found, &scratch);
+  if (rc == OK) rc = buf_check(&scratch, e);
+  if (rc == OK && strcmp(found, id) != 0) rc = error_set(e, E_CORRUPT, "version %.12s: its files are not those that were signed", id);
+  buf_release(&scratch);
+  arena_free(&a);
+  return rc;
+}
+
+int registry_passes(struct registry *r, const char *id, const char *task, bool *out, struct error *e) {
+  struct arena a;
+  struct manifest m;
+  *out = false;
+  arena_init(&a, 64 << 20, 0);
+  int rc = registry_manifest(r, id, &a, &m, e);
+  for (int i = 0; rc == OK && i < m.n_reports; i++)
+    if (strcmp(m.reports[i].task, task) == 0) *out = m.reports[i].passes;
+  arena_free(&a);
+  return rc;
+}
+
 int registry_promote(struct registry *r, const char *id, enum version_state to, const char *actor, struct error *e) {
   struct arena a;
   struct state_row *rows;
@@ -531,6 +560,7 @@ int registry_promote(struct registry *r, const char *id, enum version_state to, 
   while (rc == OK && at < n && strcmp(rows[at].id, id) != 0) at++;
   if (rc == OK && at == n) rc = error_set(e, E_NOTFOUND, "the version is not in the registry");
   if (rc == OK) rc = may_move(r, id, &m, rows[at].state, to, e);
+  if (rc == OK && (to == STATE_SHADOW || to == STATE_LIVE)) rc = registry_check(r, id, e); /* what will answer is what was validated */
   bool *changed = rc == OK ? arena_array(&a, bool, (size_t)n) : NULL;
   if (rc == OK && !changed) rc = error_set(e, E_NOMEM, "out of memory");
   if (rc == OK) {
@@ -583,28 +613,35 @@ static int verify_key(const struct registry *r, void (*finding)(void *, const ch
   return OK;
 }
 
-static int verify_one(struct registry *r, const char *id, struct arena *a, void (*finding)(void *, const char *), void *ctx) {
+static void tell(const struct error *e, void (*finding)(void *, const char *), void *ctx) {
+  char line[512];
+  error_format(e, line, sizeof line);
+  finding(ctx, line);
+}
+
+static int check_report(const struct registry *r, const char *id, const struct report_row *row, struct error *e) {
+  char dir[4096], name[128], path[4096], hash[65];
+  uint8_t digest[32];
+  TRY(registry_path(r, dir, "models", "versions", id, e));
+  snprintf(name, sizeof name, "reports/%s-report.json", row->task);
+  TRY(file_join(path, sizeof path, dir, name, e));
+  TRY(sha256_file(path, digest, e));
+  hash_hex(digest, 32, hash);
+  return strcmp(hash, row->hash) == 0 ? OK : error_set(e, E_CORRUPT, "version %.12s: %s is not the one that was signed", id, name);
+}
+
+static void verify_one(struct registry *r, const char *id, struct arena *a, void (*finding)(void *, const char *), void *ctx) {
   struct error e = {0};
   struct manifest m;
-  struct file_row *rows;
-  char dir[4096], line[512], found[65];
-  int n;
-  struct buf scratch = {0};
-  int rc = registry_manifest(r, id, a, &m, &e);
-  if (rc == OK) rc = registry_path(r, dir, "models", "versions", id, &e);
-  if (rc == OK) rc = list_files(a, dir, &rows, &n, &e);
-  if (rc < 0) {
-    error_format(&e, line, sizeof line);
-    finding(ctx, line);
-    return OK;
+  if (registry_manifest(r, id, a, &m, &e) < 0) {
+    tell(&e, finding, ctx);
+    return;
   }
-  content_id(rows, n, found, &scratch);
-  buf_release(&scratch);
-  if (strcmp(found, id) != 0) {
-    snprintf(line, sizeof line, "version %.12s: its files are not those that were signed", id);
-    finding(ctx, line);
+  if (registry_check(r, id, &e) < 0) tell(&e, finding, ctx);
+  for (int i = 0; i < m.n_reports; i++) {
+    e = (struct error){0};
+    if (check_report(r, id, &m.reports[i], &e) < 0) tell(&e, finding, ctx);
   }
-  return OK;
 }
 
 int registry_verify(const char *site, void (*finding)(void *, const char *), void *ctx, struct error *e) {
@@ -618,7 +655,7 @@ int registry_verify(const char *site, void (*finding)(void *, const char *), voi
   if (rc == OK) rc = read_states(r, &a, &rows, &n, e);
   for (int i = 0; rc == OK && i < n; i++) {
     live += rows[i].state == STATE_LIVE;
-    rc = verify_one(r, rows[i].id, &a, finding, ctx);
+    verify_one(r, rows[i].id, &a, finding, ctx);
   }
   if (live > 1) finding(ctx, "more than one version is live");
   arena_free(&a);

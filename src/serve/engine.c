@@ -132,29 +132,13 @@ static void give_parser(const vitae_engine *en, struct json_parser *p) {
 
 /* ---- engine ---- */
 
-/* In a registry's version only tasks whose report passes are offered; a bare checkpoint offers all it has heads for. */
-static int report_passes(const vitae_engine *en, const char *task, bool *out, struct error *e) {
-  char path[4096];
-  struct arena a;
-  struct json root;
-  *out = en->id[0] == 0;
-  if (*out) return OK;
-  int n = snprintf(path, sizeof path, "%s/reports/%s-report.json", en->dir, task);
-  if (n < 0 || (size_t)n >= sizeof path) return error_set(e, E_LIMIT, "a path is too long");
-  if (!file_exists(path)) return OK;
-  arena_init(&a, 64 << 20, 0);
-  int rc = json_load(&a, path, &root, e);
-  if (rc == OK) (void)json_bool(json_get(json_get(root, "gate"), "passes"), out);
-  arena_free(&a);
-  return rc;
-}
-
-static int take_tasks(vitae_engine *en, struct error *e) {
+/* `r` NULL: a bare checkpoint, which offers all it has heads for; a registry's version offers only tasks whose signed verdict is a pass. */
+static int take_tasks(vitae_engine *en, struct registry *r, struct error *e) {
   for (int i = 0; i < model_tasks(en->model) && en->tasks < MAX_TASKS; i++) {
     const char *name = model_task_name(en->model, i);
     const struct model_task *head = model_task_find(en->model, name);
-    bool passes;
-    TRY(report_passes(en, name, &passes, e));
+    bool passes = true;
+    if (r) TRY(registry_passes(r, en->id, name, &passes, e));
     if (!passes) continue;
     TRY(task_parse(model_task_json(head), strlen(model_task_json(head)), &en->task[en->tasks], e));
     en->tasks++;
@@ -174,15 +158,21 @@ static int engine_open(const char *site, const char *version, vitae_engine *en, 
     struct registry *r;
     TRY(registry_read(site, &r, e));
     int rc = registry_resolve(r, version ? version : "live", en->dir, sizeof en->dir, en->id, e);
+    if (rc == OK) rc = registry_check(r, en->id, e);
     registry_close(r);
-    if (rc == E_NOTFOUND && (!version || strcmp(version, "live") == 0))
+    if (rc == E_NOTFOUND && !en->id[0] && (!version || strcmp(version, "live") == 0))
       return error_set(e, E_NOTFOUND, "no version is live; promote one with: vitae promote %s VERSION --to live", site);
     TRY(rc);
   }
   TRY(model_load(en->dir, &en->model, e));
   model_set_kernel(en->model, kernel_pick(KERNEL_AUTO, KERNEL_F32));
   TRY(model_lay_out(en->model, e));
-  return take_tasks(en, e);
+  if (!en->id[0]) return take_tasks(en, NULL, e);
+  struct registry *r;
+  TRY(registry_read(site, &r, e));
+  int rc = take_tasks(en, r, e);
+  registry_close(r);
+  return rc;
 }
 
 int vitae_engine_open(const char *site, const char *version, vitae_engine **out, struct vitae_error *err) {

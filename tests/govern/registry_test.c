@@ -187,6 +187,36 @@ static void tampering_is_found(void **state) {
   (void)dir, (void)got;
 }
 
+/* A verdict turned round in the loose report, a report taken away, files of another version: nothing of it is believed. */
+static void loose_files_are_not_believed(void **state) {
+  struct fixture *f = *state;
+  struct registry *r = open_registry(f);
+  char id[65], path[512];
+  bool passes = true;
+  add(r, f, id);
+  report(f, "death", true);
+  assert_int_equal(registry_attach_report(r, id, f->report, NULL), OK);
+  report(f, "stay", false);
+  assert_int_equal(registry_attach_report(r, id, f->report, NULL), OK);
+  snprintf(path, sizeof path, "%s/models/versions/%s", f->site, id);
+  put(path, "reports/stay-report.json", "{\"task\":\"stay\",\"gate\":{\"passes\":true}}");
+  assert_int_equal(registry_passes(r, id, "stay", &passes, NULL), OK);
+  assert_false(passes);
+  assert_int_equal(registry_passes(r, id, "death", &passes, NULL), OK);
+  assert_true(passes);
+  assert_int_equal(registry_promote(r, id, STATE_VALIDATED, "board", NULL), OK);
+  put(path, "model.safetensors", "other weights");
+  assert_int_equal(registry_check(r, id, NULL), E_CORRUPT);
+  assert_int_equal(registry_promote(r, id, STATE_SHADOW, "board", NULL), E_CORRUPT);
+  put(path, "model.safetensors", "weights");
+  assert_int_equal(registry_promote(r, id, STATE_SHADOW, "board", NULL), OK);
+  registry_close(r);
+  assert_int_equal(verify(f), 1);
+  snprintf(path, sizeof path, "%s/models/versions/%s/reports/stay-report.json", f->site, id);
+  assert_int_equal(unlink(path), 0);
+  assert_int_equal(verify(f), 1);
+}
+
 /* A new key would disown everything that the old one signed. */
 static void a_lost_key_is_not_replaced(void **state) {
   struct fixture *f = *state;
@@ -289,8 +319,14 @@ static void the_card_holds_the_figures(void **state) {
 
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-  const struct CMUnitTest tests[] = {
-      T(a_version_climbs_one_step_at_a_time), T(one_version_is_live),  T(same_content_is_the_same_version), T(tampering_is_found),
-      T(a_lost_key_is_not_replaced),          T(killed_at_any_moment), T(sites_are_refused_by_name),        T(the_card_holds_the_figures)};
+  const struct CMUnitTest tests[] = {T(a_version_climbs_one_step_at_a_time),
+                                     T(one_version_is_live),
+                                     T(same_content_is_the_same_version),
+                                     T(tampering_is_found),
+                                     T(loose_files_are_not_believed),
+                                     T(a_lost_key_is_not_replaced),
+                                     T(killed_at_any_moment),
+                                     T(sites_are_refused_by_name),
+                                     T(the_card_holds_the_figures)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
