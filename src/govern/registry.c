@@ -516,6 +516,7 @@ static int may_move(struct registry *r, const char *id, const struct manifest *m
   if (to != from + 1 && !(from == STATE_LIVE && to == STATE_SHADOW))
     return error_set(e, E_DENIED, "a version moves one step at a time: it is %s, so the next is %s", version_state_name[from],
                      from == STATE_LIVE ? "shadow or retired" : version_state_name[from + 1]);
+  if (from == STATE_LIVE && to == STATE_SHADOW) return OK; /* a step down needs no pass */
   if (m->n_reports == 0) return error_set(e, E_DENIED, "the version has no report; make one with: vitae validate");
   return passing(m) == 0 ? no_pass(r, id, m, e) : OK;
 }

@@ -123,6 +123,11 @@ static void one_version_is_live(void **state) {
   assert_int_equal(v[1].passing, 1);
   /* rollback */
   assert_int_equal(registry_promote(r, id[0], STATE_LIVE, "board", NULL), OK);
+  /* validated again, and it fails by now: down is open, up is not */
+  report(f, "death", false);
+  assert_int_equal(registry_attach_report(r, id[0], f->report, NULL), OK);
+  assert_int_equal(registry_promote(r, id[0], STATE_SHADOW, "board", NULL), OK);
+  assert_int_equal(registry_promote(r, id[0], STATE_LIVE, "board", NULL), E_DENIED);
   assert_int_equal(registry_promote(r, id[1], STATE_RETIRED, "board", NULL), OK);
   assert_int_equal(registry_promote(r, id[1], STATE_DRAFT, "board", NULL), E_DENIED);
   arena_free(&a);
