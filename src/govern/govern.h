@@ -52,6 +52,7 @@ int registry_resolve(struct registry *r, const char *name, char *dir, size_t siz
 int registry_check(struct registry *r, const char *id, struct error *e) MUST_CHECK;
 /* The gate's verdict for a task as the signed manifest holds it; false where it has no report of the task. */
 int registry_passes(struct registry *r, const char *id, const char *task, bool *out, struct error *e) MUST_CHECK;
+/* Findings go to the callback; those that begin with "note: " are no failures. */
 int registry_verify(const char *site, void (*finding)(void *, const char *), void *ctx, struct error *e) MUST_CHECK;
 /* A page for the board, from live numbers: what, trained on, validated how, limits, history. */
 int model_card_write(struct registry *r, const char *id, const char *path, struct error *e) MUST_CHECK;

@@ -645,6 +645,27 @@ static void verify_one(struct registry *r, const char *id, struct arena *a, void
   }
 }
 
+/* A registration that was broken off leaves a version without reports that no list names, which is a note; one with reports was listed. */
+static int verify_unlisted(struct registry *r, const struct state_row *rows, int n, struct arena *a, void (*finding)(void *, const char *),
+                           void *ctx, struct error *e) {
+  char path[4096], line[200];
+  struct dirent *d;
+  TRY(registry_path(r, path, "models", "versions", NULL, e));
+  DIR *list = opendir(path);
+  while (list && (d = readdir(list))) {
+    struct manifest m;
+    int at = 0;
+    if (strlen(d->d_name) != 64) continue;
+    while (at < n && strcmp(rows[at].id, d->d_name) != 0) at++;
+    if (at < n) continue;
+    bool lost = registry_manifest(r, d->d_name, a, &m, NULL) < 0 || m.n_reports > 0;
+    snprintf(line, sizeof line, "%sversion %.12s is not in models/states.json", lost ? "" : "note: ", d->d_name);
+    finding(ctx, line);
+  }
+  if (list) closedir(list);
+  return OK;
+}
+
 int registry_verify(const char *site, void (*finding)(void *, const char *), void *ctx, struct error *e) {
   struct registry *r;
   struct arena a;
@@ -658,6 +679,7 @@ int registry_verify(const char *site, void (*finding)(void *, const char *), voi
     live += rows[i].state == STATE_LIVE;
     verify_one(r, rows[i].id, &a, finding, ctx);
   }
+  if (rc == OK) rc = verify_unlisted(r, rows, n, &a, finding, ctx, e);
   if (live > 1) finding(ctx, "more than one version is live");
   arena_free(&a);
   registry_close(r);
