@@ -23,7 +23,7 @@ static const struct cli_option options[] = {
     {"age", CLI_NUMBER, "YEARS:0..130", "and the age"},
     {"top", CLI_INTEGER, "N:1..100000", "diseases shown (10)"},
     {"test", CLI_TEXT, "FILE", "rank the cases of this file, whose diseases are known, and count"},
-    {"evaluate", CLI_FLAG, NULL, "the same on --cases, each without its publication, weights learned on other folds"},
+    {"evaluate", CLI_FLAG, NULL, "the same on --cases, each without its publication (else its id), weights learned on other folds"},
     {"rows-stay", CLI_FLAG, NULL, "with --evaluate and --test: annotations that cite a case's publication stay, as in a release"},
     {"no-genes", CLI_FLAG, NULL, "leave the cases' genes out of account"},
     {"fit", CLI_TEXT, "FILE", "learn the weights from --cases and write them"},
@@ -118,8 +118,9 @@ static int answer(struct cli *c, const struct differential *d, struct error *e) 
 /* ---- measuring ---- */
 
 struct tally {
-  uint32_t n, reached, top[3]; /* top 1, 3, 10 */
-  double *first;               /* probability of the disease ranked first, and whether it was right */
+  uint32_t n, reached, top[3];    /* top 1, 3, 10 */
+  uint32_t by_publication, by_id; /* what was left out with them; of the others nothing */
+  double *first;                  /* probability of the disease ranked first, and whether it was right */
   uint8_t *right;
   double seconds;
 };
@@ -133,17 +134,20 @@ static void tally_release(struct tally *t) {
   mem_free(t->first);
   mem_free(t->right);
 }
-static int tally_case(struct tally *t, const struct differential *d, const struct finding_case *c, const struct str *without, bool genes,
-                      struct arena *a, struct error *e) {
+static int tally_case(struct tally *t, const struct differential *d, const struct finding_case *c, bool genes, struct arena *a,
+                      struct error *e) {
   struct finding_case f = *c;
   struct differential_place p;
+  struct str without = finding_case_source(c);
   if (!genes) f.genes = 0;
   double from = time_cpu();
-  TRY(differential_place(d, &f, f.disease, without, a, &p, e));
+  TRY(differential_place(d, &f, f.disease, without.n ? &without : NULL, a, &p, e));
   t->seconds += time_cpu() - from;
   t->first[t->n] = p.first;
   t->right[t->n++] = p.rank == 1;
   t->reached += p.rank > 0;
+  t->by_publication += c->publication.n > 0;
+  t->by_id += !c->publication.n && c->id.n;
   t->top[0] += p.rank == 1;
   t->top[1] += p.rank >= 1 && p.rank <= 3;
   t->top[2] += p.rank >= 1 && p.rank <= 10;
@@ -156,11 +160,16 @@ static void wilson(uint32_t k, uint32_t n, double *lo, double *hi) {
   *lo = (c - h) / m;
   *hi = (c + h) / m;
 }
-static int tally_print(struct cli *c, const struct differential *d, const struct tally *t, const char *protocol, struct error *e) {
+static int tally_print(struct cli *c, const struct differential *d, const struct tally *t, const char *weights, struct error *e) {
   static const int tops[] = {1, 3, 10};
   double intercept = NAN, slope = NAN;
   struct buf b = {0};
   struct json_out o;
+  char protocol[320];
+  snprintf(protocol, sizeof protocol,
+           "%s; left out for each case: its publication (%u cases), what bears its id where it names no publication (%u), nothing (%u)%s",
+           cli_flag(c, "no-genes") ? "findings alone" : "findings, and genes where given", t->by_publication, t->by_id,
+           t->n - t->by_publication - t->by_id, weights);
   if (t->n == 0) return error_set(e, E_INPUT, "no case with a disease and findings");
   if (metric_recalibration(t->first, t->right, t->n, &intercept, &slope) < 0) intercept = slope = NAN;
   json_out_init(&o, &b, false);
@@ -210,18 +219,13 @@ static int test_file(struct cli *c, const struct differential *d, const char *pa
     while ((rc = json_lines_next(&l, &root, e)) == OK) {
       struct finding_case f;
       rc = finding_case_parse(d, root, &a, &f, e);
-      if (rc == OK && f.disease.n && f.n_observed > 0 && (int)t.n < most)
-        rc = tally_case(&t, d, &f, f.publication.n ? &f.publication : NULL, !cli_flag(c, "no-genes"), &a, e);
+      if (rc == OK && f.disease.n && f.n_observed > 0 && (int)t.n < most) rc = tally_case(&t, d, &f, !cli_flag(c, "no-genes"), &a, e);
       arena_reset(&a);
       if (rc < 0) break;
     }
     rc = json_lines_close(&l, rc, e);
   }
-  if (rc == OK)
-    rc = tally_print(c, d, &t,
-                     cli_flag(c, "no-genes") ? "findings alone; the case's own publication left out"
-                                             : "findings, and genes where given; the case's own publication left out",
-                     e);
+  if (rc == OK) rc = tally_print(c, d, &t, "", e);
   arena_free(&a);
   tally_release(&t);
   return rc;
@@ -242,16 +246,11 @@ static int evaluate(struct cli *c, struct differential *d, struct error *e) {
     for (int i = 0; i < differential_cases(d) && rc == OK; i++) {
       const struct finding_case *f = differential_case(d, i);
       if (differential_fold(f, FOLDS) != fold) continue;
-      rc = tally_case(&t, d, f, f->publication.n ? &f->publication : NULL, !cli_flag(c, "no-genes"), &a, e);
+      rc = tally_case(&t, d, f, !cli_flag(c, "no-genes"), &a, e);
       arena_reset(&a);
     }
   }
-  if (rc == OK)
-    rc = tally_print(c, d, &t,
-                     cli_flag(c, "no-genes")
-                         ? "findings alone; each case without its publication, weights from other folds of publications"
-                         : "findings, and genes where given; each case without its publication, weights from other folds of publications",
-                     e);
+  if (rc == OK) rc = tally_print(c, d, &t, "; weights from other folds of publications", e);
   differential_lesson_free(lesson);
   arena_free(&a);
   tally_release(&t);

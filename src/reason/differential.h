@@ -77,9 +77,11 @@ const struct ontology *differential_ontology(const struct differential *d);
 int differential_diseases(const struct differential *d);
 int differential_cases(const struct differential *d);
 const struct finding_case *differential_case(const struct differential *d, int i);
+/* What a known case is left out with: its publication, else its id (a known case without either gets one of its own); STR_NONE = nothing is told */
+static inline struct str finding_case_source(const struct finding_case *c) { return c->publication.n ? c->publication : c->id; }
 /* One JSON object: {"hpo": ["HP:…"], "hpo_excluded": […], "genes": […], "sex": "MALE", "age": "P3Y6M"} or a phenopacket. Memory from the arena. */
 int finding_case_parse(const struct differential *d, struct json j, struct arena *a, struct finding_case *out, struct error *e) MUST_CHECK;
-/* `without`: a publication ("PMID:1") whose cases and annotations are not used, for evaluation; NULL = all are. */
+/* `without`: a source (a publication as "PMID:1", a case's id) whose cases and annotations are not used, for evaluation; NULL = all are. */
 int differential_rank(const struct differential *d, const struct finding_case *c, int most, const struct str *without, struct arena *a,
                       struct differential_answer *out, struct error *e) MUST_CHECK;
 /* {"none_of_these", "findings_unknown", "diseases": [{"id", "name", "probability", "log_odds", "known_cases", "annotated", "orphanet", "gene", "evidence":
@@ -100,6 +102,6 @@ int differential_lesson_new(const struct differential *d, struct differential_le
 void differential_lesson_free(struct differential_lesson *l);
 int differential_fit(struct differential *d, const struct differential_lesson *l, int folds, int out_fold, struct buf *json,
                      struct error *e) MUST_CHECK;
-int differential_fold(const struct finding_case *c, int folds);                                       /* by the publication's name */
+int differential_fold(const struct finding_case *c, int folds);                                       /* by the source's name */
 int differential_use(struct differential *d, const char *json, size_t n, struct error *e) MUST_CHECK; /* such weights from now on */
 #endif

@@ -36,12 +36,12 @@ static int no_memory(struct error *e) { return error_set(e, E_NOMEM, "no memory 
 
 int differential_fold(const struct finding_case *c, int folds) {
   uint64_t h = 1469598103934665603u;
-  struct str s = c->publication.n ? c->publication : c->id;
+  struct str s = finding_case_source(c);
   for (size_t i = 0; i < s.n; i++) h = (h ^ (uint8_t)s.p[i]) * 1099511628211u;
   return (int)((h >> 20) % (uint64_t)folds);
 }
 static bool kept_back(const struct finding_case *c, int network) {
-  struct str s = c->publication.n ? c->publication : c->id;
+  struct str s = finding_case_source(c);
   return hash64(s.p, s.n, 7) % KEPT_BACK == (uint64_t)network % KEPT_BACK;
 }
 

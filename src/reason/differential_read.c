@@ -284,11 +284,17 @@ static int read_case(struct differential *d, struct json root, struct error *e) 
   d->known = more;
   struct known_case *k = &d->known[d->cases];
   uint32_t publication;
+  char own[32];
   *k = (struct known_case){0};
   TRY(finding_case_parse(d, root, &d->arena, &k->c, e));
   if (!k->c.disease.n || k->c.n_observed == 0) return OK; /* teaches nothing */
   TRY(disease_of(d, k->c.disease, json_str(json_get(json_get(root, "disease"), "label")), &k->disease, e));
-  TRY(intern_put(&d->references, k->c.publication.n ? k->c.publication : k->c.id, &publication, e));
+  if (!finding_case_source(&k->c).n) { /* nothing to tell it by: nameless cases are no publication together */
+    snprintf(own, sizeof own, "#%d", d->cases + 1);
+    k->c.id = str_copy(&d->arena, str_c(own));
+    if (!k->c.id.n) return no_memory(e);
+  }
+  TRY(intern_put(&d->references, finding_case_source(&k->c), &publication, e));
   k->publication = (int)publication;
   TRY(differential_closure(d, k->c.observed, k->c.n_observed, &d->arena, &k->closure, e));
   while (k->closure[k->n_closure] >= 0) k->n_closure++;

@@ -322,6 +322,31 @@ TEST(weights_are_learned_from_cases) {
   buf_release(&json);
 }
 
+/* Cases of a hospital: no publication, some without an id. Each is left out alone, never ranked by itself. */
+TEST(a_case_without_a_publication_is_left_out_by_its_id) {
+  static const char own[] =
+      "{\"id\":\"a\",\"hpo\":[\"HP:0000006\"],\"disease\":{\"id\":\"OMIM:20\"}}\n{\"hpo\":[\"HP:0000007\"],\"disease\":{\"id\":\"OMIM:21\"}"
+      "}\n"
+      "{\"hpo\":[\"HP:0000003\"],\"disease\":{\"id\":\"OMIM:22\"}}\n";
+  struct differential_files f = files();
+  struct differential *other;
+  struct error e = {0};
+  f.annotations = f.genes = NULL;
+  f.cases = temp_file("own", own, sizeof own - 1);
+  assert_int_equal(differential_open(&f, &other, &e), OK);
+  assert_int_equal(differential_cases(other), 3);
+  for (int i = 0; i < 3; i++)
+    for (int k = 0; k < 3; k++) {
+      struct differential_place p;
+      const struct finding_case *c = differential_case(other, i);
+      struct str without = finding_case_source(differential_case(other, k));
+      assert_true(without.n > 0);
+      assert_int_equal(differential_place(other, c, c->disease, &without, &arena, &p, &e), OK);
+      assert_true(i == k ? p.rank == 0 : p.rank > 0);
+    }
+  differential_free(other);
+}
+
 TEST(phenopackets_are_read) {
   struct finding_case c = parse(
       "{\"phenotypicFeatures\":[{\"type\":{\"id\":\"HP:0000003\"}},{\"type\":{\"id\":\"HP:0000007\"},\"excluded\":true},"
@@ -373,6 +398,7 @@ int main(void) {
                                      cmocka_unit_test(ages_are_read),
                                      cmocka_unit_test(genes_count),
                                      cmocka_unit_test(weights_are_learned_from_cases),
+                                     cmocka_unit_test(a_case_without_a_publication_is_left_out_by_its_id),
                                      cmocka_unit_test(phenopackets_are_read),
                                      cmocka_unit_test(bad_input_is_refused)};
   return cmocka_run_group_tests_name("differential", tests, make, unmake);
