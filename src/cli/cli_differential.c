@@ -49,9 +49,9 @@ static int case_of_arguments(const struct cli *c, const struct differential *d, 
     int t = ontology_find(differential_ontology(d), str_c(c->arg[i] + (absent ? 3 : 0)));
     if (t < 0) return error_set(e, E_INPUT, "argument %d is no term of the ontology", i + 1);
     if (absent)
-      no[out->n_excluded++] = t;
+      finding_add(no, &out->n_excluded, t);
     else
-      yes[out->n_observed++] = t;
+      finding_add(yes, &out->n_observed, t);
   }
   return OK;
 }

@@ -374,13 +374,17 @@ static int score_all(const struct differential *d, const struct finding_case *c,
   if (without && intern_find(&d->references, *without, &at)) skip = (int)at;
   TRY(differential_shortlist(d, c, skip, a, &s, e));
   double *score = arena_array(a, double, (size_t)d->diseases + 1);
-  if (!score) return no_memory(e);
+  bool *told = arena_array(a, bool, (size_t)d->diseases + 1); /* by a gene: a second one of the same disease tells nothing new */
+  if (!score || !told) return no_memory(e);
   for (int i = 0; i < d->diseases; i++) score[i] = s.candidate[i] ? BEYOND + (double)s.best[i] : -INFINITY;
   for (int i = 0; i < s.n; i++) score[s.disease[i]] = (double)differential_score(d, s.x[i]);
   for (int g = 0; g < c->genes; g++)
     if (intern_find(&d->gene_ids, c->gene[g], &at))
       for (int k = 0; k < d->gene_edges; k++)
-        if (d->gene_edge[k].gene == (int)at) score[d->gene_edge[k].disease] += d->gene_log_ratio;
+        if (d->gene_edge[k].gene == (int)at && !told[d->gene_edge[k].disease]) {
+          told[d->gene_edge[k].disease] = true;
+          score[d->gene_edge[k].disease] += d->gene_log_ratio;
+        }
   *out = score;
   return OK;
 }

@@ -35,10 +35,10 @@ struct differential_files { /* NULL = not there */
   bool rows_stay;           /* leaving out a publication leaves the annotations that cite it */
 };
 struct finding_case {
-  const int *observed, *excluded; /* terms of the ontology */
+  const int *observed, *excluded; /* terms of the ontology, each once */
   int n_observed, n_excluded;
   int unknown;            /* terms that the ontology does not know: not used */
-  const struct str *gene; /* symbols with a candidate variant */
+  const struct str *gene; /* symbols with a candidate variant, each once */
   int genes;
   int sex;                             /* 0 = not told, 1 male, 2 female */
   float age;                           /* years; NaN = not told */
@@ -79,6 +79,8 @@ int differential_cases(const struct differential *d);
 const struct finding_case *differential_case(const struct differential *d, int i);
 /* What a known case is left out with: its publication, else its id (a known case without either gets one of its own); STR_NONE = nothing is told */
 static inline struct str finding_case_source(const struct finding_case *c) { return c->publication.n ? c->publication : c->id; }
+/* Adds a term to `n` of a list with room unless it is there: said twice is said once */
+void finding_add(int *term, int *n, int add);
 /* One JSON object: {"hpo": ["HP:…"], "hpo_excluded": […], "genes": […], "sex": "MALE", "age": "P3Y6M"} or a phenopacket. Memory from the arena. */
 int finding_case_parse(const struct differential *d, struct json j, struct arena *a, struct finding_case *out, struct error *e) MUST_CHECK;
 /* `without`: a source (a publication as "PMID:1", a case's id) whose cases and annotations are not used, for evaluation; NULL = all are. */

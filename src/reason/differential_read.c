@@ -176,6 +176,12 @@ static int read_genes(struct differential *d, const char *path, struct error *e)
 
 /* ---- a case's JSON ---- */
 
+void finding_add(int *term, int *n, int add) {
+  for (int i = 0; i < *n; i++)
+    if (term[i] == add) return;
+  term[(*n)++] = add;
+}
+
 static int terms_of(const struct differential *d, struct json list, struct arena *a, const int **out, int *n, int *unknown,
                     struct error *e) {
   size_t most = json_count(list);
@@ -189,7 +195,7 @@ static int terms_of(const struct differential *d, struct json list, struct arena
     if (term < 0)
       ++*unknown;
     else
-      t[(*n)++] = term;
+      finding_add(t, n, term);
   }
   *out = t;
   return OK;
@@ -235,9 +241,9 @@ static int packet_terms(const struct differential *d, struct json j, struct aren
     if (term < 0)
       c->unknown++;
     else if (excluded)
-      no[c->n_excluded++] = term;
+      finding_add(no, &c->n_excluded, term);
     else
-      yes[c->n_observed++] = term;
+      finding_add(yes, &c->n_observed, term);
   }
   c->observed = yes;
   c->excluded = no;
@@ -246,16 +252,23 @@ static int packet_terms(const struct differential *d, struct json j, struct aren
 static int genes_of(struct json list, const char *key, struct arena *a, struct finding_case *c, struct error *e) {
   size_t most = json_count(list);
   struct str *g = arena_array(a, struct str, most ? most : 1);
+  struct intern seen; /* two variants of a gene are one gene */
+  int rc = OK;
   if (!g) return no_memory(e);
+  intern_init(&seen, 0);
   struct json_iter it = json_items(list);
-  for (struct json v; json_next(&it, &v);) {
+  for (struct json v; rc == OK && json_next(&it, &v);) {
     struct str s = json_str(key ? json_get(v, key) : v);
+    uint32_t at;
     if (!s.p) continue;
+    rc = intern_put(&seen, s, &at, e);
+    if (rc < 0 || (int)at < c->genes) continue;
     g[c->genes] = str_copy(a, s);
-    if (!g[c->genes++].p) return no_memory(e);
+    if (!g[c->genes++].p) rc = no_memory(e);
   }
+  intern_release(&seen);
   c->gene = g;
-  return OK;
+  return rc;
 }
 
 int finding_case_parse(const struct differential *d, struct json j, struct arena *a, struct finding_case *out, struct error *e) {

@@ -286,6 +286,35 @@ TEST(genes_count) {
     if (str_eqc(g.disease[i].id, "OMIM:3")) q = g.disease[i].log_odds, assert_true(g.disease[i].gene);
   assert_true(fabs(q - p - 5) < 1e-9);
 }
+/* Two variants of one gene, a second gene of the same disease, a finding under its old id too: each says no more than once */
+TEST(said_twice_counts_once) {
+  static const char table[] = "symbol\tdisease_id\nGENE3\tOMIM:3\nGENE3\tOMIM:3\nGENE5\tOMIM:3\n";
+  static const char *const same[][2] = {
+      {"{\"hpo\":[\"HP:0000006\"],\"genes\":[\"GENE3\"]}", "{\"hpo\":[\"HP:0000006\"],\"genes\":[\"GENE3\",\"GENE5\",\"GENE3\"]}"},
+      {"{\"hpo\":[\"HP:0000006\"],\"genes\":[\"GENE3\"]}",
+       "{\"hpo\":[\"HP:0000006\"],\"variants\":[{\"gene\":\"GENE3\"},{\"gene\":\"GENE3\"}]}"},
+      {"{\"hpo\":[\"HP:0000003\",\"HP:0000006\"]}", "{\"hpo\":[\"HP:0000003\",\"HP:0000006\",\"HP:0009003\",\"HP:0000006\"]}"},
+      {"{\"hpo\":[\"HP:0000003\"],\"hpo_excluded\":[\"HP:0000006\"]}",
+       "{\"hpo\":[\"HP:0000003\"],\"hpo_excluded\":[\"HP:0000006\",\"HP:0000006\"]}"},
+      {"{\"hpo\":[\"HP:0000003\"],\"hpo_excluded\":[\"HP:0000006\"]}",
+       "{\"phenotypicFeatures\":[{\"type\":{\"id\":\"HP:0000003\"}},{\"type\":{\"id\":\"HP:0000006\"},\"excluded\":true},"
+       "{\"type\":{\"id\":\"HP:0000003\"}},{\"type\":{\"id\":\"HP:0000006\"},\"excluded\":true}]}"}};
+  struct differential_files f = files();
+  struct differential *ours = d;
+  struct error e = {0};
+  f.genes = temp_file("genes", table, sizeof table - 1);
+  assert_int_equal(differential_open(&f, &d, &e), OK);
+  for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+    struct differential_answer once = rank(same[i][0], NULL), twice = rank(same[i][1], NULL);
+    assert_true(once.none == twice.none && once.diseases == twice.diseases);
+    for (int k = 0; k < once.diseases; k++) {
+      assert_true(str_eq(once.disease[k].id, twice.disease[k].id) && once.disease[k].log_odds == twice.disease[k].log_odds);
+      assert_int_equal(once.disease[k].evidences, twice.disease[k].evidences);
+    }
+  }
+  differential_free(d);
+  d = ours;
+}
 
 /* Cases of three diseases, each told of by its own finding and, at random, others': what is learned puts the right one first, sharper than before */
 TEST(weights_are_learned_from_cases) {
@@ -397,6 +426,7 @@ int main(void) {
                                      cmocka_unit_test(sex_and_age_count),
                                      cmocka_unit_test(ages_are_read),
                                      cmocka_unit_test(genes_count),
+                                     cmocka_unit_test(said_twice_counts_once),
                                      cmocka_unit_test(weights_are_learned_from_cases),
                                      cmocka_unit_test(a_case_without_a_publication_is_left_out_by_its_id),
                                      cmocka_unit_test(phenopackets_are_read),
