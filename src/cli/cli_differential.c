@@ -21,7 +21,7 @@ static const struct cli_option options[] = {
     {"case", CLI_TEXT, "FILE", "the patient: a phenopacket, or {\"hpo\": […], \"hpo_excluded\": […], \"genes\": […]}"},
     {"sex", CLI_TEXT, "SEX", "of the patient whose findings are given as words: male or female"},
     {"age", CLI_NUMBER, "YEARS:0..130", "and the age"},
-    {"top", CLI_INTEGER, "N:1..100000", "diseases shown (10)"},
+    {"top", CLI_INTEGER, "N:1..1000", "diseases shown (10)"},
     {"test", CLI_TEXT, "FILE", "rank the cases of this file, whose diseases are known, and count"},
     {"evaluate", CLI_FLAG, NULL, "the same on --cases, each without its publication (else its id), weights learned on other folds"},
     {"rows-stay", CLI_FLAG, NULL, "with --evaluate and --test: annotations that cite a case's publication stay, as in a release"},
@@ -92,6 +92,10 @@ static void print_answer(const struct differential *d, const struct differential
   if (r->asks) printf("\n");
 }
 
+static void say_skipped(FILE *to, int n, const char *of) {
+  fprintf(to, "%d of %s name no disease, or no finding that the ontology knows, and were not used\n", n, of);
+}
+
 static int answer(struct cli *c, const struct differential *d, struct error *e) {
   struct finding_case f;
   struct differential_answer r;
@@ -109,6 +113,7 @@ static int answer(struct cli *c, const struct differential *d, struct error *e) 
   } else if (rc == OK) {
     print_answer(d, &r);
     if (f.unknown) printf("%d findings are not in this ontology and were not used\n", f.unknown);
+    if (r.genes_unknown) printf("%d genes are known for none of these diseases and were not used\n", r.genes_unknown);
   }
   buf_release(&b);
   arena_free(&a);
@@ -118,9 +123,9 @@ static int answer(struct cli *c, const struct differential *d, struct error *e) 
 /* ---- measuring ---- */
 
 struct tally {
-  uint32_t n, reached, top[3];    /* top 1, 3, 10 */
-  uint32_t by_publication, by_id; /* what was left out with them; of the others nothing */
-  double *first;                  /* probability of the disease ranked first, and whether it was right */
+  uint32_t n, skipped, reached, top[3]; /* top 1, 3, 10 */
+  uint32_t by_publication, by_id;       /* what was left out with them; of the others nothing */
+  double *first;                        /* probability of the disease ranked first, and whether it was right */
   uint8_t *right;
   double seconds;
 };
@@ -176,6 +181,7 @@ static int tally_print(struct cli *c, const struct differential *d, const struct
   json_out_object(&o);
   json_kv_c(&o, "protocol", protocol);
   json_kv_i64(&o, "cases", t->n);
+  json_kv_i64(&o, "skipped", t->skipped);
   json_kv_i64(&o, "reachable", t->reached);
   json_kv_i64(&o, "candidates", differential_diseases(d));
   if (!c->json) printf("%s\n%u cases, %u of a disease among the %d candidates\n", protocol, t->n, t->reached, differential_diseases(d));
@@ -219,12 +225,15 @@ static int test_file(struct cli *c, const struct differential *d, const char *pa
     while ((rc = json_lines_next(&l, &root, e)) == OK) {
       struct finding_case f;
       rc = finding_case_parse(d, root, &a, &f, e);
-      if (rc == OK && f.disease.n && f.n_observed > 0 && (int)t.n < most) rc = tally_case(&t, d, &f, !cli_flag(c, "no-genes"), &a, e);
+      bool usable = rc == OK && f.disease.n && f.n_observed > 0;
+      t.skipped += rc == OK && !usable;
+      if (usable && (int)t.n < most) rc = tally_case(&t, d, &f, !cli_flag(c, "no-genes"), &a, e);
       arena_reset(&a);
       if (rc < 0) break;
     }
     rc = json_lines_close(&l, rc, e);
   }
+  if (rc == OK && t.skipped && !c->json) say_skipped(stdout, (int)t.skipped, "the cases");
   if (rc == OK) rc = tally_print(c, d, &t, "", e);
   arena_free(&a);
   tally_release(&t);
@@ -239,6 +248,7 @@ static int evaluate(struct cli *c, struct differential *d, struct error *e) {
   TRY(tally_init(&t, differential_cases(d), e));
   arena_init(&a, 1 << 30, 0);
   int rc = differential_lesson_new(d, &lesson, e);
+  t.skipped = (uint32_t)differential_skipped(d);
   for (int fold = 0; fold < FOLDS && rc == OK; fold++) {
     struct buf weights = {0};
     rc = differential_fit(d, lesson, FOLDS, fold, &weights, e);
@@ -257,6 +267,15 @@ static int evaluate(struct cli *c, struct differential *d, struct error *e) {
   return rc;
 }
 
+/* Findings given as words, and what goes with them, stand alone: beside a file they would say nothing */
+static int one_patient(const struct cli *c, struct error *e) {
+  bool words = c->args > 0, person = cli_text(c, "sex", NULL) || !isnan(cli_number(c, "age", NAN));
+  bool file = cli_text(c, "case", NULL) || cli_text(c, "test", NULL) || cli_text(c, "fit", NULL) || cli_flag(c, "evaluate");
+  if (file && (words || person))
+    return error_set(e, E_USAGE, "findings as words, --sex and --age go with none of --case, --test, --evaluate and --fit");
+  return OK;
+}
+
 static int run(struct cli *c, struct error *e) {
   struct differential *d;
   const char *test = cli_text(c, "test", NULL), *fit = cli_text(c, "fit", NULL);
@@ -265,7 +284,9 @@ static int run(struct cli *c, struct error *e) {
   if (!f.annotations && !f.cases) return error_set(e, E_USAGE, "--annotations or --cases is needed: what is known of diseases");
   if (!test && !fit && !cli_flag(c, "evaluate") && !cli_text(c, "case", NULL) && c->args == 0)
     return error_set(e, E_USAGE, "expected findings (HP:0001631 no:HP:0000365 …), --case, --test or --evaluate");
+  TRY(one_patient(c, e));
   TRY(differential_open(&f, &d, e));
+  if (differential_skipped(d) && !c->quiet) say_skipped(stderr, differential_skipped(d), "--cases");
   struct buf weights = {0};
   int rc = OK;
   if (fit) {

@@ -20,6 +20,7 @@ static int no_memory(struct error *e) { return error_set(e, E_NOMEM, "no memory 
 const struct ontology *differential_ontology(const struct differential *d) { return d->o; }
 int differential_diseases(const struct differential *d) { return d->diseases; }
 int differential_cases(const struct differential *d) { return d->cases; }
+int differential_skipped(const struct differential *d) { return d->skipped; }
 const struct finding_case *differential_case(const struct differential *d, int i) { return &d->known[i].c; }
 
 /* ---- one disease ---- */
@@ -486,6 +487,17 @@ static int questions(const struct differential *d, const struct finding_case *c,
   return OK;
 }
 
+static int unknown_genes(const struct differential *d, const struct finding_case *c) {
+  int n = 0;
+  for (int g = 0; g < c->genes; g++) {
+    uint32_t gene;
+    int k = intern_find(&d->gene_ids, c->gene[g], &gene) ? 0 : d->gene_edges;
+    while (k < d->gene_edges && d->gene_edge[k].gene != (int)gene) k++;
+    n += k == d->gene_edges;
+  }
+  return n;
+}
+
 int differential_rank(const struct differential *d, const struct finding_case *c, int most, const struct str *without, struct arena *a,
                       struct differential_answer *out, struct error *e) {
   double *score;
@@ -496,6 +508,7 @@ int differential_rank(const struct differential *d, const struct finding_case *c
   TRY(score_all(d, c, without, a, &score, e));
   double total = log_total(score, d->diseases);
   out->none = exp(-total);
+  out->genes_unknown = unknown_genes(d, c);
   int keep = most > ASKED_AMONG ? most : ASKED_AMONG, n = 0;
   int *at = arena_array(a, int, (size_t)keep + 1);
   out->disease = arena_array(a, struct differential_disease, (size_t)keep + 1);

@@ -66,7 +66,8 @@ struct differential_question { /* a finding that nobody has spoken of */
 struct differential_answer {
   struct differential_disease *disease;
   int diseases;
-  double none; /* probability of none of these */
+  double none;       /* probability of none of these */
+  int genes_unknown; /* of the case's genes: no disease here is known for them */
   struct differential_question ask[5];
   int asks;
 };
@@ -76,17 +77,19 @@ void differential_free(struct differential *d);
 const struct ontology *differential_ontology(const struct differential *d);
 int differential_diseases(const struct differential *d);
 int differential_cases(const struct differential *d);
+int differential_skipped(const struct differential *d); /* cases of the file that name no disease or no finding: not used */
 const struct finding_case *differential_case(const struct differential *d, int i);
 /* What a known case is left out with: its publication, else its id (a known case without either gets one of its own); STR_NONE = nothing is told */
 static inline struct str finding_case_source(const struct finding_case *c) { return c->publication.n ? c->publication : c->id; }
 /* Adds a term to `n` of a list with room unless it is there: said twice is said once */
 void finding_add(int *term, int *n, int add);
-/* One JSON object: {"hpo": ["HP:…"], "hpo_excluded": […], "genes": […], "sex": "MALE", "age": "P3Y6M"} or a phenopacket. Memory from the arena. */
+/* One JSON object: {"hpo": ["HP:…"], "hpo_excluded": […], "genes": […], "sex": "MALE", "age": "P3Y6M"}, of which wrong types and unknown members are
+ * E_INPUT, or a phenopacket (what else it holds is passed over). Memory from the arena. */
 int finding_case_parse(const struct differential *d, struct json j, struct arena *a, struct finding_case *out, struct error *e) MUST_CHECK;
 /* `without`: a source (a publication as "PMID:1", a case's id) whose cases and annotations are not used, for evaluation; NULL = all are. */
 int differential_rank(const struct differential *d, const struct finding_case *c, int most, const struct str *without, struct arena *a,
                       struct differential_answer *out, struct error *e) MUST_CHECK;
-/* {"none_of_these", "findings_unknown", "diseases": [{"id", "name", "probability", "log_odds", "known_cases", "annotated", "orphanet", "gene", "evidence":
+/* {"none_of_these", "candidates", "findings_unknown", "genes_unknown", "diseases": [{"id", "name", "probability", "log_odds", "known_cases", "annotated", "orphanet", "gene", "evidence":
  * [{"term", "name", "absent", "log_ratio"}]}], "ask_next": [{"term", "name", "bits"}]} */
 struct json_out;
 void differential_json(const struct differential *d, const struct finding_case *c, const struct differential_answer *r, struct json_out *o);

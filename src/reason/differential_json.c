@@ -38,6 +38,7 @@ void differential_json(const struct differential *d, const struct finding_case *
   json_kv_f64(o, "none_of_these", r->none);
   json_kv_i64(o, "candidates", differential_diseases(d));
   json_kv_i64(o, "findings_unknown", c->unknown);
+  json_kv_i64(o, "genes_unknown", r->genes_unknown);
   json_out_key(o, "diseases");
   json_out_array(o);
   for (int i = 0; i < r->diseases; i++) disease_json(on, &r->disease[i], o);

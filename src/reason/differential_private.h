@@ -124,7 +124,7 @@ struct differential {
   struct disease *disease;
   int diseases, disease_cap;
   struct known_case *known;
-  int cases, case_cap;
+  int cases, case_cap, skipped;
   float *background, *information; /* (terms) */
   float share_of_cases;            /* in the background */
   int *tree;                       /* (terms) the broader term that a term is counted under; -1 = none */
@@ -160,6 +160,7 @@ int differential_vector(const struct differential *d, int disease, const struct 
                         struct error *e);
 /* One term's numbers from how often it is annotated and the weight of the cases that have it, over a background */
 struct entry differential_entry(const struct vector *v, int term, float annotated, float linked, float cases, float background);
+struct json finding_case_disease(struct json j); /* with id and label; JSON_NONE = it names none */
 /* Closure of terms: sorted, unique. mark: (terms) zeroed, left zeroed. */
 int differential_closure(const struct differential *d, const int *term, int n, struct arena *a, int **out, struct error *e);
 

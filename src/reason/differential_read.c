@@ -1,4 +1,4 @@
-/* Reads annotations, cases and genes, and counts what is typical of whom. */
+/* Reads annotations, cases (each by differential_case.c) and genes, and counts what is typical of whom. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -174,123 +174,6 @@ static int read_genes(struct differential *d, const char *path, struct error *e)
   return rc == E_END ? OK : rc;
 }
 
-/* ---- a case's JSON ---- */
-
-void finding_add(int *term, int *n, int add) {
-  for (int i = 0; i < *n; i++)
-    if (term[i] == add) return;
-  term[(*n)++] = add;
-}
-
-static int terms_of(const struct differential *d, struct json list, struct arena *a, const int **out, int *n, int *unknown,
-                    struct error *e) {
-  size_t most = json_count(list);
-  int *t = arena_array(a, int, most ? most : 1);
-  if (!t) return no_memory(e);
-  *n = 0;
-  struct json_iter it = json_items(list);
-  for (struct json v; json_next(&it, &v);) {
-    if (!json_str(v).p) return error_set(e, E_INPUT, "expected a term's id");
-    int term = ontology_find(d->o, json_str(v));
-    if (term < 0)
-      ++*unknown;
-    else
-      finding_add(t, n, term);
-  }
-  *out = t;
-  return OK;
-}
-/* ISO 8601, as far as ages need it: P58Y, P2Y6M, P3W, P10D */
-static float years(struct str s) {
-  static const struct {
-    char unit;
-    double years;
-  } units[] = {{'Y', 1}, {'M', 1 / 12.0}, {'W', 7 / 365.25}, {'D', 1 / 365.25}};
-  double sum = 0, x;
-  size_t i = 1, from = 1;
-  if (s.n < 3 || s.p[0] != 'P') return NAN;
-  for (; i < s.n && s.p[i] != 'T'; i++) {
-    if ((s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '.') continue;
-    double unit = 0;
-    for (size_t k = 0; k < sizeof units / sizeof *units; k++)
-      if (units[k].unit == s.p[i]) unit = units[k].years;
-    if (unit == 0 || str_to_f64((struct str){s.p + from, i - from}, &x) < 0) return NAN;
-    sum += x * unit;
-    from = i + 1;
-  }
-  return from == i ? (float)sum : NAN; /* a number without a unit */
-}
-static void person(struct json sex, struct json age, struct finding_case *c) {
-  struct str s = json_str(sex);
-  c->sex = str_eq_nocase(s, STR("male")) ? 1 : str_eq_nocase(s, STR("female")) ? 2 : 0;
-  c->age = years(json_str(age));
-}
-/* GA4GH phenopacket, version 2 */
-static int packet_terms(const struct differential *d, struct json j, struct arena *a, struct finding_case *c, struct error *e) {
-  struct json features = json_get(j, "phenotypicFeatures");
-  size_t most = json_count(features);
-  int *yes = arena_array(a, int, most ? most : 1), *no = arena_array(a, int, most ? most : 1);
-  if (!yes || !no) return no_memory(e);
-  struct json_iter it = json_items(features);
-  for (struct json v; json_next(&it, &v);) {
-    bool excluded = false;
-    struct str id = json_str(json_get(json_get(v, "type"), "id"));
-    if (!id.p) return error_set(e, E_INPUT, "phenotypicFeatures: expected a type with an id");
-    json_bool(json_get(v, "excluded"), &excluded);
-    int term = ontology_find(d->o, id);
-    if (term < 0)
-      c->unknown++;
-    else if (excluded)
-      finding_add(no, &c->n_excluded, term);
-    else
-      finding_add(yes, &c->n_observed, term);
-  }
-  c->observed = yes;
-  c->excluded = no;
-  return OK;
-}
-static int genes_of(struct json list, const char *key, struct arena *a, struct finding_case *c, struct error *e) {
-  size_t most = json_count(list);
-  struct str *g = arena_array(a, struct str, most ? most : 1);
-  struct intern seen; /* two variants of a gene are one gene */
-  int rc = OK;
-  if (!g) return no_memory(e);
-  intern_init(&seen, 0);
-  struct json_iter it = json_items(list);
-  for (struct json v; rc == OK && json_next(&it, &v);) {
-    struct str s = json_str(key ? json_get(v, key) : v);
-    uint32_t at;
-    if (!s.p) continue;
-    rc = intern_put(&seen, s, &at, e);
-    if (rc < 0 || (int)at < c->genes) continue;
-    g[c->genes] = str_copy(a, s);
-    if (!g[c->genes++].p) rc = no_memory(e);
-  }
-  intern_release(&seen);
-  c->gene = g;
-  return rc;
-}
-
-int finding_case_parse(const struct differential *d, struct json j, struct arena *a, struct finding_case *out, struct error *e) {
-  *out = (struct finding_case){.age = NAN};
-  if (json_kind(j) != JSON_OBJECT) return error_set(e, E_INPUT, "expected an object with findings");
-  if (json_kind(json_get(j, "phenotypicFeatures")) == JSON_ARRAY) {
-    struct json subject = json_get(j, "subject");
-    TRY(packet_terms(d, j, a, out, e));
-    person(json_get(subject, "sex"), json_get(json_get(json_get(subject, "timeAtLastEncounter"), "age"), "iso8601duration"), out);
-  } else {
-    TRY(terms_of(d, json_get(j, "hpo"), a, &out->observed, &out->n_observed, &out->unknown, e));
-    TRY(terms_of(d, json_get(j, "hpo_excluded"), a, &out->excluded, &out->n_excluded, &out->unknown, e));
-    person(json_get(j, "sex"), json_get(j, "age"), out);
-  }
-  TRY(json_kind(json_get(j, "genes")) == JSON_ARRAY ? genes_of(json_get(j, "genes"), NULL, a, out, e)
-                                                    : genes_of(json_get(j, "variants"), "gene", a, out, e));
-  out->disease = str_copy(a, json_str(json_get(json_get(j, "disease"), "id")));
-  out->publication = str_copy(a, json_str(json_get(j, "pmid")));
-  out->id = str_copy(a, json_str(json_get(j, "id")));
-  return OK;
-}
-
 static int read_case(struct differential *d, struct json root, struct error *e) {
   struct known_case *more = grow(d->known, d->cases, &d->case_cap, sizeof *more);
   if (!more) return no_memory(e);
@@ -300,8 +183,11 @@ static int read_case(struct differential *d, struct json root, struct error *e) 
   char own[32];
   *k = (struct known_case){0};
   TRY(finding_case_parse(d, root, &d->arena, &k->c, e));
-  if (!k->c.disease.n || k->c.n_observed == 0) return OK; /* teaches nothing */
-  TRY(disease_of(d, k->c.disease, json_str(json_get(json_get(root, "disease"), "label")), &k->disease, e));
+  if (!k->c.disease.n || k->c.n_observed == 0) { /* teaches nothing */
+    d->skipped++;
+    return OK;
+  }
+  TRY(disease_of(d, k->c.disease, json_str(json_get(finding_case_disease(root), "label")), &k->disease, e));
   if (!finding_case_source(&k->c).n) { /* nothing to tell it by: nameless cases are no publication together */
     snprintf(own, sizeof own, "#%d", d->cases + 1);
     k->c.id = str_copy(&d->arena, str_c(own));
@@ -368,6 +254,8 @@ int differential_read(struct differential *d, const struct differential_files *f
   if (f->annotations) TRY(read_annotations(d, f->annotations, false, e));
   if (f->cases) TRY(read_cases(d, f->cases, e));
   if (f->genes) TRY(read_genes(d, f->genes, e));
+  if (d->diseases == 0 && d->skipped)
+    return error_set(e, E_INPUT, "no disease in these files: %d cases name no disease, or no finding that the ontology knows", d->skipped);
   if (d->diseases == 0) return error_set(e, E_INPUT, "no disease in these files");
   return OK;
 }

@@ -30,4 +30,33 @@ no_case_is_ranked_by_itself() {
   done
 }
 
-run_cases no_case_is_ranked_by_itself
+what_cannot_be_used_is_told() {
+  made
+  { cat "$work/named"; echo '{"id":"x","hpo":["HP:1"]}'; } > "$work/some"
+  known=("$vitae" differential --ontology "$work/hp.obo" --cases "$work/some")
+  run "${known[@]}" HP:1; status_is 0; err_has "1 of --cases name no disease"
+  run "${known[@]}" --test "$work/some" --json; status_is 0; json_is 'j["cases"], j["skipped"]' "(42, 1)"
+  run "${known[@]}" --evaluate --json; status_is 0; json_is 'j["skipped"]' 1
+  echo '{"id":"x","hpo":["HP:1"]}' > "$work/none"
+  run "$vitae" differential --ontology "$work/hp.obo" --cases "$work/none" HP:1; status_is 65; err_has "1 cases name no disease"
+  echo '{"hpo":["HP:1"],"genes":["NOSUCH"]}' > "$work/case"
+  run "${known[@]}" --case "$work/case"; status_is 0; out_has "1 genes are known for none of these diseases"
+  run "${known[@]}" --case "$work/case" --no-genes --json; status_is 0; json_is 'j["genes_unknown"]' 0
+  echo '{"hpo":["HP:1"],"excluded":["HP:2"]}' > "$work/wrong"
+  run "${known[@]}" --case "$work/wrong"; status_is 65; err_has "unknown member"
+}
+
+nothing_beside_a_file_is_passed_over() {
+  made; echo '{"hpo":["HP:1"]}' > "$work/case"
+  known=("$vitae" differential --ontology "$work/hp.obo" --cases "$work/named")
+  for file in "--case $work/case" "--test $work/named" --evaluate "--fit $work/weights"; do
+    for words in HP:2 no:HP:2 "--sex male" "--age 3"; do
+      run "${known[@]}" $file $words; status_is 64; err_has "go with none of --case"
+    done
+  done
+  run "${known[@]}" HP:2 no:HP:3 --sex male --age 3; status_is 0
+  run "${known[@]}" HP:2 --top 1000; status_is 0
+  run "${known[@]}" HP:2 --top 1001; status_is 64
+}
+
+run_cases no_case_is_ranked_by_itself what_cannot_be_used_is_told nothing_beside_a_file_is_passed_over

@@ -99,6 +99,13 @@ static struct finding_case parse(const char *json) {
   if (finding_case_parse(d, root, &arena, &c, &e) < 0) fail_msg("%s", e.message);
   return c;
 }
+static int refusal(const char *json, struct error *e) {
+  struct json root;
+  struct finding_case c;
+  *e = (struct error){0};
+  assert_int_equal(json_load(&arena, temp_file("refused.json", json, strlen(json)), &root, e), OK);
+  return finding_case_parse(d, root, &arena, &c, e);
+}
 static struct differential_answer rank(const char *json, const char *without) {
   struct differential_answer r;
   struct error e = {0};
@@ -271,8 +278,8 @@ TEST(ages_are_read) {
   }
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     snprintf(json, sizeof json, "{\"age\":\"%s\",\"sex\":\"unknown\"}", bad[i]);
-    struct finding_case c = parse(json);
-    if (!isnan(c.age) || c.sex != 0) fail_msg("%s: %g", bad[i], (double)c.age);
+    struct error e;
+    if (refusal(json, &e) != E_INPUT || strcmp(e.field, "age") != 0) fail_msg("%s: %s", bad[i], e.message);
   }
 }
 
@@ -385,6 +392,65 @@ TEST(phenopackets_are_read) {
   assert_int_equal(c.unknown, 1);
 }
 
+/* As published: the disease in a diagnosis and in a list, genes beneath interpretations, the publication in the references */
+TEST(what_a_phenopacket_tells_is_read) {
+  static const char packet[] =
+      "{\"id\":\"p\",\"subject\":{\"sex\":\"FEMALE\",\"timeAtLastEncounter\":{\"age\":{\"iso8601duration\":\"P3Y\"}}},"
+      "\"phenotypicFeatures\":[{\"type\":{\"id\":\"HP:0000003\"}}],\"diseases\":[{\"term\":{\"id\":\"OMIM:8\"},\"excluded\":true},"
+      "{\"term\":{\"id\":\"OMIM:7\",\"label\":\"In a "
+      "list\"}}],\"interpretations\":[{\"progressStatus\":\"%s\",\"diagnosis\":{\"disease\":{\"id\":"
+      "\"OMIM:6\",\"label\":\"Diagnosed\"},\"genomicInterpretations\":[{\"interpretationStatus\":\"CAUSATIVE\",\"variantInterpretation\":"
+      "{\"variationDescriptor\":{\"geneContext\":{\"symbol\":\"GENE3\"}}}},{\"gene\":{\"symbol\":\"GENE9\"}},{\"interpretationStatus\":"
+      "\"REJECTED\","
+      "\"gene\":{\"symbol\":\"GENE8\"}}]}}],\"metaData\":{\"externalReferences\":[{\"id\":\"DOI:1\"},{\"id\":\"PMID:5\"}]}}";
+  struct differential *other;
+  struct differential_files f = files();
+  struct error e = {0};
+  struct buf text = {0};
+  for (int solved = 0; solved < 2; solved++) {
+    text.n = 0;
+    buf_printf(&text, packet, solved ? "SOLVED" : "UNSOLVED");
+    struct finding_case c = parse(buf_cstr(&text));
+    assert_text(c.disease, solved ? "OMIM:6" : "OMIM:7");
+    assert_text(c.publication, "PMID:5");
+    assert_true(c.sex == 2 && fabsf(c.age - 3) < 1e-6F && c.genes == 2);
+    assert_text(c.gene[0], "GENE3");
+    assert_text(c.gene[1], "GENE9");
+    struct differential_answer r = rank(buf_cstr(&text), NULL);
+    assert_true(answered(&r, "OMIM:3")->gene && r.genes_unknown == 1);
+  }
+  buf_printf(&text, "\n{\"id\":\"no disease\",\"hpo\":[\"HP:0000003\"]}\n");
+  f.annotations = NULL;
+  f.cases = temp_file("packets", text.p, text.n);
+  assert_int_equal(differential_open(&f, &other, &e), OK);
+  assert_true(differential_cases(other) == 1 && differential_skipped(other) == 1);
+  assert_text(differential_case(other, 0)->disease, "OMIM:6");
+  differential_free(other);
+  buf_release(&text);
+  assert_int_equal(parse("{\"phenotypicFeatures\":[{\"type\":{\"id\":\"HP:0000003\"},\"negated\":true}]}").n_excluded, 1); /* version 1 */
+}
+/* What would change nothing, though somebody said it */
+TEST(what_would_be_passed_over_is_refused) {
+  static const char *const bad[][2] = {{"{\"hpo\":[\"HP:0000003\"],\"sex\":\"F\"}", "sex"},
+                                       {"{\"hpo\":[\"HP:0000003\"],\"sex\":2}", "sex"},
+                                       {"{\"hpo\":[\"HP:0000003\"],\"age\":3}", "age"},
+                                       {"{\"hpo\":\"HP:0000003\"}", "hpo"},
+                                       {"{\"hpo\":[\"HP:0000003\"],\"hpo_excluded\":\"HP:0000006\"}", "hpo_excluded"},
+                                       {"{\"hpo\":[\"HP:0000003\"],\"excluded\":[\"HP:0000006\"]}", ""},
+                                       {"{\"hpo\":[\"HP:0000003\"],\"genes\":\"GENE3\"}", "genes"},
+                                       {"{\"hpo\":[\"HP:0000003\"],\"genes\":[3]}", "genes"},
+                                       {"{\"hpo\":[\"HP:0000003\"],\"variants\":[\"GENE3\"]}", "variants"},
+                                       {"{\"hpo\":[\"HP:0000003\"],\"disease\":\"OMIM:1\"}", "disease"},
+                                       {"{\"phenotypicFeatures\":{\"type\":{\"id\":\"HP:0000003\"}}}", "phenotypicFeatures"},
+                                       {"{\"phenotypicFeatures\":[{\"type\":{\"id\":\"HP:0000003\"},\"excluded\":1}]}", "excluded"}};
+  struct error e;
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    if (refusal(bad[i][0], &e) != E_INPUT || strcmp(e.field, bad[i][1]) != 0) fail_msg("%s: %s %s", bad[i][0], e.field, e.message);
+  assert_int_equal(refusal("{\"hpo\":[\"HP:0000003\"],\"sex\":null,\"age\":null,\"cohort\":\"x\",\"deceased\":true}", &e), OK);
+  struct differential_answer r = rank("{\"hpo\":[\"HP:0000006\"],\"genes\":[\"gene3\",\"NOSUCH\",\"GENE4\",\"GENE3\"]}", NULL);
+  assert_int_equal(r.genes_unknown, 3); /* GENE4 is Orphanet's alone */
+}
+
 TEST(bad_input_is_refused) {
   static const char *const bad[] = {"", "[Typedef]\nid: x\n", "[Term]\nid: A\nis_a: B\n\n[Term]\nid: B\nis_a: A\n"};
   struct differential_answer r;
@@ -430,6 +496,8 @@ int main(void) {
                                      cmocka_unit_test(weights_are_learned_from_cases),
                                      cmocka_unit_test(a_case_without_a_publication_is_left_out_by_its_id),
                                      cmocka_unit_test(phenopackets_are_read),
+                                     cmocka_unit_test(what_a_phenopacket_tells_is_read),
+                                     cmocka_unit_test(what_would_be_passed_over_is_refused),
                                      cmocka_unit_test(bad_input_is_refused)};
   return cmocka_run_group_tests_name("differential", tests, make, unmake);
 }
