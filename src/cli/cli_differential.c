@@ -21,9 +21,10 @@ static const struct cli_option options[] = {
     {"case", CLI_TEXT, "FILE", "the patient: a phenopacket, or {\"hpo\": […], \"hpo_excluded\": […], \"genes\": […]}"},
     {"sex", CLI_TEXT, "SEX", "of the patient whose findings are given as words: male or female"},
     {"age", CLI_NUMBER, "YEARS:0..130", "and the age"},
-    {"top", CLI_INTEGER, "N:1..100000", "diseases shown (10)"},
+    {"top", CLI_INTEGER, "N:1..1000", "diseases shown (10)"},
     {"test", CLI_TEXT, "FILE", "rank the cases of this file, whose diseases are known, and count"},
-    {"evaluate", CLI_FLAG, NULL, "the same on --cases, each without its publication, weights learned on other folds"},
+    {"evaluate", CLI_FLAG, NULL,
+     "the same on --cases, each without its publication (or itself, where it names none), weights learned on other folds"},
     {"rows-stay", CLI_FLAG, NULL, "with --evaluate and --test: annotations that cite a case's publication stay, as in a release"},
     {"no-genes", CLI_FLAG, NULL, "leave the cases' genes out of account"},
     {"fit", CLI_TEXT, "FILE", "learn the weights from --cases and write them"},
@@ -133,11 +134,13 @@ static void tally_release(struct tally *t) {
   mem_free(t->first);
   mem_free(t->right);
 }
+/* `without`: the case's publication, or its id where it has none, as the reader names it */
 static int tally_case(struct tally *t, const struct differential *d, const struct finding_case *c, const struct str *without, bool genes,
                       struct arena *a, struct error *e) {
   struct finding_case f = *c;
   struct differential_place p;
   if (!genes) f.genes = 0;
+  if (!without->n) without = NULL;
   double from = time_cpu();
   TRY(differential_place(d, &f, f.disease, without, a, &p, e));
   t->seconds += time_cpu() - from;
@@ -211,7 +214,7 @@ static int test_file(struct cli *c, const struct differential *d, const char *pa
       struct finding_case f;
       rc = finding_case_parse(d, root, &a, &f, e);
       if (rc == OK && f.disease.n && f.n_observed > 0 && (int)t.n < most)
-        rc = tally_case(&t, d, &f, f.publication.n ? &f.publication : NULL, !cli_flag(c, "no-genes"), &a, e);
+        rc = tally_case(&t, d, &f, f.publication.n ? &f.publication : &f.id, !cli_flag(c, "no-genes"), &a, e);
       arena_reset(&a);
       if (rc < 0) break;
     }
@@ -242,15 +245,16 @@ static int evaluate(struct cli *c, struct differential *d, struct error *e) {
     for (int i = 0; i < differential_cases(d) && rc == OK; i++) {
       const struct finding_case *f = differential_case(d, i);
       if (differential_fold(f, FOLDS) != fold) continue;
-      rc = tally_case(&t, d, f, f->publication.n ? &f->publication : NULL, !cli_flag(c, "no-genes"), &a, e);
+      rc = tally_case(&t, d, f, f->publication.n ? &f->publication : &f->id, !cli_flag(c, "no-genes"), &a, e);
       arena_reset(&a);
     }
   }
   if (rc == OK)
     rc = tally_print(c, d, &t,
                      cli_flag(c, "no-genes")
-                         ? "findings alone; each case without its publication, weights from other folds of publications"
-                         : "findings, and genes where given; each case without its publication, weights from other folds of publications",
+                         ? "findings alone; each case without its publication (or itself, where it names none), weights from other folds"
+                         : "findings, and genes where given; each case without its publication (or itself, where it names none), weights "
+                           "from other folds",
                      e);
   differential_lesson_free(lesson);
   arena_free(&a);
@@ -266,6 +270,8 @@ static int run(struct cli *c, struct error *e) {
   if (!f.annotations && !f.cases) return error_set(e, E_USAGE, "--annotations or --cases is needed: what is known of diseases");
   if (!test && !fit && !cli_flag(c, "evaluate") && !cli_text(c, "case", NULL) && c->args == 0)
     return error_set(e, E_USAGE, "expected findings (HP:0001631 no:HP:0000365 …), --case, --test or --evaluate");
+  if (cli_text(c, "case", NULL) && (c->args || cli_text(c, "sex", NULL) || !isnan(cli_number(c, "age", NAN))))
+    return error_set(e, E_USAGE, "--case holds the findings, sex and age: nothing beside it");
   TRY(differential_open(&f, &d, e));
   struct buf weights = {0};
   int rc = OK;

@@ -176,6 +176,14 @@ static int read_genes(struct differential *d, const char *path, struct error *e)
 
 /* ---- a case's JSON ---- */
 
+/* A finding, or a gene, that is named twice (by an old id, two variants) counts once. */
+static int with(int *t, int n, int term) {
+  for (int i = 0; i < n; i++)
+    if (t[i] == term) return n;
+  t[n] = term;
+  return n + 1;
+}
+
 static int terms_of(const struct differential *d, struct json list, struct arena *a, const int **out, int *n, int *unknown,
                     struct error *e) {
   size_t most = json_count(list);
@@ -189,7 +197,7 @@ static int terms_of(const struct differential *d, struct json list, struct arena
     if (term < 0)
       ++*unknown;
     else
-      t[(*n)++] = term;
+      *n = with(t, *n, term);
   }
   *out = t;
   return OK;
@@ -235,9 +243,9 @@ static int packet_terms(const struct differential *d, struct json j, struct aren
     if (term < 0)
       c->unknown++;
     else if (excluded)
-      no[c->n_excluded++] = term;
+      c->n_excluded = with(no, c->n_excluded, term);
     else
-      yes[c->n_observed++] = term;
+      c->n_observed = with(yes, c->n_observed, term);
   }
   c->observed = yes;
   c->excluded = no;
@@ -250,7 +258,9 @@ static int genes_of(struct json list, const char *key, struct arena *a, struct f
   struct json_iter it = json_items(list);
   for (struct json v; json_next(&it, &v);) {
     struct str s = json_str(key ? json_get(v, key) : v);
-    if (!s.p) continue;
+    bool known = false;
+    for (int i = 0; i < c->genes; i++) known |= str_eq(g[i], s);
+    if (!s.p || known) continue;
     g[c->genes] = str_copy(a, s);
     if (!g[c->genes++].p) return no_memory(e);
   }
