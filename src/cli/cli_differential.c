@@ -272,7 +272,7 @@ static int one_patient(const struct cli *c, struct error *e) {
   bool words = c->args > 0, person = cli_text(c, "sex", NULL) || !isnan(cli_number(c, "age", NAN));
   bool file = cli_text(c, "case", NULL) || cli_text(c, "test", NULL) || cli_text(c, "fit", NULL) || cli_flag(c, "evaluate");
   if (file && (words || person))
-    return error_set(e, E_USAGE, "findings as words, --sex and --age go with none of --case, --test, --evaluate and --fit");
+    return error_set(e, E_USAGE, "a file (--case, --test, --fit) or --evaluate brings the findings, sex and age: nothing beside it");
   return OK;
 }
 

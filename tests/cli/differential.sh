@@ -51,7 +51,7 @@ nothing_beside_a_file_is_passed_over() {
   known=("$vitae" differential --ontology "$work/hp.obo" --cases "$work/named")
   for file in "--case $work/case" "--test $work/named" --evaluate "--fit $work/weights"; do
     for words in HP:2 no:HP:2 "--sex male" "--age 3"; do
-      run "${known[@]}" $file $words; status_is 64; err_has "go with none of --case"
+      run "${known[@]}" $file $words; status_is 64; err_has "nothing beside it"
     done
   done
   run "${known[@]}" HP:2 no:HP:3 --sex male --age 3; status_is 0

@@ -466,6 +466,10 @@ TEST(bad_input_is_refused) {
     assert_int_equal(rc, E_INPUT);
   }
   assert_int_equal(differential_rank(d, &none, 10, NULL, &arena, &r, &e), E_INPUT);
+  struct finding_case twice =
+      parse("{\"hpo\":[\"HP:0000003\",\"HP:0009003\",\"HP:0000003\"],\"variants\":[{\"gene\":\"G\"},{\"gene\":\"G\"}]}");
+  assert_int_equal(twice.n_observed, 1); /* by its old id as well */
+  assert_int_equal(twice.genes, 1);
   struct json root;
   struct finding_case c;
   assert_int_equal(json_load(&arena, temp_file("x.json", "{\"hpo\":[1]}", 11), &root, &e), OK);
