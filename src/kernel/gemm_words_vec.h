@@ -1,5 +1,5 @@
 /* Private: matrix product of whole numbers of 13 bits over vec.h: two products of 16 bits a lane and instruction (AVX-512 VNNI; AVX2 takes a second one
- * for the sum), twice the f32 unit's rate where two units multiply them.
+ * for the sum): up to twice the f32 unit's rate, 1.6 times on Zen 3 (docs/performance.md).
  * A block of BLOCK_K of the inner dimension has a scale for each row of op(A) and one for each column of op(B), its largest size by 4095; its sums are
  * whole numbers (4095^2 * 128 < 2^31) and are added to C in f32. op(A) is laid out for some hundreds of rows at a time, and stays in L2, while panels of
  * op(B) go by. The including file defines WORDS_NAME(rest) and FLOATS_NAME(rest): the functions' names, and those of the f32 product that takes what is small.

@@ -81,7 +81,7 @@ bool byte_matrix_pack(const float *weight, int rows, int columns, void *memory, 
 static inline size_t byte_columns(int columns) { return (size_t)(columns + 3) / 4 * 4; }
 
 /* Encoders' float matrices: whole numbers of 13 bits on both sides (1.2e-4 of a block's largest at most), a scale for every 128 columns, so that
- * 128 products of 2^24 stay below 2^31. Pairs of 16 bits are multiplied twice as fast as floats where there is VNNI.
+ * 128 products of 2^24 stay below 2^31. Pairs of 16 bits are multiplied up to twice as fast as floats.
  * Packed: groups of 16 rows; in a group, per block of 128 columns: 16 scales, then for every two columns 64 bytes (two of each row). Columns are
  * padded with zeros. A block that is not all finite numbers has no number as its scale. */
 #define WORD_BLOCK 128

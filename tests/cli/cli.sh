@@ -282,30 +282,6 @@ a_diagnosis_that_is_left_runs_again() {
   json_is "j['stopped'], len(j['steps'])" "('left', 2)"; err_has "Who comes"
   run "$vitae" diagnose --verify "$work/left.json"; status_is 0; out_has "hashes hold"
 }
-# a hospital's own cases name no publication: each is left out itself, as one is whose publication has no other
-a_case_is_not_asked_of_itself() {
-  local kind
-  python3 - "$work" <<'P'
-import json, random, sys
-r = random.Random(5)
-terms = [f"HP:{i:07d}" for i in range(2, 42)]
-with open(sys.argv[1] + "/own.obo", "w") as f:
-    f.write("format-version: 1.4\n\n[Term]\nid: HP:0000001\nname: All\n")
-    for t in terms: f.write(f"\n[Term]\nid: {t}\nname: finding {t[3:]}\nis_a: HP:0000001\n")
-own = [r.sample(terms, 6) for _ in range(12)]
-cases = [{"id": f"c{k}", "hpo": r.sample(own[k % 10], 4), "disease": {"id": f"OMIM:{k % 10}", "label": "x"}} for k in range(50)]
-cases += [{"id": f"alone{k}", "hpo": r.sample(terms, 4), "disease": {"id": f"OMIM:9{k}", "label": "x"}} for k in range(10)]
-for kind in ("own", "published"):
-    with open(f"{sys.argv[1]}/{kind}.jsonl", "w") as f:
-        for c in cases: f.write(json.dumps(c | ({"pmid": "PMID:" + c["id"]} if kind == "published" else {})) + "\n")
-P
-  for kind in own published; do
-    run "$vitae" differential --ontology "$work/own.obo" --cases "$work/$kind.jsonl" --evaluate --json; status_is 0
-    json_is "j['cases'], j['reachable']" "(60, 50)"
-  done
-  echo '{"hpo":["HP:0000002"]}' > "$work/one.json"
-  run "$vitae" differential --ontology "$work/own.obo" --cases "$work/own.jsonl" --case "$work/one.json" HP:0000003; status_is 64; err_has "nothing beside it"
-}
-run_cases a_case_is_not_asked_of_itself a_diagnosis_that_is_left_runs_again what_is_left_out_is_said a_full_site_is_not_blamed_on_the_input a_pipe_is_no_file_to_take_in a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked numbers_have_limits what_is_no_site_is_refused \
+run_cases a_diagnosis_that_is_left_runs_again what_is_left_out_is_said a_full_site_is_not_blamed_on_the_input a_pipe_is_no_file_to_take_in a_directory_is_imported_by_links deid_of_nothing_is_no_success keys_are_made_listed_and_revoked help_names_every_command every_command_has_help mistyped_words_are_suggested values_are_checked numbers_have_limits what_is_no_site_is_refused \
   init_refuses_twice_and_wrong_words an_init_that_was_broken_off_goes_on a_newer_format_is_refused_by_name what_is_missing_is_said completion_is_a_right_script \
   about_names_what_is_there_and_what_is_not json_keeps_the_rest_off_standard_output
