@@ -50,10 +50,10 @@ static int spelled(struct lm_schema *s, struct json j, struct str *out, struct e
   if (json_kind(j) == JSON_ARRAY || json_kind(j) == JSON_OBJECT)
     return error_set(e, E_INPUT, "a schema's enum may hold texts, numbers, truth values and null");
   json_out_init(&o, &b, false);
-  TRY(json_out_copy(&o, j, e));
-  *out = str_copy(&s->arena, (struct str){b.p, b.n});
+  int rc = json_out_copy(&o, j, e);
+  if (rc == OK) *out = str_copy(&s->arena, (struct str){b.p, b.n});
   buf_release(&b);
-  return out->p ? OK : error_set(e, E_NOMEM, "no memory for a schema");
+  return rc < 0 || out->p ? rc : error_set(e, E_NOMEM, "no memory for a schema");
 }
 
 static int words(struct lm_schema *s, struct node *node, struct json list, struct error *e) {

@@ -73,9 +73,7 @@ static int beside(struct ehr *r, const char *file, struct json j, const char *ke
   TRY(text(j, key, name, sizeof name, false, e));
   *out = NULL;
   if (!name[0]) return OK;
-  const char *slash = strrchr(file, '/');
-  bool whole = name[0] == '/' || strstr(name, "://") || !slash;
-  snprintf(path, sizeof path, "%.*s%s", whole ? 0 : (int)(slash + 1 - file), file, name);
+  fetch_beside(file, name, path);
   *out = str_copy(&r->arena, (struct str){path, strlen(path) + 1}).p;
   return *out ? OK : error_set(e, E_NOMEM, "out of memory");
 }

@@ -326,6 +326,12 @@ void fetch_escape(struct buf *b, struct str value) {
   }
 }
 
+void fetch_beside(const char *file, const char *name, char path[2048]) {
+  const char *slash = strrchr(file, '/');
+  bool whole = name[0] == '/' || strstr(name, "://") || !slash;
+  snprintf(path, 2048, "%.*s%s", whole ? 0 : (int)(slash + 1 - file), file, name);
+}
+
 void fetch_form(struct buf *b, const char *name, struct str value) {
   if (b->n && b->p[b->n - 1] != '?') buf_putc(b, '&');
   buf_puts(b, name);

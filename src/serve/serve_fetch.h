@@ -54,6 +54,8 @@ struct fetch_answer {
 int fetch(struct fetcher *f, const struct fetch_request *r, struct fetch_answer *a, struct error *e) MUST_CHECK;
 void fetch_release(struct fetch_answer *a);
 void fetch_escape(struct buf *b, struct str value); /* for a part of an address */
+/* What `file` names lies beside it, unless it is a whole path or an address */
+void fetch_beside(const char *file, const char *name, char path[2048]);
 /* name=value, the value escaped, with '&' where something is there already: for forms and queries. */
 void fetch_form(struct buf *b, const char *name, struct str value);
 #endif

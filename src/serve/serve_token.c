@@ -55,12 +55,6 @@ static int take_algorithms(struct json list, char *out, size_t size, struct erro
   return OK;
 }
 
-/* A file named in this one lies beside it. */
-static void beside(const char *base, const char *name, char path[2048]) {
-  bool whole = strstr(name, "://") || name[0] == '/' || !strrchr(base, '/');
-  snprintf(path, 2048, "%.*s%s", whole ? 0 : (int)(strrchr(base, '/') + 1 - base), base, name);
-}
-
 static int take_issuer(struct json j, const char *base, const struct fetch_policy *as, struct issuer *i, struct error *e) {
   char source[1024], otherwise[16], path[2048];
   struct json item;
@@ -85,7 +79,7 @@ static int take_issuer(struct json j, const char *base, const struct fetch_polic
   }
   (void)json_i64(json_get(j, "requests_per_minute"), &i->requests_per_minute);
   (void)json_i64(json_get(j, "tokens_per_minute"), &i->tokens_per_minute);
-  beside(base, source, path);
+  fetch_beside(base, source, path);
   return jwks_open(path, as, &i->keys, e);
 }
 
@@ -100,7 +94,7 @@ int tokens_open(const char *file, struct tokens **out, struct error *e) {
   arena_init(&a, 4 << 20, 0);
   int rc = json_load(&a, file, &root, e);
   if (rc == OK) rc = word(root, "ca", ca, sizeof ca, false, e);
-  if (ca[0]) beside(file, ca, path), as.ca = path;
+  if (ca[0]) fetch_beside(file, ca, path), as.ca = path;
   for (struct json_iter it = json_items(json_get(root, "issuers")); rc == OK && json_next(&it, &item);) {
     if (t->n == ISSUERS) rc = error_set(e, E_LIMIT, "at most %d issuers", ISSUERS);
     if (rc == OK) rc = take_issuer(item, file, &as, &t->issuer[t->n++], e);
